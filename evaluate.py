@@ -1,0 +1,34 @@
+"""Separate and score; conf/evaluate.yaml shows the three forms of the command."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rfsep.storage.test_set import list_mixtures, read_truth
+
+from rfsep.challenge.scoring import scores_folder
+from rfsep.cli import run
+from rfsep.evaluation import run_comparison, score_submission, separate_testset
+from rfsep.types import InputError
+
+
+def main(config: DictConfig) -> None:
+    """Do what the command line asks for."""
+    if "comparison" in config:
+        run_comparison(config)
+        return
+    if config.testset is None or (config.separator is None) == (config.submission is None):
+        raise InputError("give separator=NAME testset=DIR, or submission=DIR testset=DIR, or experiment=NAME")
+    testset = Path(config.testset)
+    pairs = list_mixtures(testset)
+    if config.submission is not None:
+        folder = Path(config.submission)
+        out = Path(config.out) if config.out is not None else scores_folder(folder, testset)
+        score_submission(config, folder, testset, out)
+        return
+    folder = separate_testset(config, testset)
+    if all(read_truth(testset, *pair) is not None for pair in pairs):
+        score_submission(config, folder, testset, folder)
+
+
+if __name__ == "__main__":
+    run(main, "evaluate")

@@ -1,0 +1,348 @@
+"""Figures of the report page: waterfalls as inline SVG; constellations and spectrograms as PNG data URIs."""
+
+import base64
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from PIL import Image
+
+from rfsep.storage.atomic import write_atomically
+
+Row = Mapping[str, Any]
+Metric = Literal["ber", "mse_db"]
+Level = Literal["sinr_db", "sir_db"]
+Complex = npt.NDArray[np.complex64]
+Entries = dict[tuple[str, str], Line2D]  # of a legend, by what they are and their name
+
+INK = "#1b1f24"
+GRID = "#d8dde3"
+SCREEN = "#0d1117"
+SCREEN_INK = "#c9d1d9"
+COLOUR_MAP = "magma"
+# Okabe and Ito, "Color Universal Design" (2008), without the yellow that vanishes on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
+# What the page's style sheet colours itself, for its dark scheme.
+THEMED = {INK: "currentColor", GRID: "var(--grid)", PALETTE[0].lower(): "var(--blue)"}
+MARKERS = ("o", "s", "^", "D", "P", "X", "p", "h")
+PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
+AXIS_LABELS = {"ber": "BER", "mse_db": "MSE (dB)", "sinr_db": "SINR (dB)", "sir_db": "SIR (dB)"}
+CURVE = "curve "
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Published(NamedTuple):
+    """A curve somebody published, to be drawn beside the measured ones.
+
+    Attributes:
+        name: what the legend calls it.
+        sinr_db: levels in dB, L of them.
+        mse_db: MSE in dB at each level, None where it was not published.
+        ber: bit error rate at each level, None where it was not published.
+    """
+
+    name: str
+    sinr_db: list[float]
+    mse_db: list[float | None] | None
+    ber: list[float | None] | None
+
+
+class _Box(NamedTuple):
+    """Where things lie in a figure, in points of 1/72 inch."""
+
+    left: float = 54
+    right: float = 10
+    top: float = 8
+    width: float = 320
+    height: float = 232
+    below: float = 40
+    title: float = 26
+    legend_line: float = 16
+
+
+def power_of_ten(exponent: int) -> str:
+    """``10`` with a superscript exponent.
+
+    Example:
+        >>> power_of_ten(-3)
+        '10⁻³'
+    """
+    return "10" + str(exponent).translate(SUPERSCRIPTS)
+
+
+def error_limits(row: Row) -> npt.NDArray[np.float64]:
+    """Upper 95 % limits float64 [L] of the bit error rate where no error was seen: 3 / num_bits (rule of three)."""
+    return 3.0 / np.maximum(np.asarray(row["num_bits"], dtype=np.float64), 1.0)
+
+
+def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published]) -> str:
+    """Inline SVG of one metric over SINR for one mixture type; text follows the page's colour and font.
+
+    Args:
+        rows: results of the separators, as in scores.json; those without the metric are left out.
+        metric: bit error rate on a logarithmic axis, or MSE in dB.
+        published: curves to draw dashed beside them.
+    """
+    figure = _plot(rows, (metric,), published, "", "sinr_db")
+    figure.patch.set_visible(False)
+    figure.axes[0].patch.set_visible(False)
+    if metric == "ber":
+        figure.axes[0].axhline(1e-2, color=INK, linewidth=0.8, alpha=0.55, zorder=1)
+    names = [str(row["separator"]) for row in rows if row[metric] is not None]
+    # Ids must differ between the figures of a page, yet a page must come out the same twice.
+    salt = hashlib.sha256(repr((rows, metric, published)).encode()).hexdigest()
+    stream = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(stream, format="svg")
+    return _inline(stream.getvalue(), f"{AXIS_LABELS[metric]} over SINR of {', '.join(names)}")
+
+
+def write_figure(
+    path: Path, rows: Sequence[Row], published: Sequence[Published], title: str, level: Level = "sinr_db"
+) -> None:
+    """Write BER and MSE panels side by side; a metric that nobody has gets no panel.
+
+    Args:
+        path: its suffix, .png or .svg, is the format.
+        rows: results of the separators, as in scores.json or results.json.
+        published: curves to draw dashed beside them.
+        title: drawn above the panels.
+        level: key of the horizontal axis in the rows, in dB.
+    """
+    metrics: tuple[Metric, ...] = ("ber", "mse_db")
+    shown = [metric for metric in metrics if has_metric(rows, metric, published)]
+    figure = _plot(rows, shown, published, title, level)
+    stream = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        figure.savefig(
+            stream, format=path.suffix[1:], dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None
+        )
+    content = stream.getvalue()
+
+    def write(target: BinaryIO) -> None:
+        target.write(content)
+
+    write_atomically(path, write)
+
+
+def has_metric(rows: Sequence[Row], metric: Metric, published: Sequence[Published]) -> bool:
+    """Whether any row or published curve has values of the metric."""
+    return any(row[metric] is not None for row in rows) or any(getattr(curve, metric) for curve in published)
+
+
+def _plot(
+    rows: Sequence[Row], metrics: Sequence[Metric], published: Sequence[Published], title: str, level: Level
+) -> Figure:
+    """One panel a metric, side by side, over one legend that touches no data."""
+    box = _Box()
+    cell = box.left + box.width + box.right
+    figure = Figure(figsize=(1.0, 1.0), facecolor="white")
+    panels = [figure.add_subplot(1, len(metrics), 1 + index) for index in range(len(metrics))]
+    entries: Entries = {}
+    for axes, metric in zip(panels, metrics, strict=True):
+        entries |= _draw_panel(axes, rows, metric, published, level)
+    longest = max((len(name) for _, name in entries), default=0)
+    columns = max(1, min(len(metrics) * 60 // (longest + 9), len(entries), 4))  # 60 letters fit under a panel
+    legend_height = box.legend_line * -(-len(entries) // columns) + 6
+    heading = box.title if title else 0.0
+    width, height = cell * len(metrics), heading + box.top + box.height + box.below + legend_height
+    figure.set_size_inches(width / 72, height / 72)
+    for index, axes in enumerate(panels):
+        left, bottom = index * cell + box.left, legend_height + box.below
+        axes.set_position((left / width, bottom / height, box.width / width, box.height / height))
+    legend = figure.legend(
+        list(entries.values()), ["-"] * len(entries), loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=columns,
+        frameon=False, fontsize=11, handlelength=2.6, columnspacing=1.4, borderpad=0.2, labelspacing=0.4,
+    )  # fmt: skip
+    for text, (_, name) in zip(legend.get_texts(), entries, strict=True):
+        # Names are not ours: no mathtext, no hidden labels, no wider than a panel.
+        text.set(text=name if len(name) <= 48 else name[:47] + "…", parse_math=False, color=INK)
+    if title:
+        figure.text(0.5, 1 - 8 / height, title, ha="center", va="top", fontsize=13, color=INK, parse_math=False)
+    return figure
+
+
+def _draw_panel(
+    axes: Axes, rows: Sequence[Row], metric: Metric, published: Sequence[Published], level: Level
+) -> Entries:
+    """Draw every curve of one metric; returns the legend's entries."""
+    entries: Entries = {}
+    for index, row in enumerate(rows):
+        if row[metric] is not None:
+            entries["measured", str(row["separator"])] = _draw_row(axes, row, metric, level, index)
+    for index, curve in enumerate(published):
+        if getattr(curve, metric):
+            entries["published", curve.name] = _draw_published(axes, curve, metric, index)
+    unseen = [limit for row in rows if metric == "ber" and row["ber"] for limit in _unseen(row)]
+    if unseen:
+        axes.axhline(min(unseen), color=INK, linewidth=0.9, linestyle=":", zorder=1)
+        entries["limit", "no errors: 3/bits"] = Line2D([], [], color=INK, linestyle=":", marker="v", mfc="none", ms=5)
+    _dress(axes, metric, level, sorted({value for row in rows for value in row[level]}))
+    return entries
+
+
+def _unseen(row: Row) -> npt.NDArray[np.float64]:
+    """Upper limits of the levels at which a row has no errors."""
+    limits: npt.NDArray[np.float64] = error_limits(row)[np.asarray(row["ber"]) == 0]
+    return limits
+
+
+def _draw_row(axes: Axes, row: Row, metric: Metric, level: Level, index: int) -> Line2D:
+    """One separator: its line, its interval band, and open triangles where no error was seen."""
+    x, y, low, high = (_array(row[key]) for key in (level, metric, f"{metric}_low", f"{metric}_high"))
+    unseen = (y == 0) & (metric == "ber")
+    if metric == "ber":
+        limits = error_limits(row)
+        y, low, high = (np.where(unseen, limits, values) for values in (y, low, high))
+        low = np.maximum(low, limits / 100)  # below every axis, yet on the logarithm's side of zero
+    colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+    top = 4 - index / 100  # the first row, the submission, above all
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(x[unseen], y[unseen], "v", color=colour, mfc="none", markersize=6, zorder=top)
+    seen = [int(position) for position in np.flatnonzero(~unseen)]
+    (line,) = axes.plot(x, y, color=colour, linewidth=1.6, marker=marker, markersize=4.5, markevery=seen, zorder=top)
+    line.set_gid(CURVE + str(row["separator"]))
+    return Line2D([], [], color=colour, linewidth=1.6, marker=marker, markersize=4.5)
+
+
+def _draw_published(axes: Axes, curve: Published, metric: Metric, index: int) -> Line2D:
+    """One published curve, dashed, without the levels that were not published."""
+    x, y = _array(curve.sinr_db), _array([np.nan if value is None else value for value in getattr(curve, metric)])
+    drawn = np.isfinite(y) & ((metric != "ber") | (y > 0))
+    colour, marker = PALETTE[-1 - index % len(PALETTE)], PUBLISHED_MARKERS[index % len(PUBLISHED_MARKERS)]
+    (line,) = axes.plot(x[drawn], y[drawn], color=colour, linewidth=1.2, marker=marker, markersize=5, zorder=2)
+    line.set_linestyle((0, (4, 2)))
+    line.set_gid(CURVE + curve.name)
+    return line
+
+
+def _dress(axes: Axes, metric: Metric, level: Level, levels: Sequence[float]) -> None:
+    """Labels, ticks at the levels, grid and limits."""
+    axes.set_xlabel(AXIS_LABELS[level], fontsize=12, color=INK)
+    axes.set_ylabel(AXIS_LABELS[metric], fontsize=12, color=INK)
+    if metric == "ber":
+        drawn = np.concatenate([np.ravel(np.asarray(line.get_ydata(), dtype=np.float64)) for line in axes.get_lines()])
+        axes.set_yscale("log")
+        axes.set_ylim(10.0 ** np.floor(np.log10(0.9 * drawn.min(initial=1.0))), 1.0)
+        axes.yaxis.set_major_locator(LogLocator(numticks=9))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(round(np.log10(value)))))
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(FixedLocator(levels[:: 1 + len(levels) // 8]))
+    axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_color(GRID)
+        spine.set_visible(side in ("left", "bottom"))
+
+
+def _array(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """The values as float64 [L]."""
+    return np.asarray(values, dtype=np.float64)
+
+
+def _inline(svg: bytes, label: str) -> str:
+    """matplotlib's SVG file made fit for a page: no prolog, no needless ids, colours and fonts of the page."""
+    root = ElementTree.fromstring(svg)
+    referenced = set(re.findall(rb"#([mp][0-9a-f]{6,})", svg))
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+        gid = attributes.pop("id", "")
+        if gid.startswith(CURVE):
+            attributes |= {"class": "curve", "data-separator": gid.removeprefix(CURVE)}
+        elif gid.encode() in referenced:
+            attributes["id"] = gid
+        if style := attributes.get("style"):
+            for colour, themed in THEMED.items():
+                style = style.replace(colour, themed)
+            attributes["style"] = re.sub(r" font-family:[^;]*;", "", style)
+        element.attrib = attributes
+    for parent in list(root.iter()):
+        for child in [child for child in parent if child.tag in ("metadata", "style")]:
+            parent.remove(child)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
+    return ElementTree.tostring(root, encoding="unicode", method="html")
+
+
+def constellation(symbols: Complex, ideal: Complex) -> str:
+    """PNG data URI of a 2-D histogram of symbols on axes that only the ideal points fix.
+
+    Args:
+        symbols: complex64 [S], matched-filter outputs; those beyond the axes are not drawn.
+        ideal: complex64 [P], the constellation, circled.
+    """
+    reach = 2.0 * float(max(np.abs(ideal.real).max(), np.abs(ideal.imag).max()))
+    edges = np.linspace(-reach, reach, 161)
+    counts, _, _ = np.histogram2d(symbols.imag, symbols.real, bins=(edges, edges))  # [160, 160], rows are imaginary
+    figure = Figure(figsize=(3.2, 3.2), dpi=100)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.imshow(np.log1p(counts), cmap=COLOUR_MAP, extent=(-reach, reach, -reach, reach), origin="lower")
+    axes.axhline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
+    axes.axvline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
+    axes.plot(ideal.real, ideal.imag, "o", markersize=9, mfc="none", mec="#56B4E9", mew=1.4)
+    axes.axis("off")
+    return _png(figure)
+
+
+def power_limits_db(waveforms: Sequence[Complex]) -> tuple[float, float]:
+    """Colour limits in dB that suit the spectrograms of several waveforms: the loudest bin and 60 dB below."""
+    loudest = max(float(_short_time_power_db(waveform).max()) for waveform in waveforms)
+    return loudest - 60.0, loudest
+
+
+def spectrogram(waveform: Complex, sample_rate_hz: float, limits_db: tuple[float, float]) -> str:
+    """PNG data URI of the power over time and frequency.
+
+    Args:
+        waveform: complex64 [T].
+        sample_rate_hz: in Hz; the frequency axis spans it around zero.
+        limits_db: powers in dB at the two ends of the colours, one pair for waveforms to be compared.
+    """
+    duration_s = len(waveform) / sample_rate_hz
+    unit, scale = ("ms", 1e3) if duration_s >= 1e-3 else ("µs", 1e6)
+    half_mhz = sample_rate_hz / 2e6
+    figure = Figure(figsize=(3.2, 2.4), dpi=150, facecolor=SCREEN)
+    axes = figure.add_axes((0.145, 0.175, 0.83, 0.795))
+    axes.imshow(
+        _short_time_power_db(waveform), cmap=COLOUR_MAP, vmin=limits_db[0], vmax=limits_db[1], origin="lower",
+        aspect="auto", interpolation="nearest", extent=(0.0, duration_s * scale, -half_mhz, half_mhz),
+    )  # fmt: skip
+    axes.set_xlabel(f"time ({unit})", color=SCREEN_INK, fontsize=9, labelpad=1)
+    axes.set_ylabel("frequency (MHz)", color=SCREEN_INK, fontsize=9, labelpad=1)
+    axes.tick_params(labelsize=8, colors=SCREEN_INK, length=2, pad=2)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return _png(figure)
+
+
+def _short_time_power_db(waveform: Complex) -> npt.NDArray[np.float64]:
+    """Power in dB, float64 [frequency, time], lowest frequency first: Hann windows, about 160 of them."""
+    size = int(np.clip(2 ** int(np.log2(max(len(waveform), 1) / 20 + 1)), 16, 256))
+    padded = np.pad(waveform, (0, max(0, size - len(waveform))))
+    hop = max(1, (len(padded) - size) // 160)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]  # [time, size]
+    window = np.hanning(size + 1)[:-1]
+    spectra = np.fft.fftshift(np.fft.fft(frames * window / np.linalg.norm(window) / size**0.5), axes=-1)
+    return 10 * np.log10(np.abs(spectra.T) ** 2 + 1e-12)
+
+
+def _png(figure: Figure) -> str:
+    """The figure as a data URI with 128 colours, a third of the bytes of true colour."""
+    pixels = io.BytesIO()
+    figure.savefig(pixels, format="rgba")
+    image = Image.frombytes("RGBA", figure.canvas.get_width_height(), pixels.getvalue()).convert("RGB")
+    stream = io.BytesIO()
+    image.quantize(128, method=Image.Quantize.FASTOCTREE).save(stream, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,48 @@
+"""Complex samples: channels, power and decibels, each written once."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def to_channels(waveform: Tensor) -> Tensor:
+    """Real and imaginary part as two channels: complex64 [B, T] to float32 [B, 2, T]."""
+    return torch.view_as_real(waveform).transpose(-1, -2).contiguous()  # [B, 2, T]
+
+
+def from_channels(channels: Tensor) -> Tensor:
+    """The inverse of `to_channels`: float32 [B, 2, T] to complex64 [B, T].
+
+    >>> x = torch.tensor([[1 + 2j, 3 - 4j]])
+    >>> bool((from_channels(to_channels(x)) == x).all())
+    True
+    """
+    return torch.view_as_complex(channels.float().transpose(-1, -2).contiguous())  # [B, T]
+
+
+def power(waveform: Tensor) -> Tensor:
+    """Mean of |x|^2 over the last axis: complex [..., T] to real [...].
+
+    >>> power(torch.tensor([3 + 4j, 0j]))
+    tensor(12.5000)
+    """
+    return torch.view_as_real(waveform).square().sum(-1).mean(-1)
+
+
+def db(ratio: float) -> float:
+    """A ratio of powers in decibels; 0 gives minus infinity.
+
+    >>> db(100.0)
+    20.0
+    """
+    return 10.0 * math.log10(ratio) if ratio > 0 else -math.inf
+
+
+def from_db(level_db: float) -> float:
+    """Decibels as a ratio of powers.
+
+    >>> from_db(-30.0)
+    0.001
+    """
+    return float(10.0 ** (level_db / 10.0))

@@ -1,0 +1,33 @@
+"""Fixed sets of mixtures: the same numbers in the same order for a seed."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from rfsep.mixtures.endless import batch_generator
+from rfsep.mixtures.mix import Mixer
+from rfsep.types import MixtureBatch
+
+_CHUNK_SAMPLES = 2**21  # samples drawn at once: 16 MB a waveform
+
+
+def fixed_mixtures(
+    mixer: Mixer, sinr_db: Sequence[float], num_per_sinr: int, num_samples: int, seed: int
+) -> Iterator[MixtureBatch]:
+    """``num_per_sinr`` mixtures at each level, in the order of ``sinr_db``, in batches of bounded memory.
+
+    Every level has a random stream of its own, so a set of fewer levels is a part of the larger one.
+
+    Args:
+        mixer: what is mixed.
+        sinr_db: levels.
+        num_per_sinr: mixtures at each.
+        num_samples: samples in a mixture.
+        seed: of the set.
+    """
+    chunk = max(1, min(num_per_sinr, _CHUNK_SAMPLES // num_samples))
+    for level in sinr_db:
+        generator = batch_generator(seed, round(1000 * level) & 0xFFFFFFFF)
+        for start in range(0, num_per_sinr, chunk):
+            count = min(chunk, num_per_sinr - start)
+            yield mixer.draw(torch.full((count,), float(level)), num_samples, generator)

@@ -1,0 +1,1 @@
+"""What enters a challenge: a mixture in, an estimate of the SOI and of its bits out."""

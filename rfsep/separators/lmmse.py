@@ -1,0 +1,118 @@
+"""The linear minimum mean squared error estimator."""
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.iq import from_db, power
+from rfsep.separators.windows import overlapped
+from rfsep.signals.statistics import frames_autocorrelation, modem_autocorrelation, modem_covariance, toeplitz
+from rfsep.types import InputError, Modem, Separated
+
+_RIDGE = 1e-8  # of the total power, on the diagonal: both covariances are singular outside their bands
+_GAIN_RANGE = (1e-2, 1e4)  # kappa^2 considered: SINR +20 to -40 dB
+_CONTEXT_SYMBOLS = 8  # symbols on each side that reach into a block cut from a longer mixture
+
+
+class _Factors(NamedTuple):
+    """C_s and C_b diagonalised together: ``synthesis @ diag(eigenvalues) @ synthesis^H = C_s``."""
+
+    analysis: Tensor  # complex64 [L, L]
+    synthesis: Tensor  # complex64 [L, L]
+    eigenvalues: Tensor  # float32 [L], in [0, 1]: share of the SOI in C_s + C_b
+
+
+def _diagonalise(soi: Tensor, interference: Tensor) -> _Factors:
+    """Factors of two covariances complex128 [L, L].
+
+    With A = C_s + C_b = K K^H and K^-1 C_s K^-H = U diag(lam) U^H, both are diagonal in the basis K U:
+    C_s = K U diag(lam) U^H K^H and C_b = K U diag(1 - lam) U^H K^H.
+    """
+    total = soi + interference
+    ridge = _RIDGE * total.diagonal().real.mean()
+    root = torch.linalg.cholesky(total + ridge * torch.eye(len(total), dtype=total.dtype))  # K
+    half = torch.linalg.solve_triangular(root, soi, upper=False)  # K^-1 C_s
+    whitened = torch.linalg.solve_triangular(root, half.mH, upper=False)  # K^-1 C_s K^-H
+    eigenvalues, basis = torch.linalg.eigh((whitened + whitened.mH) / 2)
+    analysis = torch.linalg.solve_triangular(root.mH, basis, upper=True).mH  # U^H K^-1
+    return _Factors(analysis.to(torch.complex64), (root @ basis).to(torch.complex64), eigenvalues.clamp(0, 1).float())
+
+
+class Lmmse:
+    """``s_hat = C_s (C_s + kappa^2 C_b)^-1 y``, block by block, followed by the matched filter.
+
+    The two covariances are diagonalised together once, after which any interference gain kappa^2 costs the same two
+    matrix products; each mixture has its own. The interference is taken as stationary (time-averaged Toeplitz
+    covariance, unit power), as in the RF Challenge's baseline; the SOI's statistics follow from its modem.
+
+    Args:
+        modem: of the SOI.
+        examples: frames of the interference, complex64 [F, T], from which its autocorrelation is learned.
+        soi_covariance: ``stationary``: averaged over a symbol period, a Toeplitz matrix (the blind baseline of the
+            challenge). ``synchronous``: C_s = R R^H at the known symbol timing (alpha-RGS, NeurIPS 2023, baselines).
+        sinr: ``estimated``: kappa^2 = (power of the mixture - power of the SOI), as the 2021 challenge's baseline.
+            ``known``: from ``sinr_db``; such a separator is an oracle.
+        sinr_db: the SINR where it is known.
+        interference_autocorrelation: complex [>= block], unit power, instead of learning it from ``examples``.
+        block: samples in a block.
+        margin: samples at a block's inner edge that its neighbour estimates instead.
+    """
+
+    def __init__(
+        self,
+        modem: Modem,
+        examples: Tensor,
+        soi_covariance: Literal["stationary", "synchronous"] = "stationary",
+        sinr: Literal["estimated", "known"] = "estimated",
+        sinr_db: float | None = None,
+        interference_autocorrelation: Tensor | None = None,
+        block: int = 512,
+        margin: int = 96,
+    ) -> None:
+        if sinr == "known" and sinr_db is None:
+            raise InputError("lmmse: sinr is 'known' but sinr_db is not given; choose sinr: estimated")
+        self.modem = modem
+        self.examples = examples
+        self.soi_covariance = soi_covariance
+        self.gain = from_db(-sinr_db) if sinr == "known" and sinr_db is not None else None
+        self.interference_autocorrelation = interference_autocorrelation
+        self.block = block
+        self.margin = margin
+        self._soi_power = float(modem_autocorrelation(modem, 1).real)
+        self._factors = lru_cache(maxsize=4)(self._factorise)
+
+    def _interference(self, length: int) -> Tensor:
+        """Unit-power autocorrelation complex128 [length] of the interference."""
+        given = self.interference_autocorrelation
+        if given is not None and len(given) < length:
+            raise InputError(f"lmmse: interference_autocorrelation has {len(given)} lags, fewer than a block: {length}")
+        lags = frames_autocorrelation(self.examples, length) if given is None else given[:length]
+        return lags / lags[0].real
+
+    def _factorise(self, length: int, whole: bool) -> _Factors:
+        """Factors for blocks of ``length`` samples; ``whole``: the block is the whole mixture."""
+        if self.soi_covariance == "synchronous":
+            soi = modem_covariance(self.modem, length, 0 if whole else _CONTEXT_SYMBOLS)
+        else:
+            soi = toeplitz(modem_autocorrelation(self.modem, length))
+        return _diagonalise(soi, toeplitz(self._interference(length)))
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """LMMSE estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
+        if self.gain is None:
+            gain = (power(mixture) - self._soi_power).clamp(*_GAIN_RANGE)  # [B]
+        else:
+            gain = torch.full((len(mixture),), self.gain)
+        whole = mixture.shape[1] <= self.block
+
+        def estimate(blocks: Tensor) -> Tensor:
+            factors = self._factors(blocks.shape[1], whole)
+            lam = factors.eigenvalues
+            per_row = gain.repeat_interleave(len(blocks) // len(gain))[:, None]  # [W, 1]
+            wiener = lam / (lam + per_row * (1 - lam)).clamp_min(1e-12)  # [W, L]
+            return ((blocks @ factors.analysis.T) * wiener) @ factors.synthesis.T
+
+        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())

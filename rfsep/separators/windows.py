@@ -1,0 +1,43 @@
+"""Any length of mixture, by overlapping windows."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, margin: int, period: int) -> Tensor:
+    """Apply an estimator of fixed window length to mixtures of any length.
+
+    Windows start at multiples of ``period``, so each sees the SOI's symbols at the same place, and keep their middle:
+    ``margin`` samples at each inner edge come from the neighbour, which sees them further from its own edge. The last
+    window is up to ``period - 1`` samples longer, so that it ends with the mixture. A mixture of at most ``block``
+    samples is one window.
+
+    Args:
+        apply: complex64 [W, L] to complex64 [W, L]; L is ``block``, or the length of the last window.
+        mixture: complex64 [B, T].
+        block: samples in a window.
+        margin: samples dropped at an inner edge.
+        period: samples between the places where a window may start.
+
+    Returns:
+        complex64 [B, T].
+    """
+    length = mixture.shape[1]
+    if length <= block:
+        return apply(mixture)
+    hop = (block - 2 * margin) // period * period
+    if hop <= 0:
+        raise ValueError(f"block {block} leaves nothing between two margins of {margin} at period {period}")
+    last = (length - block) // period * period
+    starts = range(0, last, hop)
+    estimate = torch.empty_like(mixture)
+    windows = torch.stack([mixture[:, start : start + block] for start in starts] or [mixture[:, :0]], 1)  # [B, W, L]
+    kept = apply(windows.flatten(0, 1)).reshape(windows.shape) if starts else windows
+    for index, start in enumerate(starts):
+        left = margin if start else 0
+        estimate[:, start + left : start + block] = kept[:, index, left:]
+    left = margin if last else 0
+    estimate[:, last + left :] = apply(mixture[:, last:])[:, left:]
+    return estimate

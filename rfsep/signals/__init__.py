@@ -1,0 +1,1 @@
+"""Signals on the air: pulses, constellations, modems, interference sources and recordings."""

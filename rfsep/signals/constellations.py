@@ -1,0 +1,108 @@
+"""Gray-labelled constellations of unit power, and soft demapping."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from rfsep.types import InputError
+
+
+def _labels(bits_per_symbol: int) -> Tensor:
+    """Bits of every index, first bit most significant: int64 [2**bits_per_symbol, bits_per_symbol]."""
+    shifts = torch.arange(bits_per_symbol - 1, -1, -1)
+    return (torch.arange(2**bits_per_symbol)[:, None] >> shifts) & 1  # [P, bits]
+
+
+def _square_qam(bits_per_symbol: int) -> Tensor:
+    """Square QAM of 3GPP TS 38.211 clause 5.1: even bits on I, odd bits on Q, bit 0 on the positive side."""
+    signs = 1 - 2 * _labels(bits_per_symbol).double()  # [P, bits]
+    axes = []
+    for axis in range(2):
+        level = torch.ones(len(signs), dtype=torch.float64)
+        for index, bit in enumerate(range(bits_per_symbol - 2 + axis, -1, -2)):
+            level = signs[:, bit] * (level if index == 0 else 2**index - level)
+        axes.append(level)
+    points = torch.complex(*axes)
+    return points / points.abs().square().mean().sqrt()
+
+
+def _psk_on_axes(angles_deg: list[float]) -> Tensor:
+    return torch.polar(torch.ones(len(angles_deg), dtype=torch.float64), torch.tensor(angles_deg).double().deg2rad())
+
+
+def constellation(name: str) -> Tensor:
+    """Points of a constellation; entry i carries the bits of i, first bit most significant.
+
+    ``bpsk``, ``qpsk``, ``qam16``, ``qam64`` are those of 3GPP TS 38.211 clause 5.1 (BPSK on the real axis) and of
+    the RF Challenge. ``qpsk_axes`` has its points on the axes (0, 90, 180, 270 degrees) in Gray order, as newer
+    CommPy; ``qpsk_axes_natural`` in natural order, index i at 90 (i - 1) degrees, as CommPy 0.6.0.
+
+    Returns:
+        complex64 [2**bits_per_symbol] of unit mean power.
+
+    >>> constellation("qpsk")[0]
+    tensor(0.7071+0.7071j)
+    """
+    if name in ("qpsk", "qam16", "qam64"):
+        points = _square_qam({"qpsk": 2, "qam16": 4, "qam64": 6}[name])
+    elif name == "bpsk":
+        points = torch.tensor([1.0 + 0j, -1.0 + 0j], dtype=torch.complex128)
+    elif name == "qpsk_axes":
+        points = _psk_on_axes([0.0, 90.0, 270.0, 180.0])
+    elif name == "qpsk_axes_natural":
+        points = _psk_on_axes([-90.0, 0.0, 90.0, 180.0])
+    else:
+        choices = "bpsk, qpsk, qam16, qam64, qpsk_axes, qpsk_axes_natural"
+        raise InputError(f"unknown constellation '{name}'; choose one of {choices}")
+    return points.to(torch.complex64)
+
+
+def bits_per_symbol(points: Tensor) -> int:
+    """Bits that a constellation of ``len(points)`` points carries a symbol."""
+    return int(math.log2(len(points)))
+
+
+def map_bits(bits: Tensor, points: Tensor) -> Tensor:
+    """Symbols of bits: uint8 [..., S * bits_per_symbol] to complex64 [..., S]."""
+    width = bits_per_symbol(points)
+    index = bits[..., 0::width].long()  # [..., S]
+    for place in range(1, width):
+        index = 2 * index + bits[..., place::width]
+    return points.to(bits.device)[index]  # [..., S]
+
+
+def demap(symbols: Tensor, points: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
+    """Exact log-likelihood ratios log P(bit = 1) / P(bit = 0) of symbols in circular Gaussian noise.
+
+    Args:
+        symbols: complex64 [..., S].
+        points: complex64 [P], see `constellation`; all equally likely.
+        noise_variance: E|noise|^2 of a complex symbol, a number or a tensor broadcast against [..., S].
+
+    Returns:
+        float32 [..., S * bits_per_symbol]; positive means bit 1.
+
+    >>> demap(torch.tensor([-1 + 0j]), constellation("bpsk"), noise_variance=0.5)
+    tensor([8.])
+    """
+    labels = _labels(bits_per_symbol(points)).bool().to(symbols.device)  # [P, bits]
+    distance = torch.view_as_real(symbols[..., None] - points.to(symbols.device)).square().sum(-1)  # [..., S, P]
+    metric = -distance / torch.as_tensor(noise_variance, device=symbols.device)[..., None]  # [..., S, P]
+    ones = [torch.logsumexp(metric[..., labels[:, bit]], -1) for bit in range(labels.shape[1])]
+    zeros = [torch.logsumexp(metric[..., ~labels[:, bit]], -1) for bit in range(labels.shape[1])]
+    llr = torch.stack(ones, -1) - torch.stack(zeros, -1)  # [..., S, bits]
+    return llr.flatten(-2)
+
+
+def decide(symbols: Tensor, points: Tensor) -> Tensor:
+    """The nearest constellation point to each symbol: complex64 [..., S] to complex64 [..., S]."""
+    distance = torch.view_as_real(symbols[..., None] - points.to(symbols.device)).square().sum(-1)  # [..., S, P]
+    return points.to(symbols.device)[distance.argmin(-1)]
+
+
+def posterior_mean(symbols: Tensor, points: Tensor, noise_variance: Tensor | float) -> Tensor:
+    """E[symbol | observation] for equally likely points in circular Gaussian noise, shapes as `demap`."""
+    distance = torch.view_as_real(symbols[..., None] - points.to(symbols.device)).square().sum(-1)  # [..., S, P]
+    weights = torch.softmax(-distance / torch.as_tensor(noise_variance, device=symbols.device)[..., None], -1)
+    return (weights.to(points.dtype) * points.to(symbols.device)).sum(-1)  # [..., S]

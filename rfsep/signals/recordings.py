@@ -1,0 +1,113 @@
+"""Recorded interference: SigMF files and official challenge frames, split by file or frame through a committed list."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rfsep.storage.atomic import read_json
+from rfsep.storage.hdf5 import read_frames
+from rfsep.storage.sigmf import read_sigmf
+from rfsep.types import InputError, Sampled
+
+
+def _split(split_list: Path, split: str) -> object:
+    """The entry of one split in a committed list."""
+    splits = read_json(split_list)
+    if not isinstance(splits, dict) or split not in splits:
+        choices = ", ".join(splits) if isinstance(splits, dict) else "none: not an object"
+        raise InputError(f"{split_list}: unknown split '{split}'; choose one of {choices}")
+    return splits[split]
+
+
+def _crops(recordings: list[Tensor], batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
+    """Uniform crops of uniformly chosen recordings (complex64 [T_i] each, long enough)."""
+    chosen = torch.randint(0, len(recordings), (batch_size,), generator=generator)
+    place = torch.rand(batch_size, generator=generator, dtype=torch.float64)
+    rows = []
+    for index, fraction in zip(chosen.tolist(), place.tolist(), strict=True):
+        start = int(fraction * (len(recordings[index]) - num_samples + 1))
+        rows.append(recordings[index][start : start + num_samples])
+    unknown = torch.full((batch_size,), -1, dtype=torch.int64)
+    return Sampled(torch.stack(rows), torch.zeros((batch_size, 0), dtype=torch.uint8), unknown, chosen)
+
+
+class SigmfRecordings:
+    """Random windows of SigMF recordings, each file without its DC offset and at unit mean power.
+
+    Power is normalised once a file, never per window: bursts stay bursts. A file is chosen first, uniformly, so that a
+    long recording does not outweigh the others.
+
+    Args:
+        folder: where ``<name>.sigmf-meta`` and ``<name>.sigmf-data`` are.
+        split_list: JSON {split: [names]}.
+        split: which of them.
+    """
+
+    def __init__(self, folder: str | Path, split_list: str | Path, split: str) -> None:
+        self.folder = Path(folder)
+        self.names = cast("list[str]", _split(Path(split_list), split))
+
+    @cached_property
+    def recordings(self) -> list[Tensor]:
+        """Every file of the split, complex64 [T_i], in the order of the list; read at first use."""
+        loaded = []
+        for name in self.names:
+            samples = torch.from_numpy(read_sigmf(self.folder / f"{name}.sigmf-meta").samples)
+            samples = samples - samples.mean()
+            loaded.append(samples / samples.abs().square().mean().sqrt())
+        return loaded
+
+    def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
+        """Windows complex64 [B, T]; ``origin`` is the file's place in the list.
+
+        Raises:
+            InputError: no file is as long as a window.
+        """
+        fitting = [recording for recording in self.recordings if len(recording) >= num_samples]
+        if not fitting:
+            longest = max(len(recording) for recording in self.recordings)
+            raise InputError(f"{self.folder}: no recording has {num_samples} samples; the longest has {longest}")
+        return _crops(fitting, batch_size, num_samples, generator)
+
+
+class _FrameSplit(NamedTuple):
+    file: str
+    frames: list[int]
+
+
+class OfficialFrames:
+    """Random crops of random frames of an official interference file, as the challenge's own generator takes them.
+
+    The frames are already of unit power and are used as they are.
+
+    Args:
+        folder: of the official dataset, which holds ``interferenceset_frame/`` and ``test1_frame/``.
+        split_list: JSON {split: {"file": path below folder, "frames": [indices]}}.
+        split: which of them.
+    """
+
+    def __init__(self, folder: str | Path, split_list: str | Path, split: str) -> None:
+        entry = _FrameSplit(**cast("dict[str, list[int]]", _split(Path(split_list), split)))  # type: ignore[arg-type]
+        self.path = Path(folder) / entry.file
+        self.indices = entry.frames
+
+    @cached_property
+    def recordings(self) -> list[Tensor]:
+        """The frames of the split, complex64 [T] each, memory-mapped where the file allows."""
+        frames = read_frames(self.path).frames
+        if len(frames) <= max(self.indices):
+            raise InputError(
+                f"{self.path}: has {len(frames)} frames, the split list asks for frame {max(self.indices)}"
+            )
+        return [torch.from_numpy(np.array(frames[index])) for index in self.indices]
+
+    def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
+        """Windows complex64 [B, T]; ``origin`` is the frame's place in the list."""
+        length = len(self.recordings[0])
+        if length < num_samples:
+            raise InputError(f"{self.path}: frames have {length} samples, fewer than a window of {num_samples}")
+        return _crops(self.recordings, batch_size, num_samples, generator)

@@ -1,0 +1,1 @@
+"""The only place that knows Lightning: objectives and data modules."""

@@ -1,0 +1,119 @@
+"""The nouns every layer shares: batches, sources, modems, separators and the error a user sees."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: one line that names the file or key, the value and the choices."""
+
+
+class MixtureBatch(NamedTuple):
+    """Mixtures with their truth; it survives collation, device transfer and workers as it is.
+
+    Attributes:
+        mixture: complex64 [B, T].
+        soi: complex64 [B, T], the signal of interest.
+        interference: complex64 [B, T], at the level it has in the mixture.
+        bits: uint8 [B, N], zero-padded; N = 0 where the SOI carries no known bits.
+        num_bits: int64 [B]; the scorer uses the first ``num_bits`` of a row.
+        sinr_db: float32 [B], nominal.
+        soi_offset: int64 [B], samples into a symbol at sample 0; -1 unknown.
+        interference_offset: int64 [B], samples into a period at sample 0; -1 unknown.
+        interference_origin: int64 [B], which recording the interference was cut from; -1 for synthetic sources.
+    """
+
+    mixture: Tensor
+    soi: Tensor
+    interference: Tensor
+    bits: Tensor
+    num_bits: Tensor
+    sinr_db: Tensor
+    soi_offset: Tensor
+    interference_offset: Tensor
+    interference_origin: Tensor
+
+
+class Sampled(NamedTuple):
+    """What a source gives.
+
+    Attributes:
+        waveform: complex64 [B, T].
+        bits: uint8 [B, N]; N = 0 where no bits are known.
+        offset: int64 [B], samples into a period at sample 0; -1 unknown.
+        origin: int64 [B], which recording the window was cut from; -1 for synthetic sources. Windows of one recording
+            are not independent, which intervals must know.
+    """
+
+    waveform: Tensor
+    bits: Tensor
+    offset: Tensor
+    origin: Tensor
+
+
+def synthetic(waveform: Tensor, bits: Tensor | None = None, offset: Tensor | None = None) -> Sampled:
+    """What a synthetic source gives; no known bits and unknown offsets where they are left out."""
+    batch_size = len(waveform)
+    unknown = torch.full((batch_size,), -1, dtype=torch.int64)
+    no_bits = torch.zeros((batch_size, 0), dtype=torch.uint8)
+    return Sampled(waveform, no_bits if bits is None else bits, unknown if offset is None else offset, unknown)
+
+
+class Separated(NamedTuple):
+    """What a separator gives.
+
+    Attributes:
+        soi: complex64 [B, T], the estimated signal of interest.
+        bits: uint8 [B, N], its decided bits.
+    """
+
+    soi: Tensor
+    bits: Tensor
+
+
+class SignalSource(Protocol):
+    """Anything that can be put on the air."""
+
+    def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
+        """Draw ``batch_size`` independent windows of ``num_samples`` samples."""
+        ...
+
+
+class Modem(Protocol):
+    """A known modulation: bits to waveform and back.
+
+    ``symbol_period`` is the number of samples after which the modem's statistics repeat.
+    """
+
+    symbol_period: int
+    constellation: Tensor  # complex64 [2**bits_per_symbol], entry i carries the bits of i, first bit first
+
+    def num_bits(self, num_samples: int) -> int:
+        """Bits carried by a window of ``num_samples`` samples."""
+        ...
+
+    def modulate(self, bits: Tensor) -> Tensor:
+        """Waveform complex64 [B, T] of bits uint8 [B, N]."""
+        ...
+
+    def demodulate(self, waveform: Tensor) -> Tensor:
+        """Soft bits float32 [B, N] of a waveform complex64 [B, T]; positive means bit 1."""
+        ...
+
+    def analyse(self, waveform: Tensor) -> Tensor:
+        """Matched-filter outputs complex64 [B, S], one a data symbol, in the order of the bits."""
+        ...
+
+    def synthesise(self, symbols: Tensor, num_samples: int) -> Tensor:
+        """Waveform complex64 [B, num_samples] of data symbols complex64 [B, S]."""
+        ...
+
+
+class Separator(Protocol):
+    """Mixture in, estimate out; the tensor alone: no labels, no SINR, no neighbours' rows."""
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Estimate the SOI and its bits from mixtures complex64 [B, T]."""
+        ...

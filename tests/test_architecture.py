@@ -1,0 +1,82 @@
+"""Imports point down, and a few things appear only where they belong."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rfsep"
+LEAVES = {"types", "iq"}
+ALLOWED: dict[str, set[str]] = {
+    "types": set(),
+    "iq": set(),
+    "metrics": LEAVES,
+    "storage": LEAVES,
+    "models": set(),
+    "signals": LEAVES | {"storage"},
+    "mixtures": LEAVES | {"storage", "signals"},
+    "separators": LEAVES | {"signals", "models"},
+    "bounds": LEAVES | {"metrics", "signals", "mixtures", "separators"},
+    "training": LEAVES | {"metrics", "storage", "models", "signals", "mixtures", "separators", "bounds"},
+    "challenge": LEAVES | {"metrics", "storage", "signals", "mixtures"},
+}
+TOP = {"cli", "evaluation", "__init__"}  # what the scripts call: may import everything
+HYDRA = {"hydra", "omegaconf", "wandb"}
+HYDRA_PLACES = {"train.py", "evaluate.py", "data/prepare.py", "rfsep/cli.py"}
+
+
+def modules() -> list[Path]:
+    return sorted([*PACKAGE.rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py", ROOT / "data" / "prepare.py"])
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_imports_point_down(path: Path) -> None:
+    layer = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if layer in TOP:
+        return
+    assert layer in ALLOWED, f"{path}: layer '{layer}' has no rule in the design"
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("rfsep.")}
+    assert used <= ALLOWED[layer] | {layer}, f"{path} imports from {sorted(used - ALLOWED[layer])}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_frameworks_stay_in_their_place(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    packages = {name.split(".")[0] for name in imported(path)}
+    if place not in HYDRA_PLACES:
+        assert not packages & HYDRA
+    if not place.startswith("rfsep/training/") and place != "train.py":
+        assert "pytorch_lightning" not in packages
+    if not place.startswith("rfsep/storage/"):
+        assert not packages & {"h5py", "sigmf", "safetensors", "pickle"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            body = (node.end_lineno or 0) - first.lineno + 1
+            assert body <= 40, f"{path}: {node.name} has {body} lines"
+
+
+def test_the_walk_sees_a_forbidden_import(tmp_path: Path) -> None:
+    """The test itself can fail."""
+    source = tmp_path / "bad.py"
+    source.write_text("def f():\n    from rfsep.storage.npy import read_complex\n")
+    assert imported(source) == {"rfsep.storage.npy"}
