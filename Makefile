@@ -33,7 +33,7 @@ test: $(STAMP) chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --durations 10
 
 bench: $(STAMP)
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

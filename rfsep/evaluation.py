@@ -3,7 +3,7 @@
 import datetime
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,11 +76,15 @@ class Parts(NamedTuple):
     oracle: bool
 
 
-def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, opened: Run | None) -> Parts:
-    """Factory of the separator that a conf/separator config names."""
-    extra: dict[str, Any] = {}
-    if opened is not None:
-        extra = {"model": opened.model, "block": opened.config.data.num_samples}
+def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Mapping[str, Any]) -> Parts:
+    """Factory of the separator that a conf/separator config names.
+
+    Args:
+        config: of the separator.
+        modem: of the SOI.
+        examples: frames of the interference, complex64 [F, T].
+        extra: what else its constructor takes: a model, a given autocorrelation.
+    """
     oracle = config.separator.get("sinr") == "known"
 
     def make(sinr_db: float | None) -> Any:
@@ -130,6 +134,7 @@ def separate_testset(config: Any, testset: Path) -> Path:
     if config.separator.get("checkpoint") is not None and config.run is None:
         raise InputError(f"separator={config.separator.name} needs run=FOLDER, a folder that train.py made")
     opened = open_run(Path(config.run), config.separator.checkpoint) if config.run is not None else None
+    extra = {} if opened is None else {"model": opened.model, "block": opened.config.data.num_samples}
     name = config.id or (config.separator.name if opened is None else opened.config.model.name)
     folder = Path(config.out or f"runs/evaluations/{testset.name}/{name}")
     oracle, count, seconds = False, 0, 0.0
@@ -137,7 +142,7 @@ def separate_testset(config: Any, testset: Path) -> Path:
         mixtures = read_mixtures(testset, soi, interference)
         modem = build_modem(option_named("soi", soi))
         examples = example_frames(option_named("interference", interference), **config.examples)
-        parts = separator_parts(config.separator, modem, examples, opened)
+        parts = separator_parts(config.separator, modem, examples, extra)
         oracle |= parts.oracle
         rows, length = mixtures.mixture.shape
         num_bits = modem.num_bits(length)
@@ -161,7 +166,7 @@ def _baselines(pair: Pair, config: Any, measured: Sequence[float]) -> list[Row]:
     for name, (base, changes) in BASELINES.items():
         separator = option("separator", base)
         separator.separator.update(changes)
-        parts = separator_parts(separator, modem, examples, None)
+        parts = separator_parts(separator, modem, examples, {})
         with progress() as bar:
             task = bar.add_task(f"baseline {name}", total=len(pair.mixtures.mixture))
             separated = separate_file(parts.make, pair.mixtures, num_bits, False, partial(bar.advance, task))
@@ -247,13 +252,7 @@ def _comparison_parts(entry: Any, setting: Any, source: Any, soi: Modem) -> Part
     config.separator.update(changes)
     extra = {"interference_autocorrelation": source.autocorrelation(config.separator.block)} if given else {}
     examples = example_frames(option("interference", setting.interference), **setting.examples)
-    oracle = config.separator.get("sinr") == "known"
-
-    def make(sinr_db: float | None) -> Any:
-        told = {"sinr_db": sinr_db} if oracle else {}
-        return instantiate(config.separator, modem=modem, examples=examples, **extra, **told)
-
-    return Parts(make, oracle)
+    return separator_parts(config, modem, examples, extra)
 
 
 def _wanted(names: Iterable[str], only: str | None) -> Iterator[str]:
@@ -305,5 +304,5 @@ def run_comparison(config: Any) -> None:
         write_json(path, content)
     shown = [rows[key] for key in setting.separators if key in rows]
     console.print(score_table(config.name, shown, level_key="sir_db"))
-    write_figure(folder / "figure.png", shown, published, config.name)
+    write_figure(folder / "figure.png", shown, published, config.name, level="sir_db")
     console.print(f"results in {path}, figure: {folder / 'figure.png'}")

@@ -1,6 +1,7 @@
 """Error measures and scores of the RF Challenge, with bootstrap intervals."""
 
-from typing import NamedTuple
+import mmap
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ MSE_SCORE_CLIP_DB = -50.0  # a level better than this counts as this
 BER_TARGET = 1e-2
 NO_BER_SCORE_DB = 3.0  # the BER score of a separator that meets the target nowhere
 NUM_RESAMPLES = 1000
+_FORGET_SAMPLES = 2**22  # of a memory-mapped file kept in memory: 32 MB
 
 
 class Estimated(NamedTuple):
@@ -22,6 +24,13 @@ class Estimated(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def _forget(array: NDArray[Any]) -> None:
+    """Let go of the pages of a memory-mapped file that were read so far; they would count as memory of the process."""
+    mapping = getattr(array, "_mmap", None)
+    if mapping is not None and hasattr(mapping, "madvise"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def row_mse(estimate: NDArray[np.complex64], truth: NDArray[np.complex64], chunk: int = 8192) -> Floats:
@@ -36,7 +45,13 @@ def row_mse(estimate: NDArray[np.complex64], truth: NDArray[np.complex64], chunk
     rows, length = truth.shape
     difference = np.empty(2 * min(chunk, length), dtype=np.float32)
     total = np.zeros(rows)
+    since = 0
     for row in range(rows):
+        since += length
+        if since > _FORGET_SAMPLES:
+            _forget(estimate)
+            _forget(truth)
+            since = 0
         left, right = np.asarray(estimate[row]).view(np.float32), np.asarray(truth[row]).view(np.float32)
         for start in range(0, 2 * length, 2 * chunk):
             piece = difference[: min(2 * chunk, 2 * length - start)]
@@ -90,6 +105,11 @@ def _resampled_means(values: Floats, groups: NDArray[np.int64], rng: np.random.G
     return np.asarray((draws @ sums) / (draws @ counts))
 
 
+def _interval(means: Floats) -> tuple[float, float]:
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
 class Scores(NamedTuple):
     """Scores of one separator on one mixture type, level after level from the lowest SINR.
 
@@ -98,7 +118,7 @@ class Scores(NamedTuple):
         mse_db: an `Estimated` a level.
         ber: an `Estimated` a level, or None where the SOI carries no known bits.
         mse_score: with interval.
-        ber_score: dB, or None.
+        ber_score: dB with interval, or None.
         num_mixtures: a number a level.
         num_bits: a number a level.
     """
@@ -107,22 +127,41 @@ class Scores(NamedTuple):
     mse_db: list[Estimated]
     ber: list[Estimated] | None
     mse_score: Estimated
-    ber_score: float | None
+    ber_score: Estimated | None
     num_mixtures: list[int]
     num_bits: list[int]
 
 
-def _interval(means: Floats) -> tuple[float, float]:
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+class _Level(NamedTuple):
+    """A figure at one level and its bootstrap means float64 [NUM_RESAMPLES]."""
+
+    estimated: Estimated
+    means: Floats
 
 
-def _ber_level(errors: Floats, bits: Floats, groups: NDArray[np.int64], rng: np.random.Generator) -> Estimated:
+def _mse_level(mse: Floats, groups: NDArray[np.int64], rng: np.random.Generator) -> _Level:
+    means = _resampled_means(mse, groups, rng)
+    return _Level(Estimated(*(floored_db(value) for value in (float(mse.mean()), *_interval(means)))), means)
+
+
+def _ber_level(errors: Floats, bits: Floats, groups: NDArray[np.int64], rng: np.random.Generator) -> _Level:
     """BER of a level; no error at all has the upper limit 3 / bits (95 % for independent errors)."""
+    means = _resampled_means(errors / bits, groups, rng)
     if errors.sum() == 0:
-        return Estimated(0.0, 0.0, min(1.0, 3.0 / float(bits.sum())))
-    low, high = _interval(_resampled_means(errors / bits, groups, rng))
-    return Estimated(float((errors / bits).mean()), low, high)
+        return _Level(Estimated(0.0, 0.0, min(1.0, 3.0 / float(bits.sum()))), means)
+    return _Level(Estimated(float((errors / bits).mean()), *_interval(means)), means)
+
+
+def _mse_total(levels: list[_Level]) -> Estimated:
+    total = mse_score(np.array([level.estimated.value for level in levels]))
+    clipped = [[max(floored_db(value), MSE_SCORE_CLIP_DB) for value in level.means] for level in levels]
+    return Estimated(total, *_interval(np.array(clipped).mean(0)))
+
+
+def _ber_total(sinr_db: Floats, levels: list[_Level]) -> Estimated:
+    total = ber_score(sinr_db, np.array([level.estimated.value for level in levels]))
+    resampled = np.array([ber_score(sinr_db, rates) for rates in np.stack([level.means for level in levels], 1)])
+    return Estimated(total, *_interval(resampled))
 
 
 def score(
@@ -143,27 +182,19 @@ def score(
     """
     rng = np.random.default_rng(0)
     groups = np.arange(len(mse)) if groups is None else groups
-    levels = np.unique(sinr_db)
-    mse_rows, ber_rows, counts, bits, clipped = [], [], [], [], []
-    for level in levels:
-        at = sinr_db == level
-        means = _resampled_means(mse[at], groups[at], rng)
-        low, high = _interval(means)
-        mse_rows.append(Estimated(*(floored_db(value) for value in (float(mse[at].mean()), low, high))))
-        clipped.append([max(floored_db(value), MSE_SCORE_CLIP_DB) for value in means])
-        counts.append(int(at.sum()))
-        bits.append(int(num_bits[at].sum()))
-        if num_bits.all():
-            ber_rows.append(_ber_level(bit_errors[at], num_bits[at].astype(np.float64), groups[at], rng))
-    total = mse_score(np.array([row.value for row in mse_rows]))
-    spread = _interval(np.array(clipped).mean(0))
-    known = bool(num_bits.all())
+    sinr = np.unique(sinr_db)
+    at = [sinr_db == level for level in sinr]
+    mse_levels = [_mse_level(mse[rows], groups[rows], rng) for rows in at]
+    ber_levels = None
+    if num_bits.all():
+        counted = num_bits.astype(np.float64)
+        ber_levels = [_ber_level(bit_errors[rows], counted[rows], groups[rows], rng) for rows in at]
     return Scores(
-        sinr_db=levels,
-        mse_db=mse_rows,
-        ber=ber_rows if known else None,
-        mse_score=Estimated(total, *spread),
-        ber_score=ber_score(levels, np.array([row.value for row in ber_rows])) if known else None,
-        num_mixtures=counts,
-        num_bits=bits,
+        sinr_db=sinr,
+        mse_db=[level.estimated for level in mse_levels],
+        ber=None if ber_levels is None else [level.estimated for level in ber_levels],
+        mse_score=_mse_total(mse_levels),
+        ber_score=None if ber_levels is None else _ber_total(sinr, ber_levels),
+        num_mixtures=[int(rows.sum()) for rows in at],
+        num_bits=[int(num_bits[rows].sum()) for rows in at],
     )

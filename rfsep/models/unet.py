@@ -68,6 +68,7 @@ class UNet(nn.Module):
         self.up_dropout = nn.Dropout(dropout[1])
         self.decoder = nn.ModuleList(_double(width + channels, width, kernel, kernel) for width in widths)
         self.head = nn.Conv2d(widths[-1], 2, 1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Estimate float32 [B, 2, T] from the mixture float32 [B, 2, T]."""

@@ -81,7 +81,8 @@ def curves(html: str) -> list[tuple[str, list[tuple[float, float]]]]:
 def pixels(uri: str) -> np.ndarray:
     """The image behind a data URI as its brightness, float64 [rows, columns]."""
     image = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
-    return np.asarray(image.convert("RGB"), dtype=np.float64).sum(-1)
+    brightness: np.ndarray = np.asarray(image.convert("RGB"), dtype=np.float64).sum(-1)
+    return brightness
 
 
 def test_summary_has_every_score_and_marks_the_best(page_path: Path, scores: dict[str, Any]) -> None:
@@ -98,8 +99,8 @@ def test_summary_has_every_score_and_marks_the_best(page_path: Path, scores: dic
             f"{db(row['mse_score'])} {interval}",
             "–" if row["ber_score"] is None else db(row["ber_score"]),
         ]
-    for kind in {(row["soi"], row["interference"]) for row in rows_of(scores)}:
-        best = min(r["mse_score"] for r in rows_of(scores) if (r["soi"], r["interference"]) == kind)
+    for mixture_type in {(row["soi"], row["interference"]) for row in rows_of(scores)}:
+        best = min(r["mse_score"] for r in rows_of(scores) if (r["soi"], r["interference"]) == mixture_type)
         assert f"<strong>{db(best)}</strong>" in html
     assert html.count("<strong>") == 4  # one MSE and one BER score a mixture type
 
@@ -131,7 +132,7 @@ def test_every_separator_is_drawn(page_path: Path, scores: dict[str, Any]) -> No
             expected += [(row["separator"], len(row["sinr_db"])) for row in rows if row[metric] is not None]
     measured = [(name, len(points)) for name, points in drawn if "Someone" not in name]
     assert sorted(measured) == sorted(expected)
-    published = [len(points) for name, points in drawn if name == "Someone &lt;2024&gt;" or name == "Someone <2024&gt;"]
+    published = [len(points) for name, points in drawn if name.startswith("Someone")]
     assert published == [2, 2]  # three levels, one of them unpublished in either metric
 
 
@@ -218,7 +219,7 @@ def test_submission_named_as_a_baseline_keeps_its_own_curve(scores: dict[str, An
     twin = {**scores["results"][0], "mse_db": [0.0] * 11}
     write_page(tmp_path / "index.html", {**scores, "results": scores["results"][:1], "baselines": [twin]}, {}, [])
     names = [name for name, _ in curves((tmp_path / "index.html").read_text())]
-    assert names == ["unet", "unet (baseline)"] * 2
+    assert names == ["unet (baseline)", "unet"] * 2  # the submission on top
 
 
 def test_same_scores_give_the_same_page_and_failure_leaves_it(page_path: Path, scores: dict[str, Any]) -> None:

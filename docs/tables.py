@@ -1,0 +1,88 @@
+"""Write the README's tables from docs/results/*.json: python docs/tables.py."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+MARK = re.compile(r"(<!-- table (\w+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def _grid(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cells(row: dict[str, Any], metric: str) -> list[str]:
+    """Figures of a row with their intervals, formatted."""
+    cells = []
+    for value, low, high in zip(row[metric], row[f"{metric}_low"], row[f"{metric}_high"], strict=True):
+        if metric == "mse_db":
+            cells.append(f"{value:.2f} ({low:.2f} .. {high:.2f})")
+        else:
+            cells.append(f"{value:.2e} ({low:.1e} .. {high:.1e})" if value > 0 else f"<{high:.1e}")
+    return cells
+
+
+def _published_cells(curve: dict[str, Any], metric: str, levels: list[float]) -> list[str]:
+    known = dict(zip(curve["sinr_db"], curve[metric], strict=True))
+    shape = "{:.2f}" if metric == "mse_db" else "{:.2e}"
+    return ["" if known.get(level) is None else shape.format(known[level]) for level in levels]
+
+
+def comparison(content: dict[str, Any]) -> str:
+    """A results.json: every separator's rows, then the published ones."""
+    levels = content["rows"][0]["sir_db"]
+    text = ""
+    for metric, title in (("ber", "BER"), ("mse_db", "MSE dB")):
+        rows = [[row["separator"], *_cells(row, metric)] for row in content["rows"]]
+        curves = [curve for curve in content["published"] if curve[metric] is not None]
+        rows += [[f"published: {curve['name']}", *_published_cells(curve, metric, levels)] for curve in curves]
+        text += _grid([f"{title} at SIR", *(f"{level:g} dB" for level in levels)], rows) + "\n"
+    return text
+
+
+def scores(content: dict[str, Any]) -> str:
+    """A scores.json: baselines and submission, one table a mixture type."""
+    text = ""
+    for result in content["results"]:
+        rows = [row for row in content["baselines"] if row["interference"] == result["interference"]]
+        levels = [f"{level:g} dB" for level in result["sinr_db"]]
+        for metric, title in (("mse_db", "MSE dB"), ("ber", "BER")):
+            header = [f"{result['soi']} in {result['interference']}, {title} at SINR", *levels]
+            text += _grid(header, [[row["separator"], *_cells(row, metric)] for row in [*rows, result]]) + "\n"
+    return text
+
+
+def bench(content: dict[str, Any]) -> str:
+    """A benchmark: every figure by name."""
+
+    def flat(node: dict[str, Any], prefix: str = "") -> list[list[str]]:
+        rows = []
+        for key, value in node.items():
+            name = f"{prefix} {key}".strip().replace("_", " ")
+            rows += flat(value, name) if isinstance(value, dict) else [[name, f"{value:.4g}"]]
+        return rows
+
+    machine = content.pop("machine")
+    return _grid([f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}", ""], flat(content))
+
+
+KINDS = {"comparison": comparison, "scores": scores, "bench": bench}
+
+
+def rendered(text: str) -> str:
+    """The README with every table as its JSON says."""
+
+    def table(match: re.Match[str]) -> str:
+        content = json.loads((RESULTS / f"{match[3]}.json").read_text())
+        return f"{match[1]}{KINDS[match[2]](content).rstrip()}\n{match[5]}"
+
+    return MARK.sub(table, text)
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(rendered(readme.read_text()))

@@ -1,0 +1,80 @@
+"""When a bursty transmitter is on the air."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.types import InputError
+
+Range = tuple[float, float]
+
+
+def check_range(name: str, values: Range, lowest: float, highest: float = math.inf) -> Range:
+    """The pair (low, high) of ``values``.
+
+    Raises:
+        InputError: it is no pair with lowest <= low <= high <= highest.
+    """
+    if len(values) != 2 or not lowest <= values[0] <= values[1] <= highest:
+        raise InputError(f"{name}: {tuple(values)} is no (low, high) with {lowest:g} <= low <= high <= {highest:g}")
+    return float(values[0]), float(values[1])
+
+
+def uniform(values: Range, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Independent float64 draws from U[low, high)."""
+    low, high = values
+    return low + (high - low) * torch.rand(shape, dtype=torch.float64, generator=generator)
+
+
+class Bursts(NamedTuple):
+    """Alternating on and off times, uniform and independent, in equilibrium: no instant is special.
+
+    Attributes:
+        on: (low, high), samples that a burst lasts.
+        off: (low, high), samples of silence between bursts.
+    """
+
+    on: Range
+    off: Range
+
+    def duty(self, ramp: float = 0.0) -> float:
+        """Mean of the squared gate; a ramp sin(.)^2 has 3/8 of full power at each end of a burst.
+
+        >>> Bursts((100.0, 300.0), (200.0, 200.0)).duty()
+        0.5
+        """
+        mean_on, mean_off = sum(self.on) / 2, sum(self.off) / 2
+        return (mean_on - 2 * ramp * 5 / 8) / (mean_on + mean_off)
+
+    def edges(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Tensor:
+        """Instants float64 [B, 2E] at which bursts begin (even places) and end (odd), sorted, covering 0..num_samples.
+
+        The cycle in which sample 0 falls is longer than average (the inspection paradox): its on or its off time,
+        each in proportion to its mean, is drawn from the density proportional to length.
+        """
+        mean_on, mean_off = sum(self.on) / 2, sum(self.off) / 2
+        cycles = 2 + math.ceil(num_samples / (self.on[0] + self.off[0]))
+        on = uniform(self.on, (batch_size, cycles), generator)
+        off = uniform(self.off, (batch_size, cycles), generator)
+        pick, place, within = torch.rand((3, batch_size), dtype=torch.float64, generator=generator)
+        on_is_longer = pick < mean_on / (mean_on + mean_off)
+        biased_on, biased_off = ((low**2 + place * (high**2 - low**2)).sqrt() for low, high in (self.on, self.off))
+        on[:, 0] = torch.where(on_is_longer, biased_on, on[:, 0])
+        off[:, 0] = torch.where(on_is_longer, off[:, 0], biased_off)
+        ends = torch.stack((on, off), 2).flatten(1).cumsum(1)  # [B, 2 * cycles]: burst end, next burst's start, ...
+        edges = torch.cat((torch.zeros((batch_size, 1), dtype=torch.float64), ends[:, :-1]), 1)
+        start: Tensor = within * (on[:, 0] + off[:, 0])
+        return edges - start[:, None]
+
+    def gate(self, batch_size: int, num_samples: int, ramp: float, generator: torch.Generator) -> Tensor:
+        """Amplitude float32 [B, T] from 0 to 1, with raised-cosine ramps of ``ramp`` samples inside the bursts."""
+        edges = self.edges(batch_size, num_samples, generator)  # [B, 2E]
+        samples = torch.arange(num_samples, dtype=torch.float64).expand(batch_size, -1).contiguous()
+        burst = (torch.searchsorted(edges, samples, right=True) - 1).div(2, rounding_mode="floor").clamp(min=0)
+        since = samples - edges[:, 0::2].gather(1, burst)  # [B, T]
+        until = edges[:, 1::2].gather(1, burst) - samples
+        rise = (torch.minimum(since, until) / ramp).clamp(0, 1).float()
+        amplitude: Tensor = torch.sin(rise * (math.pi / 2)).square()  # [B, T]
+        return amplitude

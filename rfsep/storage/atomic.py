@@ -1,0 +1,138 @@
+"""Files appear whole or not at all: a temporary file beside the target, synced, then renamed."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from rfsep.storage.faults import fault, reason
+
+CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Temporary names beside ``paths``; what was written there is renamed together when the block ends well.
+
+    The caller creates every temporary file inside the block. Upon any failure the temporary files, and those already
+    renamed, are removed.
+
+    Raises:
+        InputError: an OSError in the block or in the renaming (a full disk, say); names the files.
+    """
+    temporaries = tuple(path.parent / f".{uuid.uuid4().hex}.tmp" for path in paths)
+    renamed: list[Path] = []
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporaries
+        for temporary in temporaries:
+            _sync(temporary)
+        for temporary, path in zip(temporaries, paths, strict=True):
+            os.replace(temporary, path)
+            renamed.append(path)
+        for folder in sorted({path.parent for path in paths}):
+            _sync(folder)
+    except BaseException as error:
+        for leftover in (*temporaries, *renamed):
+            _remove(leftover)
+        if isinstance(error, OSError):
+            names = " and ".join(str(path) for path in paths)
+            raise fault(names, f"cannot be written: {reason(error)}") from error
+        raise
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write one file through ``write(file)``; it appears only when complete and on the disk.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with staged(path) as (temporary,), temporary.open("xb") as file:
+        write(file)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as JSON, one space of indentation, a newline at the end.
+
+    Raises:
+        InputError: NaN or infinity in the value, something JSON has no word for, or the file cannot be written.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, indent=1) + "\n"
+    except (TypeError, ValueError) as error:
+        raise fault(path, f"cannot be written as JSON: {reason(error)}") from error
+    write_atomically(path, lambda file: _write(file, text.encode()))
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; NaN and infinity are refused.
+
+    Raises:
+        InputError: missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise fault(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise fault(path, f"is not valid JSON: {reason(error)}") from error
+
+
+def write_npy(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write one array as .npy.
+
+    Raises:
+        InputError: an array of objects, or the file cannot be written.
+    """
+    if array.dtype.hasobject:
+        raise fault(path, f"cannot hold dtype {array.dtype}: objects are never pickled")
+    write_atomically(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits, read in pieces.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(CHUNK_BYTES):
+                digest.update(piece)
+    except OSError as error:
+        raise fault(path, f"cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
+
+
+def _sync(path: Path) -> None:
+    """Ask the disk to keep a file, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove what may be there; the failure that led here is the one to report."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,191 @@
+"""HDF5: plain datasets only, mapped where they lie in one piece, and laid out so that the bytes repeat."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from rfsep.storage.atomic import staged
+from rfsep.storage.faults import fault, reason
+from rfsep.storage.npy import check_finite, map_file
+
+MAX_BYTES = 4 << 30
+LIBRARY_VERSION = ("v108", "v108")  # readable by every h5py of the last ten years, and fixed: no drift in the bytes
+
+
+class Slot(NamedTuple):
+    """A dataset to lay out: its shape and dtype."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Frames(NamedTuple):
+    """Recorded frames of one kind of signal.
+
+    Attributes:
+        frames: complex64 [frames, samples].
+        sig_type: its name.
+    """
+
+    frames: npt.NDArray[np.complex64]
+    sig_type: str
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open for reading; the caller closes it.
+
+    Raises:
+        InputError: missing, not HDF5, truncated.
+    """
+    if not path.is_file():
+        raise fault(path, "no such file")
+    try:
+        return h5py.File(path, "r")
+    except (OSError, RuntimeError) as error:
+        raise fault(path, f"cannot be read as HDF5: {reason(error)}") from error
+
+
+def read_dataset(
+    file: h5py.File, name: str, dtypes: tuple[str, ...], ndim: int, max_bytes: int = MAX_BYTES
+) -> npt.NDArray[Any]:
+    """A dataset of one of ``dtypes`` (as in ``np.dtype(...).str``, '<c8') with ``ndim`` axes.
+
+    A contiguous, unfiltered dataset comes as a read-only memory map that outlives ``file``, any other as an array in
+    memory of at most ``max_bytes``.
+
+    Raises:
+        InputError: missing; a link, a virtual dataset or one whose bytes lie in another file; another dtype or number
+            of axes; larger than ``max_bytes``; cannot be decoded.
+    """
+    path = Path(file.filename)
+    dataset = _find(file, name)
+    if dataset.dtype.str not in dtypes:
+        raise fault(path, f"dataset {name!r} has dtype {dataset.dtype.str}, expected {' or '.join(dtypes)}")
+    if dataset.ndim != ndim:
+        raise fault(path, f"dataset {name!r} has shape {dataset.shape}, expected {ndim} axes")
+    offset = dataset.id.get_offset()
+    plain = dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype)
+    if offset is not None and plain:
+        return map_file(path, dataset.dtype, offset, dataset.shape)
+    if dataset.nbytes > max_bytes:
+        raise fault(path, f"dataset {name!r} unpacks to {dataset.nbytes} bytes, more than the limit of {max_bytes}")
+    try:
+        array: npt.NDArray[Any] = np.asarray(dataset[()])
+    except (OSError, RuntimeError, ValueError) as error:
+        raise fault(path, f"dataset {name!r} cannot be decoded: {reason(error)}") from error
+    array.flags.writeable = False
+    return array
+
+
+def read_string(file: h5py.File, name: str) -> str:
+    """A scalar string dataset.
+
+    Raises:
+        InputError: missing, a link, not one string, not UTF-8.
+    """
+    path = Path(file.filename)
+    dataset = _find(file, name)
+    if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != ():
+        raise fault(path, f"dataset {name!r} is {dataset.dtype} {dataset.shape}, expected one string")
+    try:
+        value = dataset[()]
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise fault(path, f"dataset {name!r} cannot be decoded: {reason(error)}") from error
+
+
+def read_attribute(file: h5py.File, name: str) -> str | int | float:
+    """A scalar attribute of the file: text, an integer or a number.
+
+    Raises:
+        InputError: missing (names those there) or neither text nor a number.
+    """
+    path = Path(file.filename)
+    if name not in file.attrs:
+        raise fault(path, f"no attribute {name!r}, only {sorted(file.attrs)}")
+    try:
+        value = file.attrs[name]
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise fault(path, f"attribute {name!r} cannot be decoded: {reason(error)}") from error
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, np.floating):
+        return float(value)
+    if not isinstance(value, str):
+        raise fault(path, f"attribute {name!r} is {type(value).__name__}, expected text or a number")
+    return value
+
+
+def lay_out(path: Path, slots: Mapping[str, Slot], attributes: Mapping[str, str | int | float]) -> dict[str, int]:
+    """Create an HDF5 file with room for every slot and return the byte offset of each (0 for an empty one).
+
+    The numbers are then written by ordinary file writes: in bounded memory, and a full disk is an ordinary OSError,
+    which inside the HDF5 library it is not. The bytes depend on the arguments alone.
+    """
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    offsets = {}
+    with h5py.File(path, "x", libver=LIBRARY_VERSION) as file:
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        for name, slot in slots.items():
+            dataset = file.create_dataset(name, slot.shape, slot.dtype, dcpl=early.copy(), track_times=False)
+            offsets[name] = dataset.id.get_offset() or 0
+    return offsets
+
+
+def read_frames(path: Path) -> Frames:
+    """Frames in the official InterferenceSet and TestSet1 format; complex128 is converted.
+
+    Raises:
+        InputError: as `read_dataset` and `read_string`, for ``dataset`` and ``sig_type``; NaN or Inf.
+    """
+    with open_hdf5(path) as file:
+        frames = read_dataset(file, "dataset", ("<c8", "<c16"), 2)
+        sig_type = read_string(file, "sig_type")
+    check_finite(path, frames)
+    return Frames(frames.astype(np.complex64, copy=False), sig_type)
+
+
+def write_frames(path: Path, frames: npt.NDArray[np.complex64], sig_type: str) -> None:
+    """Write frames complex64 [frames, samples] in the official format.
+
+    Raises:
+        InputError: another dtype or shape, or the file cannot be written.
+    """
+    if frames.dtype != np.complex64 or frames.ndim != 2:
+        raise fault(path, f"frames are {frames.dtype} {frames.shape}, expected complex64 [frames, samples]")
+    with staged(path) as (temporary,):
+        offsets = lay_out(temporary, {"dataset": Slot(frames.shape, "<c8")}, {})
+        with h5py.File(temporary, "r+", libver=LIBRARY_VERSION) as file:
+            file.create_dataset("sig_type", data=sig_type, track_times=False)
+        with temporary.open("r+b") as raw:
+            raw.seek(offsets["dataset"])
+            for frame in frames:
+                raw.write(np.ascontiguousarray(frame).data)
+
+
+def _find(file: h5py.File, name: str) -> h5py.Dataset:
+    """The dataset itself, hard-linked and with its bytes in this very file."""
+    path = Path(file.filename)
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise fault(path, f"no dataset {name!r}, only {sorted(file)[:20]}")
+    if not isinstance(link, h5py.HardLink):
+        raise fault(path, f"dataset {name!r} is a {type(link).__name__}, links are not followed")
+    try:
+        found = file[name]
+    except (OSError, RuntimeError, KeyError) as error:
+        raise fault(path, f"dataset {name!r} cannot be read: {reason(error)}") from error
+    if not isinstance(found, h5py.Dataset):
+        raise fault(path, f"{name!r} is a {type(found).__name__}, expected a dataset")
+    if found.is_virtual:
+        raise fault(path, f"dataset {name!r} is virtual, its bytes lie in other files")
+    if found.external:
+        raise fault(path, f"dataset {name!r} has external storage in {found.external[0][0]!r}")
+    return found

@@ -1,0 +1,171 @@
+"""Arrays in .npy files: mapped, checked, never unpickled."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rfsep.storage.faults import fault, reason
+
+Shape = tuple[int | None, ...]
+CHUNK_ENTRIES = 1 << 20
+MAX_CODE_POINT = 0x10FFFF
+HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+AXES = {1: ("entry {}",), 2: ("row {}", "sample {}"), 3: ("row {}", "channel {}", "sample {}")}
+
+
+class Header(NamedTuple):
+    """What the first bytes of a .npy file say."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+
+def read_complex(path: Path, shape: Shape) -> npt.NDArray[np.complex64]:
+    """Read-only memory map of a .npy of little-endian complex64 in C order; None in ``shape`` is any length.
+
+    Raises:
+        InputError: missing, not a .npy, truncated, another dtype (complex128 included) or another shape.
+    """
+    header = _read_header(path)
+    if header.dtype != np.dtype("<c8"):
+        raise fault(path, f"dtype {header.dtype.str}, expected little-endian complex64 (<c8)")
+    check_shape(path, header.shape, shape)
+    return map_file(path, header.dtype, header.offset, header.shape)
+
+
+def read_bits(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
+    """Bits uint8 from a .npy of bool or any integer dtype holding only 0 and 1.
+
+    Raises:
+        InputError: as `read_complex`; float or other dtypes; a value other than 0 and 1 (names the first).
+    """
+    header = _read_header(path)
+    if header.dtype.kind not in "biu":
+        raise fault(path, f"dtype {header.dtype.str}, expected bits as bool or integers (0 and 1), uint8 at best")
+    check_shape(path, header.shape, shape)
+    return as_bits(path, map_file(path, header.dtype, header.offset, header.shape))
+
+
+def read_text(path: Path, shape: Shape) -> npt.NDArray[np.str_]:
+    """Unicode strings from a .npy of dtype <U, in memory.
+
+    Raises:
+        InputError: as `read_complex`; another dtype; characters that do not exist.
+    """
+    header = _read_header(path)
+    if header.dtype.kind != "U" or header.dtype.str[0] != "<":
+        raise fault(path, f"dtype {header.dtype.str}, expected unicode text (<U)")
+    check_shape(path, header.shape, shape)
+    codes = map_file(path, np.dtype("<u4"), header.offset, (*header.shape, header.dtype.itemsize // 4))
+    if codes.size and int(codes.max()) > MAX_CODE_POINT:
+        raise fault(path, f"character number {int(codes.max())} does not exist")
+    return np.array(map_file(path, header.dtype, header.offset, header.shape))
+
+
+def check_shape(path: Path | str, got: tuple[int, ...], expected: Shape) -> None:
+    """Compare shapes; None is any length.
+
+    Raises:
+        InputError: they differ; names both.
+    """
+    same = len(got) == len(expected) and all(e in (None, g) for g, e in zip(got, expected, strict=True))
+    if not same:
+        wanted = ", ".join("any" if length is None else str(length) for length in expected)
+        raise fault(path, f"shape {got}, expected ({wanted})")
+
+
+def check_finite(path: Path | str, array: npt.NDArray[Any]) -> None:
+    """Scan a float or complex array of one to three axes, C order, piece by piece.
+
+    Raises:
+        InputError: names the first NaN or Inf by row and sample.
+    """
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, CHUNK_ENTRIES):
+        piece = flat[start : start + CHUNK_ENTRIES]
+        finite = np.isfinite(piece)
+        if not finite.all():
+            first = int(finite.argmin())
+            kind = "NaN" if np.isnan(piece[first]) else "Inf"
+            raise fault(path, f"{place(start + first, array.shape)} is {kind}")
+
+
+def as_bits(path: Path | str, array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Numbers that are all 0 or 1 as uint8 of the same shape, checked piece by piece.
+
+    Raises:
+        InputError: names the first other value by row and position.
+    """
+    bits = np.empty(array.shape, np.uint8)
+    flat, target = array.reshape(-1), bits.reshape(-1)
+    for start in range(0, flat.size, CHUNK_ENTRIES):
+        piece = flat[start : start + CHUNK_ENTRIES]
+        known = (piece == 0) | (piece == 1)
+        if not known.all():
+            first = int(known.argmin())
+            where = place(start + first, array.shape).replace("sample", "bit")
+            raise fault(path, f"{where} is {piece[first]}, expected 0 or 1")
+        target[start : start + len(piece)] = piece
+    return bits
+
+
+def place(index: int, shape: tuple[int, ...]) -> str:
+    """Name a flat index.
+
+    >>> place(7, (3, 5))
+    'row 1, sample 2'
+    """
+    names = AXES[len(shape)]
+    return ", ".join(name.format(int(i)) for name, i in zip(names, np.unravel_index(index, shape), strict=True))
+
+
+def map_file(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Read-only memory map of ``shape`` numbers at byte ``offset``; an ordinary array where there are none.
+
+    Raises:
+        InputError: the file is shorter than that, or cannot be read.
+    """
+    if 0 in shape:
+        empty: npt.NDArray[Any] = np.empty(shape, dtype)
+        empty.flags.writeable = False
+        return empty
+    try:
+        return np.memmap(path, dtype, "r", offset, shape)
+    except (OSError, ValueError, OverflowError) as error:
+        raise fault(path, f"cannot be mapped: {reason(error)}") from error
+
+
+def _read_header(path: Path) -> Header:
+    """Parse and check the header, the length of the file included."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version not in HEADER_READERS:
+                raise ValueError(f"format version {version}, expected 1.0 or 2.0")
+            shape, fortran_order, dtype = HEADER_READERS[version](file)
+            offset = file.tell()
+    except OSError as error:
+        raise fault(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError) as error:
+        raise fault(path, f"is not a .npy file: {reason(error)}") from error
+    if dtype.hasobject:
+        raise fault(path, f"dtype {dtype.str} holds pickled objects, which are never loaded")
+    if fortran_order and len(shape) > 1:
+        raise fault(path, "is in Fortran order, expected C order")
+    _check_length(path, Header(dtype, shape, offset))
+    return Header(dtype, shape, offset)
+
+
+def _check_length(path: Path, header: Header) -> None:
+    if any(length < 0 for length in header.shape):
+        raise fault(path, f"shape {header.shape} has a negative length")
+    expected = header.dtype.itemsize
+    for length in header.shape:
+        expected *= length
+    got = path.stat().st_size - header.offset
+    if got != expected:
+        state = "truncated" if got < expected else "too long"
+        raise fault(path, f"is {state}: {got} bytes of data, its header says {expected}")

@@ -1,0 +1,192 @@
+"""Benchmarks, each against the plain reference in the same run: make bench; results in runs/bench/*.json."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from rfsep.iq import to_channels
+from rfsep.metrics import row_mse
+from rfsep.mixtures.mix import Mixer
+from rfsep.models.unet import UNet
+from rfsep.signals.linear_modem import LinearModem
+from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.signals.random_crop import RandomCrop
+
+OUT = Path("runs/bench")
+FRAME = 40960
+
+
+def machine() -> dict[str, Any]:
+    """Where a result comes from."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
+    return {
+        "cpu": model,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def best(work: Callable[[], object], seconds: float = 3.0) -> float:
+    """Shortest time of a call in seconds, out of as many as fit (two at least)."""
+    work()
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 2 or time.perf_counter() < end:
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def write(name: str, result: dict[str, Any]) -> None:
+    """Print and keep a result."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / f"{name}.json").write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
+    print(name, json.dumps(result, indent=1))
+
+
+def forward_flops(model: torch.nn.Module, mixture: torch.Tensor) -> int:
+    """Floating-point operations of one forward pass."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(to_channels(mixture))
+    return counter.get_total_flops()
+
+
+def generation() -> None:
+    """Mixtures, in millions of complex samples a second, beside Sionna's own generator."""
+    from sionna.phy import config
+    from sionna.phy.mapping import BinarySource, Mapper
+    from sionna.phy.ofdm import OFDMModulator, ResourceGrid, ResourceGridMapper
+    from sionna.phy.signal import RootRaisedCosineFilter, Upsampling
+
+    config.device = "cpu"
+    batch = 64
+    qpsk, ofdm = LinearModem(), RandomCrop(OfdmModem(), power=56 / 64)
+    mixer = Mixer(qpsk, ofdm)
+    generator = torch.Generator().manual_seed(0)
+    level = torch.full((batch,), -10.0)
+    source, mapper, upsample = BinarySource(), Mapper("qam", 2), Upsampling(16)
+    pulse = RootRaisedCosineFilter(8, 16, 0.5)
+    grid = ResourceGrid(
+        num_ofdm_symbols=513,
+        fft_size=64,
+        subcarrier_spacing=20e6 / 64,
+        cyclic_prefix_length=16,
+        num_guard_carriers=(4, 3),
+        dc_null=True,
+    )
+    to_grid, modulate = ResourceGridMapper(grid), OFDMModulator(16)
+
+    def sionna_qpsk() -> torch.Tensor:
+        symbols = mapper(source([batch, 2 * FRAME // 16]))
+        return 4 * pulse(torch.roll(upsample(symbols), 8, -1), padding="same")
+
+    def sionna_mixture() -> torch.Tensor:
+        data = to_grid(mapper(source([batch, 1, 1, 2 * int(grid.num_data_symbols)])))
+        waveform = modulate(data)[:, 0, 0]
+        start = torch.randint(0, 80, (batch, 1))
+        crop = waveform.gather(1, start + torch.arange(FRAME))
+        phase = torch.polar(torch.full((batch, 1), 10**0.5), 2 * torch.pi * torch.rand(batch, 1))
+        return sionna_qpsk() + phase * crop
+
+    samples = batch * FRAME / 1e6
+    rates = {
+        "qpsk": samples / best(lambda: qpsk.sample(batch, FRAME, generator)),
+        "qpsk_sionna": samples / best(sionna_qpsk),
+        "qpsk_in_ofdm": samples / best(lambda: mixer.draw(level, FRAME, generator)),
+        "qpsk_in_ofdm_sionna": samples / best(sionna_mixture),
+    }
+    ratios = {name: rates[name] / rates[f"{name}_sionna"] for name in ("qpsk", "qpsk_in_ofdm")}
+    write("generation", {"million_samples_per_second": rates, "times_sionna": ratios})
+
+
+def scoring_child(folder: str) -> None:
+    """Score one official-size pair in a process of its own; prints seconds and peak memory in MB."""
+    files = [np.load(Path(folder) / name, mmap_mode="r") for name in ("estimate.npy", "truth.npy")]
+    start = time.perf_counter()
+    row_mse(*files)
+    seconds = time.perf_counter() - start
+    # not ru_maxrss: that remembers the parent's memory from before exec
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(json.dumps([seconds, int(status["VmHWM"].split()[0]) / 1024]))
+
+
+def scoring() -> None:
+    """MSE of 1,100 x 40,960 estimates against the truth, memory-mapped, beside plain numpy row by row."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("estimate.npy", "truth.npy"):
+            file = np.lib.format.open_memmap(Path(folder) / name, "w+", np.complex64, (1100, FRAME))
+            for row in range(1100):
+                file[row] = rng.standard_normal(2 * FRAME, np.float32).view(np.complex64)
+            file.flush()
+            del file
+        pair = [np.load(Path(folder) / name, mmap_mode="r") for name in ("estimate.npy", "truth.npy")]
+        plain = best(lambda: [np.mean(np.abs(pair[0][row] - pair[1][row]) ** 2) for row in range(1100)])
+        ours = best(lambda: row_mse(*pair))
+        child = subprocess.run(
+            [sys.executable, __file__, "scoring-child", folder], check=True, capture_output=True, text=True
+        )
+    _, peak = json.loads(child.stdout)
+    size = 2 * 1100 * FRAME * 8 / 1e9
+    result = {"seconds": ours, "gb_per_second": size / ours, "plain_seconds": plain, "times_plain": plain / ours}
+    write("scoring", {**result, "peak_memory_mb": peak})
+
+
+def matrix_peak(dtype: torch.dtype) -> float:
+    """Largest rate of a square matrix product here, in FLOP a second."""
+    a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+    return 2 * 2048**3 / best(lambda: a @ b, 2.0)
+
+
+def training() -> None:
+    """U-Net training steps: samples a second in float32 and bfloat16, and the fraction of the matrix peak."""
+    results: dict[str, Any] = {}
+    mixture = torch.randn(32, 1280, dtype=torch.complex64)
+    for name, arguments in {
+        "unet_small": {"channels": 32, "decoder_divisors": (1, 1, 1, 1, 1), "dropout": (0.0, 0.0)},
+        "unet_published": {},
+    }.items():
+        model = UNet(**arguments)  # type: ignore[arg-type]
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        batch = mixture if name == "unet_small" else mixture[:8]
+        work = 3 * forward_flops(model, batch)
+        for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+
+            def step(model: UNet = model, batch: torch.Tensor = batch, dtype: torch.dtype = dtype) -> None:
+                with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                    estimate = model(to_channels(batch))
+                (estimate - to_channels(batch)).square().mean().backward()
+                optimizer.step()  # noqa: B023
+                optimizer.zero_grad()  # noqa: B023
+
+            seconds = best(step, 6.0)
+            peak = matrix_peak(dtype)
+            results[f"{name}_{precision}"] = {
+                "samples_per_second": batch.numel() / seconds,
+                "flops_per_second": work / seconds,
+                "matrix_peak_flops_per_second": peak,
+                "fraction_of_peak": work / seconds / peak,
+            }
+    write("training", results)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["scoring-child"]:
+        scoring_child(sys.argv[2])
+    else:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        for benchmark in (generation, scoring, training):
+            benchmark()

@@ -1,0 +1,312 @@
+"""The scripts as a user types them: results, resuming, and one clear line with exit status 2 for what is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "model.network.channels=4",
+    "model.network.first_kernel=5",
+    "data.num_samples=320",
+    "data.batch_size=4",
+    "data.val_per_sinr=2",
+    "trainer.precision=32-true",
+]
+
+
+def command(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def succeed(script: str, *arguments: str, cwd: Path) -> str:
+    done = command(script, *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def fail(script: str, *arguments: str, cwd: Path) -> str:
+    """The one line of a refusal: exit status 2, nothing but that line, no traceback."""
+    before = sorted(path for path in cwd.rglob("*") if path.is_file())
+    done = command(script, *arguments, cwd=cwd)
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert sorted(path for path in cwd.rglob("*") if path.is_file()) == before, "something was written"
+    return lines[0]
+
+
+def prepare(folder: Path, interference: str = "ofdm_qpsk", **changes: object) -> Path:
+    settings = {"num_samples": 640, "num_per_sinr": 3, "sinr_db": "[-12,0]", "seed": 1, **changes}
+    arguments = [f"{key}={value}" for key, value in settings.items()]
+    succeed("data/prepare.py", "testset", f"interference={interference}", "out=set", *arguments, cwd=folder)
+    return folder / "set"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a test set of two mixture types, a finished tiny run and a scored submission."""
+    folder = tmp_path_factory.mktemp("commands")
+    prepare(folder)
+    prepare(folder, "emi_bursts")
+    arguments = ["run=tiny", *TINY, "trainer.max_steps=4", "trainer.val_every=2"]
+    assert "finished: validation MSE" in succeed("train.py", *arguments, cwd=folder)
+    succeed("evaluate.py", "separator=neural", "run=runs/adhoc/tiny", "testset=set", "out=ours", cwd=folder)
+    return folder
+
+
+def test_run_folder_has_what_the_design_says(place: Path) -> None:
+    run = place / "runs" / "adhoc" / "tiny"
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    lines = (run / "metrics.csv").read_text().splitlines()
+    assert lines[0] == "step,metric,value"
+    assert any(",val/mse_db/-30," in line for line in lines)
+    assert "_target_: rfsep.models.unet.UNet" in (run / "config.yaml").read_text()
+    assert not list(place.glob("outputs*")), "hydra's own folder"
+
+
+def test_finished_run_says_so(place: Path) -> None:
+    arguments = ["run=tiny", *TINY, "trainer.max_steps=4", "trainer.val_every=2"]
+    assert "finished before" in succeed("train.py", *arguments, cwd=place)
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    """Stopped after two of four steps and resumed: weights, average and metrics are the same to the bit."""
+    import torch
+
+    schedule = ["objective.module.max_steps=4", "trainer.val_every=2"]
+    succeed("train.py", "run=whole", *TINY, *schedule, "trainer.max_steps=4", cwd=tmp_path)
+    succeed("train.py", "run=parts", *TINY, *schedule, "trainer.max_steps=2", cwd=tmp_path)
+    succeed("train.py", "run=parts", *TINY, *schedule, "trainer.max_steps=4", cwd=tmp_path)
+    whole, parts = (
+        torch.load(tmp_path / "runs" / "adhoc" / run / "checkpoints" / "last.ckpt", weights_only=True)
+        for run in ("whole", "parts")
+    )
+    for key in ("state_dict", "current_model_state"):
+        assert all(torch.equal(whole[key][name], parts[key][name]) for name in whole[key])
+    values = [(tmp_path / "runs" / "adhoc" / run / "metrics.csv").read_text() for run in ("whole", "parts")]
+    shown = [sorted(line for line in text.splitlines() if ",val/" in line) for text in values]
+    assert shown[0] == shown[1]
+
+
+def test_scores_card_and_page(place: Path) -> None:
+    scores = json.loads((place / "ours" / "scores.json").read_text())
+    assert scores["schema"] == 1
+    assert {row["interference"] for row in scores["results"]} == {"OFDMQPSK", "EMIBursts"}
+    assert {row["separator"] for row in scores["baselines"]} == {
+        "passthrough",
+        "matched_filter",
+        "matched_filter:hard",
+        "lmmse",
+    }
+    for row in [*scores["results"], *scores["baselines"]]:
+        assert row["sinr_db"] == [-12.0, 0.0]
+        assert all(
+            low <= x <= high for low, x, high in zip(row["mse_db_low"], row["mse_db"], row["mse_db_high"], strict=True)
+        )
+        assert row["num_mixtures"] == [3, 3]
+        assert row["num_bits"] == [240, 240]
+    card = json.loads((place / "ours" / "card.json").read_text())
+    assert card["blind"] is True
+    assert card["parameters"] > 0
+    assert card["train_flops"] > 0
+    assert "<svg" in (place / "ours" / "index.html").read_text()
+    passthrough = next(row for row in scores["baselines"] if row["separator"] == "passthrough")
+    assert passthrough["mse_db"][0] == pytest.approx(12, abs=1.0)
+
+
+def test_scoring_files_again_gives_the_same_numbers(place: Path) -> None:
+    out = succeed("evaluate.py", "submission=ours", "testset=set", "out=again", cwd=place)
+    assert "MSE dB" in out
+    first, second = (json.loads((place / name / "scores.json").read_text()) for name in ("ours", "again"))
+    assert first["results"] == second["results"]
+    assert first["baselines"] == second["baselines"]
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path) -> None:
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        (tmp_path / name).mkdir()
+        prepare(tmp_path / name, seed=seed)
+    files = {
+        name: {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("a", "b", "c")
+    }
+    assert files["a"] == files["b"]
+    assert files["a"] != files["c"]
+
+
+def test_hosted_set_takes_its_seed_from_the_operating_system(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        prepare(tmp_path / name, seed="null")
+    public = [(tmp_path / name / "set" / "mixture" / "QPSK_OFDMQPSK.h5").read_bytes() for name in ("a", "b")]
+    assert public[0] != public[1]
+
+
+def test_official_files_score_like_our_own(place: Path) -> None:
+    """Written as the challenge's files, read back, separated and scored: the same errors."""
+    prepare(place, "white_noise", official="true")
+    official = place / "set" / "official"
+    succeed("evaluate.py", "separator=matched_filter", "testset=set/official", "out=theirs", cwd=place)
+    succeed("evaluate.py", "separator=matched_filter", "testset=set", "out=mine", cwd=place)
+    assert list(official.glob("*_testmixture_QPSK_WhiteNoise.npy"))
+    rows = [
+        next(
+            row
+            for row in json.loads((place / name / "scores.json").read_text())["results"]
+            if row["interference"] == "WhiteNoise"
+        )
+        for name in ("theirs", "mine")
+    ]
+    assert rows[0]["mse_db"] == pytest.approx(rows[1]["mse_db"], abs=1e-4)
+    assert rows[0]["ber"] == rows[1]["ber"]
+
+
+def test_comparison_keeps_the_rows_of_others(tmp_path: Path) -> None:
+    base = ["experiment=args/ofdm_qpsk", "num_mixtures=4", "comparison.sir_db=[-12,-3]"]
+    succeed("evaluate.py", *base, "separator=matched_filter", cwd=tmp_path)
+    path = tmp_path / "runs" / "args" / "ofdm_qpsk" / "results.json"
+    first = json.loads(path.read_text())
+    assert [row["separator"] for row in first["rows"]] == ["matched_filter", "matched_filter:hard"]
+    out = succeed(
+        "evaluate.py", *base, "separator=lmmse", "comparison.separators.lmmse:synchronous.block=320", cwd=tmp_path
+    )
+    second = json.loads(path.read_text())
+    assert [row["separator"] for row in second["rows"]] == [
+        "matched_filter",
+        "matched_filter:hard",
+        "lmmse",
+        "lmmse:synchronous",
+    ]
+    assert second["rows"][0] == first["rows"][0]
+    assert [row["blind"] for row in second["rows"]] == [True, True, True, False]
+    assert "published" in second
+    assert (path.parent / "figure.png").stat().st_size > 10_000
+    assert "results in" in out
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    [
+        ("train.py", ["modle=unet"], ["modle"]),
+        ("train.py", ["model=resnet"], ["model/resnet", "unet"]),
+        ("train.py", ["interference=emi_burst"], ["interference/emi_burst", "emi_bursts"]),
+        ("train.py", ["trainer.max_steps=5", "trainer.val_every=2"], ["max_steps 5", "val_every 2"]),
+        ("data/prepare.py", ["testset", "soi=qspk", "out=x"], ["soi/qspk", "qpsk"]),
+        ("data/prepare.py", ["testset", "out=x", "sinr_db=[0,-3]"], ["sinr_db", "[0.0, -3.0]"]),
+        ("data/prepare.py", ["testset", "out=x", "num_samples=0"], ["num_samples 0"]),
+        ("data/prepare.py", ["tetset"], ["tetset", "testset"]),
+        ("evaluate.py", [], ["separator=NAME"]),
+        ("evaluate.py", ["separator=wiener", "testset=set"], ["separator/wiener", "lmmse"]),
+        ("evaluate.py", ["separator=lmmse", "testset=nowhere"], ["nowhere"]),
+        ("evaluate.py", ["separator=neural", "testset=set"], ["neural", "run=FOLDER"]),
+        ("evaluate.py", ["separator=neural", "testset=set", "run=nowhere"], ["nowhere/config.yaml"]),
+        ("evaluate.py", ["submission=nowhere", "testset=set"], ["nowhere"]),
+        ("evaluate.py", ["experiment=args/ofdm_qpks"], ["args/ofdm_qpks"]),
+        ("evaluate.py", ["separator=lmmse", "testset=set", "separator.separator.blok=3"], ["blok"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_words_are_refused_in_one_line(place: Path, script: str, arguments: list[str], words: list[str]) -> None:
+    line = fail(script, *arguments, cwd=place)
+    assert all(word in line for word in words), line
+
+
+def broken(place: Path, tmp_path: Path, change: str) -> None:
+    """A copy of our submission with one fault."""
+    import shutil
+
+    shutil.copytree(place / "ours", tmp_path / "bad")
+    shutil.copytree(place / "set", tmp_path / "set")
+    soi = next((tmp_path / "bad").glob("*_estimated_soi_QPSK_EMIBursts.npy"))
+    bits = next((tmp_path / "bad").glob("*_estimated_bits_QPSK_EMIBursts.npy"))
+    values, decided = np.load(soi), np.load(bits)
+    if change == "shape":
+        np.save(soi, values[:, :-1])
+    elif change == "dtype":
+        np.save(soi, values.real)
+    elif change == "nan":
+        values[2, 5] = np.nan
+        np.save(soi, values)
+    elif change == "inf":
+        values[2, 5] = np.inf
+        np.save(soi, values)
+    elif change == "bits":
+        decided[3, 7] = 255
+        np.save(bits, decided)
+    elif change == "pair":
+        bits.unlink()
+    elif change == "truncated":
+        soi.write_bytes(soi.read_bytes()[:-100])
+    elif change == "objects":
+        np.save(soi, np.array([[1, None]], dtype=object), allow_pickle=True)
+    elif change == "unknown":
+        soi.rename(soi.with_name(soi.name.replace("EMIBursts", "Elsewhere")))
+        bits.rename(bits.with_name(bits.name.replace("EMIBursts", "Elsewhere")))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("shape", ["estimated_soi_QPSK_EMIBursts.npy", "639", "640"]),
+        ("dtype", ["estimated_soi_QPSK_EMIBursts.npy", "float32", "complex64"]),
+        ("nan", ["estimated_soi_QPSK_EMIBursts.npy", "NaN", "2"]),
+        ("inf", ["estimated_soi_QPSK_EMIBursts.npy", "nf", "2"]),
+        ("bits", ["estimated_bits_QPSK_EMIBursts.npy", "255", "3"]),
+        ("pair", ["estimated_bits_QPSK_EMIBursts.npy"]),
+        ("truncated", ["estimated_soi_QPSK_EMIBursts.npy"]),
+        ("objects", ["estimated_soi_QPSK_EMIBursts.npy", "object"]),
+        ("unknown", ["Elsewhere", "EMIBursts"]),
+    ],
+)
+def test_broken_submissions_are_refused_in_one_line(place: Path, tmp_path: Path, change: str, words: list[str]) -> None:
+    broken(place, tmp_path, change)
+    line = fail("evaluate.py", "submission=bad", "testset=set", "out=scores", cwd=tmp_path)
+    assert all(word in line for word in words), line
+
+
+def test_foreign_code_in_a_run_folder_is_refused(place: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(place / "runs" / "adhoc" / "tiny", tmp_path / "run")
+    shutil.copytree(place / "set", tmp_path / "set")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("rfsep.models.unet.UNet", "os.system"))
+    line = fail("evaluate.py", "separator=neural", "run=run", "testset=set", "out=x", cwd=tmp_path)
+    assert "os.system" in line
+    assert "config.yaml" in line
+
+
+def test_hostile_checkpoint_is_refused_and_does_nothing(place: Path, tmp_path: Path) -> None:
+    import pickle
+    import shutil
+
+    shutil.copytree(place / "runs" / "adhoc" / "tiny", tmp_path / "run")
+    shutil.copytree(place / "set", tmp_path / "set")
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'marker'}",)
+
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").write_bytes(pickle.dumps({"state_dict": Evil()}))
+    line = fail("evaluate.py", "separator=neural", "run=run", "testset=set", "out=x", cwd=tmp_path)
+    assert "best.ckpt" in line
+    assert not (tmp_path / "marker").exists()

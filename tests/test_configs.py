@@ -1,0 +1,115 @@
+"""Contracts over every YAML below conf/: names, sources, modems, separators, models, experiments."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from rfsep.cli import CONF, ROOT, build_modem, build_source, instantiate, option, options
+from rfsep.mixtures.endless import batch_generator
+
+NAME = re.compile(r"[A-Za-z0-9-]+")
+OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
+
+
+def stems(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def experiments() -> list[str]:
+    folder = CONF / "experiment"
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def source(name: str) -> Any:
+    """The source of an interference YAML, or a skip that says which recordings are missing."""
+    text = (CONF / "interference" / f"{name}.yaml").read_text()
+    for variable in re.findall(r"oc\.env:(\w+)", text):
+        if variable not in os.environ:
+            pytest.skip(f"{variable} is not set: {name} needs recordings")
+    return build_source(option("interference", name), "test")
+
+
+@pytest.mark.parametrize("group", ["soi", "interference"])
+def test_names_in_files_are_unique_and_plain(group: str) -> None:
+    names = [config.name for config in options(group).values()]
+    assert len(set(names)) == len(names)
+    assert all(NAME.fullmatch(name) for name in names)
+
+
+@pytest.mark.parametrize("name", stems("soi"))
+def test_soi_modulates_its_bits_and_finds_them_again(name: str) -> None:
+    modem = build_modem(option("soi", name))
+    sampled = modem.sample(8, 4096, batch_generator(0))  # type: ignore[attr-defined]
+    assert sampled.waveform.dtype == torch.complex64
+    assert torch.equal((modem.demodulate(sampled.waveform) > 0).byte(), sampled.bits)
+    power = float(sampled.waveform.abs().square().mean())
+    assert power == pytest.approx(56 / 64 if "ofdm" in name else 1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("name", stems("interference"))
+def test_interference_gives_reproducible_windows_of_unit_power(name: str) -> None:
+    made = source(name)
+    sampled = made.sample(256, 4096, batch_generator(1))
+    assert sampled.waveform.shape == (256, 4096)
+    assert sampled.waveform.dtype == torch.complex64
+    assert sampled.offset.shape == sampled.origin.shape == (256,)
+    assert torch.isfinite(torch.view_as_real(sampled.waveform)).all()
+    again = made.sample(256, 4096, batch_generator(1))
+    assert torch.equal(sampled.waveform, again.waveform)
+    other = made.sample(2, 4096, batch_generator(2))
+    assert not torch.equal(other.waveform, sampled.waveform[:2])
+    row_power = sampled.waveform.abs().square().mean(1)
+    spread = float(row_power.std()) / 16  # standard error over 256 windows
+    # recordings have few files: the power of a split's windows differs from file to file
+    slack = 0.3 if bool((sampled.origin >= 0).all()) else 0.01
+    assert float(row_power.mean()) == pytest.approx(1.0, abs=4 * spread + slack)
+
+
+@pytest.mark.parametrize("name", [name for name in stems("separator") if name != "neural"])
+@pytest.mark.parametrize("soi", ["qpsk", "ofdm_qpsk"])
+def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
+    modem = build_modem(option("soi", soi))
+    examples = build_source(option("interference", "ofdm_qpsk"), "train").sample(20, 4096, batch_generator(3)).waveform
+    separator = instantiate(option("separator", name).separator, modem=modem, examples=examples)
+    mixture = examples[:3, :1600]
+    estimate = separator.separate(mixture)
+    assert estimate.soi.shape == mixture.shape
+    assert estimate.soi.dtype == torch.complex64
+    assert estimate.bits.shape == (3, modem.num_bits(1600))
+    assert set(estimate.bits.unique().tolist()) <= {0, 1}
+    alone = separator.separate(mixture[1:2])
+    assert torch.allclose(alone.soi[0], estimate.soi[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", stems("model"))
+def test_model_maps_windows_to_windows_and_learns(name: str) -> None:
+    torch.manual_seed(0)
+    model = instantiate(option("model", name).network)
+    mixture = torch.randn(2, 2, 160)
+    estimate = model(mixture)
+    assert estimate.shape == mixture.shape
+    estimate.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_experiment_composes(name: str) -> None:
+    config_name = "evaluate" if "comparison:" in (CONF / "experiment" / f"{name}.yaml").read_text() else "train"
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose(config_name, overrides=[f"experiment={name}"])
+    assert Path(config.name).as_posix().startswith(name.split("/")[0])
+    if config_name == "train":
+        assert config.trainer.max_steps % config.trainer.val_every == 0
+        instantiate(config.model.network)
+    else:
+        assert config.name == name
+        for entry in config.comparison.separators.values():
+            option("separator", entry.use)
+        for curve in config.comparison.published:
+            assert all(len(curve[key]) == len(curve.sinr_db) for key in ("mse_db", "ber") if curve[key] is not None)
