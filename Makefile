@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
-export HYDRA_FULL_ERROR = 1
 
 .PHONY: install demo test bench lint chromium reference
 install: $(STAMP)
@@ -16,11 +15,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## prepare, train, score, page: runs/demo/index.html
 	@start=$$(date +%s); set -e; \
-	for type in emi_bursts single_carrier; do \
-	  $(BIN)/python data/prepare.py testset soi=qpsk interference=$$type num_samples=2560 num_per_sinr=40 \
-	    'sinr_db=[-30,-24,-18,-12,-6,0]' seed=1 out=runs/demo/testset; done; \
-	$(BIN)/python train.py experiment=demo run=unet; \
-	$(BIN)/python evaluate.py separator=neural run=runs/demo/unet testset=runs/demo/testset out=runs/demo; \
+	for pair in emi_bursts:EMIBursts ofdm_qpsk:OFDMQPSK; do \
+	  type=$${pair%:*}; name=$${pair#*:}; \
+	  $(BIN)/python data/prepare.py testset soi=qpsk interference=$$type num_samples=2560 num_per_sinr=100 \
+	    'sinr_db=[-30,-24,-18,-12,-6,0]' seed=1 out=runs/demo/testset; \
+	  $(BIN)/python train.py experiment=demo interference=$$type run=QPSK_$$name; done; \
+	$(BIN)/python evaluate.py separator=neural run=runs/demo testset=runs/demo/testset out=runs/demo; \
 	echo "demo: $$(( $$(date +%s) - start )) s after installation; look at runs/demo/index.html"
 
 # tests of the pages need a browser: Debian's, installed where that is allowed; without it they skip (in CI they fail)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from rfsep.cli import build_modem, build_source, console, instantiate, run
+from rfsep.cli import build_guide, build_modem, build_source, console, instantiate, run
 from rfsep.training.data import MixtureData
 from rfsep.training.fit import Schedule, fit, forward_flops
 
@@ -37,8 +37,9 @@ def main(config: DictConfig) -> None:
         **config.data,
     )
     model = instantiate(config.model.network)
+    guide = build_guide(config)
     schedule = Schedule(**config.trainer)
-    per_sample = forward_flops(model, config.data.num_samples)
+    per_sample = forward_flops(model, config.data.num_samples, guided=guide is not None)
     samples_per_step = config.data.batch_size * config.data.num_samples * schedule.accumulate
     loggers = []
     if config.logger.wandb is not None:
@@ -46,7 +47,7 @@ def main(config: DictConfig) -> None:
 
         loggers.append(WandbLogger(name=folder.name, save_dir=folder, **config.logger.wandb))
     outcome = fit(
-        instantiate(config.objective.module, model=model),
+        instantiate(config.objective.module, model=model, guide=guide),
         data,
         folder,
         OmegaConf.to_yaml(config, resolve=True),

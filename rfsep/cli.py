@@ -1,6 +1,5 @@
 """What the scripts share: running a hydra task with one-line errors, and turning configs into objects."""
 
-import contextlib
 import logging
 import os
 import re
@@ -18,22 +17,38 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from rfsep.storage.weights import read_checkpoint, read_weights
-from rfsep.types import InputError, Modem, SignalSource
+from rfsep.types import InputError, Modem, Separator, SignalSource
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 RUN_TARGETS = ("rfsep.models.", "rfsep.separators.")  # all that the config of a run folder may instantiate
 EXAMPLE_SEED = 2**32 + 1  # of the interference frames that separators learn from; no other command uses it
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def _one_line(error: BaseException) -> str:
     """The message of an error without line breaks, of the cause where hydra wraps one."""
-    while isinstance(error, HydraException | OmegaConfBaseException) and isinstance(error.__cause__, InputError):
+    while isinstance(error, HydraException | OmegaConfBaseException) and isinstance(error.__cause__, ValueError):
         error = error.__cause__
-    text = re.sub(r"\s*\n\s*", " ", str(error).strip())
-    return re.sub(r"full_key: \S+ object_type=\S+|Error in call to target", "", text).strip()
+    return re.sub(r"\s*\n\s*", " ", str(error).strip())
+
+
+def _command_line_fault(error: BaseException, config_name: str) -> str:
+    """What is wrong with a key or an option on the command line, with the choices."""
+    text = _one_line(error)
+    if missing := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
+        group, name = missing.groups()
+        choices = sorted(path.relative_to(CONF / group).with_suffix("") for path in (CONF / group).rglob("*.yaml"))
+        return f"unknown option {group}/{name}; choose one of {', '.join(path.as_posix() for path in choices)}"
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        config = cast(DictConfig, OmegaConf.load(CONF / f"{config_name}.yaml"))
+        groups = [str(next(iter(entry))) for entry in config.pop("defaults") if isinstance(entry, DictConfig)]
+        keys = [str(key) for key in config if key != "hydra"]
+        return f"unknown key '{unknown[1]}'; the keys of conf/{config_name}.yaml are {', '.join(groups + keys)}"
+    if variable := re.search(r"Environment variable '(\w+)' not found", text):
+        return f"{variable[1]} is not set: data/README.md says which recordings it has to name"
+    return text
 
 
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
@@ -46,17 +61,25 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra hands its errors on instead of printing them and exiting with 1
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")
     OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
-    with contextlib.suppress(RuntimeError):  # already set by a caller in this process
-        torch.set_num_interop_threads(1)
+
+    def guarded(config: DictConfig) -> None:
+        """The task; hydra lets SystemExit pass without a word of its own."""
+        try:
+            task(config)
+        except (InputError, HydraException, OmegaConfBaseException) as error:
+            errors.print(f"error: {_command_line_fault(error, config_name)}")
+            sys.exit(2)
+        except KeyboardInterrupt:
+            errors.print("interrupted; the same command goes on where it stopped")
+            sys.exit(130)
+
     try:
-        hydra.main(version_base=None, config_path=str(CONF), config_name=config_name)(task)()
-    except (InputError, HydraException, OmegaConfBaseException) as error:
-        errors.print(f"error: {_one_line(error)}")
+        hydra.main(version_base=None, config_path=str(CONF), config_name=config_name)(guarded)()
+    except (HydraException, OmegaConfBaseException) as error:
+        errors.print(f"error: {_command_line_fault(error, config_name)}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("interrupted; the same command goes on where it stopped")
-        sys.exit(130)
 
 
 def options(group: str) -> dict[str, DictConfig]:
@@ -106,6 +129,15 @@ def example_frames(config: DictConfig, num_frames: int, num_samples: int) -> tor
     """Frames of the training split that separators may learn from: complex64 [num_frames, num_samples]."""
     generator = torch.Generator().manual_seed(EXAMPLE_SEED)
     return build_source(config, "train").sample(num_frames, num_samples, generator).waveform
+
+
+def build_guide(config: DictConfig) -> Separator | None:
+    """The separator that guides the network of a training config, or None; it learns from the training split."""
+    if config.guide is None:
+        return None
+    examples = example_frames(config.interference, **config.examples)
+    guide = option("separator", config.guide).separator
+    return cast(Separator, instantiate(guide, modem=build_modem(config.soi), examples=examples))
 
 
 class Run(NamedTuple):

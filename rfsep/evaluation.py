@@ -44,7 +44,7 @@ from rfsep.cli import (
 from rfsep.mixtures.mix import Mixer
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.submissions import Submission, list_submissions, read_submission, write_submission
-from rfsep.storage.test_set import list_mixtures, read_mixtures, read_truth
+from rfsep.storage.test_set import list_mixtures, read_mixtures, read_truth, set_name
 from rfsep.training.fit import forward_flops
 from rfsep.types import InputError, Modem
 
@@ -101,14 +101,14 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _card(name: str, blind: bool, opened: Run | None, seconds: float) -> Row:
-    """card.json: what a submission is and what it cost."""
-    parameters, macs, seed = 0, None, None
-    facts: Row = {"minutes": None, "flops": None}
+def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) -> Row:
+    """card.json: what a submission is and what it cost; minutes and FLOPs of all its networks together."""
+    networks = {id(run): run for run in runs if run is not None}.values()
+    opened = next(iter(networks), None)
+    parameters, macs = 0, None
     if opened is not None:
         parameters = sum(parameter.numel() for parameter in opened.model.parameters())
-        macs = forward_flops(opened.model, opened.config.data.num_samples) / 2
-        seed, facts = opened.config.seed, opened.facts
+        macs = forward_flops(opened.model, opened.config.data.num_samples, opened.config.guide is not None) / 2
     return {
         "schema": SCHEMA,
         "id": name,
@@ -116,12 +116,36 @@ def _card(name: str, blind: bool, opened: Run | None, seconds: float) -> Row:
         "parameters": parameters,
         "macs_per_sample": macs,
         "seconds_per_mixture": seconds,
-        "train_minutes": facts["minutes"],
-        "train_flops": facts["flops"],
+        "train_minutes": sum(run.facts["minutes"] for run in networks) if networks else None,
+        "train_flops": sum(run.facts["flops"] for run in networks) if networks else None,
         "commit": _commit(),
-        "seed": seed,
+        "seed": None if opened is None else opened.config.seed,
         "date": datetime.date.today().isoformat(),
     }
+
+
+def _open_runs(config: Any, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Run | None]:
+    """The training run of each mixture type: ``run=`` itself, or the folder <SOI>_<INTERFERENCE> in it."""
+    if config.run is None:
+        if config.separator.get("checkpoint") is not None:
+            raise InputError(f"separator={config.separator.name} needs run=FOLDER, a folder that train.py made")
+        return dict.fromkeys(pairs)
+    base = Path(config.run)
+    single = (base / "config.yaml").is_file() or not any((base / "_".join(pair)).is_dir() for pair in pairs)
+    folders = {pair: base if single else base / "_".join(pair) for pair in pairs}
+    opened = {folder: open_run(folder, config.separator.checkpoint) for folder in set(folders.values())}
+    return {pair: opened[folder] for pair, folder in folders.items()}
+
+
+def _network_arguments(opened: Run | None, modem: Modem, examples: torch.Tensor) -> dict[str, Any]:
+    """What a neural separator's constructor takes of its run."""
+    if opened is None:
+        return {}
+    guide = opened.config.guide
+    guided = (
+        None if guide is None else instantiate(option("separator", guide).separator, modem=modem, examples=examples)
+    )
+    return {"model": opened.model, "block": opened.config.data.num_samples, "guide": guided}
 
 
 def separate_testset(config: Any, testset: Path) -> Path:
@@ -131,18 +155,16 @@ def separate_testset(config: Any, testset: Path) -> Path:
         config: of evaluate.py.
         testset: folder of the test set.
     """
-    if config.separator.get("checkpoint") is not None and config.run is None:
-        raise InputError(f"separator={config.separator.name} needs run=FOLDER, a folder that train.py made")
-    opened = open_run(Path(config.run), config.separator.checkpoint) if config.run is not None else None
-    extra = {} if opened is None else {"model": opened.model, "block": opened.config.data.num_samples}
+    runs = _open_runs(config, list_mixtures(testset))
+    opened = next(iter(runs.values()))
     name = config.id or (config.separator.name if opened is None else opened.config.model.name)
-    folder = Path(config.out or f"runs/evaluations/{testset.name}/{name}")
+    folder = Path(config.out or f"runs/evaluations/{set_name(testset)}/{name}")
     oracle, count, seconds = False, 0, 0.0
-    for soi, interference in list_mixtures(testset):
+    for (soi, interference), run in runs.items():
         mixtures = read_mixtures(testset, soi, interference)
         modem = build_modem(option_named("soi", soi))
         examples = example_frames(option_named("interference", interference), **config.examples)
-        parts = separator_parts(config.separator, modem, examples, extra)
+        parts = separator_parts(config.separator, modem, examples, _network_arguments(run, modem, examples))
         oracle |= parts.oracle
         rows, length = mixtures.mixture.shape
         num_bits = modem.num_bits(length)
@@ -150,11 +172,11 @@ def separate_testset(config: Any, testset: Path) -> Path:
             task = bar.add_task(f"{name}: {soi} in {interference}", total=rows)
             started = time.perf_counter()
             separated = separate_file(parts.make, mixtures, num_bits, parts.oracle, partial(bar.advance, task))
-            write_submission(folder, name, testset.name, soi, interference, separated, rows, length, num_bits)
+            write_submission(folder, name, set_name(testset), soi, interference, separated, rows, length, num_bits)
             seconds += time.perf_counter() - started
         count += rows
     blind = bool(config.separator.blind) and not oracle
-    write_json(folder / "card.json", _card(name, blind, opened, seconds / count))
+    write_json(folder / "card.json", _card(name, blind, list(runs.values()), seconds / count))
     return folder
 
 
@@ -208,7 +230,7 @@ def score_submission(config: Any, folder: Path, testset: Path, out: Path) -> Non
         testset: folder of the test set, with truth.
         out: folder of the results.
     """
-    submissions = list_submissions(folder, testset.name)
+    submissions = list_submissions(folder, set_name(testset))
     results, baselines, examples = [], [], []
     for submission in submissions:
         mixtures = read_mixtures(testset, submission.soi, submission.interference)
@@ -229,7 +251,7 @@ def score_submission(config: Any, folder: Path, testset: Path, out: Path) -> Non
     scores = {
         "schema": SCHEMA,
         "id": submissions[0].id,
-        "testset": testset.name,
+        "testset": set_name(testset),
         "card": card,
         "results": results,
         "baselines": baselines,

@@ -91,9 +91,11 @@ def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
 def test_model_maps_windows_to_windows_and_learns(name: str) -> None:
     torch.manual_seed(0)
     model = instantiate(option("model", name).network)
-    mixture = torch.randn(2, 2, 160)
+    guided = option("model", name).network.get("guided", False)
+    mixture = torch.randn(2, 4 if guided else 2, 160)
     estimate = model(mixture)
-    assert estimate.shape == mixture.shape
+    assert estimate.shape == (2, 2, 160)
+    assert not guided or torch.equal(estimate, mixture[:, 2:])
     estimate.square().mean().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 

@@ -39,6 +39,7 @@ MARKERS = ("o", "s", "^", "D", "P", "X", "p", "h")
 PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
 AXIS_LABELS = {"ber": "BER", "mse_db": "MSE (dB)", "sinr_db": "SINR (dB)", "sir_db": "SIR (dB)"}
 CURVE = "curve "
+MSE_AXIS_DB = (-55.0, 12.0)  # the score clips at -50; what adds more than 12 dB of error needs no drawing
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -238,6 +239,9 @@ def _dress(axes: Axes, metric: Metric, level: Level, levels: Sequence[float]) ->
         axes.yaxis.set_major_locator(LogLocator(numticks=9))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(round(np.log10(value)))))
         axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, MSE_AXIS_DB[0]), min(high, MSE_AXIS_DB[1]))
     axes.xaxis.set_major_locator(FixedLocator(levels[:: 1 + len(levels) // 8]))
     axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
     axes.grid(color=GRID, linewidth=0.7)

@@ -11,7 +11,7 @@ from rfsep.iq import db
 from rfsep.metrics import Estimated, Floats, row_bit_errors, row_mse, score
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.submissions import Submission, list_submissions, read_submission
-from rfsep.storage.test_set import MixtureFile, TruthFile
+from rfsep.storage.test_set import MixtureFile, TruthFile, set_name
 
 SCHEMA = 1
 Row = dict[str, Any]
@@ -104,14 +104,14 @@ def submission_errors(submission: Submission, pair: Pair) -> Estimates:
 def baselines_path(testset: Path) -> Path:
     """Where the baselines of a test set are kept: beside the truth, or below runs/ for official files."""
     kept = testset / "truth"
-    return (kept if kept.is_dir() else Path("runs/scores") / testset.name) / "baselines.json"
+    return (kept if kept.is_dir() else Path("runs/scores") / set_name(testset)) / "baselines.json"
 
 
 def scores_folder(submission: Path, testset: Path) -> Path:
     """Where scores go by default: into the folder of a submission of ours (it has a card), else below runs/."""
     if (submission / "card.json").is_file():
         return submission
-    return Path("runs/scores") / testset.name / list_submissions(submission, testset.name)[0].id
+    return Path("runs/scores") / set_name(testset) / list_submissions(submission, set_name(testset))[0].id
 
 
 def baseline_rows(path: Path, pair: Pair, make: Callable[[], list[Row]]) -> list[Row]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 
@@ -10,9 +11,10 @@ def ber_text(ber: float, high: float) -> str:
     """A bit error rate; no error at all as its upper limit.
 
     >>> ber_text(0.0, 3e-5), ber_text(0.0123, 0.02)
-    ('<3.0e-05', '1.23e-02')
+    ('<3e-5', '1.2e-2')
     """
-    return f"<{high:.1e}" if ber == 0 else f"{ber:.2e}"
+    text = f"<{high:.0e}" if ber == 0 else f"{ber:.1e}"
+    return text.replace("e-0", "e-")
 
 
 def score_table(title: str, rows: Sequence[dict[str, Any]], level_key: str = "sinr_db") -> Table:
@@ -23,17 +25,17 @@ def score_table(title: str, rows: Sequence[dict[str, Any]], level_key: str = "si
         rows: of scores.json or results.json.
         level_key: ``sinr_db`` or ``sir_db``.
     """
-    table = Table(title=title, title_justify="left")
-    table.add_column("separator")
-    table.add_column("")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("separator", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for level in rows[0][level_key]:
-        table.add_column(f"{level:g} dB", justify="right")
-    table.add_column("score", justify="right")
+        table.add_column(f"{level:g} dB", justify="right", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
     for row in rows:
         mse = [f"{value:.2f}" for value in row["mse_db"]]
         mse_score = f"{row['mse_score']:.2f}" if "mse_score" in row else ""
         table.add_row(row["separator"], "MSE dB", *mse, mse_score)
         if row["ber"] is not None:
             ber = [ber_text(value, high) for value, high in zip(row["ber"], row["ber_high"], strict=True)]
-            table.add_row("", "BER", *ber, f"{row['ber_score']:g}" if "ber_score" in row else "", end_section=True)
+            table.add_row("", "BER", *ber, f"{row['ber_score']:g}" if "ber_score" in row else "")
     return table

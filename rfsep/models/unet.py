@@ -32,8 +32,10 @@ class UNet(nn.Module):
         kernel: taps of all others.
         decoder_divisors: a decoder level has ``channels // divisor`` channels, deepest level first.
         dropout: behind the first pooling, and everywhere else.
-        normalise: ``batch``: batch normalisation over the training mixtures, as published. ``window``: each window to
-            unit power, so that levels of 30 dB difference look alike to the first layer.
+        normalise: ``batch``: batch normalisation over the training mixtures, as published. ``window``: the mixture of
+            each window to unit power, so that levels of 30 dB difference look alike to the first layer.
+        guided: the input has two channels more, another separator's estimate, and the network learns what to add to
+            it: float32 [B, 4, T] to float32 [B, 2, T]. An untrained guided network returns its guide.
     """
 
     def __init__(
@@ -45,17 +47,20 @@ class UNet(nn.Module):
         decoder_divisors: Sequence[int] = (1, 1, 2, 4, 8),
         dropout: tuple[float, float] = (0.25, 0.5),
         normalise: str = "batch",
+        guided: bool = False,
     ) -> None:
         super().__init__()
         if len(decoder_divisors) != depth:
             raise ValueError(f"decoder_divisors {list(decoder_divisors)} must name one divisor a level: depth {depth}")
         if normalise not in ("batch", "window"):
             raise ValueError(f"unknown normalise '{normalise}'; choose batch or window")
-        self.normalise = nn.BatchNorm2d(2) if normalise == "batch" else nn.Identity()
+        self.guided = guided
+        width = 4 if guided else 2
+        self.normalise = nn.BatchNorm2d(width) if normalise == "batch" else nn.Identity()
         self.per_window = normalise == "window"
         widths = [channels // divisor for divisor in decoder_divisors]
         self.encoder = nn.ModuleList(
-            _double(2 if level == 0 else channels, channels, first_kernel if level == 0 else kernel, kernel)
+            _double(width if level == 0 else channels, channels, first_kernel if level == 0 else kernel, kernel)
             for level in range(depth)
         )
         self.pool = nn.MaxPool2d((1, 2))
@@ -68,14 +73,18 @@ class UNet(nn.Module):
         self.up_dropout = nn.Dropout(dropout[1])
         self.decoder = nn.ModuleList(_double(width + channels, width, kernel, kernel) for width in widths)
         self.head = nn.Conv2d(widths[-1], 2, 1)
+        if guided:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimate float32 [B, 2, T] from the mixture float32 [B, 2, T]."""
+        """Estimate float32 [B, 2, T] from the mixture (and its guide) float32 [B, 2 or 4, T]."""
         length = mixture.shape[-1]
-        x = mixture[:, :, None]  # [B, 2, 1, T]
+        x = mixture[:, :, None]  # [B, 2 or 4, 1, T]
         if self.per_window:
-            x = x / x.square().sum(1, keepdim=True).mean(-1, keepdim=True).clamp_min(1e-12).sqrt()
+            rms = x[:, :2].square().sum(1, keepdim=True).mean(-1, keepdim=True).clamp_min(1e-12).sqrt()
+            x = torch.cat((x[:, :2] / rms, x[:, 2:]), 1)
         x = nn.functional.pad(x, (0, -length % 2 ** len(self.encoder)))  # [B, 2, 1, T']
         x = self.normalise(x.contiguous(memory_format=torch.channels_last))
         skips = []
@@ -87,4 +96,4 @@ class UNet(nn.Module):
         for up, block in zip(self.up, self.decoder, strict=True):
             x = block(self.up_dropout(torch.cat((up(x), skips.pop()), 1)))
         estimate: Tensor = self.head(x)[:, :, 0, :length]  # [B, 2, T]
-        return estimate.float()
+        return mixture[:, 2:] + estimate.float() if self.guided else estimate.float()

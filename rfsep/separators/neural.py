@@ -5,9 +5,17 @@ from torch import Tensor, nn
 
 from rfsep.iq import from_channels, to_channels
 from rfsep.separators.windows import overlapped
-from rfsep.types import Modem, Separated
+from rfsep.types import Modem, Separated, Separator
 
 _BATCH = 32  # windows at once
+
+
+def network_input(mixture: Tensor, guide: Separator | None) -> Tensor:
+    """What a network sees of mixtures complex64 [B, T]: float32 [B, 2, T], with a guide's estimate [B, 4, T]."""
+    channels = to_channels(mixture)
+    if guide is None:
+        return channels
+    return torch.cat((channels, to_channels(guide.separate(mixture).soi)), 1)
 
 
 class Neural:
@@ -16,21 +24,33 @@ class Neural:
     Args:
         modem: of the SOI.
         examples: frames of the interference, complex64 [F, T]; not looked at: the network learned from them.
-        model: float32 [B, 2, L] to float32 [B, 2, L], trained on windows that start on an SOI symbol.
+        model: float32 [B, 2, L], or [B, 4, L] with a guide, to float32 [B, 2, L]; trained on windows that start on
+            an SOI symbol.
         block: samples in a window.
-        margin: samples at a window's inner edge that its neighbour estimates instead.
+        margin: samples at a window's inner edge that its neighbour estimates instead; a quarter window by default.
+        guide: a separator whose estimate the network was trained to improve.
     """
 
-    def __init__(self, modem: Modem, examples: Tensor, model: nn.Module, block: int, margin: int) -> None:
+    def __init__(
+        self,
+        modem: Modem,
+        examples: Tensor,
+        model: nn.Module,
+        block: int,
+        margin: int | None = None,
+        guide: Separator | None = None,
+    ) -> None:
         self.modem = modem
         self.model = model.eval()
         self.block = block
-        self.margin = margin
+        self.margin = block // 4 if margin is None else margin
+        self.guide = guide
 
     def _apply(self, windows: Tensor) -> Tensor:
         """Estimate complex64 [W, L] of windows complex64 [W, L]."""
         with torch.inference_mode():
-            return torch.cat([from_channels(self.model(to_channels(part))) for part in windows.split(_BATCH)])
+            parts = [self.model(network_input(part, self.guide)) for part in windows.split(_BATCH)]
+            return torch.cat([from_channels(part) for part in parts])
 
     def separate(self, mixture: Tensor) -> Separated:
         """Estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""

@@ -8,36 +8,11 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from rfsep.storage.npz import read_npz_vector
 from rfsep.types import InputError, Sampled, synthetic
 
 _FINER = 16  # grid points of the spectrum a given lag: linear interpolation then costs 0.3 % at the last lag
 _NEGATIVE_POWER = 1e-3  # largest share of negative power that passes for an estimate's error
-
-
-def load_autocorrelation(path: str | Path, name: str) -> Tensor:
-    """One autocorrelation of an .npz file of them.
-
-    Args:
-        path: the file; every entry is complex [L], lags 0..L-1.
-        name: of the entry.
-
-    Returns:
-        complex128 [L].
-
-    Raises:
-        InputError: no such file or entry, or the entry is not a vector of numbers.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file of autocorrelations")
-    try:
-        with np.load(path, allow_pickle=False) as entries:
-            choices = ", ".join(entries.files)
-            lags = np.asarray(entries[name], dtype=np.complex128) if name in entries.files else None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not an .npz file of complex vectors ({error})") from error
-    if lags is None:
-        raise InputError(f"{path}: no autocorrelation '{name}'; choose one of {choices}")
-    return torch.from_numpy(lags)
 
 
 def _spectrum_of(autocorrelation: Tensor) -> Tensor:
@@ -81,7 +56,7 @@ class ColouredNoise:
     Args:
         power_spectrum: non-negative densities [K] at k / K cycles a sample, k = 0..K-1 (negative frequencies last).
         autocorrelation: complex [L], lags 0..L-1, E x[n + l] conj(x[n]); 0 from lag L on.
-        autocorrelation_file: .npz that holds one instead, see `load_autocorrelation`.
+        autocorrelation_file: .npz that holds one instead, see `rfsep.storage.npz.read_npz_vector`.
         autocorrelation_name: entry of that file.
 
     Raises:
@@ -105,7 +80,7 @@ class ColouredNoise:
                 "and autocorrelation_file with autocorrelation_name"
             )
         if autocorrelation_file is not None and autocorrelation_name is not None:
-            autocorrelation = load_autocorrelation(autocorrelation_file, autocorrelation_name)
+            autocorrelation = torch.from_numpy(read_npz_vector(Path(autocorrelation_file), autocorrelation_name))
         if autocorrelation is not None:
             spectrum = _spectrum_of(autocorrelation)
             self._memory = len(autocorrelation)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from rfsep.signals.bursts import Range, check_range, uniform
 from rfsep.types import InputError, Sampled, synthetic
@@ -158,21 +159,21 @@ class NrUplink:
         return grids
 
     def _impulse_responses(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Channels complex64 [B, L] from lag -8 on, band-limited by a Kaiser-windowed sinc; E sum |h|^2 = 1."""
+        """Channels complex64 [B, L] from lag -8 on, by a Kaiser-windowed sinc; mean gain 1 on every carrier."""
         longest = math.ceil(_LONGEST_DELAY * self.delay_spread_s[1] * SAMPLE_RATE_HZ)
         lags = torch.arange(-_SINC_HALF_WIDTH, longest + _SINC_HALF_WIDTH + 1, dtype=torch.float64)
-        spread = uniform(self.delay_spread_s, (batch_size,), generator)
+        spread = uniform(self.delay_spread_s, (batch_size, 1), generator) * SAMPLE_RATE_HZ  # samples
         choice = torch.randint(0, len(self.profiles), (batch_size,), generator=generator)
-        rows = []
-        for index, seconds in zip(choice.tolist(), spread.tolist(), strict=True):
-            delays, powers = _delay_profile(self.profiles[index])
-            gains = powers.sqrt() * torch.randn(len(powers), dtype=torch.complex128, generator=generator)
-            distance = lags - (delays * seconds * SAMPLE_RATE_HZ)[:, None]  # [P, L]
-            inside = (1 - (distance / _SINC_HALF_WIDTH).square()).clamp(min=0).sqrt()
-            kaiser = torch.special.i0(_KAISER_BETA * inside) / torch.special.i0(torch.tensor(_KAISER_BETA).double())
-            taps = torch.sinc(distance) * kaiser * (distance.abs() <= _SINC_HALF_WIDTH)
-            rows.append(gains @ taps.to(torch.complex128))
-        return torch.stack(rows).to(torch.complex64)
+        tables = [_delay_profile(name) for name in self.profiles]
+        delays = pad_sequence([delays for delays, _ in tables], batch_first=True)[choice] * spread  # [B, P]
+        powers = pad_sequence([powers for _, powers in tables], batch_first=True)[choice]  # a padded tap has power 0
+        gains = powers.sqrt() * torch.randn(powers.shape, dtype=torch.complex128, generator=generator)
+        distance = lags - delays[:, :, None]  # [B, P, L]
+        inside = (1 - (distance / _SINC_HALF_WIDTH).square()).clamp(min=0).sqrt()
+        kaiser = torch.special.i0(_KAISER_BETA * inside) * (distance.abs() <= _SINC_HALF_WIDTH)
+        taps = torch.sinc(distance) * kaiser / float(np.i0(_KAISER_BETA))
+        channel: Tensor = (gains[:, None] @ taps.to(torch.complex128))[:, 0]  # [B, L]
+        return channel.to(torch.complex64)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Windows complex64 [B, T]; ``offset`` counts from the start of a slot on a path without delay."""

@@ -23,7 +23,7 @@ class BurstyQam:
 
     Args:
         constellation_name: see `rfsep.signals.constellations.constellation`.
-        samples_per_symbol: (low, high); rates are rounded to a whole number of symbols a block (1e-3 or finer).
+        samples_per_symbol: (low, high); rounded so that a block holds a whole number of symbols.
         roll_off: (low, high).
         carrier_offset: (low, high), cycles a sample.
         burst_on: (low, high), samples that a burst lasts.

@@ -1,7 +1,9 @@
 """HDF5: plain datasets only, mapped where they lie in one piece, and laid out so that the bytes repeat."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import h5py
@@ -13,7 +15,46 @@ from rfsep.storage.faults import fault, reason
 from rfsep.storage.npy import check_finite, map_file
 
 MAX_BYTES = 4 << 30
-LIBRARY_VERSION = ("v108", "v108")  # readable by every h5py of the last ten years, and fixed: no drift in the bytes
+LAYOUT = {
+    "libver": ("v108", "v108"),  # readable by every h5py of the last ten years, and fixed: the bytes do not drift
+    "alignment_threshold": 1,
+    "alignment_interval": 64,  # bytes, as .npy has it
+}
+
+
+class _Pieces(io.RawIOBase):
+    """What the HDF5 library writes, kept piece by piece: the room for the numbers in between costs nothing."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[int, bytes]] = []
+        self.position = 0
+        self.length = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place counted from the start, from here or from the end."""
+        self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.length}[whence]
+        return self.position
+
+    def write(self, content: Any) -> int:
+        """Keep a piece."""
+        self.pieces.append((self.position, bytes(content)))
+        self.length = max(self.length, self.seek(len(content), io.SEEK_CUR))
+        return len(content)
+
+    def readinto(self, buffer: Any) -> int:
+        """Zeros, and the pieces over them."""
+        view, here = memoryview(buffer).cast("B"), self.position
+        view[:] = bytes(len(view))
+        for start, piece in self.pieces:
+            low, high = max(start, here), min(start + len(piece), here + len(view))
+            if low < high:
+                view[low - here : high - here] = piece[low - start : high - start]
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length; the library asks for it last."""
+        self.length = self.position if size is None else size
+        return self.length
 
 
 class Slot(NamedTuple):
@@ -69,7 +110,7 @@ def read_dataset(
         raise fault(path, f"dataset {name!r} has shape {dataset.shape}, expected {ndim} axes")
     offset = dataset.id.get_offset()
     plain = dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype)
-    if offset is not None and plain:
+    if offset is not None and plain and offset % dataset.dtype.alignment == 0:
         return map_file(path, dataset.dtype, offset, dataset.shape)
     if dataset.nbytes > max_bytes:
         raise fault(path, f"dataset {name!r} unpacks to {dataset.nbytes} bytes, more than the limit of {max_bytes}")
@@ -120,22 +161,40 @@ def read_attribute(file: h5py.File, name: str) -> str | int | float:
     return value
 
 
-def lay_out(path: Path, slots: Mapping[str, Slot], attributes: Mapping[str, str | int | float]) -> dict[str, int]:
+def lay_out(
+    path: Path,
+    slots: Mapping[str, Slot],
+    attributes: Mapping[str, str | int | float],
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, int]:
     """Create an HDF5 file with room for every slot and return the byte offset of each (0 for an empty one).
 
-    The numbers are then written by ordinary file writes: in bounded memory, and a full disk is an ordinary OSError,
-    which inside the HDF5 library it is not. The bytes depend on the arguments alone.
+    The numbers are then written by ordinary file writes, in bounded memory. The HDF5 library itself never touches the
+    disk: when that is full, closing a file there ends in a segmentation fault. The bytes depend on the arguments alone.
+
+    Args:
+        path: must not exist.
+        slots: datasets by name.
+        attributes: of the file.
+        texts: scalar string datasets by name.
     """
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    offsets = {}
-    with h5py.File(path, "x", libver=LIBRARY_VERSION) as file:
+    offsets, content = {}, _Pieces()
+    with h5py.File(content, "w", **LAYOUT) as file:
         for name, value in attributes.items():
             file.attrs[name] = value
+        for name, text in texts.items():
+            file.create_dataset(name, data=text, track_times=False)
         for name, slot in slots.items():
             dataset = file.create_dataset(name, slot.shape, slot.dtype, dcpl=early.copy(), track_times=False)
             offsets[name] = dataset.id.get_offset() or 0
+    with path.open("xb") as raw:
+        for start, piece in content.pieces:
+            raw.seek(start)
+            raw.write(piece)
+        raw.truncate(content.length)
     return offsets
 
 
@@ -161,9 +220,7 @@ def write_frames(path: Path, frames: npt.NDArray[np.complex64], sig_type: str) -
     if frames.dtype != np.complex64 or frames.ndim != 2:
         raise fault(path, f"frames are {frames.dtype} {frames.shape}, expected complex64 [frames, samples]")
     with staged(path) as (temporary,):
-        offsets = lay_out(temporary, {"dataset": Slot(frames.shape, "<c8")}, {})
-        with h5py.File(temporary, "r+", libver=LIBRARY_VERSION) as file:
-            file.create_dataset("sig_type", data=sig_type, track_times=False)
+        offsets = lay_out(temporary, {"dataset": Slot(frames.shape, "<c8")}, {}, {"sig_type": sig_type})
         with temporary.open("r+b") as raw:
             raw.seek(offsets["dataset"])
             for frame in frames:

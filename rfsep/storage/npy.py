@@ -31,7 +31,7 @@ def read_complex(path: Path, shape: Shape) -> npt.NDArray[np.complex64]:
     """
     header = _read_header(path)
     if header.dtype != np.dtype("<c8"):
-        raise fault(path, f"dtype {header.dtype.str}, expected little-endian complex64 (<c8)")
+        raise fault(path, f"dtype {_name(header.dtype)}, expected complex64 (<c8), little-endian, and no other")
     check_shape(path, header.shape, shape)
     return map_file(path, header.dtype, header.offset, header.shape)
 
@@ -44,7 +44,7 @@ def read_bits(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
     """
     header = _read_header(path)
     if header.dtype.kind not in "biu":
-        raise fault(path, f"dtype {header.dtype.str}, expected bits as bool or integers (0 and 1), uint8 at best")
+        raise fault(path, f"dtype {_name(header.dtype)}, expected bits 0 and 1 as bool or integers, best uint8")
     check_shape(path, header.shape, shape)
     return as_bits(path, map_file(path, header.dtype, header.offset, header.shape))
 
@@ -57,7 +57,7 @@ def read_text(path: Path, shape: Shape) -> npt.NDArray[np.str_]:
     """
     header = _read_header(path)
     if header.dtype.kind != "U" or header.dtype.str[0] != "<":
-        raise fault(path, f"dtype {header.dtype.str}, expected unicode text (<U)")
+        raise fault(path, f"dtype {_name(header.dtype)}, expected unicode text (<U)")
     check_shape(path, header.shape, shape)
     codes = map_file(path, np.dtype("<u4"), header.offset, (*header.shape, header.dtype.itemsize // 4))
     if codes.size and int(codes.max()) > MAX_CODE_POINT:
@@ -138,6 +138,10 @@ def map_file(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ..
         raise fault(path, f"cannot be mapped: {reason(error)}") from error
 
 
+def _name(dtype: np.dtype[Any]) -> str:
+    return f"{dtype.name} ({dtype.str})"
+
+
 def _read_header(path: Path) -> Header:
     """Parse and check the header, the length of the file included."""
     try:
@@ -149,10 +153,10 @@ def _read_header(path: Path) -> Header:
             offset = file.tell()
     except OSError as error:
         raise fault(path, f"cannot be read: {error.strerror}") from error
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError) as error:
+    except Exception as error:  # numpy parses the header as Python source, which fails in many ways
         raise fault(path, f"is not a .npy file: {reason(error)}") from error
     if dtype.hasobject:
-        raise fault(path, f"dtype {dtype.str} holds pickled objects, which are never loaded")
+        raise fault(path, f"dtype {_name(dtype)} holds pickled objects, which are never loaded")
     if fortran_order and len(shape) > 1:
         raise fault(path, "is in Fortran order, expected C order")
     _check_length(path, Header(dtype, shape, offset))

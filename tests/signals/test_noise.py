@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rfsep.signals.noise import ColouredNoise, WhiteNoise, load_autocorrelation
+from rfsep.signals.noise import ColouredNoise, WhiteNoise
+from rfsep.storage.npz import read_npz_vector
 from rfsep.types import InputError
 
 SPECTRUM = [1.0, 4.0, 2.0, 0.0, 0.0, 0.5, 0.0, 0.5]
@@ -93,7 +94,7 @@ def test_the_ends_of_a_window_are_not_neighbours() -> None:
 
 @pytest.mark.parametrize("name", MIT)
 def test_recorded_spectra(name: str, mit_file: Path) -> None:
-    given = load_autocorrelation(mit_file, name)
+    given = torch.from_numpy(read_npz_vector(mit_file, name))
     source = ColouredNoise(autocorrelation_file=mit_file, autocorrelation_name=name)
     assert_same(source.autocorrelation(64), given[:64] / given[0].real, 1e-4)
     measured, error = ensemble(source, 64, rows=300, length=16_384)
@@ -135,13 +136,13 @@ def test_refuses_none_or_two_descriptions() -> None:
 
 def test_files_of_autocorrelations(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", good=np.array([1, 0.5j], dtype=np.complex64), objects=np.array([None, {}]))
-    assert load_autocorrelation(tmp_path / "r.npz", "good").tolist() == [1, 0.5j]
+    assert read_npz_vector(tmp_path / "r.npz", "good").tolist() == [1, 0.5j]
     with pytest.raises(InputError, match="good, objects"):
-        load_autocorrelation(tmp_path / "r.npz", "bad")
-    with pytest.raises(InputError, match=r"not an \.npz"):
-        load_autocorrelation(tmp_path / "r.npz", "objects")
+        read_npz_vector(tmp_path / "r.npz", "bad")
+    with pytest.raises(InputError, match=r"is not an \.npz"):
+        read_npz_vector(tmp_path / "r.npz", "objects")
     with pytest.raises(InputError, match="no such file"):
-        load_autocorrelation(tmp_path / "missing.npz", "good")
+        read_npz_vector(tmp_path / "missing.npz", "good")
     np.save(tmp_path / "single.npy", np.ones(3))
-    with pytest.raises(InputError, match=r"not an \.npz"):
-        load_autocorrelation(tmp_path / "single.npy", "good")
+    with pytest.raises(InputError, match=r"is not an \.npz"):
+        read_npz_vector(tmp_path / "single.npy", "good")

@@ -1,0 +1,81 @@
+"""What a test set's files give, whichever format they have, and the names they may bear."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rfsep.storage.faults import fault
+
+NAME = r"[A-Za-z0-9-]+"  # of an SOI or an interference
+LABEL = r"[A-Za-z0-9_-]+"  # of a submission or a test set
+Pair = tuple[str, str]
+
+
+class MixtureFile(NamedTuple):
+    """The public part of one mixture type.
+
+    Attributes:
+        soi: name of the signal of interest.
+        interference: name of the interference.
+        path: the file.
+        set_id: what links it to its truth; empty for official files.
+        sample_rate_hz: in Hz.
+        mixture: complex64 [M, T], read-only memory map.
+        sinr_db: float32 [M], nominal.
+    """
+
+    soi: str
+    interference: str
+    path: Path
+    set_id: str
+    sample_rate_hz: float
+    mixture: npt.NDArray[np.complex64]
+    sinr_db: npt.NDArray[np.float32]
+
+
+class TruthFile(NamedTuple):
+    """The withheld part of one mixture type, row for row.
+
+    Attributes:
+        path: the file.
+        soi: complex64 [M, T].
+        interference: complex64 [M, T], at the level it has in the mixture.
+        bits: uint8 [M, N], zero-padded.
+        num_bits: int64 [M].
+        soi_offset: int64 [M], samples into a symbol at sample 0; -1 unknown.
+        interference_offset: int64 [M], samples into a period at sample 0; -1 unknown.
+        interference_origin: int64 [M], which recording the interference was cut from; -1 synthetic or unknown.
+    """
+
+    path: Path
+    soi: npt.NDArray[np.complex64]
+    interference: npt.NDArray[np.complex64]
+    bits: npt.NDArray[np.uint8]
+    num_bits: npt.NDArray[np.int64]
+    soi_offset: npt.NDArray[np.int64]
+    interference_offset: npt.NDArray[np.int64]
+    interference_origin: npt.NDArray[np.int64]
+
+
+def check_name(folder: Path, what: str, value: str, pattern: str = NAME) -> None:
+    """Refuse a name that cannot stand in a file name.
+
+    Raises:
+        InputError: ``value`` does not match ``pattern`` as a whole.
+    """
+    if not re.fullmatch(pattern, value):
+        raise fault(folder, f"{what} {value!r} cannot stand in a file name, expected {pattern}")
+
+
+def check_pair(folder: Path, soi: str, interference: str, pairs: list[Pair]) -> None:
+    """Refuse a mixture type that is not there.
+
+    Raises:
+        InputError: names those that are.
+    """
+    if (soi, interference) not in pairs:
+        choices = ", ".join("_".join(pair) for pair in pairs)
+        raise fault(folder, f"no mixtures {soi}_{interference}, choose from {choices}")

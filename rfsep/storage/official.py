@@ -1,0 +1,176 @@
+"""Files of the ICASSP 2024 SP Grand Challenge on RF signal separation, both ways.
+
+Source: RFChallenge/icassp2024rfchallenge, sampletest_testmixture_generator.py.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rfsep.storage.atomic import staged
+from rfsep.storage.faults import fault
+from rfsep.storage.hdf5_set import read_own_mixtures, read_own_truth
+from rfsep.storage.mixture_files import LABEL, NAME, MixtureFile, Pair, TruthFile, check_name, check_pair
+from rfsep.storage.npy import as_bits, check_finite, check_shape, read_complex, read_text
+from rfsep.storage.pickles import read_arrays, write_arrays
+
+SAMPLE_RATE_HZ = 25e6
+LEVELS_DB = np.arange(-30, 1, 3, dtype=np.float32)
+MIXTURE_NAME = re.compile(rf"({LABEL}?)_testmixture_({NAME})_({NAME})\.npy")
+ROWS = 64  # mixtures looked at together: 20 MB of the official length
+
+
+def list_official(folder: Path) -> list[Pair]:
+    """Mixture types (soi, interference) among a folder's official files, sorted.
+
+    Raises:
+        InputError: no official file, or files of more than one test set.
+    """
+    return sorted((name[2], name[3]) for name in _names(folder))
+
+
+def official_test_set(folder: Path) -> str:
+    """The name that a folder's official files bear, such as TestSet1Mixture.
+
+    Raises:
+        InputError: as `list_official`.
+    """
+    return _names(folder)[0][1]
+
+
+def read_official_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
+    """Mixtures with the nominal SINR of their metadata; without metadata that of the official order of rows.
+
+    Raises:
+        InputError: no such type (names those there); damaged files; metadata of another type; no metadata and a number
+            of rows that is no multiple of 11.
+    """
+    check_pair(folder, soi, interference, list_official(folder))
+    path = folder / f"{official_test_set(folder)}_testmixture_{soi}_{interference}.npy"
+    mixture = read_complex(path, (None, None))
+    if mixture.size == 0:
+        raise fault(path, f"is empty: shape {mixture.shape}")
+    metadata = path.with_name(f"{path.stem}_metadata.npy")
+    if metadata.exists():
+        sinr_db = _nominal_sinr_db(metadata, len(mixture), soi, interference)
+    elif len(mixture) % len(LEVELS_DB):
+        raise fault(path, f"{metadata.name} is missing and {len(mixture)} rows are no multiple of {len(LEVELS_DB)}")
+    else:
+        sinr_db = np.repeat(LEVELS_DB, len(mixture) // len(LEVELS_DB))
+    return MixtureFile(soi, interference, path, "", SAMPLE_RATE_HZ, mixture, sinr_db)
+
+
+def read_official_truth(folder: Path, soi: str, interference: str) -> TruthFile | None:
+    """The ground truth, or None where it is withheld; it has the pickle's size in memory, and the interference's.
+
+    All bits count, the SOI starts with a symbol (offset 0), the rest is unknown (-1).
+
+    Raises:
+        InputError: as `read_official_mixtures`; a hostile or damaged pickle; the truth of other mixtures.
+    """
+    mixtures = read_official_mixtures(folder, soi, interference)
+    path = folder / f"GroundTruth_{official_test_set(folder)}_Dataset_{soi}_{interference}.pkl"
+    if not path.exists():
+        return None
+    arrays = read_arrays(path)
+    if len(arrays) != 3:
+        raise fault(path, f"holds {len(arrays)} arrays, expected mixture, soi and bits")
+    mixture, waveform = (_complex(path, name, a, mixtures) for name, a in zip(("mixture", "soi"), arrays, strict=False))
+    check_shape(f"{path}: bits", arrays[2].shape, (len(mixture), None))
+    bits = as_bits(f"{path}: bits", arrays[2])
+    for first in range(0, len(mixture), ROWS):
+        same = (mixture[first : first + ROWS] == mixtures.mixture[first : first + ROWS]).all(axis=1)
+        if not same.all():
+            raise fault(path, f"is the truth of other mixtures: row {first + int(same.argmin())} of {mixtures.path}")
+    zeros = np.zeros(len(bits), np.int64)
+    num_bits, unknown = zeros + bits.shape[1], zeros - 1
+    return TruthFile(path, waveform, mixtures.mixture - waveform, bits, num_bits, zeros, unknown, unknown)
+
+
+def write_official(folder: Path, testset: str, mixtures: MixtureFile, truth: TruthFile) -> None:
+    """Write mixtures, metadata and ground truth as the official generator does, rows in their order.
+
+    Raises:
+        InputError: a name that cannot stand in a file name, rows with different numbers of bits, or files that cannot
+            be written.
+    """
+    for what, name, pattern in (("test set", testset, LABEL), ("soi", mixtures.soi, NAME)):
+        check_name(folder, what, name, pattern)
+    check_name(folder, "interference", mixtures.interference)
+    pair = f"{mixtures.soi}_{mixtures.interference}"
+    paths = (
+        folder / f"{testset}_testmixture_{pair}.npy",
+        folder / f"{testset}_testmixture_{pair}_metadata.npy",
+        folder / f"GroundTruth_{testset}_Dataset_{pair}.pkl",
+    )
+    if (truth.num_bits != truth.bits.shape[1]).any():
+        raise fault(paths[2], "rows have different numbers of bits, which the official format cannot hold")
+    with staged(*paths) as (mixture_part, metadata_part, truth_part):
+        with mixture_part.open("xb") as file:
+            np.lib.format.write_array(file, np.asarray(mixtures.mixture), allow_pickle=False)
+        with metadata_part.open("xb") as file:
+            np.lib.format.write_array(file, _metadata(mixtures, truth), allow_pickle=False)
+        with truth_part.open("xb") as file:
+            write_arrays(file, (mixtures.mixture, truth.soi, truth.bits))
+
+
+def convert(folder: Path, out: Path, soi: str, interference: str) -> None:
+    """Write one mixture type of our test set ``folder`` as official files into ``out``, under the folder's name.
+
+    Raises:
+        InputError: as `read_own_truth` and `write_official`; no truth.
+    """
+    mixtures, truth = read_own_mixtures(folder, soi, interference), read_own_truth(folder, soi, interference)
+    if truth is None:
+        raise fault(folder / "truth", f"no truth of {soi}_{interference}, which official files are made with")
+    write_official(out, re.sub(r"[^A-Za-z0-9_-]", "-", folder.resolve().name), mixtures, truth)
+
+
+def _names(folder: Path) -> list[re.Match[str]]:
+    """Parsed names of the mixture files, all of one test set."""
+    found = [MIXTURE_NAME.fullmatch(path.name) for path in sorted(folder.glob("*_testmixture_*.npy"))]
+    names = [name for name in found if name]
+    if not names:
+        raise fault(folder, "no file <TestSet>_testmixture_<SOI>_<INTERFERENCE>.npy")
+    test_sets = sorted({name[1] for name in names})
+    if len(test_sets) > 1:
+        raise fault(folder, f"holds more than one test set: {', '.join(test_sets)}; give each its folder")
+    return names
+
+
+def _nominal_sinr_db(path: Path, num_mixtures: int, soi: str, interference: str) -> npt.NDArray[np.float32]:
+    """Second column of the metadata, after a look at the names in the last two."""
+    rows = read_text(path, (num_mixtures, 5))
+    sinr_db = np.empty(num_mixtures, np.float32)
+    for index, (_, target, _, soi_name, interference_name) in enumerate(rows.tolist()):
+        if (soi_name, interference_name) != (soi, interference):
+            raise fault(path, f"row {index} is of {soi_name!r} and {interference_name!r}, not {soi}_{interference}")
+        try:
+            sinr_db[index] = float(target)
+        except ValueError as error:
+            raise fault(path, f"row {index} has SINR {target!r}, expected a number") from error
+    check_finite(f"{path}: SINR", sinr_db)
+    return sinr_db
+
+
+def _complex(path: Path, name: str, array: npt.NDArray[Any], mixtures: MixtureFile) -> npt.NDArray[np.complex64]:
+    """A waveform of the pickle as complex64 [M, T]."""
+    if array.dtype not in (np.complex64, np.complex128):
+        raise fault(path, f"{name} is {array.dtype}, expected complex64")
+    check_shape(f"{path}: {name}", array.shape, mixtures.mixture.shape)
+    check_finite(f"{path}: {name}", array)
+    return array.astype(np.complex64, copy=False)
+
+
+def _metadata(mixtures: MixtureFile, truth: TruthFile) -> npt.NDArray[np.str_]:
+    """Rows of text [M, 5]: gain k, target SINR, actual SINR (dB), SOI type, interference type."""
+    target = mixtures.sinr_db.astype(np.float64)
+    gain = (10 ** (-target / 20)).astype(np.float32)
+    energies = np.array([[np.vdot(x, x).real for x in waveforms] for waveforms in (truth.soi, truth.interference)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        actual = 10 * np.log10(energies[0] / energies[1])
+    names = [mixtures.soi, mixtures.interference]
+    return np.array([[str(k), str(t), str(a), *names] for k, t, a in zip(gain, target, actual, strict=True)])

@@ -1,0 +1,144 @@
+"""Submissions: <ID>_<TestSet>_estimated_{soi,bits}_<SOI>_<INTERFERENCE>.npy, the official names."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rfsep.storage.atomic import staged
+from rfsep.storage.faults import fault
+from rfsep.storage.mixture_files import LABEL, NAME, check_name
+from rfsep.storage.npy import as_bits, check_finite, check_shape, read_bits, read_complex
+
+KINDS = ("soi", "bits")
+
+
+class Submission(NamedTuple):
+    """One mixture type of a submission, its files not yet read.
+
+    Attributes:
+        id: the method's name.
+        soi: name of the signal of interest.
+        interference: name of the interference.
+        soi_path: complex64 [M, T].
+        bits_path: bool or integers [M, N].
+    """
+
+    id: str
+    soi: str
+    interference: str
+    soi_path: Path
+    bits_path: Path
+
+
+def list_submissions(folder: Path, testset: str) -> list[Submission]:
+    """The mixture types submitted for a test set, sorted; other files are left alone.
+
+    Raises:
+        InputError: no such file at all (names the pattern), a partner missing (names it), more than one id, a link.
+    """
+    pattern = re.compile(rf"({LABEL})_{re.escape(testset)}_estimated_(?:soi|bits)_({NAME})_({NAME})\.npy")
+    if not folder.is_dir():
+        raise fault(folder, "no such folder")
+    names = [match for path in folder.iterdir() if (match := pattern.fullmatch(path.name))]
+    if not names:
+        raise fault(folder, f"no file <ID>_{testset}_estimated_{{soi,bits}}_<SOI>_<INTERFERENCE>.npy")
+    ids = sorted({name[1] for name in names})
+    if len(ids) > 1:
+        raise fault(folder, f"holds more than one submission: {', '.join(ids)}; give each its folder")
+    pairs = sorted({(name[2], name[3]) for name in names})
+    submissions = [_submission(folder, ids[0], testset, *pair) for pair in pairs]
+    for path in (path for submission in submissions for path in (submission.soi_path, submission.bits_path)):
+        if path.is_symlink():
+            raise fault(path, "is a symbolic link, which submissions may not hold")
+        if not path.is_file():
+            raise fault(path, "is missing: soi and bits come together")
+    return submissions
+
+
+def read_submission(
+    submission: Submission, num_mixtures: int, num_samples: int, num_bits: int
+) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.uint8]]:
+    """Estimates complex64 [M, T], a read-only memory map, and bits uint8 [M, N], after every check.
+
+    Raises:
+        InputError: wrong shape or dtype, NaN or Inf, bits other than 0 and 1, damaged files.
+    """
+    soi = read_complex(submission.soi_path, (num_mixtures, num_samples))
+    bits = read_bits(submission.bits_path, (num_mixtures, num_bits))
+    check_finite(submission.soi_path, soi)
+    return soi, bits
+
+
+def write_submission(
+    folder: Path,
+    id: str,
+    testset: str,
+    soi_name: str,
+    interference_name: str,
+    rows: Iterable[tuple[npt.NDArray[np.complex64], npt.NDArray[np.uint8]]],
+    num_mixtures: int,
+    num_samples: int,
+    num_bits: int,
+) -> None:
+    """Write one mixture type, chunk after chunk in bounded memory; both files appear together at the end.
+
+    Args:
+        folder: made if it is not there.
+        id: the method's name, [A-Za-z0-9_-]+, as ``testset``.
+        testset: name of the test set.
+        soi_name: [A-Za-z0-9-]+, as ``interference_name``.
+        interference_name: of the mixture type.
+        rows: chunks (soi complex64 [m, T], bits uint8 [m, N]) of any number of rows, in order.
+        num_mixtures: M.
+        num_samples: T.
+        num_bits: N.
+
+    Raises:
+        InputError: a chunk of another shape or dtype, NaN, bits other than 0 and 1, too few or too many rows, a name
+            that cannot stand in a file name, or files that cannot be written.
+    """
+    for what, name, pattern in (("id", id, LABEL), ("test set", testset, LABEL), ("soi", soi_name, NAME)):
+        check_name(folder, what, name, pattern)
+    check_name(folder, "interference", interference_name)
+    target = _submission(folder, id, testset, soi_name, interference_name)
+    with (
+        staged(target.soi_path, target.bits_path) as (soi_part, bits_part),
+        soi_part.open("xb") as soi_file,
+        bits_part.open("xb") as bits_file,
+    ):
+        _write_header(soi_file, "<c8", (num_mixtures, num_samples))
+        _write_header(bits_file, "|u1", (num_mixtures, num_bits))
+        count = 0
+        for soi, bits in rows:
+            _write_rows(soi_file, target.soi_path, soi, np.dtype("<c8"), (len(bits), num_samples))
+            _write_rows(bits_file, target.bits_path, bits, np.dtype("|u1"), (len(soi), num_bits))
+            count += len(soi)
+        if count != num_mixtures:
+            raise fault(target.soi_path, f"got {count} rows, expected {num_mixtures}")
+
+
+def _submission(folder: Path, id: str, testset: str, soi: str, interference: str) -> Submission:
+    paths = (folder / f"{id}_{testset}_estimated_{kind}_{soi}_{interference}.npy" for kind in KINDS)
+    return Submission(id, soi, interference, *paths)
+
+
+def _write_header(file: BinaryIO, dtype: str, shape: tuple[int, int]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+
+
+def _write_rows(
+    file: BinaryIO, path: Path, rows: npt.NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, int]
+) -> None:
+    """Append checked rows."""
+    if rows.dtype != dtype:
+        raise fault(path, f"rows are {rows.dtype}, expected {dtype.name}")
+    check_shape(path, rows.shape, shape)
+    if dtype.kind == "c":
+        check_finite(path, rows)
+    else:
+        as_bits(path, rows)
+    file.write(rows.tobytes())

@@ -1,0 +1,73 @@
+"""Test sets in a folder: ours, or the official challenge's files; the caller need not know which.
+
+>>> list_mixtures(Path("nowhere"))
+Traceback (most recent call last):
+rfsep.types.InputError: nowhere: no such folder
+"""
+
+from pathlib import Path
+
+from rfsep.storage import hdf5_set, official
+from rfsep.storage.faults import fault
+from rfsep.storage.hdf5_set import TestSetHeader, write_mixtures
+from rfsep.storage.manifest import verify
+from rfsep.storage.mixture_files import MixtureFile, Pair, TruthFile
+
+__all__ = [
+    "MixtureFile",
+    "TestSetHeader",
+    "TruthFile",
+    "list_mixtures",
+    "read_mixtures",
+    "read_truth",
+    "set_name",
+    "verify",
+    "write_mixtures",
+]
+
+
+def list_mixtures(folder: Path) -> list[Pair]:
+    """Mixture types (soi, interference) of a test set, sorted.
+
+    Raises:
+        InputError: no such folder, or neither our files nor official ones in it.
+    """
+    return hdf5_set.list_own(folder) if _is_own(folder) else official.list_official(folder)
+
+
+def read_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
+    """The public part of one mixture type; the mixtures are a memory map.
+
+    Raises:
+        InputError: no such type (names those there), or a damaged file.
+    """
+    read = hdf5_set.read_own_mixtures if _is_own(folder) else official.read_official_mixtures
+    return read(folder, soi, interference)
+
+
+def read_truth(folder: Path, soi: str, interference: str) -> TruthFile | None:
+    """The withheld part of one mixture type, or None where it is withheld.
+
+    Raises:
+        InputError: as `read_mixtures`; a damaged file; the truth of another set.
+    """
+    read = hdf5_set.read_own_truth if _is_own(folder) else official.read_official_truth
+    return read(folder, soi, interference)
+
+
+def set_name(folder: Path) -> str:
+    """The name that submissions bear: the folder's for our test sets, that of the files for official ones.
+
+    Raises:
+        InputError: as `list_mixtures`.
+    """
+    return folder.resolve().name if _is_own(folder) else official.official_test_set(folder)
+
+
+def _is_own(folder: Path) -> bool:
+    if not folder.is_dir():
+        raise fault(folder, "no such folder")
+    own = (folder / "mixture").is_dir()
+    if not own and not any(folder.glob("*_testmixture_*.npy")):
+        raise fault(folder, "is no test set: neither mixture/*.h5 nor *_testmixture_*.npy in it")
+    return own

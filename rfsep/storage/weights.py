@@ -1,0 +1,72 @@
+"""Weights: safetensors, and Lightning checkpoints read without running them."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from rfsep.storage.atomic import write_atomically
+from rfsep.storage.faults import fault, reason
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, on the CPU: all of a .safetensors, the ``state_dict`` of a Lightning .ckpt.
+
+    Raises:
+        InputError: missing, truncated, hostile, no tensors in it, or another suffix.
+    """
+    if path.suffix == ".ckpt":
+        return _state_dict(path)
+    if path.suffix != ".safetensors":
+        raise fault(path, f"suffix {path.suffix!r}, expected .safetensors or .ckpt")
+    if not path.is_file():
+        raise fault(path, "no such file")
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise fault(path, f"cannot be read as safetensors: {reason(error)}") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, object]:
+    """Everything in a checkpoint, on the CPU; only plain containers, numbers, text and tensors are ever made.
+
+    Tensors are mapped, not loaded: do not write into the file while they live (replacing it is fine).
+
+    Raises:
+        InputError: missing, truncated, or anything else in it.
+    """
+    if not path.is_file():
+        raise fault(path, "no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a foreign pickle can go wrong in any way; none of them is ours
+        raise fault(path, f"cannot be read as a checkpoint: {reason(error)}") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise fault(path, f"holds a {type(content).__name__}, expected a checkpoint's dict")
+    return content
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and words about them as .safetensors.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    content = safetensors.torch.save({name: t.detach().contiguous() for name, t in tensors.items()}, dict(metadata))
+    write_atomically(path, lambda file: _write(file.write(content), len(content)))
+
+
+def _write(written: int, length: int) -> None:
+    if written != length:
+        raise OSError(f"{written} of {length} bytes written")
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    state = read_checkpoint(path).get("state_dict")
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise fault(path, "has no state_dict of tensors")
+    return dict(state)

@@ -1,0 +1,239 @@
+"""HDF5 of strangers, and our own layout."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from rfsep.storage.atomic import sha256
+from rfsep.storage.hdf5 import (
+    Slot,
+    lay_out,
+    open_hdf5,
+    read_attribute,
+    read_dataset,
+    read_frames,
+    read_string,
+    write_frames,
+)
+
+FRAMES = (np.arange(12) * (1 + 2j)).astype(np.complex64).reshape(3, 4)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.h5"
+
+
+def read(path: Path, **limits: int) -> np.ndarray:
+    with open_hdf5(path) as file:
+        return read_dataset(file, "dataset", ("<c8",), 2, **limits)
+
+
+def test_frames_round_trip(path: Path) -> None:
+    write_frames(path, FRAMES[:, ::2], "EMISignal1")
+    frames, sig_type = read_frames(path)
+    assert sig_type == "EMISignal1"
+    assert frames.dtype == np.complex64
+    assert isinstance(frames, np.memmap)
+    assert not frames.flags.writeable
+    assert np.array_equal(frames, FRAMES[:, ::2])
+
+
+def test_frames_are_read_by_the_official_lines(path: Path) -> None:
+    write_frames(path, FRAMES, "EMISignal1")
+    with h5py.File(path, "r") as file:
+        assert np.array_equal(np.array(file.get("dataset")), FRAMES)
+        assert file.get("sig_type")[()].decode("utf-8") == "EMISignal1"
+
+
+def test_official_file_as_h5py_writes_it(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("dataset", data=FRAMES.astype(np.complex128), chunks=(1, 4), compression="gzip")
+        file.create_dataset("sig_type", data="CommSignal2")
+    frames, sig_type = read_frames(path)
+    assert frames.dtype == np.complex64
+    assert np.array_equal(frames, FRAMES)
+    assert sig_type == "CommSignal2"
+
+
+def test_fixed_length_string(path: Path, refused: Any) -> None:
+    with h5py.File(path, "w") as file:
+        file["a"] = np.bytes_(b"CommSignal2")
+        file["b"] = np.bytes_(b"\xff")
+        file["c"] = ["two", "strings"]
+        file["d"] = 3
+    with open_hdf5(path) as file:
+        assert read_string(file, "a") == "CommSignal2"
+        with refused("a.h5", "'b'", "decoded"):
+            read_string(file, "b")
+        with refused("a.h5", "'c'", "(2,)", "one string"):
+            read_string(file, "c")
+        with refused("a.h5", "'d'", "int64"):
+            read_string(file, "d")
+
+
+def test_chunked_and_compressed_is_read_into_memory(path: Path, refused: Any) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("dataset", (1 << 20, 1 << 10), "<c8", chunks=(64, 64), compression="gzip")  # 8 GiB of 0
+    assert path.stat().st_size < 1 << 20
+    with refused("a.h5", "'dataset'", str(8 << 30), str(4 << 30)):
+        read(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("dataset", data=FRAMES, chunks=(1, 4), compression="gzip")
+    assert np.array_equal(read(path), FRAMES)
+    assert not isinstance(read(path), np.memmap)
+    assert not read(path).flags.writeable
+    with refused("a.h5", "96 bytes", "limit of 95"):
+        read(path, max_bytes=95)
+
+
+def test_never_written_dataset_is_not_a_map_of_something_else(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("dataset", (3, 4), "<c8")
+    assert not read(path).any()
+
+
+def test_damaged_chunk(path: Path, refused: Any) -> None:
+    data = np.random.default_rng(0).standard_normal((30, 400)).astype(np.float32).astype(np.complex64)
+    with h5py.File(path, "w") as file:
+        dataset = file.create_dataset("dataset", data=data, chunks=(30, 400), compression="gzip", fletcher32=True)
+        place = dataset.id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place + 100] ^= 255
+    path.write_bytes(content)
+    with refused("a.h5", "cannot be decoded"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["external", "soft", "dangling"])
+def test_links_are_not_followed(tmp_path: Path, path: Path, refused: Any, name: str) -> None:
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["dataset"] = FRAMES
+    with h5py.File(path, "w") as file:
+        file["inside"] = FRAMES
+        links = {"external": h5py.ExternalLink(str(secret), "dataset"), "soft": h5py.SoftLink("/inside")}
+        file["dataset"] = links.get(name, h5py.SoftLink("/nowhere"))
+    with refused("a.h5", "'dataset'", "ExternalLink" if name == "external" else "SoftLink"):
+        read(path)
+
+
+def test_virtual_dataset(tmp_path: Path, path: Path, refused: Any) -> None:
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["dataset"] = FRAMES
+    layout = h5py.VirtualLayout((3, 4), "<c8")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "dataset", (3, 4))
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("dataset", layout)
+    with refused("a.h5", "'dataset'", "virtual"):
+        read(path)
+
+
+def test_external_storage(tmp_path: Path, path: Path, refused: Any) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(FRAMES.tobytes())
+    with h5py.File(path, "w") as file:
+        file.create_dataset("dataset", (3, 4), "<c8", external=[(str(secret), 0, 96)])
+    with h5py.File(path, "r") as file:
+        assert np.array_equal(file["dataset"][()], FRAMES), "HDF5 itself would have read the other file"
+    with refused("a.h5", "'dataset'", "external storage", "secret"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (FRAMES.astype(np.complex128), ["<c16", "<c8"]),
+        (FRAMES.real, ["<f4", "<c8"]),
+        (FRAMES.astype(">c8"), [">c8", "<c8"]),
+        (FRAMES[0], ["shape (4,)", "2 axes"]),
+        ("text", ["|O"]),
+    ],
+)
+def test_other_datasets(path: Path, refused: Any, value: object, words: list[str]) -> None:
+    with h5py.File(path, "w") as file:
+        file["dataset"] = value
+    with refused("a.h5", "'dataset'", *words):
+        read(path)
+
+
+def test_missing_dataset_names_what_is_there(path: Path, refused: Any) -> None:
+    with h5py.File(path, "w") as file:
+        file["other"] = FRAMES
+        file.create_group("group")
+    with refused("a.h5", "no dataset 'dataset'", "['group', 'other']"):
+        read(path)
+    with h5py.File(path, "w") as file:
+        file.create_group("dataset")
+    with refused("a.h5", "'dataset' is a Group"):
+        read(path)
+
+
+def test_damaged_files(path: Path, refused: Any) -> None:
+    with refused("a.h5", "no such file"):
+        open_hdf5(path)
+    path.write_bytes(b"not HDF5")
+    with refused("a.h5", "HDF5"):
+        open_hdf5(path)
+    write_frames(path, FRAMES, "a")
+    path.write_bytes(path.read_bytes()[:-1])
+    with refused("a.h5", "truncated"):
+        open_hdf5(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_frames_with_holes(path: Path, refused: Any, value: float) -> None:
+    frames = FRAMES.copy()
+    frames[1, 2] = value
+    write_frames(path, frames, "a")
+    with refused("a.h5", "row 1, sample 2", str(value)[1:]):
+        read_frames(path)
+
+
+@pytest.mark.parametrize("frames", [FRAMES.astype(np.complex128), FRAMES[0], FRAMES.real])
+def test_frames_of_another_kind_are_not_written(tmp_path: Path, path: Path, refused: Any, frames: np.ndarray) -> None:
+    with refused("a.h5", str(frames.dtype), str(frames.shape)):
+        write_frames(path, frames, "a")
+    assert os.listdir(tmp_path) == []
+
+
+def test_attributes(path: Path, refused: Any) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"a": "ä", "b": 3, "c": 2.5, "d": np.zeros(2)})
+    with open_hdf5(path) as file:
+        assert [read_attribute(file, name) for name in "abc"] == ["ä", 3, 2.5]
+        with refused("a.h5", "'d'", "ndarray"):
+            read_attribute(file, "d")
+        with refused("a.h5", "no attribute 'e'", "['a', 'b', 'c', 'd']"):
+            read_attribute(file, "e")
+
+
+def test_layout_repeats_byte_for_byte(tmp_path: Path) -> None:
+    slots = {"one": Slot((3, 5), "<c8"), "empty": Slot((3, 0), "|u1"), "two": Slot((3,), "<i8")}
+    digests = set()
+    for name in ("a.h5", "b.h5"):
+        offsets = lay_out(tmp_path / name, slots, {"schema": 1, "text": "t", "rate": 2.5})
+        digests.add(sha256(tmp_path / name))
+        time.sleep(1.1)  # HDF5 keeps times in seconds
+    assert len(digests) == 1
+    assert offsets["empty"] == 0
+    with (tmp_path / "a.h5").open("r+b") as raw:
+        for key, values in (("one", np.arange(15, dtype=np.complex64)), ("two", np.arange(3) + 7)):
+            raw.seek(offsets[key])
+            raw.write(values.tobytes())
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert np.array_equal(file["one"][()].ravel(), np.arange(15))
+        assert file["two"][()].tolist() == [7, 8, 9]
+        assert file["empty"].shape == (3, 0)
+
+
+@pytest.mark.parametrize("size", [100, 3000, 7000])
+def test_system_refuses_to_write(tmp_path: Path, path: Path, refused: Any, largest_file: Any, size: int) -> None:
+    with refused("a.h5", "cannot be written"), largest_file(size):
+        write_frames(path, np.zeros((3, 1000), np.complex64), "a")
+    assert os.listdir(tmp_path) == []
