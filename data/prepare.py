@@ -4,14 +4,15 @@ import hashlib
 import secrets
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
-from rfsep.storage.official import convert
-from rfsep.storage.test_set import TestSetHeader, write_mixtures
 
 from rfsep.cli import build_modem, build_source, console, errors, run
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
+from rfsep.storage.official import convert
+from rfsep.storage.test_set import TestSetHeader, write_mixtures
 from rfsep.types import InputError
 
 
@@ -25,7 +26,7 @@ def testset(config: DictConfig) -> None:
         raise InputError(f"sinr_db {levels} must rise from level to level")
     if config.num_samples < 1 or config.num_per_sinr < 1:
         raise InputError(f"num_samples {config.num_samples} and num_per_sinr {config.num_per_sinr} must be positive")
-    settings = OmegaConf.to_container(config, resolve=True)
+    settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
     identity = f"{seed} {OmegaConf.to_yaml(config, resolve=True)}"
     header = TestSetHeader(
         soi=config.soi.name,

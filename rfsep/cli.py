@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 RUN_TARGETS = ("rfsep.models.", "rfsep.separators.")  # all that the config of a run folder may instantiate
 EXAMPLE_SEED = 2**32 + 1  # of the interference frames that separators learn from; no other command uses it
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 

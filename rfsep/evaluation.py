@@ -294,7 +294,7 @@ def run_comparison(config: Any) -> None:
     soi = build_modem(option("soi", setting.soi))
     source = build_source(option("interference", setting.interference), "test")
     mixer = Mixer(
-        soi,  # type: ignore[arg-type]
+        soi,
         source,
         empirical=setting.empirical,
         random_phase=setting.random_phase,

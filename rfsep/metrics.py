@@ -57,7 +57,7 @@ def row_mse(estimate: NDArray[np.complex64], truth: NDArray[np.complex64], chunk
             piece = difference[: min(2 * chunk, 2 * length - start)]
             np.subtract(left[start : start + len(piece)], right[start : start + len(piece)], out=piece)
             total[row] += float(np.dot(piece, piece))
-    return total / length
+    return np.divide(total, length)
 
 
 def row_bit_errors(bits: NDArray[np.uint8], truth: NDArray[np.uint8], num_bits: NDArray[np.int64]) -> Floats:

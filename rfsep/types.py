@@ -81,8 +81,8 @@ class SignalSource(Protocol):
         ...
 
 
-class Modem(Protocol):
-    """A known modulation: bits to waveform and back.
+class Modem(SignalSource, Protocol):
+    """A known modulation: bits to waveform and back; as a source it gives synchronised windows of random bits.
 
     ``symbol_period`` is the number of samples after which the modem's statistics repeat.
     """

@@ -122,9 +122,9 @@ def baseline_rows(path: Path, pair: Pair, make: Callable[[], list[Row]]) -> list
         pair: the mixture type.
         make: computes the rows.
     """
-    kept = read_json(path) if path.is_file() else {"schema": SCHEMA, "sets": {}}
-    if not isinstance(kept, dict) or kept.get("schema") != SCHEMA:
-        kept = {"schema": SCHEMA, "sets": {}}
+    kept: Row = {"schema": SCHEMA, "sets": {}}
+    if path.is_file() and isinstance(found := read_json(path), dict) and found.get("schema") == SCHEMA:
+        kept = found
     key = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
     entry = kept["sets"].get(key)
     if entry is None or entry["set_id"] != pair.mixtures.set_id:

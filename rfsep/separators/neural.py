@@ -49,7 +49,7 @@ class Neural:
     def _apply(self, windows: Tensor) -> Tensor:
         """Estimate complex64 [W, L] of windows complex64 [W, L]."""
         with torch.inference_mode():
-            parts = [self.model(network_input(part, self.guide)) for part in windows.split(_BATCH)]
+            parts = [self.model(network_input(part, self.guide)) for part in torch.split(windows, _BATCH)]
             return torch.cat([from_channels(part) for part in parts])
 
     def separate(self, mixture: Tensor) -> Separated:

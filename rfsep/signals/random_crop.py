@@ -37,4 +37,4 @@ class RandomCrop:
 
     def autocorrelation(self, num_lags: int) -> Tensor:
         """True autocorrelation complex128 [num_lags], averaged over the offset, in closed form."""
-        return modem_autocorrelation(self.modem, num_lags) * self.scale**2
+        return modem_autocorrelation(self.modem, num_lags) * float(self.scale**2)

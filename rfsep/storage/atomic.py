@@ -59,6 +59,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         write(file)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    write_atomically(path, lambda file: _write(file, text.encode()))
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON, one space of indentation, a newline at the end.
 
@@ -69,7 +78,7 @@ def write_json(path: Path, value: object) -> None:
         text = json.dumps(value, allow_nan=False, indent=1) + "\n"
     except (TypeError, ValueError) as error:
         raise fault(path, f"cannot be written as JSON: {reason(error)}") from error
-    write_atomically(path, lambda file: _write(file, text.encode()))
+    write_text(path, text)
 
 
 def read_json(path: Path) -> Any:

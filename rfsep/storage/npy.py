@@ -1,5 +1,6 @@
 """Arrays in .npy files: mapped, checked, never unpickled."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ class Header(NamedTuple):
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    fortran_order: bool
     offset: int
 
 
@@ -32,12 +34,14 @@ def read_complex(path: Path, shape: Shape) -> npt.NDArray[np.complex64]:
     header = _read_header(path)
     if header.dtype != np.dtype("<c8"):
         raise fault(path, f"dtype {_name(header.dtype)}, expected complex64 (<c8), little-endian, and no other")
+    if header.fortran_order and len(header.shape) > 1:
+        raise fault(path, "is in Fortran order, expected C order")
     check_shape(path, header.shape, shape)
-    return map_file(path, header.dtype, header.offset, header.shape)
+    return _map(path, header)
 
 
 def read_bits(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
-    """Bits uint8 from a .npy of bool or any integer dtype holding only 0 and 1.
+    """Bits uint8 from a .npy of bool or any integer dtype holding only 0 and 1, in either order.
 
     Raises:
         InputError: as `read_complex`; float or other dtypes; a value other than 0 and 1 (names the first).
@@ -46,11 +50,11 @@ def read_bits(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
     if header.dtype.kind not in "biu":
         raise fault(path, f"dtype {_name(header.dtype)}, expected bits 0 and 1 as bool or integers, best uint8")
     check_shape(path, header.shape, shape)
-    return as_bits(path, map_file(path, header.dtype, header.offset, header.shape))
+    return as_bits(path, _map(path, header))
 
 
 def read_text(path: Path, shape: Shape) -> npt.NDArray[np.str_]:
-    """Unicode strings from a .npy of dtype <U, in memory.
+    """Unicode strings from a .npy of dtype <U, in either order (the official ones are transposed), in memory.
 
     Raises:
         InputError: as `read_complex`; another dtype; characters that do not exist.
@@ -59,10 +63,10 @@ def read_text(path: Path, shape: Shape) -> npt.NDArray[np.str_]:
     if header.dtype.kind != "U" or header.dtype.str[0] != "<":
         raise fault(path, f"dtype {_name(header.dtype)}, expected unicode text (<U)")
     check_shape(path, header.shape, shape)
-    codes = map_file(path, np.dtype("<u4"), header.offset, (*header.shape, header.dtype.itemsize // 4))
+    codes = map_file(path, np.dtype("<u4"), header.offset, (math.prod(header.shape) * header.dtype.itemsize // 4,))
     if codes.size and int(codes.max()) > MAX_CODE_POINT:
         raise fault(path, f"character number {int(codes.max())} does not exist")
-    return np.array(map_file(path, header.dtype, header.offset, header.shape))
+    return np.array(_map(path, header), order="C")
 
 
 def check_shape(path: Path | str, got: tuple[int, ...], expected: Shape) -> None:
@@ -157,18 +161,22 @@ def _read_header(path: Path) -> Header:
         raise fault(path, f"is not a .npy file: {reason(error)}") from error
     if dtype.hasobject:
         raise fault(path, f"dtype {_name(dtype)} holds pickled objects, which are never loaded")
-    if fortran_order and len(shape) > 1:
-        raise fault(path, "is in Fortran order, expected C order")
-    _check_length(path, Header(dtype, shape, offset))
-    return Header(dtype, shape, offset)
+    header = Header(dtype, shape, fortran_order, offset)
+    _check_length(path, header)
+    return header
+
+
+def _map(path: Path, header: Header) -> npt.NDArray[Any]:
+    """The array in whichever order it lies."""
+    if header.fortran_order:
+        return map_file(path, header.dtype, header.offset, header.shape[::-1]).T
+    return map_file(path, header.dtype, header.offset, header.shape)
 
 
 def _check_length(path: Path, header: Header) -> None:
     if any(length < 0 for length in header.shape):
         raise fault(path, f"shape {header.shape} has a negative length")
-    expected = header.dtype.itemsize
-    for length in header.shape:
-        expected *= length
+    expected = math.prod(header.shape) * header.dtype.itemsize
     got = path.stat().st_size - header.offset
     if got != expected:
         state = "truncated" if got < expected else "too long"

@@ -1,8 +1,9 @@
 """One training run in one folder: resumable, with metrics, checkpoints and a record of what it cost."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
@@ -16,7 +17,7 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import Logger
 from torch.utils.flop_counter import FlopCounterMode
 
-from rfsep.storage.atomic import write_atomically
+from rfsep.storage.atomic import write_text
 from rfsep.storage.weights import read_checkpoint
 from rfsep.training.metrics_csv import MetricsCsv
 from rfsep.types import InputError
@@ -53,7 +54,7 @@ def forward_flops(model: torch.nn.Module, num_samples: int, guided: bool) -> flo
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros((1, 4 if guided else 2, num_samples)))
     model.train(was_training)
-    return counter.get_total_flops() / num_samples
+    return float(counter.get_total_flops()) / num_samples
 
 
 class Facts(Callback):
@@ -110,7 +111,7 @@ def _best(checkpoint: dict[str, Any]) -> float:
     return float(scores[0]) if scores else float("nan")
 
 
-def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
+def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], loggers: Sequence[Logger]) -> pl.Trainer:
     """Lightning's trainer for endless batches: validation and checkpoints by steps, not by epochs."""
     return pl.Trainer(
         max_steps=schedule.max_steps,
@@ -139,7 +140,7 @@ def fit(
     schedule: Schedule,
     ema_decay: float,
     flops_per_step: float,
-    loggers: list[Logger],
+    loggers: Sequence[Logger],
 ) -> Outcome:
     """Train, or go on training, or see that all is done.
 
@@ -160,10 +161,10 @@ def fit(
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():
         before = read_checkpoint(last)
-        if before["global_step"] >= schedule.max_steps:
+        if cast(int, before["global_step"]) >= schedule.max_steps:
             return Outcome(finished=True, trained=False, best_mse_db=_best(before))
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "config.yaml", lambda file: file.write(config_yaml.encode()))
+    write_text(folder / "config.yaml", config_yaml)
     best = ModelCheckpoint(
         dirpath=last.parent,
         filename="best",

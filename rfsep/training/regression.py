@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from rfsep.iq import db, from_db, to_channels
+from rfsep.iq import db, to_channels
 from rfsep.separators.neural import network_input
-from rfsep.types import InputError, MixtureBatch, Separator
+from rfsep.types import MixtureBatch, Separator
 
 
 def warmup_cosine(step: int, warmup_steps: int, max_steps: int) -> float:
@@ -25,7 +25,7 @@ def warmup_cosine(step: int, warmup_steps: int, max_steps: int) -> float:
 
 
 class Regression(pl.LightningModule):
-    """Minimises |estimate - soi|^2, the challenge's error, over mixtures of all levels.
+    """Minimises the mean of |estimate - soi|^2, the challenge's error, over mixtures of all levels.
 
     Validation logs the error in dB for every SINR of the fixed validation set (``val/mse_db/<sinr>``) and their mean
     (``val/mse_db``), by which the best checkpoint is chosen.
@@ -33,10 +33,6 @@ class Regression(pl.LightningModule):
     Args:
         model: float32 [B, 2, T], or [B, 4, T] with a guide, to float32 [B, 2, T].
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
-        loss: ``mse``: the mean over mixtures, in which the lowest SINR weighs most, as published. ``log``: the mean of
-            log(error + floor), in which a dB counts the same at every level.
-        log_floor_db: errors below it hardly count in ``log``: windows that happen to hold no interference would
-            otherwise take over.
         learning_rate: peak of Adam's.
         warmup_steps: steps to reach it.
         max_steps: steps after which the cosine has brought it to zero.
@@ -52,16 +48,10 @@ class Regression(pl.LightningModule):
         max_steps: int,
         weight_decay: float = 0.0,
         guide: Separator | None = None,
-        loss: str = "mse",
-        log_floor_db: float = -20.0,
     ) -> None:
         super().__init__()
-        if loss not in ("mse", "log"):
-            raise InputError(f"unknown loss '{loss}'; choose mse or log")
         self.model = model
         self.guide = guide
-        self.loss = loss
-        self.log_floor = from_db(log_floor_db)
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.max_steps = max_steps
@@ -71,18 +61,19 @@ class Regression(pl.LightningModule):
     def row_errors(self, batch: MixtureBatch) -> Tensor:
         """Mean of |estimate - soi|^2 of every mixture: float32 [B]."""
         estimate = self.model(network_input(batch.mixture, self.guide))  # [B, 2, T]
-        return (estimate.float() - to_channels(batch.soi)).square().sum(1).mean(-1)
+        errors: Tensor = (estimate.float() - to_channels(batch.soi)).square().sum(1).mean(-1)
+        return errors
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
-        errors = self.row_errors(batch)
-        self.log("train/mse", errors.mean(), prog_bar=True)
-        return errors.mean() if self.loss == "mse" else (errors + self.log_floor).log().mean()
+        """Mean squared error of a batch."""
+        loss = self.row_errors(batch).mean()
+        self.log("train/mse", loss, prog_bar=True)
+        return loss
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
         """Collect the errors of a batch by level."""
         errors = self.row_errors(batch)
-        for level in batch.sinr_db.unique().tolist():
+        for level in sorted(set(batch.sinr_db.tolist())):
             self._errors.setdefault(level, []).append(errors[batch.sinr_db == level])
 
     def on_validation_epoch_end(self) -> None:
@@ -92,7 +83,7 @@ class Regression(pl.LightningModule):
         self.log_dict({f"val/mse_db/{level:g}": value for level, value in levels.items()}, sync_dist=True)
         self.log("val/mse_db", sum(levels.values()) / len(levels), prog_bar=True, sync_dist=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with linear warm-up and cosine decay, a step at a time."""
         parameters: Iterable[Tensor] = self.parameters()
         optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)

@@ -237,3 +237,26 @@ def test_system_refuses_to_write(tmp_path: Path, path: Path, refused: Any, large
     with refused("a.h5", "cannot be written"), largest_file(size):
         write_frames(path, np.zeros((3, 1000), np.complex64), "a")
     assert os.listdir(tmp_path) == []
+
+
+def test_layout_takes_no_room_and_is_aligned(path: Path) -> None:
+    slots = {"odd": Slot((3,), "|u1"), "large": Slot((1100, 40960), "<c8"), "small": Slot((5,), "<i8")}
+    offsets = lay_out(path, slots, {"schema": 1})
+    assert path.stat().st_size > 1100 * 40960 * 8
+    assert path.stat().st_blocks * 512 < 1 << 20
+    assert not any(offset % 64 for offset in offsets.values())
+
+
+def test_unaligned_dataset_is_copied(path: Path) -> None:
+    with h5py.File(path, "w", userblock_size=512, meta_block_size=0) as file:
+        file.attrs["a"] = "x"
+        for index in range(8):  # bytes of an odd length before it move the dataset to an odd place
+            file[f"pad{index}"] = np.zeros(3001, np.uint8)
+            file[f"d{index}"] = FRAMES
+        places = [file[f"d{index}"].id.get_offset() for index in range(8)]
+    assert any(place % 4 for place in places)
+    with open_hdf5(path) as file:
+        for index in range(8):
+            array = read_dataset(file, f"d{index}", ("<c8",), 2)
+            assert array.flags.aligned
+            assert np.array_equal(array, FRAMES)

@@ -123,6 +123,20 @@ def test_bits_of_any_integer_dtype(path: Path, dtype: str) -> None:
     assert np.array_equal(read, bits)
 
 
+def test_bits_and_text_in_fortran_order(path: Path, refused: Any) -> None:
+    bits = np.array([[0, 1, 1], [1, 0, 0]])
+    np.save(path, np.asfortranarray(bits))
+    read = read_bits(path, (2, 3))
+    assert np.array_equal(read, bits)
+    assert read.flags.c_contiguous
+    np.save(path, np.asfortranarray(bits * 3))
+    with refused("a.npy", "row 0, bit 1 is 3"):
+        read_bits(path, (2, 3))
+    text = np.array([["a", "bc"], ["d", "e"], ["f", "g"]])
+    np.save(path, np.asfortranarray(text))
+    assert read_text(path, (3, 2)).tolist() == text.tolist()
+
+
 @pytest.mark.parametrize(("dtype", "value"), [("u1", 2), ("u1", 255), ("i8", -1), ("i4", 256)])
 def test_other_values_are_refused(path: Path, refused: Any, dtype: str, value: int) -> None:
     bits = np.zeros((600, 2000), dtype)  # more than one piece

@@ -1,0 +1,129 @@
+"""Recordings: SigMF split by file, official frames split by frame, normalised as they say."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from rfsep.mixtures.endless import batch_generator
+from rfsep.signals.recordings import OfficialFrames, SigmfRecordings
+from rfsep.types import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def write_sigmf(folder: Path, name: str, samples: np.ndarray) -> None:
+    data = np.stack((samples.real, samples.imag), 1).round().astype("<i2").tobytes()
+    (folder / f"{name}.sigmf-data").write_bytes(data)
+    meta = {
+        "global": {
+            "core:datatype": "ci16_le",
+            "core:sample_rate": 1e6,
+            "core:version": "1.2.0",
+            "core:num_channels": 1,
+            "core:sha512": hashlib.sha512(data).hexdigest(),
+        },
+        "captures": [{"core:sample_start": 0}],
+        "annotations": [],
+    }
+    (folder / f"{name}.sigmf-meta").write_text(json.dumps(meta))
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """Three files: one loud with a DC offset, one quiet, one short."""
+    rng = np.random.default_rng(0)
+    for name, length, scale, offset in (
+        ("loud", 5000, 3000, 500 + 200j),
+        ("quiet", 9000, 30, 0),
+        ("short", 50, 300, 0),
+    ):
+        noise = rng.standard_normal(length) + 1j * rng.standard_normal(length)
+        write_sigmf(tmp_path, name, scale * noise + offset)
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["loud", "quiet"], "test": ["short"]}))
+    return tmp_path
+
+
+def test_files_weigh_the_same_without_dc_and_at_unit_power(recorded: Path) -> None:
+    source = SigmfRecordings(recorded, recorded / "split.json", "train")
+    sampled = source.sample(2000, 500, batch_generator(0))
+    assert sampled.origin.float().mean().item() == pytest.approx(0.5, abs=0.05)
+    for file in range(2):
+        windows = sampled.waveform[sampled.origin == file]
+        assert windows.abs().square().mean().item() == pytest.approx(1.0, abs=0.02)
+        assert windows.mean().abs().item() < 0.02
+    starts = {round(float(value), 4) for value in sampled.waveform[:, 0].real}
+    assert len(starts) > 800  # crops are everywhere in the files
+
+
+def test_windows_longer_than_every_file_are_refused(recorded: Path) -> None:
+    source = SigmfRecordings(recorded, recorded / "split.json", "test")
+    with pytest.raises(InputError, match="no recording has 51 samples; the longest has 50"):
+        source.sample(1, 51, batch_generator(0))
+    assert source.sample(1, 50, batch_generator(0)).waveform.shape == (1, 50)
+
+
+def test_unknown_split_is_named(recorded: Path) -> None:
+    with pytest.raises(InputError, match="unknown split 'validation'; choose one of train, test"):
+        SigmfRecordings(recorded, recorded / "split.json", "validation")
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Path:
+    """The layout of the official dataset: frame f is filled with the value f + 1."""
+    (tmp_path / "interferenceset_frame").mkdir()
+    with h5py.File(tmp_path / "interferenceset_frame" / "EMISignal1_raw_data.h5", "w") as file:
+        values = np.arange(1, 6)[:, None] * np.exp(2j * np.pi * np.arange(1000) / 50)
+        file["dataset"] = values.astype(np.complex64)
+        file["sig_type"] = "EMISignal1"
+    entry = {"file": "interferenceset_frame/EMISignal1_raw_data.h5"}
+    split = {"train": {**entry, "frames": [0, 1, 2]}, "val": {**entry, "frames": [3, 4]}}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    return tmp_path
+
+
+def test_official_frames_are_used_as_they_are_and_only_those_of_the_split(official: Path) -> None:
+    sampled = OfficialFrames(official, official / "split.json", "val").sample(50, 100, batch_generator(0))
+    levels = sampled.waveform.abs()
+    assert set(levels.flatten().round().int().tolist()) == {4, 5}
+    assert torch.equal(levels[:, 0].round().long() - 4, sampled.origin)
+
+
+def test_official_frames_too_few_or_too_short(official: Path) -> None:
+    split = json.loads((official / "split.json").read_text())
+    split["val"]["frames"] = [7]
+    (official / "split.json").write_text(json.dumps(split))
+    with pytest.raises(InputError, match="has 5 frames, the split list asks for frame 7"):
+        OfficialFrames(official, official / "split.json", "val").sample(1, 10, batch_generator(0))
+    with pytest.raises(InputError, match="frames have 1000 samples, fewer than a window of 1001"):
+        OfficialFrames(official, official / "split.json", "train").sample(1, 1001, batch_generator(0))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "data" / "splits").glob("*.json")))
+def test_committed_splits_do_not_overlap(name: str) -> None:
+    splits = json.loads((ROOT / "data" / "splits" / f"{name}.json").read_text())
+    assert set(splits) == {"train", "val", "test"}
+    members = [
+        {(part["file"], frame) for frame in part["frames"]} if isinstance(part, dict) else set(part)
+        for part in splits.values()
+    ]
+    assert all(members)
+    assert len(set.union(*members)) == sum(len(part) for part in members)
+
+
+@pytest.mark.parametrize("kind", ["lte20", "wifi20"])
+def test_real_recordings_are_the_ones_of_the_split(kind: str) -> None:
+    if "RFSEP_RECORDINGS" not in os.environ:
+        pytest.skip("RFSEP_RECORDINGS is not set: no real recordings here")
+    folder = Path(os.environ["RFSEP_RECORDINGS"]) / kind
+    splits = json.loads((ROOT / "data" / "splits" / f"{kind}.json").read_text())
+    there = {path.name.removesuffix(".sigmf-meta") for path in folder.glob("*.sigmf-meta")}
+    assert {name for part in splits.values() for name in part} == there
+    for split in splits:
+        for recording in SigmfRecordings(folder, ROOT / "data" / "splits" / f"{kind}.json", split).recordings:
+            assert recording.abs().square().mean().item() == pytest.approx(1.0, abs=1e-3)
