@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install demo test bench lint chromium reference
+.PHONY: install demo demo_lte test bench lint chromium results
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -22,6 +22,25 @@ demo: $(STAMP) ## prepare, train, score, page: runs/demo/index.html
 	  $(BIN)/python train.py experiment=demo interference=$$type run=QPSK_$$name; done; \
 	$(BIN)/python evaluate.py separator=neural run=runs/demo testset=runs/demo/testset out=runs/demo; \
 	echo "demo: $$(( $$(date +%s) - start )) s after installation; look at runs/demo/index.html"
+
+# the same network on real recordings; RFSEP_RECORDINGS says where they are
+demo_lte: $(STAMP)
+	$(BIN)/python data/prepare.py testset soi=qpsk interference=lte20 num_samples=2560 num_per_sinr=200 \
+	  'sinr_db=[-30,-24,-18,-12,-6,0]' seed=1 out=runs/lte_test
+	$(BIN)/python train.py experiment=demo_lte run=unet
+	$(BIN)/python evaluate.py separator=neural run=runs/demo_lte/unet testset=runs/lte_test out=runs/demo_lte/scores
+
+# everything that the README shows, measured again (about half an hour on two cores)
+results: demo demo_lte bench
+	$(BIN)/python evaluate.py experiment=args/ofdm_qpsk num_mixtures=4000
+	for name in emisignal1 commsignal2 commsignal3; do $(BIN)/python evaluate.py experiment=rfc2021/$$name || exit; done
+	mkdir -p docs/results
+	cp runs/demo/scores.json docs/results/demo.json
+	cp runs/demo_lte/scores/scores.json docs/results/demo_lte.json
+	cp runs/args/ofdm_qpsk/results.json docs/results/args_ofdm_qpsk.json
+	for name in emisignal1 commsignal2 commsignal3; do cp runs/rfc2021/$$name/results.json docs/results/rfc2021_$$name.json; done
+	cp runs/bench/*.json docs/results/
+	$(BIN)/python docs/tables.py
 
 # tests of the pages need a browser: Debian's, installed where that is allowed; without it they skip (in CI they fail)
 chromium:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rfsep.storage.test_set import list_mixtures, read_truth
 
 from rfsep.challenge.scoring import scores_folder
 from rfsep.cli import run
 from rfsep.evaluation import run_comparison, score_submission, separate_testset
+from rfsep.storage.test_set import list_mixtures, read_truth
 from rfsep.types import InputError
 
 
@@ -25,8 +25,9 @@ def main(config: DictConfig) -> None:
         out = Path(config.out) if config.out is not None else scores_folder(folder, testset)
         score_submission(config, folder, testset, out)
         return
+    with_truth = all(read_truth(testset, *pair) is not None for pair in pairs)  # its faults are found before the work
     folder = separate_testset(config, testset)
-    if all(read_truth(testset, *pair) is not None for pair in pairs):
+    if with_truth:
         score_submission(config, folder, testset, folder)
 
 

@@ -8,8 +8,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from rfsep.cli import build_guide, build_modem, build_source, console, instantiate, run
+from rfsep.models.cost import forward_flops
 from rfsep.training.data import MixtureData
-from rfsep.training.fit import Schedule, fit, forward_flops
+from rfsep.training.fit import Schedule, fit
 
 
 def run_name(config: DictConfig) -> str:

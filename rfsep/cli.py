@@ -112,6 +112,11 @@ def instantiate(config: DictConfig, **arguments: Any) -> Any:
     return hydra.utils.instantiate(config, **arguments, _convert_="all")
 
 
+def plain(config: Any) -> Any:
+    """A config's list or dict as plain Python containers; anything else as it is."""
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
 def build_modem(config: DictConfig) -> Modem:
     """The modem of a soi config; it is a SignalSource too."""
     return cast(Modem, instantiate(config.modem))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import UnionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,12 +41,13 @@ from rfsep.cli import (
     open_run,
     option,
     option_named,
+    plain,
 )
 from rfsep.mixtures.mix import Mixer
+from rfsep.models.cost import forward_flops
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.submissions import Submission, list_submissions, read_submission, write_submission
-from rfsep.storage.test_set import list_mixtures, read_mixtures, read_truth, set_name
-from rfsep.training.fit import forward_flops
+from rfsep.storage.test_set import list_mixtures, read_mixtures, read_truth, set_name, verify
 from rfsep.types import InputError, Modem
 
 BASELINES = {  # rows that stand beside every submission: option of conf/separator and what differs from its YAML
@@ -122,6 +124,28 @@ def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) ->
         "seed": None if opened is None else opened.config.seed,
         "date": datetime.date.today().isoformat(),
     }
+
+
+_CARD_FIELDS: dict[str, type | UnionType] = {
+    "blind": bool,
+    "parameters": int,
+    "macs_per_sample": float | int,
+    "seconds_per_mixture": float | int,
+    "train_minutes": float | int,
+    "train_flops": float | int,
+    "commit": str,
+    "seed": int,
+    "date": str,
+}
+
+
+def _read_card(path: Path, name: str) -> Row:
+    """The card that came with a submission; what it does not tell, or tells in another type, is None."""
+    found = read_json(path) if path.is_file() else {}
+    given = found if isinstance(found, dict) else {}
+    known = {key: given.get(key) for key in _CARD_FIELDS}
+    fields = {key: value if isinstance(value, _CARD_FIELDS[key]) else None for key, value in known.items()}
+    return {"schema": SCHEMA, "id": name, **fields}
 
 
 def _open_runs(config: Any, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Run | None]:
@@ -231,6 +255,8 @@ def score_submission(config: Any, folder: Path, testset: Path, out: Path) -> Non
         out: folder of the results.
     """
     submissions = list_submissions(folder, set_name(testset))
+    if (testset / "manifest.json").is_file():
+        verify(testset)
     results, baselines, examples = [], [], []
     for submission in submissions:
         mixtures = read_mixtures(testset, submission.soi, submission.interference)
@@ -246,8 +272,7 @@ def score_submission(config: Any, folder: Path, testset: Path, out: Path) -> Non
         results.append(row)
         baselines += beside
         examples.append(_example(submission, pair))
-    card_path = folder / "card.json"
-    card = read_json(card_path) if card_path.is_file() else {"schema": SCHEMA, "id": submissions[0].id}
+    card = _read_card(folder / "card.json", submissions[0].id)
     scores = {
         "schema": SCHEMA,
         "id": submissions[0].id,
@@ -310,7 +335,7 @@ def run_comparison(config: Any) -> None:
         raise InputError(f"separator={only} is not in this experiment; choose one of {', '.join(setting.separators)}")
     kept = read_json(path) if path.is_file() else {"rows": []}
     rows: dict[str, Row] = {row["separator"]: row for row in kept["rows"]}
-    published = [Published(**curve) for curve in setting.published]
+    published = [Published(**{str(key): plain(value) for key, value in curve.items()}) for curve in setting.published]
     for name in wanted:
         parts = _comparison_parts(setting.separators[name], setting, source, soi)
         with progress() as bar:

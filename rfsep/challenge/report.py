@@ -165,7 +165,7 @@ def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The card's tiles: (what, value) each, a dash where the card says nothing."""
     minutes = card["train_minutes"]
     return [
-        ("Parameters", f"{card['parameters']:,}"),
+        ("Parameters", DASH if card["parameters"] is None else f"{card['parameters']:,}"),
         ("Multiply-accumulates per sample", _quantity(card["macs_per_sample"], "")),
         ("Time per mixture", _quantity(card["seconds_per_mixture"], "s")),
         ("Training time", DASH if minutes is None else f"{minutes:,.1f} min"),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rfsep.storage.npy import check_finite
 from rfsep.storage.test_set import MixtureFile
 from rfsep.types import InputError, Separator
 
@@ -56,8 +57,9 @@ def separate_file(
         advance: called with the number of rows done, for a progress display.
 
     Raises:
-        InputError: the separator gives NaN, or other shapes than it was given.
+        InputError: NaN in the mixtures; the separator gives NaN, or other shapes than it was given.
     """
+    check_finite(mixtures.path, mixtures.mixture)
     length = mixtures.mixture.shape[1]
     chunk = max(1, _CHUNK_SAMPLES // length)
     for first, end, level in _runs(mixtures.sinr_db, oracle):

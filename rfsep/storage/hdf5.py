@@ -237,10 +237,11 @@ def _find(file: h5py.File, name: str) -> h5py.Dataset:
         raise fault(path, f"dataset {name!r} is a {type(link).__name__}, links are not followed")
     try:
         found = file[name]
-    except (OSError, RuntimeError, KeyError) as error:
+        if not isinstance(found, h5py.Dataset):
+            raise fault(path, f"{name!r} is a {type(found).__name__}, expected a dataset")
+        _ = found.dtype  # which numpy may not have
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise fault(path, f"dataset {name!r} cannot be read: {reason(error)}") from error
-    if not isinstance(found, h5py.Dataset):
-        raise fault(path, f"{name!r} is a {type(found).__name__}, expected a dataset")
     if found.is_virtual:
         raise fault(path, f"dataset {name!r} is virtual, its bytes lie in other files")
     if found.external:

@@ -83,13 +83,14 @@ class _Reader(pickle._Unpickler):
     """An unpickler that knows the stand-ins alone."""
 
     stack: list[Any]
+    read: Callable[[int], bytes]
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) not in UNUSED
     }
 
-    def __init__(self, file: BinaryIO, budget: int) -> None:
+    def __init__(self, file: BinaryIO, size: int) -> None:
         super().__init__(file)
-        self.budget = budget
+        self.size = self.budget = size
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in of a name.
@@ -121,6 +122,14 @@ class _Reader(pickle._Unpickler):
             if self.budget < 0:
                 raise pickle.UnpicklingError("unpacks to more bytes than it has")
 
+    def load_bytearray8(self) -> None:
+        """Read bytes that the file has: the original makes room, all zeros, before it looks."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        if length > self.size:
+            raise pickle.UnpicklingError(f"says to hold {length} bytes")
+        self.stack.append(self.read(length))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.BUILD[0]] = load_build
     dispatch[pickle.REDUCE[0]] = load_reduce
 
@@ -145,8 +154,6 @@ def read_arrays(path: Path) -> tuple[npt.NDArray[Any], ...]:
     for item in content:
         if not isinstance(item, _Array) or item.array is None:
             raise fault(path, f"holds a {type(item).__name__.lstrip('_')}, expected numeric arrays alone")
-        if item.array.nbytes > size:
-            raise fault(path, f"unpacks to an array of {item.array.nbytes} bytes, more than its own {size}")
         arrays.append(item.array)
     return tuple(arrays)
 
@@ -175,7 +182,7 @@ def write_arrays(file: BinaryIO, arrays: tuple[npt.NDArray[Any], ...]) -> None:
 
 def _array(content: object, kind: object, shape: object, order: str) -> npt.NDArray[Any]:
     """View pickled bytes as numbers; nothing is allocated beyond the bytes that the file held."""
-    if not isinstance(content, bytes | bytearray) or not isinstance(kind, _Type):
+    if not isinstance(content, bytes) or not isinstance(kind, _Type):
         raise pickle.UnpicklingError(f"array of {type(content).__name__}, expected the bytes of numbers")
     if not isinstance(shape, tuple) or not all(isinstance(length, int) and length >= 0 for length in shape):
         raise pickle.UnpicklingError(f"array shape {shape!r}")

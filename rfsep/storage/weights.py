@@ -1,5 +1,7 @@
 """Weights: safetensors, and Lightning checkpoints read without running them."""
 
+import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +44,10 @@ def read_checkpoint(path: Path) -> dict[str, object]:
     if not path.is_file():
         raise fault(path, "no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings(action="ignore"):  # torch's advice on foreign pickles is not for our users
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise fault(path, "is no checkpoint of tensors and plain values; what else it holds was not run") from error
     except Exception as error:  # a foreign pickle can go wrong in any way; none of them is ours
         raise fault(path, f"cannot be read as a checkpoint: {reason(error)}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import (
     Callback,
     EMAWeightAveraging,
@@ -15,7 +14,6 @@ from pytorch_lightning.callbacks import (
     RichProgressBar,
 )
 from pytorch_lightning.loggers import Logger
-from torch.utils.flop_counter import FlopCounterMode
 
 from rfsep.storage.atomic import write_text
 from rfsep.storage.weights import read_checkpoint
@@ -45,16 +43,6 @@ class Schedule(NamedTuple):
     gradient_clip: float
     accumulate: int
     max_time: str | None
-
-
-def forward_flops(model: torch.nn.Module, num_samples: int, guided: bool) -> float:
-    """Floating-point operations a sample of a forward pass over a window (a multiply-accumulate counts two)."""
-    was_training = model.training
-    model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros((1, 4 if guided else 2, num_samples)))
-    model.train(was_training)
-    return float(counter.get_total_flops()) / num_samples
 
 
 class Facts(Callback):

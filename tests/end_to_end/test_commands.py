@@ -1,13 +1,18 @@
 """The scripts as a user types them: results, resuming, and one clear line with exit status 2 for what is wrong."""
 
+import hashlib
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -20,8 +25,8 @@ TINY = [
 ]
 
 
-def command(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+def command(script: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.run(
         [sys.executable, str(ROOT / script), *arguments],
         cwd=cwd,
@@ -38,10 +43,10 @@ def succeed(script: str, *arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def fail(script: str, *arguments: str, cwd: Path) -> str:
+def fail(script: str, *arguments: str, cwd: Path, **variables: str) -> str:
     """The one line of a refusal: exit status 2, nothing but that line, no traceback."""
     before = sorted(path for path in cwd.rglob("*") if path.is_file())
-    done = command(script, *arguments, cwd=cwd)
+    done = command(script, *arguments, cwd=cwd, **variables)
     assert done.returncode == 2, done.stdout + done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
@@ -86,8 +91,6 @@ def test_finished_run_says_so(place: Path) -> None:
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     """Stopped after two of four steps and resumed: weights, average and metrics are the same to the bit."""
-    import torch
-
     schedule = ["objective.module.max_steps=4", "trainer.val_every=2"]
     succeed("train.py", "run=whole", *TINY, *schedule, "trainer.max_steps=4", cwd=tmp_path)
     succeed("train.py", "run=parts", *TINY, *schedule, "trainer.max_steps=2", cwd=tmp_path)
@@ -232,8 +235,6 @@ def test_wrong_words_are_refused_in_one_line(place: Path, script: str, arguments
 
 def broken(place: Path, tmp_path: Path, change: str) -> None:
     """A copy of our submission with one fault."""
-    import shutil
-
     shutil.copytree(place / "ours", tmp_path / "bad")
     shutil.copytree(place / "set", tmp_path / "set")
     soi = next((tmp_path / "bad").glob("*_estimated_soi_QPSK_EMIBursts.npy"))
@@ -284,8 +285,6 @@ def test_broken_submissions_are_refused_in_one_line(place: Path, tmp_path: Path,
 
 
 def test_foreign_code_in_a_run_folder_is_refused(place: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(place / "runs" / "adhoc" / "tiny", tmp_path / "run")
     shutil.copytree(place / "set", tmp_path / "set")
     config = tmp_path / "run" / "config.yaml"
@@ -296,9 +295,6 @@ def test_foreign_code_in_a_run_folder_is_refused(place: Path, tmp_path: Path) ->
 
 
 def test_hostile_checkpoint_is_refused_and_does_nothing(place: Path, tmp_path: Path) -> None:
-    import pickle
-    import shutil
-
     shutil.copytree(place / "runs" / "adhoc" / "tiny", tmp_path / "run")
     shutil.copytree(place / "set", tmp_path / "set")
 
@@ -310,3 +306,120 @@ def test_hostile_checkpoint_is_refused_and_does_nothing(place: Path, tmp_path: P
     line = fail("evaluate.py", "separator=neural", "run=run", "testset=set", "out=x", cwd=tmp_path)
     assert "best.ckpt" in line
     assert not (tmp_path / "marker").exists()
+
+
+def test_random_submission_of_two_types_scores_as_plain_numpy_says(place: Path, tmp_path: Path) -> None:
+    """The official script's arithmetic on the files themselves, from npy and HDF5 to scores.json."""
+    shutil.copytree(place / "set", tmp_path / "set")
+    rng = np.random.default_rng(0)
+    (tmp_path / "theirs").mkdir()
+    expected = {}
+    for interference in ("OFDMQPSK", "EMIBursts"):
+        with h5py.File(tmp_path / "set" / "truth" / f"QPSK_{interference}.h5") as file:
+            soi, bits = file["soi"][()], file["bits"][()]
+        estimate = (soi + 0.1 * rng.standard_normal(soi.shape)).astype(np.complex64)
+        decided = bits ^ (rng.random(bits.shape) < 0.02).astype(np.uint8)
+        np.save(tmp_path / "theirs" / f"A_Team_set_estimated_soi_QPSK_{interference}", estimate)
+        np.save(tmp_path / "theirs" / f"A_Team_set_estimated_bits_QPSK_{interference}", decided)
+        mse = 10 * np.log10(np.mean(np.abs(estimate - soi) ** 2, axis=1).reshape(2, 3).mean(1))
+        ber = (decided != bits).mean(1).reshape(2, 3).mean(1)
+        walk = 3.0 if ber[1] > 1e-2 else (0.0 if ber[0] > 1e-2 else -12.0)
+        expected[interference] = (mse, ber, np.maximum(mse, -50).mean(), walk)
+    succeed("evaluate.py", "submission=theirs", "testset=set", cwd=tmp_path)
+    scores = json.loads((tmp_path / "runs" / "scores" / "set" / "A_Team" / "scores.json").read_text())
+    rows = {row["interference"]: row for row in scores["results"]}
+    for interference, (mse, ber, mse_score, ber_score) in expected.items():
+        row = rows[interference]
+        assert row["mse_db"] == pytest.approx(mse, abs=1e-5)
+        assert row["ber"] == pytest.approx(ber, abs=1e-9)
+        assert row["mse_score"] == pytest.approx(mse_score, abs=1e-5)
+        assert row["ber_score"] == ber_score
+
+
+def test_hostile_truth_pickle_is_refused_and_does_nothing(place: Path, tmp_path: Path) -> None:
+    prepare(tmp_path, official="true")
+    folder = tmp_path / "set" / "official"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'marker'}",)
+
+    truth = next(folder.glob("GroundTruth_*.pkl"))
+    truth.write_bytes(pickle.dumps((Evil(), Evil(), Evil()), protocol=4))
+    line = fail("evaluate.py", "separator=passthrough", "testset=set/official", "out=x", cwd=tmp_path)
+    assert truth.name in line
+    assert not (tmp_path / "marker").exists()
+
+
+def test_external_link_in_a_test_set_is_refused(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    path = tmp_path / "set" / "mixture" / "QPSK_OFDMQPSK.h5"
+    path.rename(tmp_path / "elsewhere.h5")
+    with h5py.File(path, "w") as file, h5py.File(tmp_path / "elsewhere.h5") as old:
+        file.attrs.update(old.attrs)
+        file["sinr_db"] = old["sinr_db"][()]
+        file["mixture"] = h5py.ExternalLink("../../elsewhere.h5", "mixture")
+    line = fail("evaluate.py", "separator=passthrough", "testset=set", "out=x", cwd=tmp_path)
+    assert "QPSK_OFDMQPSK.h5" in line
+    assert "ExternalLink" in line
+
+
+def test_tampered_truth_is_refused(tmp_path: Path) -> None:
+    """A flipped byte of the truth's samples is found through its SHA-256."""
+    prepare(tmp_path)
+    succeed("evaluate.py", "separator=passthrough", "testset=set", "out=ours", cwd=tmp_path)
+    path = tmp_path / "set" / "truth" / "QPSK_OFDMQPSK.h5"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    line = fail("evaluate.py", "submission=ours", "testset=set", "out=again", cwd=tmp_path)
+    assert "SHA-256" in line
+    assert "QPSK_OFDMQPSK.h5" in line
+
+
+def test_sigmf_of_another_checksum_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "lte20"
+    folder.mkdir()
+    for name in json.loads((ROOT / "data" / "splits" / "lte20.json").read_text())["test"]:
+        (folder / f"{name}.sigmf-data").write_bytes(bytes(20_000))
+        meta = {
+            "global": {
+                "core:datatype": "ci8",
+                "core:sample_rate": 19.2e6,
+                "core:version": "1.2.0",
+                "core:num_channels": 1,
+                "core:sha512": hashlib.sha512(b"something else").hexdigest(),
+            },
+            "captures": [{"core:sample_start": 0}],
+            "annotations": [],
+        }
+        (folder / f"{name}.sigmf-meta").write_text(json.dumps(meta))
+    arguments = ["testset", "interference=lte20", "num_samples=640", "num_per_sinr=1", "out=set"]
+    line = fail("data/prepare.py", *arguments, cwd=tmp_path, RFSEP_RECORDINGS=str(tmp_path))
+    assert ".sigmf" in line
+    assert "hash does not match" in line
+
+
+def test_official_grid_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    """Twelve mixtures without metadata are no eleven levels; metadata of other rows is no help."""
+    np.save(tmp_path / "T_testmixture_QPSK_OFDMQPSK.npy", np.zeros((12, 640), np.complex64))
+    line = fail("evaluate.py", "separator=passthrough", "testset=.", "out=x", cwd=tmp_path)
+    assert "T_testmixture_QPSK_OFDMQPSK" in line
+    assert "12" in line
+    np.save(tmp_path / "T_testmixture_QPSK_OFDMQPSK_metadata.npy", np.full((11, 5), "0"))
+    line = fail("evaluate.py", "separator=passthrough", "testset=.", "out=x", cwd=tmp_path)
+    assert "metadata" in line
+    assert "11" in line
+
+
+def test_wandb_offline_needs_no_network(tmp_path: Path) -> None:
+    arguments = [
+        "run=tiny",
+        *TINY,
+        "trainer.max_steps=2",
+        "trainer.val_every=2",
+        "logger=wandb",
+        "logger.wandb.mode=offline",
+    ]
+    succeed("train.py", *arguments, cwd=tmp_path)
+    assert list((tmp_path / "runs" / "adhoc" / "tiny" / "wandb").glob("offline-run-*"))

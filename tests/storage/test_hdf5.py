@@ -260,3 +260,21 @@ def test_unaligned_dataset_is_copied(path: Path) -> None:
             array = read_dataset(file, f"d{index}", ("<c8",), 2)
             assert array.flags.aligned
             assert np.array_equal(array, FRAMES)
+
+
+def test_complex_numbers_with_gaps_are_not_mapped(path: Path) -> None:
+    """h5py calls them complex64 as well, but in the file each takes 16 bytes."""
+    wide = h5py.h5t.create(h5py.h5t.COMPOUND, 16)
+    wide.insert(b"r", 0, h5py.h5t.IEEE_F32LE)
+    wide.insert(b"i", 8, h5py.h5t.IEEE_F32LE)
+    with h5py.File(path, "w") as file:
+        space = h5py.h5s.create_simple((3, 4))
+        h5py.h5d.create(file.id, b"dataset", wide, space).write(h5py.h5s.ALL, h5py.h5s.ALL, FRAMES)
+    assert np.array_equal(read(path), FRAMES)
+
+
+def test_type_that_numpy_does_not_have(path: Path, refused: Any) -> None:
+    with h5py.File(path, "w") as file:
+        h5py.h5d.create(file.id, b"dataset", h5py.h5t.UNIX_D32LE, h5py.h5s.create_simple((3, 4)))
+    with refused("a.h5", "'dataset'", "cannot be read"):
+        read(path)

@@ -156,7 +156,7 @@ def test_memory_bombs(path: Path, refused: Any) -> None:
     length = 1 << 31
     bomb = array_opcodes(b"\x8a\x05" + length.to_bytes(5, "little") + b"\x85", b"\x96" + struct.pack("<Q", length))
     path.write_bytes(bomb)
-    with refused("a.pkl"):
+    with refused("a.pkl", f"says to hold {length} bytes"):
         read_arrays(path)
     path.write_bytes(array_opcodes(b"J\x00\x00\x00\x7f\x85", b"C\x03abc"))
     with refused("a.pkl", "3 bytes"):

@@ -75,7 +75,7 @@ def test_nothing_there(tmp_path: Path, refused: Any) -> None:
 
 def test_dots_in_the_test_set_are_no_pattern(tmp_path: Path, refused: Any) -> None:
     write(tmp_path, ("A", "TestSet1", "QPSK", "EMISignal1"))
-    with refused(tmp_path.name, "Test.et1"):
+    with refused(tmp_path.name, "no file", "Test.et1"):
         list_submissions(tmp_path, "Test.et1")
 
 
