@@ -141,7 +141,7 @@ def build_guide(config: DictConfig) -> Separator | None:
     if config.guide is None:
         return None
     examples = example_frames(config.interference, **config.examples)
-    guide = option("separator", config.guide).separator
+    guide = option("separator", config.guide).method
     return cast(Separator, instantiate(guide, modem=build_modem(config.soi), examples=examples))
 
 

@@ -87,11 +87,11 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
         examples: frames of the interference, complex64 [F, T].
         extra: what else its constructor takes: a model, a given autocorrelation.
     """
-    oracle = config.separator.get("sinr") == "known"
+    oracle = config.method.get("sinr") == "known"
 
     def make(sinr_db: float | None) -> Any:
         told = {"sinr_db": sinr_db} if oracle else {}
-        return instantiate(config.separator, modem=modem, examples=examples, **extra, **told)
+        return instantiate(config.method, modem=modem, examples=examples, **extra, **told)
 
     return Parts(make, oracle)
 
@@ -166,9 +166,7 @@ def _network_arguments(opened: Run | None, modem: Modem, examples: torch.Tensor)
     if opened is None:
         return {}
     guide = opened.config.guide
-    guided = (
-        None if guide is None else instantiate(option("separator", guide).separator, modem=modem, examples=examples)
-    )
+    guided = None if guide is None else instantiate(option("separator", guide).method, modem=modem, examples=examples)
     return {"model": opened.model, "block": opened.config.data.num_samples, "guide": guided}
 
 
@@ -211,7 +209,7 @@ def _baselines(pair: Pair, config: Any, measured: Sequence[float]) -> list[Row]:
     num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
     for name, (base, changes) in BASELINES.items():
         separator = option("separator", base)
-        separator.separator.update(changes)
+        separator.method.update(changes)
         parts = separator_parts(separator, modem, examples, {})
         with progress() as bar:
             task = bar.add_task(f"baseline {name}", total=len(pair.mixtures.mixture))
@@ -296,8 +294,8 @@ def _comparison_parts(entry: Any, setting: Any, source: Any, soi: Modem) -> Part
     config = option("separator", changes.pop("use"))
     modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
     given = changes.pop("interference_autocorrelation", None) == "given"
-    config.separator.update(changes)
-    extra = {"interference_autocorrelation": source.autocorrelation(config.separator.block)} if given else {}
+    config.method.update(changes)
+    extra = {"interference_autocorrelation": source.autocorrelation(config.method.block)} if given else {}
     examples = example_frames(option("interference", setting.interference), **setting.examples)
     return separator_parts(config, modem, examples, extra)
 

@@ -76,7 +76,7 @@ def test_interference_gives_reproducible_windows_of_unit_power(name: str) -> Non
 def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
     modem = build_modem(option("soi", soi))
     examples = build_source(option("interference", "ofdm_qpsk"), "train").sample(20, 4096, batch_generator(3)).waveform
-    separator = instantiate(option("separator", name).separator, modem=modem, examples=examples)
+    separator = instantiate(option("separator", name).method, modem=modem, examples=examples)
     mixture = examples[:3, :1600]
     estimate = separator.separate(mixture)
     assert estimate.soi.shape == mixture.shape
