@@ -318,7 +318,7 @@ def spectrogram(waveform: Complex, sample_rate_hz: float, limits_db: tuple[float
     unit, scale = ("ms", 1e3) if duration_s >= 1e-3 else ("µs", 1e6)
     half_mhz = sample_rate_hz / 2e6
     figure = Figure(figsize=(3.2, 2.4), dpi=150, facecolor=SCREEN)
-    axes = figure.add_axes((0.145, 0.175, 0.83, 0.795))
+    axes = figure.add_axes((0.175, 0.175, 0.8, 0.795))
     axes.imshow(
         _short_time_power_db(waveform), cmap=COLOUR_MAP, vmin=limits_db[0], vmax=limits_db[1], origin="lower",
         aspect="auto", interpolation="nearest", extent=(0.0, duration_s * scale, -half_mhz, half_mhz),

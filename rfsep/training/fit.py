@@ -163,9 +163,10 @@ def fit(
     )
     callbacks = [best, EMAWeightAveraging(decay=ema_decay), Facts(flops_per_step)]
     trainer = _trainer(folder, schedule, callbacks, loggers)
-    trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SystemExit:  # how Lightning ends an interrupted run, with status 1
+        raise KeyboardInterrupt from None
     score = best.best_model_score
     done = trainer.global_step >= schedule.max_steps
     return Outcome(finished=done, trained=True, best_mse_db=float("nan") if score is None else float(score))

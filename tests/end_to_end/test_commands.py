@@ -5,8 +5,10 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -104,6 +106,29 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     values = [(tmp_path / "runs" / "adhoc" / run / "metrics.csv").read_text() for run in ("whole", "parts")]
     shown = [sorted(line for line in text.splitlines() if ",val/" in line) for text in values]
     assert shown[0] == shown[1]
+
+
+def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    arguments = ["run=long", *TINY, "trainer.max_steps=1000000", "trainer.val_every=20"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    last = tmp_path / "runs" / "adhoc" / "long" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on where it stopped" in stderr
+    assert "Traceback" not in stderr
+    assert torch.load(last, weights_only=True)["global_step"] % 20 == 0
 
 
 def test_scores_card_and_page(place: Path) -> None:
