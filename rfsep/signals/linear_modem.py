@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from rfsep.signals.constellations import bits_per_symbol, constellation, demap, map_bits
+from rfsep.signals.constellations import bits_per_symbol, constellation, demap, map_bits, random_bits
 from rfsep.signals.pulses import root_raised_cosine
 from rfsep.types import Sampled, synthetic
 
@@ -121,6 +121,6 @@ class LinearModem:
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Windows of random bits, synchronised: a symbol starts at sample 0, none before and none behind."""
-        bits = torch.randint(0, 2, (batch_size, self.num_bits(num_samples)), dtype=torch.uint8, generator=generator)
+        bits = random_bits(batch_size, self.num_bits(num_samples), generator)
         waveform = self.synthesise(map_bits(bits, self.constellation), num_samples)
         return synthetic(waveform, bits, torch.zeros(batch_size, dtype=torch.int64))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rfsep.signals.constellations import bits_per_symbol, constellation, demap, map_bits
+from rfsep.signals.constellations import bits_per_symbol, constellation, demap, map_bits, random_bits
 from rfsep.types import InputError, Sampled, synthetic
 
 
@@ -89,6 +89,6 @@ class OfdmModem:
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Windows of random bits that start on an OFDM symbol."""
-        bits = torch.randint(0, 2, (batch_size, self.num_bits(num_samples)), dtype=torch.uint8, generator=generator)
+        bits = random_bits(batch_size, self.num_bits(num_samples), generator)
         waveform = self.synthesise(map_bits(bits, self.constellation), num_samples)
         return synthetic(waveform, bits, torch.zeros(batch_size, dtype=torch.int64))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from rfsep.signals.constellations import random_bits
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Sampled, synthetic
 
@@ -26,7 +27,7 @@ class RandomCrop:
         period = self.modem.symbol_period
         # two symbols more at each end, so that pulses from outside the window reach into it
         length = (-(-num_samples // period) + 9) * period
-        bits = torch.randint(0, 2, (batch_size, self.modem.num_bits(length)), dtype=torch.uint8, generator=generator)
+        bits = random_bits(batch_size, self.modem.num_bits(length), generator)
         waveform = self.modem.modulate(bits)  # [B, length]
         offset = torch.randint(0, period, (batch_size,), generator=generator)
         start = 4 * period + offset

@@ -8,7 +8,7 @@ import torch
 from scipy.signal import upfirdn
 from scipy.stats import norm
 
-from rfsep.signals.constellations import constellation, decide, demap, map_bits, posterior_mean
+from rfsep.signals.constellations import constellation, decide, demap, map_bits, posterior_mean, random_bits
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.pulses import root_raised_cosine
@@ -160,3 +160,13 @@ def test_llr_and_posterior_mean_are_those_of_enumeration(name: str) -> None:
     assert posterior_mean(observed, points, 0.3).numpy()[0] == pytest.approx(mean, abs=1e-5)
     nearest = points.numpy()[likelihood.argmax(1)]
     assert decide(observed, points).numpy()[0] == pytest.approx(nearest)
+
+
+def test_random_bits_are_fair_and_independent() -> None:
+    bits = random_bits(3, 1_000_001, torch.Generator().manual_seed(0)).double()
+    assert set(bits.unique().tolist()) == {0.0, 1.0}
+    assert bits.mean(1).sub(0.5).abs().max().item() < 4 * 0.5 / 1000
+    signs = 1 - 2 * bits
+    for lag in (1, 2, 3, 7, 8, 16, 64):  # 8: the same bit of neighbouring numbers
+        assert (signs[:, lag:] * signs[:, :-lag]).mean(1).abs().max().item() < 4 / 1000
+    assert (signs[0] * signs[1]).mean().abs().item() < 4 / 1000
