@@ -6,7 +6,8 @@ from omegaconf import DictConfig
 
 from rfsep.challenge.scoring import scores_folder
 from rfsep.cli import run
-from rfsep.evaluation import run_comparison, score_submission, separate_testset
+from rfsep.evaluation import score_submission, separate_testset
+from rfsep.experiments import run_comparison
 from rfsep.storage.test_set import list_mixtures, read_truth
 from rfsep.types import InputError
 
@@ -18,11 +19,11 @@ def main(config: DictConfig) -> None:
         return
     if config.testset is None or (config.separator is None) == (config.submission is None):
         raise InputError("give separator=NAME testset=DIR, or submission=DIR testset=DIR, or experiment=NAME")
-    testset = Path(config.testset)
+    testset = Path(str(config.testset))
     pairs = list_mixtures(testset)
     if config.submission is not None:
-        folder = Path(config.submission)
-        out = Path(config.out) if config.out is not None else scores_folder(folder, testset)
+        folder = Path(str(config.submission))
+        out = Path(str(config.out)) if config.out is not None else scores_folder(folder, testset)
         score_submission(config, folder, testset, out)
         return
     with_truth = all(read_truth(testset, *pair) is not None for pair in pairs)  # its faults are found before the work

@@ -1,5 +1,6 @@
 """What the scripts share: running a hydra task with one-line errors, and turning configs into objects."""
 
+import importlib
 import logging
 import os
 import re
@@ -15,14 +16,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from yaml import YAMLError
 
+from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.mixtures.mix import Mixer
 from rfsep.storage.weights import read_checkpoint, read_weights
 from rfsep.types import InputError, Modem, Separator, SignalSource
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
-RUN_TARGETS = ("rfsep.models.", "rfsep.separators.")  # all that the config of a run folder may instantiate
-EXAMPLE_SEED = 2**32 + 1  # of the interference frames that separators learn from; no other command uses it
+RUN_PACKAGES = ("rfsep.models.", "rfsep.separators.")  # all that the config of a run folder may instantiate
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
@@ -34,9 +37,17 @@ def _one_line(error: BaseException) -> str:
     return re.sub(r"\s*\n\s*", " ", str(error).strip())
 
 
+def _fault(error: BaseException) -> str:
+    """What is wrong with a value, in one line."""
+    text = _one_line(error)
+    if variable := re.search(r"Environment variable '(\w+)' not found", text):
+        return f"{variable[1]} is not set: data/README.md says which recordings it has to name"
+    return text
+
+
 def _command_line_fault(error: BaseException, config_name: str) -> str:
     """What is wrong with a key or an option on the command line, with the choices."""
-    text = _one_line(error)
+    text = _fault(error)
     if missing := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
         group, name = missing.groups()
         choices = sorted(path.relative_to(CONF / group).with_suffix("") for path in (CONF / group).rglob("*.yaml"))
@@ -46,8 +57,6 @@ def _command_line_fault(error: BaseException, config_name: str) -> str:
         groups = [str(next(iter(entry))) for entry in config.pop("defaults") if isinstance(entry, DictConfig)]
         keys = [str(key) for key in config if key != "hydra"]
         return f"unknown key '{unknown[1]}'; the keys of conf/{config_name}.yaml are {', '.join(groups + keys)}"
-    if variable := re.search(r"Environment variable '(\w+)' not found", text):
-        return f"{variable[1]} is not set: data/README.md says which recordings it has to name"
     return text
 
 
@@ -68,7 +77,7 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
         """The task; hydra lets SystemExit pass without a word of its own."""
         try:
             task(config)
-        except (InputError, HydraException, OmegaConfBaseException) as error:
+        except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
             errors.print(f"error: {_command_line_fault(error, config_name)}")
             sys.exit(2)
         except KeyboardInterrupt:
@@ -80,6 +89,21 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         errors.print(f"error: {_command_line_fault(error, config_name)}")
         sys.exit(2)
+
+
+def load_config(path: Path) -> DictConfig:
+    """A YAML file as a config.
+
+    Raises:
+        InputError: it is no YAML mapping.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not valid YAML: {_one_line(error)}") from None
+    if not isinstance(config, DictConfig):
+        raise InputError(f"{path}: is no YAML mapping")
+    return config
 
 
 def options(group: str) -> dict[str, DictConfig]:
@@ -107,7 +131,7 @@ def option_named(group: str, name: str) -> DictConfig:
     return known[name]
 
 
-def instantiate(config: DictConfig, **arguments: Any) -> Any:
+def instantiate(config: DictConfig | dict[str, Any], **arguments: Any) -> Any:
     """hydra's instantiate, with lists and dicts as plain Python containers."""
     return hydra.utils.instantiate(config, **arguments, _convert_="all")
 
@@ -127,12 +151,45 @@ def build_source(config: DictConfig, split: str) -> SignalSource:
     config = config.copy()
     if "split" in config:
         config.split = split
-    return cast(SignalSource, instantiate(config.source))
+    try:
+        return cast(SignalSource, instantiate(config.source))
+    except (HydraException, OmegaConfBaseException) as error:  # recordings that no variable names
+        raise InputError(_fault(error)) from error
+
+
+def build_mixer(config: DictConfig, split: str) -> Mixer:
+    """The mixer of a config with soi, interference and mixing; ``split`` matters to recordings only."""
+    source = build_source(config.interference, split)
+    return Mixer(cast(SignalSource, build_modem(config.soi)), source, **plain(config.mixing))
+
+
+def whole(config: DictConfig, key: str) -> int:
+    """A positive whole number of a config.
+
+    Raises:
+        InputError: it is something else.
+    """
+    value = OmegaConf.select(config, key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{key} is {value!r}, expected a positive whole number")
+    return value
+
+
+def numbers(config: DictConfig, key: str) -> list[float]:
+    """A list of numbers of a config, not empty.
+
+    Raises:
+        InputError: it is something else.
+    """
+    values = plain(OmegaConf.select(config, key))
+    if not isinstance(values, list) or not values or not all(isinstance(value, int | float) for value in values):
+        raise InputError(f"{key} is {values!r}, expected a list of numbers such as [-12,0]")
+    return [float(value) for value in values]
 
 
 def example_frames(config: DictConfig, num_frames: int, num_samples: int) -> torch.Tensor:
     """Frames of the training split that separators may learn from: complex64 [num_frames, num_samples]."""
-    generator = torch.Generator().manual_seed(EXAMPLE_SEED)
+    generator = batch_generator(Purpose.EXAMPLES)
     return build_source(config, "train").sample(num_frames, num_samples, generator).waveform
 
 
@@ -159,12 +216,24 @@ class Run(NamedTuple):
     facts: dict[str, Any]
 
 
+def _is_own_class(target: object) -> bool:
+    """The dotted path names a class defined in a module of `RUN_PACKAGES`: not what such a module imports."""
+    if not isinstance(target, str) or not target.startswith(RUN_PACKAGES):
+        return False
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:  # rfsep.models.unet.torch.os is no module of ours
+        return False
+    return isinstance(found, type) and found.__module__ == module
+
+
 def _check_targets(node: Any, path: Path) -> None:
     """Refuse a config that would instantiate anything but models and separators of this package."""
     if isinstance(node, dict):
-        target = node.get("_target_", RUN_TARGETS[0])
-        if not (isinstance(target, str) and target.startswith(RUN_TARGETS)):
-            raise InputError(f"{path}: _target_ '{target}' lies outside {' and '.join(RUN_TARGETS)}; refused")
+        if "_target_" in node and not _is_own_class(node["_target_"]):
+            packages = " and ".join(package.rstrip(".") for package in RUN_PACKAGES)
+            raise InputError(f"{path}: _target_ '{node['_target_']}' is no class of {packages}; refused")
         for child in node.values():
             _check_targets(child, path)
     elif isinstance(node, list):
@@ -182,9 +251,10 @@ def open_run(folder: Path, checkpoint: str = "best") -> Run:
     for path in (config_path, weights_path):
         if not path.is_file():
             raise InputError(f"{path}: not found; a run folder has config.yaml and checkpoints/{checkpoint}.ckpt")
-    config = cast(DictConfig, OmegaConf.load(config_path))
-    _check_targets(OmegaConf.to_container(config.model.network), config_path)
-    model = cast(torch.nn.Module, instantiate(config.model.network))
+    config = load_config(config_path)
+    network = plain(config.model.network)
+    _check_targets(network, config_path)
+    model = cast(torch.nn.Module, instantiate(network))
     state = {
         key.removeprefix("model."): value
         for key, value in read_weights(weights_path).items()

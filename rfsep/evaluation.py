@@ -3,7 +3,7 @@
 import datetime
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import UnionType
@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rfsep.challenge.comparison import Setting, compare
-from rfsep.challenge.figures import write_figure
 from rfsep.challenge.published import published_curves
 from rfsep.challenge.report import Example, Published, write_page
 from rfsep.challenge.scoring import (
     SCHEMA,
     Pair,
     Row,
+    Submitted,
     baseline_rows,
     baselines_path,
     measured_sinr_db,
+    open_submission,
     score_row,
     separated_errors,
     submission_errors,
@@ -34,7 +34,6 @@ from rfsep.cli import (
     ROOT,
     Run,
     build_modem,
-    build_source,
     console,
     example_frames,
     instantiate,
@@ -43,11 +42,10 @@ from rfsep.cli import (
     option_named,
     plain,
 )
-from rfsep.mixtures.mix import Mixer
 from rfsep.models.cost import forward_flops
 from rfsep.storage.atomic import read_json, write_json
-from rfsep.storage.submissions import Submission, list_submissions, read_submission, write_submission
-from rfsep.storage.test_set import list_mixtures, read_mixtures, read_truth, set_name, verify
+from rfsep.storage.submissions import Submission, list_submissions, write_submission
+from rfsep.storage.test_set import MixtureFile, list_mixtures, read_mixtures, read_truth, set_name, verify
 from rfsep.types import InputError, Modem
 
 BASELINES = {  # rows that stand beside every submission: option of conf/separator and what differs from its YAML
@@ -99,8 +97,17 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
 def _commit() -> str:
     """Commit of this checkout, with + where files differ from it; unknown outside of one."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return "unknown"
     return done.stdout.strip() or "unknown"
+
+
+def _total(networks: Collection[Run], fact: str) -> float | None:
+    """Sum of what the runs recorded of themselves; None where one of them did not."""
+    values = [network.facts[fact] for network in networks if fact in network.facts]
+    return sum(values) if values and len(values) == len(networks) else None
 
 
 def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) -> Row:
@@ -110,7 +117,8 @@ def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) ->
     parameters, macs = 0, None
     if opened is not None:
         parameters = sum(parameter.numel() for parameter in opened.model.parameters())
-        macs = forward_flops(opened.model, opened.config.data.num_samples, opened.config.guide is not None) / 2
+        length = opened.config.data.num_samples
+        macs = forward_flops(opened.model, length, opened.config.guide is not None) / 2
     return {
         "schema": SCHEMA,
         "id": name,
@@ -118,8 +126,8 @@ def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) ->
         "parameters": parameters,
         "macs_per_sample": macs,
         "seconds_per_mixture": seconds,
-        "train_minutes": sum(run.facts["minutes"] for run in networks) if networks else None,
-        "train_flops": sum(run.facts["flops"] for run in networks) if networks else None,
+        "train_minutes": _total(networks, "minutes"),
+        "train_flops": _total(networks, "flops"),
         "commit": _commit(),
         "seed": None if opened is None else opened.config.seed,
         "date": datetime.date.today().isoformat(),
@@ -161,13 +169,39 @@ def _open_runs(config: Any, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str,
     return {pair: opened[folder] for pair, folder in folders.items()}
 
 
+def _examples(config: Any, interference: str, needed: bool) -> torch.Tensor:
+    """Frames of the interference for a separator that learns from them, none for others."""
+    if not needed:
+        return torch.zeros((0, 0), dtype=torch.complex64)
+    return example_frames(option_named("interference", interference), **config.examples)
+
+
 def _network_arguments(opened: Run | None, modem: Modem, examples: torch.Tensor) -> dict[str, Any]:
     """What a neural separator's constructor takes of its run."""
     if opened is None:
         return {}
     guide = opened.config.guide
-    guided = None if guide is None else instantiate(option("separator", guide).method, modem=modem, examples=examples)
+    method = None if guide is None else option("separator", guide).method
+    guided = None if method is None else instantiate(method, modem=modem, examples=examples)
     return {"model": opened.model, "block": opened.config.data.num_samples, "guide": guided}
+
+
+class _Job(NamedTuple):
+    """A mixture type that a separator is ready for."""
+
+    mixtures: MixtureFile
+    num_bits: int
+    parts: Parts
+
+
+def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | None) -> _Job:
+    mixtures = read_mixtures(testset, soi, interference)
+    modem = build_modem(option_named("soi", soi))
+    guide = None if opened is None else opened.config.guide
+    learns = config.separator.learns or (guide is not None and option("separator", guide).learns)
+    examples = _examples(config, interference, learns)
+    parts = separator_parts(config.separator, modem, examples, _network_arguments(opened, modem, examples))
+    return _Job(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
 
 
 def separate_testset(config: Any, testset: Path) -> Path:
@@ -179,35 +213,32 @@ def separate_testset(config: Any, testset: Path) -> Path:
     """
     runs = _open_runs(config, list_mixtures(testset))
     opened = next(iter(runs.values()))
-    name = config.id or (config.separator.name if opened is None else opened.config.model.name)
-    folder = Path(config.out or f"runs/evaluations/{set_name(testset)}/{name}")
-    oracle, count, seconds = False, 0, 0.0
-    for (soi, interference), run in runs.items():
-        mixtures = read_mixtures(testset, soi, interference)
-        modem = build_modem(option_named("soi", soi))
-        examples = example_frames(option_named("interference", interference), **config.examples)
-        parts = separator_parts(config.separator, modem, examples, _network_arguments(run, modem, examples))
-        oracle |= parts.oracle
+    name = str(config.id or (config.separator.name if opened is None else opened.config.model.name))
+    folder = Path(str(config.out or f"runs/evaluations/{set_name(testset)}/{name}"))
+    jobs = [_job(config, testset, *pair, run) for pair, run in runs.items()]  # faults show before anything is written
+    count, seconds = 0, 0.0
+    for mixtures, num_bits, parts in jobs:
         rows, length = mixtures.mixture.shape
-        num_bits = modem.num_bits(length)
         with progress() as bar:
-            task = bar.add_task(f"{name}: {soi} in {interference}", total=rows)
+            task = bar.add_task(f"{name}: {mixtures.soi} in {mixtures.interference}", total=rows)
             started = time.perf_counter()
             separated = separate_file(parts.make, mixtures, num_bits, parts.oracle, partial(bar.advance, task))
-            write_submission(folder, name, set_name(testset), soi, interference, separated, rows, length, num_bits)
+            names = (name, set_name(testset), mixtures.soi, mixtures.interference)
+            write_submission(folder, *names, separated, rows, length, num_bits)
             seconds += time.perf_counter() - started
         count += rows
-    blind = bool(config.separator.blind) and not oracle
+    blind = bool(config.separator.blind) and not any(job.parts.oracle for job in jobs)
     write_json(folder / "card.json", _card(name, blind, list(runs.values()), seconds / count))
+    console.print(f"{name}: estimates of {count} mixtures in {folder}")
     return folder
 
 
-def _baselines(pair: Pair, config: Any, measured: Sequence[float]) -> list[Row]:
-    """Rows of the baselines on a mixture type."""
+def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor, measured: Sequence[float | None]) -> list[Row]:
+    """Rows of the baselines ``names`` on a mixture type."""
     modem = build_modem(option_named("soi", pair.mixtures.soi))
-    examples = example_frames(option_named("interference", pair.mixtures.interference), **config.examples)
     num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
-    for name, (base, changes) in BASELINES.items():
+    for name in names:
+        base, changes = BASELINES[name]
         separator = option("separator", base)
         separator.method.update(changes)
         parts = separator_parts(separator, modem, examples, {})
@@ -219,14 +250,27 @@ def _baselines(pair: Pair, config: Any, measured: Sequence[float]) -> list[Row]:
     return rows
 
 
-def _example(submission: Submission, pair: Pair) -> Example:
+def _beside(config: Any, testset: Path, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
+    """Baseline rows of a mixture type, kept or made now; without those whose recordings are not here."""
+    names = list(BASELINES)
+    try:
+        examples = _examples(config, pair.mixtures.interference, needed=True)
+    except InputError as error:
+        console.print(f"baseline lmmse is left out, it learns from recordings: {error}")
+        examples = torch.zeros((0, 0), dtype=torch.complex64)
+        names = [name for name in names if not option("separator", BASELINES[name][0]).learns]
+    methods = {name: plain(option("separator", BASELINES[name][0])) | BASELINES[name][1] for name in names}
+    settings = {"baselines": methods, "examples": plain(config.examples)}
+    path = baselines_path(testset)
+    return baseline_rows(path, pair, settings, lambda: _baselines(pair, names, examples, measured))
+
+
+def _example(submitted: Submitted, pair: Pair) -> Example:
     """The mixture that the page shows before and after separation."""
     mixtures, truth = pair.mixtures, pair.truth
     modem = build_modem(option_named("soi", mixtures.soi))
     row = int(np.abs(mixtures.sinr_db - _EXAMPLE_SINR_DB).argmin())
-    shape = mixtures.mixture.shape
-    estimates, _ = read_submission(submission, shape[0], shape[1], truth.bits.shape[1])
-    mixture, estimate = (np.array(file[row]) for file in (mixtures.mixture, estimates))
+    mixture, estimate = (np.array(file[row]) for file in (mixtures.mixture, submitted.soi))
     symbols = [modem.analyse(torch.from_numpy(waveform)[None])[0].numpy() for waveform in (mixture, estimate)]
     part = slice(0, _EXAMPLE_SAMPLES)
     return Example(
@@ -243,6 +287,31 @@ def _example(submission: Submission, pair: Pair) -> Example:
     )
 
 
+def _pair(testset: Path, soi: str, interference: str) -> Pair:
+    """A mixture type with its truth."""
+    mixtures, truth = read_mixtures(testset, soi, interference), read_truth(testset, soi, interference)
+    if truth is None:
+        raise InputError(f"{testset}: no truth for {soi} in {interference}: cannot score")
+    return Pair(mixtures, truth)
+
+
+class _Scored(NamedTuple):
+    """A submitted mixture type: its row, and what the page shows of it."""
+
+    row: Row
+    example: Example
+    published: list[Published]
+
+
+def _scored(submission: Submission, testset: Path) -> _Scored:
+    pair = _pair(testset, submission.soi, submission.interference)
+    submitted = open_submission(submission, pair)
+    errors = submission_errors(submitted, pair.truth)
+    row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured_sinr_db(pair))
+    curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
+    return _Scored(row, _example(submitted, pair), curves)
+
+
 def score_submission(config: Any, folder: Path, testset: Path, out: Path) -> None:
     """Score a submission beside the baselines: tables, scores.json and index.html.
 
@@ -255,99 +324,25 @@ def score_submission(config: Any, folder: Path, testset: Path, out: Path) -> Non
     submissions = list_submissions(folder, set_name(testset))
     if (testset / "manifest.json").is_file():
         verify(testset)
-    results, baselines, examples = [], [], []
-    for submission in submissions:
-        mixtures = read_mixtures(testset, submission.soi, submission.interference)
-        truth = read_truth(testset, submission.soi, submission.interference)
-        if truth is None:
-            raise InputError(f"{testset}: no truth for {submission.soi} in {submission.interference}: cannot score")
-        pair = Pair(mixtures, truth)
-        errors = submission_errors(submission, pair)
-        measured = measured_sinr_db(pair)
-        row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured)
-        beside = baseline_rows(baselines_path(testset), pair, lambda p=pair, m=measured: _baselines(p, config, m))  # type: ignore[misc]
-        console.print(score_table(f"{submission.soi} in {submission.interference}", [*beside, row]))
-        results.append(row)
+    scored = [_scored(submission, testset) for submission in submissions]  # every file is looked at before the work
+    baselines = []
+    for row, *_ in scored:
+        pair = _pair(testset, row["soi"], row["interference"])
+        beside = _beside(config, testset, pair, row["measured_sinr_db"])
+        console.print(score_table(f"{row['soi']} in {row['interference']}", [*beside, row]))
         baselines += beside
-        examples.append(_example(submission, pair))
-    card = _read_card(folder / "card.json", submissions[0].id)
+    missing = set(list_mixtures(testset)) - {(one.soi, one.interference) for one in submissions}
+    if missing:
+        console.print(f"not in this submission: {', '.join('_'.join(pair) for pair in sorted(missing))}")
     scores = {
         "schema": SCHEMA,
         "id": submissions[0].id,
         "testset": set_name(testset),
-        "card": card,
-        "results": results,
+        "card": _read_card(folder / "card.json", submissions[0].id),
+        "results": [one.row for one in scored],
         "baselines": baselines,
     }
-    out.mkdir(parents=True, exist_ok=True)
     write_json(out / "scores.json", scores)
-    published = {
-        (row["soi"], row["interference"]): published_curves(row["soi"], row["interference"]) for row in results
-    }
-    write_page(out / "index.html", scores, published, examples)
+    published = {(one.row["soi"], one.row["interference"]): one.published for one in scored}
+    write_page(out / "index.html", scores, published, [one.example for one in scored])
     console.print(f"scores in {out / 'scores.json'}, page: {out / 'index.html'}")
-
-
-def _comparison_parts(entry: Any, setting: Any, source: Any, soi: Modem) -> Parts:
-    """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
-    changes = dict(entry)
-    config = option("separator", changes.pop("use"))
-    modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
-    given = changes.pop("interference_autocorrelation", None) == "given"
-    config.method.update(changes)
-    extra = {"interference_autocorrelation": source.autocorrelation(config.method.block)} if given else {}
-    examples = example_frames(option("interference", setting.interference), **setting.examples)
-    return separator_parts(config, modem, examples, extra)
-
-
-def _wanted(names: Iterable[str], only: str | None) -> Iterator[str]:
-    """Entries of a comparison that ``separator=NAME`` asks for: NAME and its variants NAME:..."""
-    for name in names:
-        if only is None or name.split(":")[0] == only:
-            yield name
-
-
-def run_comparison(config: Any) -> None:
-    """A published comparison: results.json and a figure in runs/<experiment>/.
-
-    Args:
-        config: of evaluate.py with an experiment; all settings are in ``config.comparison``.
-    """
-    setting = config.comparison
-    soi = build_modem(option("soi", setting.soi))
-    source = build_source(option("interference", setting.interference), "test")
-    mixer = Mixer(
-        soi,
-        source,
-        empirical=setting.empirical,
-        random_phase=setting.random_phase,
-        noise_power=setting.noise_power,
-    )
-    number = config.num_mixtures or setting.num_mixtures
-    data = Setting(list(setting.sir_db), number, setting.num_samples, setting.seed)
-    folder = Path(config.out or f"runs/{config.name}")
-    path = folder / "results.json"
-    only = None if config.separator is None else config.separator.name
-    wanted = list(_wanted(setting.separators, only))
-    if not wanted:
-        raise InputError(f"separator={only} is not in this experiment; choose one of {', '.join(setting.separators)}")
-    kept = read_json(path) if path.is_file() else {"rows": []}
-    rows: dict[str, Row] = {row["separator"]: row for row in kept["rows"]}
-    published = [Published(**{str(key): plain(value) for key, value in curve.items()}) for curve in setting.published]
-    for name in wanted:
-        parts = _comparison_parts(setting.separators[name], setting, source, soi)
-        with progress() as bar:
-            task = bar.add_task(name, total=len(data.sir_db) * number)
-            rows[name] = compare(name, parts.make, not parts.oracle, mixer, data, partial(bar.advance, task))
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {
-            "schema": SCHEMA,
-            "experiment": config.name,
-            "rows": [rows[key] for key in setting.separators if key in rows],
-            "published": [curve._asdict() for curve in published],
-        }
-        write_json(path, content)
-    shown = [rows[key] for key in setting.separators if key in rows]
-    console.print(score_table(config.name, shown, level_key="sir_db"))
-    write_figure(folder / "figure.png", shown, published, config.name, level="sir_db")
-    console.print(f"results in {path}, figure: {folder / 'figure.png'}")

@@ -1,8 +1,12 @@
 """Complex samples: channels, power and decibels, each written once."""
 
 import math
+import mmap
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -46,3 +50,10 @@ def from_db(level_db: float) -> float:
     0.001
     """
     return float(10.0 ** (level_db / 10.0))
+
+
+def forget_pages(array: NDArray[Any]) -> None:
+    """Let go of the pages of a memory-mapped file that were read so far; they would count as memory of the process."""
+    mapping = getattr(array, "_mmap", None) if isinstance(array, np.memmap) else None
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)

@@ -1,12 +1,11 @@
 """Error measures and scores of the RF Challenge, with bootstrap intervals."""
 
-import mmap
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rfsep.iq import db
+from rfsep.iq import db, forget_pages
 
 Floats = NDArray[np.float64]
 
@@ -26,13 +25,6 @@ class Estimated(NamedTuple):
     high: float
 
 
-def _forget(array: NDArray[Any]) -> None:
-    """Let go of the pages of a memory-mapped file that were read so far; they would count as memory of the process."""
-    mapping = getattr(array, "_mmap", None)
-    if mapping is not None and hasattr(mapping, "madvise"):
-        mapping.madvise(mmap.MADV_DONTNEED)
-
-
 def row_mse(estimate: NDArray[np.complex64], truth: NDArray[np.complex64], chunk: int = 8192) -> Floats:
     """Mean of |estimate - truth|^2 over each row: complex64 [M, T] to float64 [M].
 
@@ -49,8 +41,8 @@ def row_mse(estimate: NDArray[np.complex64], truth: NDArray[np.complex64], chunk
     for row in range(rows):
         since += length
         if since > _FORGET_SAMPLES:
-            _forget(estimate)
-            _forget(truth)
+            forget_pages(estimate)
+            forget_pages(truth)
             since = 0
         left, right = np.asarray(estimate[row]).view(np.float32), np.asarray(truth[row]).view(np.float32)
         for start in range(0, 2 * length, 2 * chunk):
@@ -62,8 +54,8 @@ def row_mse(estimate: NDArray[np.complex64], truth: NDArray[np.complex64], chunk
 
 def row_bit_errors(bits: NDArray[np.uint8], truth: NDArray[np.uint8], num_bits: NDArray[np.int64]) -> Floats:
     """Wrong bits among the first ``num_bits`` of each row: uint8 [M, N] twice and int64 [M] to float64 [M]."""
-    counted = np.arange(truth.shape[1]) < num_bits[:, None]  # [M, N]
-    return np.asarray(((bits != truth) & counted).sum(1), dtype=np.float64)
+    rows = zip(bits, truth, num_bits.tolist(), strict=True)
+    return np.array([np.count_nonzero(left[:count] != right[:count]) for left, right, count in rows], dtype=np.float64)
 
 
 def floored_db(mse: float) -> float:

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": LEAVES | {"metrics", "storage", "models", "signals", "mixtures", "separators", "bounds"},
     "challenge": LEAVES | {"metrics", "storage", "signals", "mixtures"},
 }
-TOP = {"cli", "evaluation", "__init__"}  # what the scripts call: may import everything
+TOP = {"cli", "evaluation", "experiments", "__init__"}  # what the scripts call: may import everything
 HYDRA = {"hydra", "omegaconf", "wandb"}
 HYDRA_PLACES = {"train.py", "evaluate.py", "data/prepare.py", "rfsep/cli.py"}
 
@@ -38,7 +38,7 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
@@ -78,5 +78,5 @@ def test_files_and_functions_stay_short(path: Path) -> None:
 def test_the_walk_sees_a_forbidden_import(tmp_path: Path) -> None:
     """The test itself can fail."""
     source = tmp_path / "bad.py"
-    source.write_text("def f():\n    from rfsep.storage.npy import read_complex\n")
-    assert imported(source) == {"rfsep.storage.npy"}
+    source.write_text("def f():\n    from rfsep import storage\n    import rfsep.challenge.table\n")
+    assert {"rfsep.storage", "rfsep.challenge.table"} <= imported(source)

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from rfsep.cli import CONF, ROOT, build_modem, build_source, instantiate, option, options
-from rfsep.mixtures.endless import batch_generator
+from rfsep.mixtures.endless import Purpose, batch_generator
 
 NAME = re.compile(r"[A-Za-z0-9-]+")
 OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
@@ -28,7 +28,8 @@ def experiments() -> list[str]:
 
 def source(name: str) -> Any:
     """The source of an interference YAML, or a skip that says which recordings are missing."""
-    text = (CONF / "interference" / f"{name}.yaml").read_text()
+    lines = (CONF / "interference" / f"{name}.yaml").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     for variable in re.findall(r"oc\.env:(\w+)", text):
         if variable not in os.environ:
             pytest.skip(f"{variable} is not set: {name} needs recordings")
@@ -45,7 +46,7 @@ def test_names_in_files_are_unique_and_plain(group: str) -> None:
 @pytest.mark.parametrize("name", stems("soi"))
 def test_soi_modulates_its_bits_and_finds_them_again(name: str) -> None:
     modem = build_modem(option("soi", name))
-    sampled = modem.sample(8, 4096, batch_generator(0))  # type: ignore[attr-defined]
+    sampled = modem.sample(8, 4096, batch_generator(Purpose.TEST, 0))  # type: ignore[attr-defined]
     assert sampled.waveform.dtype == torch.complex64
     assert torch.equal((modem.demodulate(sampled.waveform) > 0).byte(), sampled.bits)
     power = float(sampled.waveform.abs().square().mean())
@@ -55,14 +56,14 @@ def test_soi_modulates_its_bits_and_finds_them_again(name: str) -> None:
 @pytest.mark.parametrize("name", stems("interference"))
 def test_interference_gives_reproducible_windows_of_unit_power(name: str) -> None:
     made = source(name)
-    sampled = made.sample(256, 4096, batch_generator(1))
+    sampled = made.sample(256, 4096, batch_generator(Purpose.TEST, 1))
     assert sampled.waveform.shape == (256, 4096)
     assert sampled.waveform.dtype == torch.complex64
     assert sampled.offset.shape == sampled.origin.shape == (256,)
     assert torch.isfinite(torch.view_as_real(sampled.waveform)).all()
-    again = made.sample(256, 4096, batch_generator(1))
+    again = made.sample(256, 4096, batch_generator(Purpose.TEST, 1))
     assert torch.equal(sampled.waveform, again.waveform)
-    other = made.sample(2, 4096, batch_generator(2))
+    other = made.sample(2, 4096, batch_generator(Purpose.TEST, 2))
     assert not torch.equal(other.waveform, sampled.waveform[:2])
     row_power = sampled.waveform.abs().square().mean(1)
     spread = float(row_power.std()) / 16  # standard error over 256 windows
@@ -75,7 +76,11 @@ def test_interference_gives_reproducible_windows_of_unit_power(name: str) -> Non
 @pytest.mark.parametrize("soi", ["qpsk", "ofdm_qpsk"])
 def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
     modem = build_modem(option("soi", soi))
-    examples = build_source(option("interference", "ofdm_qpsk"), "train").sample(20, 4096, batch_generator(3)).waveform
+    examples = (
+        build_source(option("interference", "ofdm_qpsk"), "train")
+        .sample(20, 4096, batch_generator(Purpose.TEST, 3))
+        .waveform
+    )
     separator = instantiate(option("separator", name).method, modem=modem, examples=examples)
     mixture = examples[:3, :1600]
     estimate = separator.separate(mixture)

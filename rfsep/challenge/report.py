@@ -173,6 +173,11 @@ def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _measured(value: float | None) -> str:
+    """A measured SINR; a dash where the interference happened to be silent."""
+    return DASH if value is None else decibels(value)
+
+
 def _quantity(value: float | None, unit: str) -> str:
     """Engineering notation with an SI prefix.
 
@@ -243,7 +248,7 @@ def _levels(row: Row) -> list[_Level]:
             ber = "< " + rate(float(limits[i])) if unseen else rate(row["ber"][i])
             ber_interval = "" if unseen else _interval(rate(row["ber_low"][i]), rate(row["ber_high"][i]))
         mse_interval = _interval(decibels(row["mse_db_low"][i]), decibels(row["mse_db_high"][i]))
-        measured, mse = decibels(row["measured_sinr_db"][i]), decibels(row["mse_db"][i])
+        measured, mse = _measured(row["measured_sinr_db"][i]), decibels(row["mse_db"][i])
         level = decibels(sinr_db, 0 if float(sinr_db).is_integer() else 1)
         levels.append(_Level(level, measured, mse, mse_interval, ber, ber_interval, f"{row['num_mixtures'][i]:,}"))
     return levels

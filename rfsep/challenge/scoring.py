@@ -1,19 +1,22 @@
 """From estimates to scores: rows of a mixture type, baselines kept beside the truth, scores.json."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db
 from rfsep.metrics import Estimated, Floats, row_bit_errors, row_mse, score
-from rfsep.storage.atomic import read_json, write_json
+from rfsep.storage.atomic import read_json, sha256, write_json
 from rfsep.storage.submissions import Submission, list_submissions, read_submission
 from rfsep.storage.test_set import MixtureFile, TruthFile, set_name
 
 SCHEMA = 1
+_FEWEST_RECORDINGS = 3  # over fewer, an interval says nothing; it is then over mixtures
 Row = dict[str, Any]
 
 
@@ -39,16 +42,16 @@ def _columns(name: str, values: Sequence[Estimated] | None) -> Row:
     }
 
 
-def measured_sinr_db(pair: Pair) -> list[float]:
-    """Ratio of the powers that SOI and interference really have at each level, in dB."""
-    silence = np.zeros(pair.truth.soi.shape[1], np.complex64)
-    soi = row_mse(pair.truth.soi, np.broadcast_to(silence, pair.truth.soi.shape))
-    interference = row_mse(pair.truth.interference, np.broadcast_to(silence, pair.truth.soi.shape))
+def measured_sinr_db(pair: Pair) -> list[float | None]:
+    """Ratio of the powers that SOI and interference really have at each level, in dB; None where it is silent."""
+    silence = np.broadcast_to(np.zeros(pair.truth.soi.shape[1], np.complex64), pair.truth.soi.shape)
+    soi, interference = row_mse(pair.truth.soi, silence), row_mse(pair.truth.interference, silence)
     sinr = np.asarray(pair.mixtures.sinr_db, np.float64)
-    return [_rounded(db(soi[sinr == level].sum() / interference[sinr == level].sum())) for level in np.unique(sinr)]
+    sums = [(soi[sinr == level].sum(), interference[sinr == level].sum()) for level in np.unique(sinr)]
+    return [_rounded(db(one / other)) if one > 0 and other > 0 else None for one, other in sums]
 
 
-def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measured: Sequence[float]) -> Row:
+def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measured: Sequence[float | None]) -> Row:
     """One row of scores.json: a separator on a mixture type.
 
     Args:
@@ -60,7 +63,8 @@ def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measu
     """
     truth = pair.truth
     origin = np.asarray(truth.interference_origin)
-    groups = origin if (origin >= 0).all() else None
+    recorded = bool((origin >= 0).all()) and len(np.unique(origin)) >= _FEWEST_RECORDINGS
+    groups = origin if recorded else None
     scores = score(mse, bit_errors, truth.num_bits, np.asarray(pair.mixtures.sinr_db, np.float64), groups)
     return {
         "separator": separator,
@@ -94,17 +98,36 @@ class Estimates(NamedTuple):
     bit_errors: Floats
 
 
-def submission_errors(submission: Submission, pair: Pair) -> Estimates:
-    """Errors of a submitted mixture type, read through memory maps after every check of its files."""
+class Submitted(NamedTuple):
+    """The estimates of a mixture type, checked.
+
+    Attributes:
+        name: id of the submission.
+        soi: complex64 [M, T], memory-mapped.
+        bits: uint8 [M, N].
+    """
+
+    name: str
+    soi: NDArray[np.complex64]
+    bits: NDArray[np.uint8]
+
+
+def open_submission(submission: Submission, pair: Pair) -> Submitted:
+    """A submitted mixture type after every check of its files."""
     shape = pair.mixtures.mixture.shape
-    soi, bits = read_submission(submission, shape[0], shape[1], pair.truth.bits.shape[1])
-    return Estimates(row_mse(soi, pair.truth.soi), row_bit_errors(bits, pair.truth.bits, pair.truth.num_bits))
+    return Submitted(submission.id, *read_submission(submission, shape[0], shape[1], pair.truth.bits.shape[1]))
+
+
+def submission_errors(submitted: Submitted, truth: TruthFile) -> Estimates:
+    """Errors of a submitted mixture type, read through memory maps."""
+    return Estimates(row_mse(submitted.soi, truth.soi), row_bit_errors(submitted.bits, truth.bits, truth.num_bits))
 
 
 def baselines_path(testset: Path) -> Path:
-    """Where the baselines of a test set are kept: beside the truth, or below runs/ for official files."""
+    """Where the baselines of a test set are kept: beside the truth, or below runs/ where that cannot be written."""
     kept = testset / "truth"
-    return (kept if kept.is_dir() else Path("runs/scores") / set_name(testset)) / "baselines.json"
+    beside = kept.is_dir() and os.access(kept, os.W_OK)
+    return (kept if beside else Path("runs/scores") / set_name(testset)) / "baselines.json"
 
 
 def scores_folder(submission: Path, testset: Path) -> Path:
@@ -114,24 +137,26 @@ def scores_folder(submission: Path, testset: Path) -> Path:
     return Path("runs/scores") / set_name(testset) / list_submissions(submission, set_name(testset))[0].id
 
 
-def baseline_rows(path: Path, pair: Pair, make: Callable[[], list[Row]]) -> list[Row]:
-    """Baseline rows of a mixture type; made and kept at first use, made again when the set has changed.
+def baseline_rows(path: Path, pair: Pair, settings: object, make: Callable[[], list[Row]]) -> list[Row]:
+    """Baseline rows of a mixture type; made and kept at first use, made again when files or settings have changed.
 
     Args:
         path: see `baselines_path`.
         pair: the mixture type.
+        settings: what the baselines depend on beside the files, as JSON takes it.
         make: computes the rows.
     """
     kept: Row = {"schema": SCHEMA, "sets": {}}
     if path.is_file() and isinstance(found := read_json(path), dict) and found.get("schema") == SCHEMA:
         kept = found
-    key = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
-    entry = kept["sets"].get(key)
-    if entry is None or entry["set_id"] != pair.mixtures.set_id:
-        kept["sets"][key] = {"set_id": pair.mixtures.set_id, "rows": make()}
+    name = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
+    key = {"mixture": sha256(pair.mixtures.path), "truth": sha256(pair.truth.path), "settings": settings}
+    entry = kept["sets"].get(name)
+    if entry is None or entry["key"] != key:
+        kept["sets"][name] = {"key": key, "rows": make()}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, kept)
-    rows: list[Row] = kept["sets"][key]["rows"]
+    rows: list[Row] = kept["sets"][name]["rows"]
     return rows
 
 

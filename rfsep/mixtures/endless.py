@@ -1,5 +1,6 @@
 """Endless mixtures made on the fly, every batch reproducible from its number alone."""
 
+import enum
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,18 +10,34 @@ from torch.utils.data import IterableDataset, get_worker_info
 from rfsep.mixtures.mix import Mixer
 from rfsep.types import MixtureBatch
 
+_TWISTER = slice(24, 24 + 624 * 8)  # bytes of the 624 words in a CPU generator's state; checked in the tests
 
-def batch_generator(*key: int) -> torch.Generator:
-    """A generator for the batch that ``key`` names, such as (seed, rank, batch number).
 
-    Nearby keys give unrelated streams (numpy's SeedSequence hashes them).
+class Purpose(enum.IntEnum):
+    """What a random stream is for; streams of different purposes never meet, whatever their seeds."""
 
-    >>> a, b = batch_generator(0, 0, 1), batch_generator(0, 1, 0)
+    TRAINING = 1
+    FIXED_SET = 2
+    EXAMPLES = 3
+    TEST = 4
+
+
+def batch_generator(purpose: Purpose, *key: int) -> torch.Generator:
+    """A generator for what ``key`` names, such as (seed, rank, batch number).
+
+    torch seeds its CPU generator with 32 bits, few enough to try them all against a hosted test set. Here the whole
+    state of the Mersenne twister comes from numpy's SeedSequence, which hashes a key of any size.
+
+    >>> a, b = batch_generator(Purpose.TEST, 1), batch_generator(Purpose.TEST, 2**32 + 1)
     >>> bool(torch.rand(1, generator=a) != torch.rand(1, generator=b))
     True
     """
-    state = np.random.SeedSequence(key).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    words = state.numpy()[_TWISTER].view(np.uint64)
+    words[:] = np.random.SeedSequence((len(key), purpose, *key)).generate_state(len(words), np.uint32)
+    generator.set_state(state)
+    return generator
 
 
 class EndlessMixtures(IterableDataset[MixtureBatch]):
@@ -60,7 +77,7 @@ class EndlessMixtures(IterableDataset[MixtureBatch]):
 
     def batch(self, number: int) -> MixtureBatch:
         """Batch ``number`` of this rank."""
-        generator = batch_generator(self.seed, self.rank, number)
+        generator = batch_generator(Purpose.TRAINING, self.seed, self.rank, number)
         low, high = self.sinr_db
         sinr_db = low + (high - low) * torch.rand(self.batch_size, generator=generator)  # [B]
         return self.mixer.draw(sinr_db, self.num_samples, generator)

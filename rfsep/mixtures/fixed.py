@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from rfsep.mixtures.endless import batch_generator
+from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.types import MixtureBatch
 
@@ -27,7 +27,7 @@ def fixed_mixtures(
     """
     chunk = max(1, min(num_per_sinr, _CHUNK_SAMPLES // num_samples))
     for level in sinr_db:
-        generator = batch_generator(seed, round(1000 * level) & 0xFFFFFFFF)
+        generator = batch_generator(Purpose.FIXED_SET, seed, round(1000 * level) & 0xFFFFFFFF)
         for start in range(0, num_per_sinr, chunk):
             count = min(chunk, num_per_sinr - start)
             yield mixer.draw(torch.full((count,), float(level)), num_samples, generator)

@@ -9,6 +9,8 @@ from torch import Tensor
 from rfsep.iq import power
 from rfsep.types import MixtureBatch, SignalSource
 
+_SILENCE = 1e-20  # power below which a window holds no interference, whose ratio nothing can set
+
 
 class Mixed(NamedTuple):
     """A mixture and its interference.
@@ -38,7 +40,7 @@ def mix(soi: Tensor, interference: Tensor, sinr_db: Tensor, phase: Tensor, *, em
     """
     gain = 10 ** (-sinr_db / 20)  # [B]
     if empirical:
-        gain = gain * (power(soi) / power(interference)).sqrt()
+        gain = gain * (power(soi) / power(interference).clamp_min(_SILENCE)).sqrt()
     scaled = torch.polar(gain, phase)[:, None] * interference  # [B, T]
     return Mixed(soi + scaled, scaled)
 

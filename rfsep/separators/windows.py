@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rfsep.types import InputError
+
 
 def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, margin: int, period: int) -> Tensor:
     """Apply an estimator of fixed window length to mixtures of any length.
@@ -29,7 +31,7 @@ def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, m
         return apply(mixture)
     hop = (block - 2 * margin) // period * period
     if hop <= 0:
-        raise ValueError(f"block {block} leaves nothing between two margins of {margin} at period {period}")
+        raise InputError(f"block {block} leaves nothing between two margins of {margin} at symbol period {period}")
     last = (length - block) // period * period
     starts = range(0, last, hop)
     estimate = torch.empty_like(mixture)

@@ -25,7 +25,7 @@ class RandomCrop:
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Windows complex64 [B, T]; ``offset`` is the number of samples into a symbol at sample 0."""
         period = self.modem.symbol_period
-        # two symbols more at each end, so that pulses from outside the window reach into it
+        # four symbols in front and four behind, so that pulses from outside the window reach into it
         length = (-(-num_samples // period) + 9) * period
         bits = random_bits(batch_size, self.modem.num_bits(length), generator)
         waveform = self.modem.modulate(bits)  # [B, length]

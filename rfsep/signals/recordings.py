@@ -1,12 +1,13 @@
 """Recorded interference: SigMF files and official challenge frames, split by file or frame through a committed list."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from rfsep.storage.atomic import read_json
 from rfsep.storage.hdf5 import read_frames
@@ -23,14 +24,17 @@ def _split(split_list: Path, split: str) -> object:
     return splits[split]
 
 
-def _crops(recordings: list[Tensor], batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-    """Uniform crops of uniformly chosen recordings (complex64 [T_i] each, long enough)."""
-    chosen = torch.randint(0, len(recordings), (batch_size,), generator=generator)
+def _crops(
+    recordings: Sequence[NDArray[np.complex64]], batch_size: int, num_samples: int, generator: torch.Generator
+) -> Sampled:
+    """Uniform crops of uniformly chosen recordings complex64 [T_i], of those that are long enough."""
+    fitting = [index for index, recording in enumerate(recordings) if len(recording) >= num_samples]
+    chosen = torch.tensor(fitting)[torch.randint(0, len(fitting), (batch_size,), generator=generator)]  # [B]
     place = torch.rand(batch_size, generator=generator, dtype=torch.float64)
     rows = []
     for index, fraction in zip(chosen.tolist(), place.tolist(), strict=True):
         start = int(fraction * (len(recordings[index]) - num_samples + 1))
-        rows.append(recordings[index][start : start + num_samples])
+        rows.append(torch.from_numpy(np.array(recordings[index][start : start + num_samples])))
     unknown = torch.full((batch_size,), -1, dtype=torch.int64)
     return Sampled(torch.stack(rows), torch.zeros((batch_size, 0), dtype=torch.uint8), unknown, chosen)
 
@@ -52,26 +56,25 @@ class SigmfRecordings:
         self.names = cast("list[str]", _split(Path(split_list), split))
 
     @cached_property
-    def recordings(self) -> list[Tensor]:
+    def recordings(self) -> list[NDArray[np.complex64]]:
         """Every file of the split, complex64 [T_i], in the order of the list; read at first use."""
         loaded = []
         for name in self.names:
-            samples = torch.from_numpy(read_sigmf(self.folder / f"{name}.sigmf-meta").samples)
-            samples = samples - samples.mean()
-            loaded.append(samples / samples.abs().square().mean().sqrt())
+            samples = read_sigmf(self.folder / f"{name}.sigmf-meta").samples
+            samples = samples - samples.mean(dtype=np.complex128)
+            loaded.append((samples / np.sqrt(np.mean(np.abs(samples) ** 2))).astype(np.complex64))
         return loaded
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T]; ``origin`` is the file's place in the list.
+        """Windows complex64 [B, T] of the files that are as long; ``origin`` is the file's place in the list.
 
         Raises:
             InputError: no file is as long as a window.
         """
-        fitting = [recording for recording in self.recordings if len(recording) >= num_samples]
-        if not fitting:
-            longest = max(len(recording) for recording in self.recordings)
+        longest = max(len(recording) for recording in self.recordings)
+        if longest < num_samples:
             raise InputError(f"{self.folder}: no recording has {num_samples} samples; the longest has {longest}")
-        return _crops(fitting, batch_size, num_samples, generator)
+        return _crops(self.recordings, batch_size, num_samples, generator)
 
 
 class _FrameSplit(NamedTuple):
@@ -96,14 +99,14 @@ class OfficialFrames:
         self.indices = entry.frames
 
     @cached_property
-    def recordings(self) -> list[Tensor]:
+    def recordings(self) -> list[NDArray[np.complex64]]:
         """The frames of the split, complex64 [T] each, memory-mapped where the file allows."""
         frames = read_frames(self.path).frames
         if len(frames) <= max(self.indices):
             raise InputError(
                 f"{self.path}: has {len(frames)} frames, the split list asks for frame {max(self.indices)}"
             )
-        return [torch.from_numpy(np.array(frames[index])) for index in self.indices]
+        return [frames[index] for index in self.indices]
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Windows complex64 [B, T]; ``origin`` is the frame's place in the list."""

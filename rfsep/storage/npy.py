@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rfsep.iq import forget_pages
 from rfsep.storage.faults import fault, reason
 
 Shape = tuple[int | None, ...]
@@ -91,6 +92,7 @@ def check_finite(path: Path | str, array: npt.NDArray[Any]) -> None:
     for start in range(0, flat.size, CHUNK_ENTRIES):
         piece = flat[start : start + CHUNK_ENTRIES]
         finite = np.isfinite(piece)
+        forget_pages(array)
         if not finite.all():
             first = int(finite.argmin())
             kind = "NaN" if np.isnan(piece[first]) else "Inf"

@@ -162,7 +162,7 @@ def _complex(path: Path, name: str, array: npt.NDArray[Any], mixtures: MixtureFi
         raise fault(path, f"{name} is {array.dtype}, expected complex64")
     check_shape(f"{path}: {name}", array.shape, mixtures.mixture.shape)
     check_finite(f"{path}: {name}", array)
-    return array.astype(np.complex64, copy=False)
+    return np.ascontiguousarray(array, dtype=np.complex64)
 
 
 def _metadata(mixtures: MixtureFile, truth: TruthFile) -> npt.NDArray[np.str_]:

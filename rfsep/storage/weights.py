@@ -47,7 +47,9 @@ def read_checkpoint(path: Path) -> dict[str, object]:
         with warnings.catch_warnings(action="ignore"):  # torch's advice on foreign pickles is not for our users
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        raise fault(path, "is no checkpoint of tensors and plain values; what else it holds was not run") from error
+        raise fault(
+            path, "cannot be read as a checkpoint of tensors and plain values; what else it holds was not run"
+        ) from error
     except Exception as error:  # a foreign pickle can go wrong in any way; none of them is ours
         raise fault(path, f"cannot be read as a checkpoint: {reason(error)}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

@@ -8,16 +8,15 @@ from torch.utils.data import DataLoader
 from rfsep.mixtures.endless import EndlessMixtures
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
-from rfsep.types import MixtureBatch, SignalSource
+from rfsep.types import MixtureBatch
 
 
 class MixtureData(pl.LightningDataModule):
     """Endless training mixtures and a fixed validation set of one SOI and one interference.
 
     Args:
-        soi: source of the signal of interest.
-        interference: source of the training split.
-        val_interference: source of the validation split (the same object for a synthetic source).
+        mixer: of the training split.
+        val_mixer: of the validation split.
         batch_size: mixtures in a batch of one process.
         num_samples: samples in a mixture.
         sinr_db: range of the training mixtures.
@@ -29,9 +28,8 @@ class MixtureData(pl.LightningDataModule):
 
     def __init__(
         self,
-        soi: SignalSource,
-        interference: SignalSource,
-        val_interference: SignalSource,
+        mixer: Mixer,
+        val_mixer: Mixer,
         batch_size: int,
         num_samples: int,
         sinr_db: tuple[float, float],
@@ -41,8 +39,8 @@ class MixtureData(pl.LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
-        self.mixer = Mixer(soi, interference)
-        self.val_mixer = Mixer(soi, val_interference)
+        self.mixer = mixer
+        self.val_mixer = val_mixer
         self.batch_size = batch_size
         self.num_samples = num_samples
         self.sinr_db = sinr_db

@@ -12,8 +12,10 @@ from pytorch_lightning.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
     RichProgressBar,
+    Timer,
 )
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from rfsep.storage.atomic import write_text
 from rfsep.storage.weights import read_checkpoint
@@ -49,7 +51,7 @@ class Facts(Callback):
     """Keeps in every checkpoint what the run has cost so far: ``facts``: steps, minutes, FLOPs.
 
     Args:
-        flops_per_step: forward and backward, all processes together.
+        flops_per_step: forward and backward, of one process.
     """
 
     def __init__(self, flops_per_step: float) -> None:
@@ -75,8 +77,26 @@ class Facts(Callback):
         checkpoint["facts"] = {
             "steps": trainer.global_step,
             "minutes": seconds / 60,
-            "flops": trainer.global_step * self.flops_per_step,
+            "flops": trainer.global_step * self.flops_per_step * trainer.world_size,
         }
+
+
+class CallTimer(Timer):
+    """Stops after a time counted from each call anew; Lightning's own would stop a resumed run at once.
+
+    Args:
+        duration: DD:HH:MM:SS, or None for no limit.
+    """
+
+    def __init__(self, duration: str | None) -> None:
+        super().__init__(duration)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to remember."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to go on from."""
 
 
 class Outcome(NamedTuple):
@@ -103,7 +123,6 @@ def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], logger
     """Lightning's trainer for endless batches: validation and checkpoints by steps, not by epochs."""
     return pl.Trainer(
         max_steps=schedule.max_steps,
-        max_time=schedule.max_time,
         val_check_interval=schedule.val_every * schedule.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
@@ -161,12 +180,14 @@ def fit(
         enable_version_counter=False,
         auto_insert_metric_name=False,
     )
-    callbacks = [best, EMAWeightAveraging(decay=ema_decay), Facts(flops_per_step)]
-    trainer = _trainer(folder, schedule, callbacks, loggers)
+    callbacks = [best, EMAWeightAveraging(decay=ema_decay), Facts(flops_per_step), CallTimer(schedule.max_time)]
     try:
+        trainer = _trainer(folder, schedule, callbacks, loggers)
         trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
     except SystemExit:  # how Lightning ends an interrupted run, with status 1
         raise KeyboardInterrupt from None
+    except MisconfigurationException as error:  # a device that is not there, a precision it does not know
+        raise InputError(" ".join(str(error).split())) from None
     score = best.best_model_score
     done = trainer.global_step >= schedule.max_steps
     return Outcome(finished=done, trained=True, best_mse_db=float("nan") if score is None else float(score))

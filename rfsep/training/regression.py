@@ -33,11 +33,10 @@ class Regression(pl.LightningModule):
     Args:
         model: float32 [B, 2, T], or [B, 4, T] with a guide, to float32 [B, 2, T].
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
-        learning_rate: peak of Adam's.
+        learning_rate: peak of AdamW's.
         warmup_steps: steps to reach it.
         max_steps: steps after which the cosine has brought it to zero.
         weight_decay: of AdamW.
-        gradient_clip: largest norm of a gradient.
     """
 
     def __init__(

@@ -27,6 +27,9 @@ TINY = [
 ]
 
 
+SAME = ["testset", "interference=ofdm_qpsk", "num_samples=640", "num_per_sinr=3", "sinr_db=[-12,0]"]
+
+
 def command(script: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.run(
@@ -169,6 +172,13 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path) -> None:
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         (tmp_path / name).mkdir()
         prepare(tmp_path / name, seed=seed)
+        (tmp_path / name / "set").rename(tmp_path / name / "moved")
+        succeed("data/prepare.py", *SAME, f"seed={seed}", f"out={name}/set", cwd=tmp_path)
+        for path in (tmp_path / name / "moved").rglob("*.h5"):
+            assert (
+                path.read_bytes()
+                == (tmp_path / name / "set" / path.relative_to(tmp_path / name / "moved")).read_bytes()
+            )
     files = {
         name: {
             path.relative_to(tmp_path / name): path.read_bytes()
@@ -238,7 +248,21 @@ def test_comparison_keeps_the_rows_of_others(tmp_path: Path) -> None:
         ("train.py", ["trainer.max_steps=5", "trainer.val_every=2"], ["max_steps 5", "val_every 2"]),
         ("data/prepare.py", ["testset", "soi=qspk", "out=x"], ["soi/qspk", "qpsk"]),
         ("data/prepare.py", ["testset", "out=x", "sinr_db=[0,-3]"], ["sinr_db", "[0.0, -3.0]"]),
-        ("data/prepare.py", ["testset", "out=x", "num_samples=0"], ["num_samples 0"]),
+        ("data/prepare.py", ["testset", "out=x", "num_samples=0"], ["num_samples is 0"]),
+        ("data/prepare.py", ["testset", "out=x", "num_samples=abc"], ["num_samples is 'abc'"]),
+        ("data/prepare.py", ["testset", "out=x", "sinr_db=-12"], ["sinr_db is -12"]),
+        ("data/prepare.py", ["testset", "out=x", "sinr_db=[]"], ["sinr_db is []"]),
+        ("train.py", ["trainer.val_every=0"], ["trainer.val_every is 0"]),
+        ("train.py", ["model=unet_guided"], ["guided: True", "guide=None"]),
+        ("train.py", ["guide=lmmse"], ["guided: False", "guide=lmmse"]),
+        ("train.py", ["experiment=args/ofdm_qpsk"], ["evaluate.py experiment=args/ofdm_qpsk"]),
+        (
+            "train.py",
+            ["run=tiny", *TINY, "trainer.max_steps=4", "trainer.val_every=2", "seed=5"],
+            ["tiny", "seed", "run="],
+        ),
+        ("evaluate.py", ["separator=lmmse", "testset=set", "separator.method.block=128"], ["block 128", "96"]),
+        ("evaluate.py", ["experiment=args/ofdm_qpsk", "num_mixtures=-1"], ["num_mixtures is -1"]),
         ("data/prepare.py", ["tetset"], ["tetset", "testset"]),
         ("evaluate.py", [], ["separator=NAME"]),
         ("evaluate.py", ["separator=wiener", "testset=set"], ["separator/wiener", "lmmse"]),
@@ -257,11 +281,15 @@ def test_wrong_words_are_refused_in_one_line(place: Path, script: str, arguments
 
 
 def broken(place: Path, tmp_path: Path, change: str) -> None:
-    """A copy of our submission with one fault."""
+    """A copy of our submission with one fault, on a test set whose baselines nobody has computed yet.
+
+    OFDMQPSK, the second of the two types, is the broken one: nothing may be written for the first either.
+    """
     shutil.copytree(place / "ours", tmp_path / "bad")
     shutil.copytree(place / "set", tmp_path / "set")
-    soi = next((tmp_path / "bad").glob("*_estimated_soi_QPSK_EMIBursts.npy"))
-    bits = next((tmp_path / "bad").glob("*_estimated_bits_QPSK_EMIBursts.npy"))
+    (tmp_path / "set" / "truth" / "baselines.json").unlink()
+    soi = next((tmp_path / "bad").glob("*_estimated_soi_QPSK_OFDMQPSK.npy"))
+    bits = next((tmp_path / "bad").glob("*_estimated_bits_QPSK_OFDMQPSK.npy"))
     values, decided = np.load(soi), np.load(bits)
     if change == "shape":
         np.save(soi, values[:, :-1])
@@ -283,21 +311,21 @@ def broken(place: Path, tmp_path: Path, change: str) -> None:
     elif change == "objects":
         np.save(soi, np.array([[1, None]], dtype=object), allow_pickle=True)
     elif change == "unknown":
-        soi.rename(soi.with_name(soi.name.replace("EMIBursts", "Elsewhere")))
-        bits.rename(bits.with_name(bits.name.replace("EMIBursts", "Elsewhere")))
+        soi.rename(soi.with_name(soi.name.replace("OFDMQPSK", "Elsewhere")))
+        bits.rename(bits.with_name(bits.name.replace("OFDMQPSK", "Elsewhere")))
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("shape", ["estimated_soi_QPSK_EMIBursts.npy", "639", "640"]),
-        ("dtype", ["estimated_soi_QPSK_EMIBursts.npy", "float32", "complex64"]),
-        ("nan", ["estimated_soi_QPSK_EMIBursts.npy", "NaN", "2"]),
-        ("inf", ["estimated_soi_QPSK_EMIBursts.npy", "nf", "2"]),
-        ("bits", ["estimated_bits_QPSK_EMIBursts.npy", "255", "3"]),
-        ("pair", ["estimated_bits_QPSK_EMIBursts.npy"]),
-        ("truncated", ["estimated_soi_QPSK_EMIBursts.npy"]),
-        ("objects", ["estimated_soi_QPSK_EMIBursts.npy", "object"]),
+        ("shape", ["estimated_soi_QPSK_OFDMQPSK.npy", "639", "640"]),
+        ("dtype", ["estimated_soi_QPSK_OFDMQPSK.npy", "float32", "complex64"]),
+        ("nan", ["estimated_soi_QPSK_OFDMQPSK.npy", "NaN", "2"]),
+        ("inf", ["estimated_soi_QPSK_OFDMQPSK.npy", "nf", "2"]),
+        ("bits", ["estimated_bits_QPSK_OFDMQPSK.npy", "255", "3"]),
+        ("pair", ["estimated_bits_QPSK_OFDMQPSK.npy"]),
+        ("truncated", ["estimated_soi_QPSK_OFDMQPSK.npy"]),
+        ("objects", ["estimated_soi_QPSK_OFDMQPSK.npy", "object"]),
         ("unknown", ["Elsewhere", "EMIBursts"]),
     ],
 )
@@ -307,14 +335,17 @@ def test_broken_submissions_are_refused_in_one_line(place: Path, tmp_path: Path,
     assert all(word in line for word in words), line
 
 
-def test_foreign_code_in_a_run_folder_is_refused(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["os.system", "rfsep.models.unet.torch.os.getcwd", "rfsep.models.unet.nn.Identity"])
+def test_foreign_code_in_a_run_folder_is_refused(place: Path, tmp_path: Path, target: str) -> None:
     shutil.copytree(place / "runs" / "adhoc" / "tiny", tmp_path / "run")
     shutil.copytree(place / "set", tmp_path / "set")
     config = tmp_path / "run" / "config.yaml"
-    config.write_text(config.read_text().replace("rfsep.models.unet.UNet", "os.system"))
+    config.write_text(config.read_text().replace("rfsep.models.unet.UNet", target))
     line = fail("evaluate.py", "separator=neural", "run=run", "testset=set", "out=x", cwd=tmp_path)
-    assert "os.system" in line
+    assert target in line
     assert "config.yaml" in line
+    config.write_text("model: [")
+    assert "not valid YAML" in fail("evaluate.py", "separator=neural", "run=run", "testset=set", "out=x", cwd=tmp_path)
 
 
 def test_hostile_checkpoint_is_refused_and_does_nothing(place: Path, tmp_path: Path) -> None:
@@ -446,3 +477,75 @@ def test_wandb_offline_needs_no_network(tmp_path: Path) -> None:
     ]
     succeed("train.py", *arguments, cwd=tmp_path)
     assert list((tmp_path / "runs" / "adhoc" / "tiny" / "wandb").glob("offline-run-*"))
+
+
+def test_guided_networks_one_for_each_type(place: Path, tmp_path: Path) -> None:
+    """What make demo does, two steps long and in bfloat16: a run per mixture type, both in one submission."""
+    shutil.copytree(place / "set", tmp_path / "set")
+    tiny = [word for word in TINY if "precision" not in word]
+    for interference, name in (("emi_bursts", "EMIBursts"), ("ofdm_qpsk", "OFDMQPSK")):
+        choice = ["experiment=demo", f"interference={interference}", f"run=QPSK_{name}"]
+        steps = ["trainer.max_steps=2", "trainer.val_every=2", "objective.module.learning_rate=0.0"]
+        succeed("train.py", *choice, *tiny, *steps, cwd=tmp_path)
+    succeed("evaluate.py", "separator=neural", "run=runs/demo", "testset=set", "out=ours", cwd=tmp_path)
+    scores = json.loads((tmp_path / "ours" / "scores.json").read_text())
+    for row in scores["results"]:
+        # an untrained guided network returns its guide, but for the windows' edges
+        guide = next(
+            base
+            for base in scores["baselines"]
+            if base["separator"] == "lmmse" and base["interference"] == row["interference"]
+        )
+        assert row["mse_db"] == pytest.approx(guide["mse_db"], abs=0.3)
+    assert scores["card"]["train_minutes"] > 0
+
+
+def test_time_limit_stops_a_run_and_lets_it_go_on(tmp_path: Path) -> None:
+    arguments = ["run=long", *TINY, "trainer.max_steps=1000000", "trainer.val_every=5", "trainer.max_time=00:00:00:05"]
+    last = tmp_path / "runs" / "adhoc" / "long" / "checkpoints" / "last.ckpt"
+    steps = []
+    for _ in range(2):
+        assert "stopped at its time limit; the same command goes on" in succeed("train.py", *arguments, cwd=tmp_path)
+        steps.append(torch.load(last, weights_only=True)["global_step"])
+    assert 0 < steps[0] < steps[1]
+
+
+def test_baselines_are_made_again_when_the_set_changes(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        prepare(tmp_path, seed=seed, official="true")
+        succeed("evaluate.py", "separator=passthrough", "testset=set/official", "out=ours", cwd=tmp_path)
+        scores = json.loads((tmp_path / "ours" / "scores.json").read_text())
+        base = next(row for row in scores["baselines"] if row["separator"] == "passthrough")
+        assert base["mse_db"] == scores["results"][0]["mse_db"]
+
+
+def test_silent_interference_is_scored(tmp_path: Path) -> None:
+    """Windows between bursts hold no interference at all: no ratio to measure, no reason to stop."""
+    prepare(tmp_path, "emi_bursts", num_samples=160, num_per_sinr=1, sinr_db="[-12,-9,-6,-3,0]")
+    succeed("evaluate.py", "separator=passthrough", "testset=set", "out=ours", cwd=tmp_path)
+    row = json.loads((tmp_path / "ours" / "scores.json").read_text())["results"][0]
+    assert len(row["measured_sinr_db"]) == 5
+
+
+def test_scoring_without_the_recordings_leaves_out_lmmse_alone(tmp_path: Path) -> None:
+    if "RFSEP_RECORDINGS" not in os.environ:
+        pytest.skip("RFSEP_RECORDINGS is not set: no real recordings here")
+    prepare(tmp_path, "wifi20")
+    without = {key: value for key, value in os.environ.items() if key != "RFSEP_RECORDINGS"}
+    arguments = [sys.executable, str(ROOT / "evaluate.py"), "separator=matched_filter", "testset=set", "out=ours"]
+    done = subprocess.run(arguments, cwd=tmp_path, env=without, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "lmmse is left out" in done.stdout
+    scores = json.loads((tmp_path / "ours" / "scores.json").read_text())
+    assert {row["separator"] for row in scores["baselines"]} == {"passthrough", "matched_filter", "matched_filter:hard"}
+
+
+@pytest.mark.parametrize("name", ["emisignal1", "commsignal2", "commsignal3"])
+def test_surrogate_comparisons_run(tmp_path: Path, name: str) -> None:
+    if "RFSEP_RECORDINGS" not in os.environ:
+        pytest.skip("RFSEP_RECORDINGS is not set: no measured spectra here")
+    short = ["num_mixtures=2", "comparison.num_samples=2048", "comparison.separators.lmmse.block=512"]
+    succeed("evaluate.py", f"experiment=rfc2021/{name}", *short, cwd=tmp_path)
+    results = json.loads((tmp_path / "runs" / "rfc2021" / name / "results.json").read_text())
+    assert [len(row["ber"]) for row in results["rows"]] == [11, 11]
+    assert len(results["published"]) == 2

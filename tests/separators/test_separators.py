@@ -121,7 +121,7 @@ def test_windows_start_on_symbols() -> None:
 
 
 def test_overlapping_without_room_is_refused() -> None:
-    with pytest.raises(ValueError, match="block 64 leaves nothing between two margins of 32"):
+    with pytest.raises(InputError, match="block 64 leaves nothing between two margins of 32"):
         overlapped(lambda x: x, torch.zeros((1, 100), dtype=torch.complex64), 64, 32, 16)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rfsep.mixtures.endless import batch_generator
+from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.recordings import OfficialFrames, SigmfRecordings
 from rfsep.types import InputError
 
@@ -51,7 +51,7 @@ def recorded(tmp_path: Path) -> Path:
 
 def test_files_weigh_the_same_without_dc_and_at_unit_power(recorded: Path) -> None:
     source = SigmfRecordings(recorded, recorded / "split.json", "train")
-    sampled = source.sample(2000, 500, batch_generator(0))
+    sampled = source.sample(2000, 500, batch_generator(Purpose.TEST, 0))
     assert sampled.origin.float().mean().item() == pytest.approx(0.5, abs=0.05)
     for file in range(2):
         windows = sampled.waveform[sampled.origin == file]
@@ -64,8 +64,14 @@ def test_files_weigh_the_same_without_dc_and_at_unit_power(recorded: Path) -> No
 def test_windows_longer_than_every_file_are_refused(recorded: Path) -> None:
     source = SigmfRecordings(recorded, recorded / "split.json", "test")
     with pytest.raises(InputError, match="no recording has 51 samples; the longest has 50"):
-        source.sample(1, 51, batch_generator(0))
-    assert source.sample(1, 50, batch_generator(0)).waveform.shape == (1, 50)
+        source.sample(1, 51, batch_generator(Purpose.TEST, 0))
+    assert source.sample(1, 50, batch_generator(Purpose.TEST, 0)).waveform.shape == (1, 50)
+
+
+def test_origin_is_the_place_in_the_list_also_where_a_file_is_too_short(recorded: Path) -> None:
+    source = SigmfRecordings(recorded, recorded / "split.json", "train")
+    sampled = source.sample(20, 6000, batch_generator(Purpose.TEST, 0))
+    assert sampled.origin.unique().tolist() == [1]
 
 
 def test_unknown_split_is_named(recorded: Path) -> None:
@@ -88,7 +94,7 @@ def official(tmp_path: Path) -> Path:
 
 
 def test_official_frames_are_used_as_they_are_and_only_those_of_the_split(official: Path) -> None:
-    sampled = OfficialFrames(official, official / "split.json", "val").sample(50, 100, batch_generator(0))
+    sampled = OfficialFrames(official, official / "split.json", "val").sample(50, 100, batch_generator(Purpose.TEST, 0))
     levels = sampled.waveform.abs()
     assert set(levels.flatten().round().int().tolist()) == {4, 5}
     assert torch.equal(levels[:, 0].round().long() - 4, sampled.origin)
@@ -99,9 +105,9 @@ def test_official_frames_too_few_or_too_short(official: Path) -> None:
     split["val"]["frames"] = [7]
     (official / "split.json").write_text(json.dumps(split))
     with pytest.raises(InputError, match="has 5 frames, the split list asks for frame 7"):
-        OfficialFrames(official, official / "split.json", "val").sample(1, 10, batch_generator(0))
+        OfficialFrames(official, official / "split.json", "val").sample(1, 10, batch_generator(Purpose.TEST, 0))
     with pytest.raises(InputError, match="frames have 1000 samples, fewer than a window of 1001"):
-        OfficialFrames(official, official / "split.json", "train").sample(1, 1001, batch_generator(0))
+        OfficialFrames(official, official / "split.json", "train").sample(1, 1001, batch_generator(Purpose.TEST, 0))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "data" / "splits").glob("*.json")))
@@ -126,4 +132,4 @@ def test_real_recordings_are_the_ones_of_the_split(kind: str) -> None:
     assert {name for part in splits.values() for name in part} == there
     for split in splits:
         for recording in SigmfRecordings(folder, ROOT / "data" / "splits" / f"{kind}.json", split).recordings:
-            assert recording.abs().square().mean().item() == pytest.approx(1.0, abs=1e-3)
+            assert np.mean(np.abs(recording) ** 2) == pytest.approx(1.0, abs=1e-3)

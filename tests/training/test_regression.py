@@ -8,7 +8,7 @@ import torch
 
 from rfsep.iq import to_channels
 from rfsep.metrics import row_mse
-from rfsep.mixtures.endless import batch_generator
+from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.noise import WhiteNoise
@@ -34,7 +34,7 @@ def module(**changes: object) -> Regression:
 
 
 def test_error_is_the_scorers() -> None:
-    batch = Mixer(LinearModem(), WhiteNoise()).draw(torch.tensor([-10.0, 0.0]), 320, batch_generator(0))
+    batch = Mixer(LinearModem(), WhiteNoise()).draw(torch.tensor([-10.0, 0.0]), 320, batch_generator(Purpose.TEST, 0))
     expected = row_mse(batch.mixture.numpy(), batch.soi.numpy())
     assert module().row_errors(batch).detach().numpy() == pytest.approx(expected, rel=1e-5)
 
@@ -42,9 +42,8 @@ def test_error_is_the_scorers() -> None:
 def test_training_finds_the_wiener_gain() -> None:
     """y = s + b at 0 dB: the gain 1 / 2 and an error of 1 / 2 (-3.01 dB)."""
     data = MixtureData(
-        soi=LinearModem(),
-        interference=WhiteNoise(),
-        val_interference=WhiteNoise(),
+        mixer=Mixer(LinearModem(), WhiteNoise()),
+        val_mixer=Mixer(LinearModem(), WhiteNoise()),
         batch_size=16,
         num_samples=320,
         sinr_db=(0.0, 0.0),
@@ -72,7 +71,8 @@ def test_training_finds_the_wiener_gain() -> None:
 
 
 def test_validation_set_is_the_same_every_time_and_apart_from_training() -> None:
-    data = MixtureData(LinearModem(), WhiteNoise(), WhiteNoise(), 4, 64, (-30.0, 0.0), [-6.0, 0.0], 4, 0, seed=3)
+    mixer = Mixer(LinearModem(), WhiteNoise())
+    data = MixtureData(mixer, mixer, 4, 64, (-30.0, 0.0), [-6.0, 0.0], 4, 0, seed=3)
     first, second = (list(data.val_dataloader()) for _ in range(2))
     assert all(torch.equal(a.mixture, b.mixture) for a, b in zip(first, second, strict=True))
     assert to_channels(first[0].mixture).shape == (4, 2, 64)
