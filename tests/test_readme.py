@@ -4,6 +4,8 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
@@ -31,6 +33,12 @@ def test_commands_name_configs_and_files_that_exist() -> None:
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     for path in re.findall(r"\]\((?!http|#)([^)]+)\)", text):
         assert (ROOT / path).exists(), path
+
+
+def test_the_python_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == code.rstrip().rsplit("# ", 1)[1]
 
 
 def test_no_path_of_one_machine() -> None:

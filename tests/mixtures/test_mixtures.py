@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from rfsep.iq import power
-from rfsep.mixtures.endless import EndlessMixtures
+from rfsep.mixtures.endless import EndlessMixtures, Purpose, batch_generator
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer, mix
 from rfsep.signals.linear_modem import LinearModem
@@ -77,3 +78,31 @@ def test_fixed_set_is_the_same_for_a_seed_and_its_levels_are_independent(mixer: 
     assert torch.equal(both[1].mixture, one[0].mixture)
     assert not torch.equal(both[0].soi, both[1].soi)
     assert both[0].sinr_db.tolist() == [-12.0] * 4
+
+
+def test_generator_takes_all_of_its_key_and_torchs_state_is_laid_out_as_expected() -> None:
+    """Seeds that agree in their low 32 bits, keys padded with zeros and other purposes are other streams."""
+    state = torch.Generator().manual_seed(5).get_state().numpy()
+    words = state[24 : 24 + 624 * 8].view(np.uint64)
+    expected = [5]
+    for index in range(1, 624):  # init_genrand of Matsumoto & Nishimura's reference code
+        expected.append((1812433253 * (expected[-1] ^ (expected[-1] >> 30)) + index) & 0xFFFFFFFF)
+    assert words.tolist() == expected
+    keys = [
+        (Purpose.TEST, 1),
+        (Purpose.TEST, 2**32 + 1),
+        (Purpose.TEST, 1, 0),
+        (Purpose.TRAINING, 1),
+        (Purpose.TEST, 2),
+    ]
+    firsts = [torch.rand(4, generator=batch_generator(*key)).tolist() for key in keys]
+    assert len({tuple(first) for first in firsts}) == len(keys)
+    assert torch.rand(4, generator=batch_generator(*keys[0])).tolist() == firsts[0]
+    draws = torch.rand(100_000, generator=batch_generator(Purpose.TEST, 3))
+    assert draws.mean().item() == pytest.approx(0.5, abs=4 / (12 * 100_000) ** 0.5)
+
+
+def test_silent_interference_at_an_exact_ratio_stays_silent() -> None:
+    silent = torch.zeros((1, 8), dtype=torch.complex64)
+    mixed = mix(torch.ones_like(silent), silent, torch.tensor([-10.0]), torch.zeros(1), empirical=True)
+    assert torch.equal(mixed.mixture, torch.ones_like(silent))

@@ -54,6 +54,16 @@ def test_published_rows_of_alpha_rgs(ofdm: RandomCrop, sir_db: float, matched_be
     assert db(mse) == pytest.approx(lmmse_mse_db, abs=3 * widen * 4.34 * mse.std() / mse.mean() / np.sqrt(600) + 0.06)
 
 
+def test_published_lmmse_at_its_own_window_of_2560_samples(ofdm: RandomCrop) -> None:
+    """systems.md 1.7: -3.78 dB at SIR -12 dB, 4,000 mixtures there and 800 here."""
+    batch = Mixer(LinearModem(span=4), ofdm).draw(torch.full((800,), -12.0), 2560, torch.Generator().manual_seed(2))
+    lags = ofdm.autocorrelation(2560)
+    lmmse = Lmmse(LinearModem(), NONE, "synchronous", "known", -12.0, lags, block=2560)
+    mse = row_mse(lmmse.separate(batch.mixture).soi.numpy(), batch.soi.numpy())
+    standard_error = mse.std() / np.sqrt(800) * np.sqrt(1 + 800 / 4000)
+    assert abs(mse.mean() - 10**-0.378) < 3 * standard_error + 10**-0.378 * 0.0012  # half the last printed digit
+
+
 def test_lmmse_is_the_textbook_solution(ofdm: RandomCrop) -> None:
     """Against a dense solve of C_s (C_s + k^2 C_b)^-1 y at three SINRs with one factorisation."""
     modem = LinearModem()
