@@ -1,0 +1,58 @@
+"""The scripts as a user types them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+TINY = [
+    "model.network.channels=4",
+    "model.network.first_kernel=5",
+    "data.num_samples=320",
+    "data.batch_size=4",
+    "data.val_per_sinr=2",
+    "trainer.precision=32-true",
+]
+
+
+SAME = ["testset", "interference=ofdm_qpsk", "num_samples=640", "num_per_sinr=3", "sinr_db=[-12,0]"]
+
+
+def command(script: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def succeed(script: str, *arguments: str, cwd: Path) -> str:
+    done = command(script, *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def fail(script: str, *arguments: str, cwd: Path, **variables: str) -> str:
+    """The one line of a refusal: exit status 2, nothing but that line, no traceback."""
+    before = sorted(path for path in cwd.rglob("*") if path.is_file())
+    done = command(script, *arguments, cwd=cwd, **variables)
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert sorted(path for path in cwd.rglob("*") if path.is_file()) == before, "something was written"
+    return lines[0]
+
+
+def prepare(folder: Path, interference: str = "ofdm_qpsk", **changes: object) -> Path:
+    settings = {"num_samples": 640, "num_per_sinr": 3, "sinr_db": "[-12,0]", "seed": 1, **changes}
+    arguments = [f"{key}={value}" for key, value in settings.items()]
+    succeed("data/prepare.py", "testset", f"interference={interference}", "out=set", *arguments, cwd=folder)
+    return folder / "set"
