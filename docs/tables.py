@@ -7,6 +7,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
+WIDEST_WITH_INTERVALS = 6  # levels
 MARK = re.compile(r"(<!-- table (\w+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -15,21 +16,29 @@ def _grid(header: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _number(value: float, metric: str) -> str:
+    """An MSE in dB, or a BER with three digits: 12.34, .0123, 1.2e-5."""
+    if metric == "mse_db":
+        return f"{value:.2f}"
+    return f"{value:.3g}".lstrip("0").replace("e-0", "e-") if value > 0 else "0"
+
+
 def _cells(row: dict[str, Any], metric: str) -> list[str]:
-    """Figures of a row with their intervals, formatted."""
+    """Figures of a row, with their intervals where there are few enough levels to read them."""
     cells = []
     for value, low, high in zip(row[metric], row[f"{metric}_low"], row[f"{metric}_high"], strict=True):
-        if metric == "mse_db":
-            cells.append(f"{value:.2f} ({low:.2f} .. {high:.2f})")
+        if metric == "ber" and value == 0:
+            cells.append(f"<{high:.0e}".replace("e-0", "e-"))
+        elif len(row[metric]) > WIDEST_WITH_INTERVALS:
+            cells.append(_number(value, metric))
         else:
-            cells.append(f"{value:.2e} ({low:.1e} .. {high:.1e})" if value > 0 else f"<{high:.1e}")
+            cells.append(f"{_number(value, metric)} ({_number(low, metric)} .. {_number(high, metric)})")
     return cells
 
 
 def _published_cells(curve: dict[str, Any], metric: str, levels: list[float]) -> list[str]:
     known = dict(zip(curve["sinr_db"], curve[metric], strict=True))
-    shape = "{:.2f}" if metric == "mse_db" else "{:.2e}"
-    return ["" if known.get(level) is None else shape.format(known[level]) for level in levels]
+    return ["" if known.get(level) is None else _number(known[level], metric) for level in levels]
 
 
 def comparison(content: dict[str, Any]) -> str:
