@@ -37,18 +37,16 @@ def row_mse(estimate: NDArray[np.complex64], truth: NDArray[np.complex64], chunk
     rows, length = truth.shape
     difference = np.empty(2 * min(chunk, length), dtype=np.float32)
     total = np.zeros(rows)
-    since = 0
+    together = max(1, _FORGET_SAMPLES // max(1, length))
     for row in range(rows):
-        since += length
-        if since > _FORGET_SAMPLES:
-            forget_pages(estimate)
-            forget_pages(truth)
-            since = 0
         left, right = np.asarray(estimate[row]).view(np.float32), np.asarray(truth[row]).view(np.float32)
         for start in range(0, 2 * length, 2 * chunk):
             piece = difference[: min(2 * chunk, 2 * length - start)]
             np.subtract(left[start : start + len(piece)], right[start : start + len(piece)], out=piece)
             total[row] += float(np.dot(piece, piece))
+        if row % together == together - 1 or row == rows - 1:
+            forget_pages(estimate)
+            forget_pages(truth)
     return np.divide(total, length)
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rfsep.iq import forget_pages
 from rfsep.storage.npy import check_finite
 from rfsep.storage.test_set import MixtureFile
 from rfsep.types import InputError, Separator
 
-_CHUNK_SAMPLES = 2**20  # mixtures separated at once: 8 MB
+_CHUNK_SAMPLES = 2**19  # mixtures separated at once: 4 MB
 
 SeparatorFactory = Callable[[float | None], Separator]
 """Makes a separator; the argument is the SINR in dB, which only an oracle looks at."""
@@ -73,5 +74,6 @@ def separate_file(
                 raise InputError(f"the separator gave soi and bits of shapes {given}, expected {expected}")
             if not torch.isfinite(torch.view_as_real(estimate.soi)).all():
                 raise InputError(f"the separator gave NaN or infinity in rows {start} to {start + len(part) - 1}")
+            forget_pages(mixtures.mixture)
             advance(len(part))
             yield SeparatedRows(estimate.soi.numpy(), estimate.bits.numpy())

@@ -136,17 +136,17 @@ def test_hosted_set_takes_its_seed_from_the_operating_system(tmp_path: Path) -> 
     assert public[0] != public[1]
 
 
-def test_official_files_score_like_our_own(place: Path) -> None:
+def test_official_files_score_like_our_own(tmp_path: Path) -> None:
     """Written as the challenge's files, read back, separated and scored: the same errors."""
-    prepare(place, "white_noise", official="true")
-    official = place / "set" / "official"
-    succeed("evaluate.py", "separator=matched_filter", "testset=set/official", "out=theirs", cwd=place)
-    succeed("evaluate.py", "separator=matched_filter", "testset=set", "out=mine", cwd=place)
+    prepare(tmp_path, "white_noise", official="true")
+    official = tmp_path / "set" / "official"
+    succeed("evaluate.py", "separator=matched_filter", "testset=set/official", "out=theirs", cwd=tmp_path)
+    succeed("evaluate.py", "separator=matched_filter", "testset=set", "out=mine", cwd=tmp_path)
     assert list(official.glob("*_testmixture_QPSK_WhiteNoise.npy"))
     rows = [
         next(
             row
-            for row in json.loads((place / name / "scores.json").read_text())["results"]
+            for row in json.loads((tmp_path / name / "scores.json").read_text())["results"]
             if row["interference"] == "WhiteNoise"
         )
         for name in ("theirs", "mine")
