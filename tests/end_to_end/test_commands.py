@@ -48,23 +48,31 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     assert shown[0] == shown[1]
 
 
+def interruptible() -> None:
+    """A job in the background starts with Ctrl-C ignored, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     arguments = ["run=long", *TINY, "trainer.max_steps=1000000", "trainer.val_every=20"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
+    last = tmp_path / "runs" / "adhoc" / "long" / "checkpoints" / "last.ckpt"
+    with subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *arguments],
         cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    last = tmp_path / "runs" / "adhoc" / "long" / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 120
-    while not last.exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+        preexec_fn=interruptible,
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not last.exists() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted; the same command goes on where it stopped" in stderr
     assert "Traceback" not in stderr
