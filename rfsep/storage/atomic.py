@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-
 from rfsep.storage.faults import fault, reason
 
 CHUNK_BYTES = 1 << 20
@@ -93,17 +90,6 @@ def read_json(path: Path) -> Any:
         raise fault(path, f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise fault(path, f"is not valid JSON: {reason(error)}") from error
-
-
-def write_npy(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write one array as .npy.
-
-    Raises:
-        InputError: an array of objects, or the file cannot be written.
-    """
-    if array.dtype.hasobject:
-        raise fault(path, f"cannot hold dtype {array.dtype}: objects are never pickled")
-    write_atomically(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
 
 
 def sha256(path: Path) -> str:

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import pytest
 
-from rfsep.storage.atomic import read_json, sha256, staged, write_atomically, write_json, write_npy
+from rfsep.storage.atomic import read_json, sha256, staged, write_atomically, write_json, write_text
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -81,8 +80,8 @@ def test_full_disk_at_sync(tmp_path: Path, refused: Any) -> None:
 
 
 def test_system_refuses_to_write(tmp_path: Path, refused: Any, largest_file: Any) -> None:
-    with refused("a.npy"), largest_file(4096):
-        write_npy(tmp_path / "a.npy", np.zeros(100_000))
+    with refused("a.txt"), largest_file(4096):
+        write_text(tmp_path / "a.txt", "x" * 100_000)
     assert os.listdir(tmp_path) == []
 
 
@@ -127,15 +126,6 @@ def test_bad_json(tmp_path: Path, refused: Any, text: str) -> None:
 def test_missing_json(tmp_path: Path, refused: Any) -> None:
     with refused("a.json", "No such file"):
         read_json(tmp_path / "a.json")
-
-
-def test_npy_round_trip_and_objects(tmp_path: Path, refused: Any) -> None:
-    array = np.arange(6, dtype=np.complex64).reshape(2, 3)
-    write_npy(tmp_path / "a.npy", array)
-    assert np.array_equal(np.load(tmp_path / "a.npy"), array)
-    with refused("b.npy", "object"):
-        write_npy(tmp_path / "b.npy", np.array([None]))
-    assert os.listdir(tmp_path) == ["a.npy"]
 
 
 def test_sha256_of_a_file_of_several_pieces(tmp_path: Path, refused: Any) -> None:
