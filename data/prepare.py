@@ -10,6 +10,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from rfsep.cli import build_mixer, build_modem, console, errors, numbers, run, whole
+from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.storage.official import convert
 from rfsep.storage.test_set import TestSetHeader, write_mixtures
@@ -25,6 +26,9 @@ def testset(config: DictConfig) -> None:
     if sorted(set(levels)) != levels:
         raise InputError(f"sinr_db {levels} must rise from level to level")
     num_samples, num_per_sinr = whole(config, "num_samples"), whole(config, "num_per_sinr")
+    mixer = build_mixer(config, config.split)
+    if mixer.soi.sample(1, num_samples, batch_generator(Purpose.TEST)).bits.shape[1] == 0:
+        raise InputError(f"soi {config.soi.name} carries no known bits, which a test set has to score")
     settings = cast("dict[str, Any]", OmegaConf.to_container(config))  # unresolved: no path of this machine
     for place in ("out", "official", "seed"):
         settings.pop(place)
@@ -40,7 +44,6 @@ def testset(config: DictConfig) -> None:
         seed=seed,
         settings=settings,
     )
-    mixer = build_mixer(config, config.split)
     folder = Path(str(config.out))
     write_mixtures(folder, header, fixed_mixtures(mixer, levels, num_per_sinr, num_samples, seed))
     console.print(f"{header.num_mixtures} mixtures of {header.soi} and {header.interference} in {folder}")

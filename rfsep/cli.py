@@ -142,8 +142,13 @@ def plain(config: Any) -> Any:
 
 
 def build_modem(config: DictConfig) -> Modem:
-    """The modem of a soi config; it is a SignalSource too."""
+    """The modem of a soi config."""
     return cast(Modem, instantiate(config.modem))
+
+
+def build_soi(config: DictConfig) -> SignalSource:
+    """The source of a soi config: its ``source`` where it has one, else its modem, synchronised."""
+    return cast(SignalSource, instantiate(config.source if "source" in config else config.modem))
 
 
 def build_source(config: DictConfig, split: str) -> SignalSource:
@@ -160,7 +165,7 @@ def build_source(config: DictConfig, split: str) -> SignalSource:
 def build_mixer(config: DictConfig, split: str) -> Mixer:
     """The mixer of a config with soi, interference and mixing; ``split`` matters to recordings only."""
     source = build_source(config.interference, split)
-    return Mixer(cast(SignalSource, build_modem(config.soi)), source, **plain(config.mixing))
+    return Mixer(build_soi(config.soi), source, **plain(config.mixing))
 
 
 def whole(config: DictConfig, key: str) -> int:

@@ -45,20 +45,27 @@ class Sampled(NamedTuple):
         offset: int64 [B], samples into a period at sample 0; -1 unknown.
         origin: int64 [B], which recording the window was cut from; -1 for synthetic sources. Windows of one recording
             are not independent, which intervals must know.
+        num_bits: int64 [B], how many of a row's bits are known, the first ones.
     """
 
     waveform: Tensor
     bits: Tensor
     offset: Tensor
     origin: Tensor
+    num_bits: Tensor
 
 
-def synthetic(waveform: Tensor, bits: Tensor | None = None, offset: Tensor | None = None) -> Sampled:
+def synthetic(
+    waveform: Tensor, bits: Tensor | None = None, offset: Tensor | None = None, num_bits: Tensor | None = None
+) -> Sampled:
     """What a synthetic source gives; no known bits and unknown offsets where they are left out."""
     batch_size = len(waveform)
     unknown = torch.full((batch_size,), -1, dtype=torch.int64)
-    no_bits = torch.zeros((batch_size, 0), dtype=torch.uint8)
-    return Sampled(waveform, no_bits if bits is None else bits, unknown if offset is None else offset, unknown)
+    if bits is None:
+        bits = torch.zeros((batch_size, 0), dtype=torch.uint8)
+    if num_bits is None:
+        num_bits = torch.full((batch_size,), bits.shape[1], dtype=torch.int64)
+    return Sampled(waveform, bits, unknown if offset is None else offset, unknown, num_bits)
 
 
 class Separated(NamedTuple):

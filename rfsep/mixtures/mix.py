@@ -87,7 +87,7 @@ class Mixer:
             soi=soi.waveform,
             interference=mixed.interference,
             bits=soi.bits,
-            num_bits=torch.full((batch_size,), soi.bits.shape[1], dtype=torch.int64),
+            num_bits=soi.num_bits,
             sinr_db=sinr_db,
             soi_offset=soi.offset,
             interference_offset=interference.offset,

@@ -36,7 +36,8 @@ def _crops(
         start = int(fraction * (len(recordings[index]) - num_samples + 1))
         rows.append(torch.from_numpy(np.array(recordings[index][start : start + num_samples])))
     unknown = torch.full((batch_size,), -1, dtype=torch.int64)
-    return Sampled(torch.stack(rows), torch.zeros((batch_size, 0), dtype=torch.uint8), unknown, chosen)
+    no_bits = torch.zeros((batch_size, 0), dtype=torch.uint8)
+    return Sampled(torch.stack(rows), no_bits, unknown, chosen, torch.zeros(batch_size, dtype=torch.int64))
 
 
 class SigmfRecordings:
