@@ -1,39 +1,160 @@
 """Published comparisons: evaluate.py experiment=NAME."""
 
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Collection
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from rfsep.challenge.comparison import Setting, compare
+from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels
 from rfsep.challenge.figures import write_figure
+from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.report import Published
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.challenge.table import score_table
-from rfsep.cli import build_modem, build_source, console, example_frames, numbers, option, plain, whole
+from rfsep.cli import (
+    build_modem,
+    build_soi,
+    build_source,
+    console,
+    example_frames,
+    instantiate,
+    numbers,
+    option,
+    plain,
+    whole,
+)
 from rfsep.evaluation import Parts, progress, separator_parts
+from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
 from rfsep.storage.atomic import read_json, write_json
-from rfsep.types import InputError, Modem
+from rfsep.types import InputError
+
+_CODE = ("rfsep.challenge.comparison", "rfsep.mixtures.fixed")  # what every figure follows from
 
 
-def _comparison_parts(entry: Any, setting: Any, source: Any, soi: Modem) -> Parts:
+class _Comparison(NamedTuple):
+    """A comparison's YAML made real.
+
+    Attributes:
+        data: its mixtures.
+        settings: all that they follow from.
+        separator: the parts of a separator from its entry in the YAML.
+        bound: a bound's arguments, which tell it what no separator knows.
+    """
+
+    data: Data
+    settings: Row
+    separator: Callable[[Row], Parts]
+    bound: Row
+
+
+def _given_mixtures(setting: Any, levels: list[float], number: int) -> _Comparison:
+    """Mixtures that a class of their own draws, for bounds that know it; no separator has a modem to start from."""
+    mixtures = instantiate(setting.mixtures)
+
+    def separator(entry: Row) -> Parts:
+        raise InputError(f"{entry['use']}: this comparison has bounds alone, for its SOI has no modem")
+
+    data = Data(levels, number, lambda level: mixtures.level(level, number), None)
+    return _Comparison(data, {"mixtures": plain(setting.mixtures)}, separator, {"mixtures": mixtures})
+
+
+def _radio_mixtures(setting: Any, levels: list[float], number: int) -> _Comparison:
+    """Mixtures of a SOI and an interference of conf/."""
+    soi, interference = option("soi", setting.soi), option("interference", setting.interference)
+    modem, source = build_modem(soi), build_source(interference, "test")
+    mixing = {key: setting[key] for key in ("empirical", "random_phase", "noise_power")}
+    mixer = Mixer(build_soi(soi), source, **mixing)
+    examples = cache(lambda: example_frames(interference, **setting.examples))
+
+    def separator(entry: Row) -> Parts:
+        return _separator_parts(dict(entry), modem, source, examples())
+
+    length, seed = setting.num_samples, setting.seed
+    data = Data(
+        levels,
+        number,
+        lambda level: fixed_mixtures(mixer, [level], number, length, seed),
+        modem if "source" in soi else None,
+    )
+    settings = {"soi": plain(soi), "interference": plain(interference), **mixing, "num_samples": length, "seed": seed}
+    settings["examples"] = plain(setting.examples)
+    told = {"modem": modem, "source": source, "noise_power": setting.noise_power}
+    return _Comparison(data, settings, separator, told)
+
+
+def _separator_parts(changes: Row, soi: Any, source: Any, examples: Any) -> Parts:
     """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
-    changes = dict(entry)
     config = option("separator", changes.pop("use"))
     modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
-    given = changes.pop("interference_autocorrelation", None) == "given"
+    lags_given = changes.pop("interference_autocorrelation", None) == "given"
+    modem_given = changes.pop("interference", None) == "given"
     config.method.update(changes)
-    extra = {"interference_autocorrelation": source.autocorrelation(config.method.block)} if given else {}
-    examples = example_frames(option("interference", setting.interference), **setting.examples)
+    extra = {"interference_autocorrelation": source.autocorrelation(config.method.block)} if lags_given else {}
+    extra |= {"interference": source.modem} if modem_given else {}
     return separator_parts(config, modem, examples, extra)
 
 
-def _wanted(names: Iterable[str], only: str | None) -> Iterator[str]:
-    """Entries of a comparison that ``separator=NAME`` asks for: NAME and its variants NAME:..."""
+def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> Entry:
+    """An entry of a comparison's YAML, ready to be compared; nothing is made before it is needed."""
+    group = "bound" if bound else "separator"
+    base = plain(option(group, written["use"])) if "use" in written else {}
+    method = base.get("method", {}) | {key: value for key, value in written.items() if key != "use"}
+    modem = {"modem": plain(option("soi", written["modem"]))} if "modem" in written else {}
+    settings = {group: method, **modem, "data": comparison.settings, "num_mixtures": comparison.data.num_mixtures}
+    settings["code"] = code_version([*_CODE, *targets(settings)])
+    told = method.get("sinr") == "known"
+    parts = cache(lambda: comparison.separator(written))
+
+    def separator(level: float) -> Estimate:
+        made = parts().make(level)
+        return lambda batch: made.separate(batch.mixture)
+
+    blind = cache(lambda: separator(0.0))  # one for all levels, as it is told none
+    limit = cache(lambda: instantiate(method, **comparison.bound).estimate)
+
+    def make(level: float) -> Estimate:
+        if told:
+            return separator(level)
+        return limit() if bound else blind()
+
+    return Entry(name, make, not bound and not told and bool(base.get("blind", True)), bound, settings)
+
+
+def _wanted(config: Any, setting: Any) -> list[tuple[str, Row, bool]]:
+    """Name, YAML and kind of the entries that are asked for: all, or those of ``separator=`` and ``bounds=``.
+
+    ``separator=NAME`` stands for NAME and its variants NAME:..., and so does each of ``bounds``.
+    """
+    separators, bounds = plain(setting.get("separators") or {}), plain(setting.get("bounds") or {})
+    only, some = [config.separator.name] if config.separator else [], plain(config.bounds)
+    everything = not only and not some
+    chosen = list(separators) if everything else _named(separators, only, "separator")
+    limits = list(bounds) if everything else _named(bounds, some, "bounds")
+    return [(name, separators[name], False) for name in chosen] + [(name, bounds[name], True) for name in limits]
+
+
+def _named(entries: Row, names: Collection[str], key: str) -> list[str]:
+    """Entries with one of the names, and the variants of those."""
+    families = {name.split(":")[0] for name in entries}
     for name in names:
-        if only is None or name.split(":")[0] == only:
-            yield name
+        if name not in families and name not in entries:
+            raise InputError(f"{key}={name} is not in this experiment; choose one of {', '.join(entries) or 'none'}")
+    return [entry for entry in entries if entry in names or entry.split(":")[0] in names]
+
+
+def _say_what_is_kept(entry: Entry, data: Data, folder: Path) -> None:
+    kept = kept_levels(entry, data, folder)
+    if kept == len(data.sir_db):
+        console.print(f"{entry.name}: kept, same settings and code; fresh=true computes it again")
+    elif kept:
+        console.print(f"{entry.name}: goes on after {kept} of {len(data.sir_db)} levels")
+
+
+def _rows(path: Path, data: Data) -> dict[str, Row]:
+    """Rows that the experiment has by now; rows at other levels cannot stand in the same table."""
+    kept = read_json(path) if path.is_file() else {"rows": []}
+    return {row["separator"]: row for row in kept["rows"] if row["sir_db"] == sorted(data.sir_db)}
 
 
 def run_comparison(config: Any) -> None:
@@ -43,41 +164,32 @@ def run_comparison(config: Any) -> None:
         config: of evaluate.py with an experiment; all settings are in ``config.comparison``.
     """
     setting = config.comparison
-    soi = build_modem(option("soi", setting.soi))
-    source = build_source(option("interference", setting.interference), "test")
-    mixer = Mixer(
-        soi,
-        source,
-        empirical=setting.empirical,
-        random_phase=setting.random_phase,
-        noise_power=setting.noise_power,
-    )
     number = setting.num_mixtures if config.num_mixtures is None else whole(config, "num_mixtures")
-    data = Setting(numbers(config, "comparison.sir_db"), number, setting.num_samples, setting.seed)
+    levels = numbers(config, "comparison.sir_db")
+    prepare = _given_mixtures if "mixtures" in setting else _radio_mixtures
+    wanted = _wanted(config, setting)
+    comparison = prepare(setting, levels, number)
+    entries = [_entry(name, written, comparison, bound) for name, written, bound in wanted]
     folder = Path(str(config.out or f"runs/{config.name}"))
     path = folder / "results.json"
-    only = None if config.separator is None else config.separator.name
-    wanted = list(_wanted(setting.separators, only))
-    if not wanted:
-        raise InputError(f"separator={only} is not in this experiment; choose one of {', '.join(setting.separators)}")
-    kept = read_json(path) if path.is_file() else {"rows": []}
-    # rows at other levels cannot stand in the same table
-    rows: dict[str, Row] = {row["separator"]: row for row in kept["rows"] if row["sir_db"] == sorted(data.sir_db)}
+    order = [*(setting.get("separators") or {}), *(setting.get("bounds") or {})]
     published = [Published(**{str(key): plain(value) for key, value in curve.items()}) for curve in setting.published]
-    for name in wanted:
-        parts = _comparison_parts(setting.separators[name], setting, source, soi)
+    for entry in entries:
+        if config.fresh:
+            forget(entry, folder)
+        _say_what_is_kept(entry, comparison.data, folder)
         with progress() as bar:
-            task = bar.add_task(name, total=len(data.sir_db) * number)
-            rows[name] = compare(name, parts.make, not parts.oracle, mixer, data, partial(bar.advance, task))
-        folder.mkdir(parents=True, exist_ok=True)
+            task = bar.add_task(entry.name, total=len(levels) * number)
+            row = compare(entry, comparison.data, folder, partial(bar.advance, task))
+        rows = {**_rows(path, comparison.data), entry.name: row}
         content = {
             "schema": SCHEMA,
             "experiment": config.name,
-            "rows": [rows[key] for key in setting.separators if key in rows],
+            "rows": [rows[name] for name in order if name in rows],
             "published": [curve._asdict() for curve in published],
         }
         write_json(path, content)
-    shown = [rows[key] for key in setting.separators if key in rows]
+    shown = content["rows"]
     console.print(score_table(config.name, shown, level_key="sir_db"))
     write_figure(folder / "figure.png", shown, published, config.name, level="sir_db")
     console.print(f"results in {path}, figure: {folder / 'figure.png'}")

@@ -116,7 +116,10 @@ def test_experiment_composes(name: str) -> None:
         instantiate(config.model.network)
     else:
         assert config.name == name
-        for entry in config.comparison.separators.values():
-            option("separator", entry.use)
+        for group, key in (("separator", "separators"), ("bound", "bounds")):
+            for entry in (config.comparison.get(key) or {}).values():
+                assert "use" in entry or entry.method._target_.startswith("rfsep.bounds.")
+                if "use" in entry:
+                    option(group, entry.use)
         for curve in config.comparison.published:
             assert all(len(curve[key]) == len(curve.sinr_db) for key in ("mse_db", "ber") if curve[key] is not None)

@@ -1,65 +1,195 @@
-"""Published comparisons: several separators on the same mixtures, made as they are needed."""
+"""Published comparisons: several separators on the same mixtures, made as they are needed; finished levels are kept."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from rfsep.challenge.separate import SeparatorFactory
-from rfsep.metrics import row_bit_errors, row_mse, score
-from rfsep.mixtures.fixed import fixed_mixtures
-from rfsep.mixtures.mix import Mixer
+from rfsep.metrics import Floats, row_bit_errors, row_mse, score
+from rfsep.storage.atomic import read_json, write_json
+from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 Row = dict[str, Any]
+Estimate = Callable[[MixtureBatch], Separated]
+"""What is compared: a separator, which is handed the mixture alone, or a bound, which sees the truth."""
+
+_PART_SAMPLES = 64 * 1280  # separated at once, so that memory stays bounded and progress shows
+_FIELDS = ("mse", "bit_errors", "num_bits")
 
 
-class Setting(NamedTuple):
-    """The data of a comparison.
+class Data(NamedTuple):
+    """The mixtures of a comparison.
 
     Attributes:
         sir_db: levels.
         num_mixtures: at each level.
-        num_samples: in a mixture.
-        seed: of the mixtures.
+        batches: the mixtures of a level, the same ones at every call.
+        modem: of an SOI at any offset, whose symbols are then found by the true offset, in estimate and truth alike;
+            None where symbols start at sample 0 and a separator's own bits count.
     """
 
     sir_db: Sequence[float]
     num_mixtures: int
-    num_samples: int
-    seed: int
+    batches: Callable[[float], Iterable[MixtureBatch]]
+    modem: Modem | None
 
 
-def compare(
-    name: str, make: SeparatorFactory, blind: bool, mixer: Mixer, setting: Setting, advance: Callable[[int], None]
-) -> Row:
-    """One separator's row of results.json: MSE and BER with intervals at every level, cost and blindness.
+class Entry(NamedTuple):
+    """A separator or bound of a comparison.
 
-    Every separator meets the same mixtures: they follow from the setting's seed alone.
+    Attributes:
+        name: of the row.
+        make: makes what estimates at a level.
+        blind: it is told nothing but the mixture.
+        bound: it sees the truth, and is drawn as a limit.
+        settings: all that its figures follow from, as JSON takes it.
+    """
+
+    name: str
+    make: Callable[[float], Estimate]
+    blind: bool
+    bound: bool
+    settings: Row
+
+
+class _Level(NamedTuple):
+    """Errors of one entry at one level.
+
+    Attributes:
+        mse: float64 [M].
+        bit_errors: float64 [M].
+        num_bits: int64 [M], 0 where no bits are known.
+        seconds: spent on estimating.
+    """
+
+    mse: Floats
+    bit_errors: Floats
+    num_bits: NDArray[np.int64]
+    seconds: float
+
+
+def _parts(batches: Iterable[MixtureBatch]) -> Iterator[MixtureBatch]:
+    """The same rows in batches small enough for any separator."""
+    for batch in batches:
+        size, length = batch.mixture.shape
+        step = max(1, _PART_SAMPLES // length)
+        for start in range(0, size, step):
+            yield MixtureBatch(*(field[start : start + step] for field in batch))
+
+
+class BitErrors(NamedTuple):
+    """Wrong bits float64 [B] and compared bits int64 [B] of each row."""
+
+    wrong: Floats
+    compared: NDArray[np.int64]
+
+
+def bit_errors(estimate: Separated, batch: MixtureBatch, modem: Modem | None) -> BitErrors:
+    """Bit errors of each row.
+
+    The studies with an SOI at any offset demodulate the estimate and the clean SOI from the first whole symbol,
+    ``(period - offset) % period``, with the offset known to the scorer: 79 or 80 of 80 symbols.
 
     Args:
-        name: of the row.
-        make: makes the separator for a level.
-        blind: it is not told the level.
-        mixer: what is mixed.
-        setting: levels, numbers and seed.
+        estimate: of the batch.
+        batch: with its truth; without known bits nothing is counted.
+        modem: of the SOI; None where symbols start at sample 0, and the estimate's bits are compared with those sent.
+    """
+    found = BitErrors(np.zeros(len(batch.mixture)), np.zeros(len(batch.mixture), dtype=np.int64))
+    if batch.bits.shape[1] == 0:
+        return found
+    if modem is None:
+        num_bits = batch.num_bits.numpy()
+        return BitErrors(row_bit_errors(estimate.bits.numpy(), batch.bits.numpy(), num_bits), num_bits)
+    for offset in sorted(set(batch.soi_offset.tolist())):
+        rows = batch.soi_offset == offset
+        start = (modem.symbol_period - offset) % modem.symbol_period
+        decided, sent = (modem.demodulate(waveform[rows, start:]) > 0 for waveform in (estimate.soi, batch.soi))
+        found.wrong[rows.numpy()] = (decided != sent).sum(1).numpy()
+        found.compared[rows.numpy()] = sent.shape[1]
+    return found
+
+
+def _measure(entry: Entry, data: Data, level: float, advance: Callable[[int], None]) -> _Level:
+    """Run an entry over the mixtures of a level."""
+    estimator, seconds = entry.make(level), 0.0
+    mse, wrong, compared = [], [], []
+    for batch in _parts(data.batches(level)):
+        started = time.perf_counter()
+        estimate = estimator(batch)
+        seconds += time.perf_counter() - started
+        if not torch.isfinite(torch.view_as_real(estimate.soi)).all():
+            raise InputError(f"{entry.name} gave NaN or infinity at {level:g} dB")
+        errors = bit_errors(estimate, batch, data.modem)
+        mse.append(row_mse(estimate.soi.numpy(), batch.soi.numpy()))
+        wrong.append(errors.wrong)
+        compared.append(errors.compared)
+        advance(len(batch.mixture))
+    return _Level(np.concatenate(mse), np.concatenate(wrong), np.concatenate(compared), seconds)
+
+
+def _path(folder: Path, name: str, level: float) -> Path:
+    return folder / "levels" / name.replace(":", "-") / f"{level:g}.json"
+
+
+def _keep(path: Path, settings: Row, found: _Level) -> None:
+    columns = {field: getattr(found, field).tolist() for field in _FIELDS}
+    write_json(path, {"settings": settings, **columns, "seconds": found.seconds})
+
+
+def _kept(path: Path, settings: Row, num_mixtures: int) -> _Level | None:
+    """A level as it was kept; None where there is none of these settings."""
+    if not path.is_file() or not isinstance(content := read_json(path), dict) or content.get("settings") != settings:
+        return None
+    columns = [np.asarray(content.get(field)) for field in _FIELDS]
+    if any(column.shape != (num_mixtures,) for column in columns):
+        return None
+    return _Level(columns[0].astype(float), columns[1].astype(float), columns[2].astype(np.int64), content["seconds"])
+
+
+def kept_levels(entry: Entry, data: Data, folder: Path) -> int:
+    """How many levels of an entry need not be computed again."""
+    found = (_kept(_path(folder, entry.name, level), entry.settings, data.num_mixtures) for level in data.sir_db)
+    return sum(level is not None for level in found)
+
+
+def forget(entry: Entry, folder: Path) -> None:
+    """Remove what was kept of an entry, at whatever levels."""
+    for path in (folder / "levels" / entry.name.replace(":", "-")).glob("*.json"):
+        path.unlink()
+
+
+def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], None]) -> Row:
+    """An entry's row of results.json: MSE and BER with intervals at every level, cost and blindness.
+
+    Every finished level is kept in ``folder``/levels, so that an interrupted comparison goes on where it stopped, with
+    the same figures; a level of other settings or other code is computed again.
+
+    Args:
+        entry: what is compared.
+        data: the mixtures, the same for every entry.
+        folder: of the experiment's results.
         advance: called with the number of mixtures done.
     """
-    mse, wrong, bits, levels, seconds = [], [], [], [], 0.0
-    for level in sorted(setting.sir_db):
-        separator = make(level)
-        for batch in fixed_mixtures(mixer, [level], setting.num_mixtures, setting.num_samples, setting.seed):
-            started = time.perf_counter()
-            estimate = separator.separate(batch.mixture)
-            seconds += time.perf_counter() - started
-            mse.append(row_mse(estimate.soi.numpy(), batch.soi.numpy()))
-            wrong.append(row_bit_errors(estimate.bits.numpy(), batch.bits.numpy(), batch.num_bits.numpy()))
-            bits.append(batch.num_bits.numpy())
-            levels.append(np.full(len(batch.mixture), float(level)))
-            advance(len(batch.mixture))
-    scores = score(np.concatenate(mse), np.concatenate(wrong), np.concatenate(bits), np.concatenate(levels))
+    levels = []
+    for level in sorted(data.sir_db):
+        path = _path(folder, entry.name, level)
+        found = _kept(path, entry.settings, data.num_mixtures)
+        if found is None:
+            found = _measure(entry, data, level, advance)
+            _keep(path, entry.settings, found)
+        else:
+            advance(data.num_mixtures)
+        levels.append(found)
+    sir_db = np.repeat(sorted(data.sir_db), data.num_mixtures).astype(np.float64)
+    mse, wrong, compared = (np.concatenate([getattr(level, field) for level in levels]) for field in _FIELDS)
+    scores = score(mse, wrong, compared, sir_db)
     row: Row = {
-        "separator": name,
+        "separator": entry.name,
         "sir_db": scores.sinr_db.tolist(),
         "mse_db": [value.value for value in scores.mse_db],
         "mse_db_low": [value.low for value in scores.mse_db],
@@ -69,8 +199,9 @@ def compare(
         "ber_high": None,
         "num_mixtures": scores.num_mixtures,
         "num_bits": scores.num_bits,
-        "seconds_per_mixture": seconds / sum(scores.num_mixtures),
-        "blind": blind,
+        "seconds_per_mixture": sum(level.seconds for level in levels) / sum(scores.num_mixtures),
+        "blind": entry.blind,
+        "bound": entry.bound,
     }
     if scores.ber is not None:
         row["ber"] = [value.value for value in scores.ber]

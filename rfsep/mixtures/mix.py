@@ -1,14 +1,15 @@
 """The mixture formula, once."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rfsep.iq import power
-from rfsep.types import MixtureBatch, SignalSource
+from rfsep.types import InputError, MixtureBatch, SignalSource
 
+Empirical = Literal["interference"]
 _SILENCE = 1e-20  # power below which a window holds no interference, whose ratio nothing can set
 
 
@@ -24,12 +25,15 @@ class Mixed(NamedTuple):
     interference: Tensor
 
 
-def mix(soi: Tensor, interference: Tensor, sinr_db: Tensor, phase: Tensor, *, empirical: bool = False) -> Mixed:
+def mix(
+    soi: Tensor, interference: Tensor, sinr_db: Tensor, phase: Tensor, *, empirical: bool | Empirical = False
+) -> Mixed:
     """``mixture = soi + gain * exp(j phase) * interference`` with ``gain = 10 ** (-sinr_db / 20)``.
 
     The gain is nominal, as in the ICASSP 2024 RF Challenge: sources of unit power on average give the stated SINR on
     average. With ``empirical`` it is scaled by the powers that the two windows happen to have, as in the 2021
-    challenge and the studies built on it: every window then has the stated ratio exactly.
+    challenge and the studies built on it: every window then has the stated ratio exactly. ``empirical="interference"``
+    takes the SOI's power as one and divides by the interference's alone (GLOBECOM 2022).
 
     Args:
         soi: complex64 [B, T].
@@ -37,10 +41,16 @@ def mix(soi: Tensor, interference: Tensor, sinr_db: Tensor, phase: Tensor, *, em
         sinr_db: float32 [B].
         phase: float32 [B], radians.
         empirical: match powers window by window.
+
+    Raises:
+        InputError: another word for ``empirical``.
     """
+    if empirical not in (True, False, "interference"):
+        raise InputError(f"empirical is {empirical!r}, choose one of true, false, interference")
     gain = 10 ** (-sinr_db / 20)  # [B]
     if empirical:
-        gain = gain * (power(soi) / power(interference).clamp_min(_SILENCE)).sqrt()
+        reference = 1.0 if empirical == "interference" else power(soi)
+        gain = gain * (reference / power(interference).clamp_min(_SILENCE)).sqrt()
     scaled = torch.polar(gain, phase)[:, None] * interference  # [B, T]
     return Mixed(soi + scaled, scaled)
 
@@ -61,7 +71,7 @@ class Mixer:
         soi: SignalSource,
         interference: SignalSource,
         *,
-        empirical: bool = False,
+        empirical: bool | Empirical = False,
         random_phase: bool = True,
         noise_power: float = 0.0,
     ) -> None:

@@ -14,6 +14,7 @@ from rfsep.mixtures.mix import Mixer, mix
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
+from rfsep.types import InputError
 
 
 @pytest.fixture
@@ -39,6 +40,16 @@ def test_empirical_ratio_is_exact_and_nominal_is_exact_on_average(mixer: Mixer) 
     assert measured.std() > 0.05
     # the window's own symbols only: a QPSK window of 32 symbols lacks some of its edges' energy
     assert abs(float(power(nominal.interference).mean()) / 10**1.2 - 1) < 0.02
+
+
+def test_gain_by_the_power_of_the_interference_alone(mixer: Mixer) -> None:
+    one = Mixer(mixer.soi, mixer.interference, empirical="interference")
+    batch = one.draw(torch.full((50,), -12.0), 512, torch.Generator().manual_seed(0))
+    assert torch.allclose(power(batch.interference), torch.tensor(10**1.2), rtol=1e-4)
+    with pytest.raises(InputError, match="true, false, interference"):
+        Mixer(mixer.soi, mixer.interference, empirical="soi").draw(  # type: ignore[arg-type]
+            torch.zeros(1), 64, torch.Generator().manual_seed(0)
+        )
 
 
 def test_parts_sum_to_the_mixture_and_noise_has_its_power(mixer: Mixer) -> None:
