@@ -98,8 +98,8 @@ def _separator_parts(changes: Row, soi: Any, source: Any, examples: Any) -> Part
 def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> Entry:
     """An entry of a comparison's YAML, ready to be compared; nothing is made before it is needed."""
     group = "bound" if bound else "separator"
-    base = plain(option(group, written["use"])) if "use" in written else {}
-    method = base.get("method", {}) | {key: value for key, value in written.items() if key != "use"}
+    base = plain(option(group, written["use"])) if "use" in written else written
+    method = base["method"] | {key: value for key, value in written.items() if key not in ("use", "method")}
     modem = {"modem": plain(option("soi", written["modem"]))} if "modem" in written else {}
     settings = {group: method, **modem, "data": comparison.settings, "num_mixtures": comparison.data.num_mixtures}
     settings["code"] = code_version([*_CODE, *targets(settings)])

@@ -125,7 +125,7 @@ def _measure(entry: Entry, data: Data, level: float, advance: Callable[[int], No
         if not torch.isfinite(torch.view_as_real(estimate.soi)).all():
             raise InputError(f"{entry.name} gave NaN or infinity at {level:g} dB")
         errors = bit_errors(estimate, batch, data.modem)
-        mse.append(row_mse(estimate.soi.numpy(), batch.soi.numpy()))
+        mse.append(row_mse(estimate.soi.contiguous().numpy(), batch.soi.contiguous().numpy()))
         wrong.append(errors.wrong)
         compared.append(errors.compared)
         advance(len(batch.mixture))
