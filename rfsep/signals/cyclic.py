@@ -1,0 +1,202 @@
+"""Correlation over lags and cycle frequencies, with the chance that noise alone would show as much.
+
+A signal is cyclostationary if E x[n + lag] conj(x[n]) repeats with n: W. A. Gardner, "Exploitation of spectral
+redundancy in cyclostationary signals", IEEE Signal Processing Magazine 8(2), 1991. A cyclic prefix shows at the lag of
+the FFT size (J.-J. van de Beek, M. Sandell, P. O. Borjesson, "ML estimation of time and frequency offset in OFDM
+systems", IEEE Trans. Signal Processing 45(7), 1997), linear modulation at lag 0 and the symbol rate.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+from torch.nn.functional import avg_pool1d, interpolate, pad
+
+_LEVEL_SPAN = 256  # samples over which power is taken for constant: longer than a pulse, shorter than a burst
+_QUIET = 0.01  # of the mean power: what lies below is pause, and is not raised to full level
+_WELCH_SIZE = 128
+_WHITENING_FLOOR = 0.1  # of the strongest density: what lies below is out of band
+_LOG_MEAN, _LOG_STD = 0.596347, 0.419882  # of log(1 + e), e a unit exponential; E e / (1 + e) = 1 - _LOG_MEAN
+_TONE = 4.0  # times the surrounding mean density: a line, cut down to this
+_MEDIAN_SPAN = 65  # cells around a cell that say what noise alone would give there
+
+
+class Peak(NamedTuple):
+    """A cell of a statistic that stands out.
+
+    Attributes:
+        cell: its place.
+        z: how far it stands out, in standard deviations of a normal variable.
+        confidence: 1 - the chance that noise alone has such a peak in any of the cells that were searched.
+    """
+
+    cell: int
+    z: float
+    confidence: float
+
+
+def local_power(frames: Tensor, span: int = _LEVEL_SPAN) -> Tensor:
+    """Power averaged over ``span`` samples around each sample: complex64 [F, T] to float32 [F, T]."""
+    span = min(span, frames.shape[1] // 2) | 1
+    square = frames.abs().square()[:, None]  # [F, 1, T]
+    return avg_pool1d(square, span, 1, span // 2, count_include_pad=False)[:, 0]
+
+
+def level(frames: Tensor, span: int = _LEVEL_SPAN) -> Tensor:
+    """Frames at constant local power, so that loud bursts do not outweigh the rest; pauses stay quiet.
+
+    Returns:
+        complex64 [F, T], power 1 wherever the local power is far above 1 % of the mean.
+    """
+    mean = frames.abs().square().mean().clamp(min=1e-30)
+    scaled = frames / mean.sqrt()
+    return scaled / (local_power(scaled, span) + _QUIET).sqrt()
+
+
+def power_spectra(frames: Tensor, size: int = _WELCH_SIZE) -> Tensor:
+    """Welch's power spectra with Hann windows, half overlapped: complex64 [F, T] to float32 [F, size], FFT order.
+
+    Their mean over the cells is about the power of the frame.
+    """
+    window = torch.hann_window(size)
+    pieces = frames.unfold(1, size, size // 2) * (window / window.square().sum().sqrt())  # [F, pieces, size]
+    spectra: Tensor = torch.fft.fft(pieces).abs().square().mean(1)
+    return spectra
+
+
+def whiten(frames: Tensor) -> Tensor:
+    """Each frame with a flat spectrum over the band that it occupies: complex64 [F, T], the same power density there.
+
+    The densities are Welch's; what lies 10 dB below the strongest is left as far below as it is.
+    """
+    num_samples = frames.shape[1]
+    density = power_spectra(frames)  # [F, size]
+    density = torch.maximum(density, _WHITENING_FLOOR * density.amax(1, keepdim=True)).clamp(min=1e-30)
+    wrapped = torch.cat((density, density[:, :1]), 1)[:, None]
+    fine = interpolate(wrapped, num_samples + 1, mode="linear", align_corners=True)[:, 0, :num_samples]
+    whitened: Tensor = torch.fft.ifft(torch.fft.fft(frames) / fine.sqrt())
+    return whitened
+
+
+def without_tones(frames: Tensor) -> Tensor:
+    """Frames without the spectral lines that they share, such as spurs of a receiver: complex64 [F, T]."""
+    spectra = torch.fft.fft(frames)
+    density = spectra.abs().square().mean(0)
+    ceiling = _TONE * running_median(density)
+    cleaned: Tensor = torch.fft.ifft(spectra * (ceiling / density.clamp(min=1e-30)).clamp(max=1).sqrt())
+    return cleaned
+
+
+def effective_bandwidth(frames: Tensor) -> float:
+    """Share of the samples that are independent: (sum S)^2 / (n sum S^2) of the mean power spectrum S, in (0, 1]."""
+    density = power_spectra(frames).mean(0)
+    return float(density.sum().square() / (len(density) * density.square().sum()).clamp(min=1e-30))
+
+
+def lag_correlations(frames: Tensor, num_lags: int) -> Tensor:
+    """Sum over n of x[n + lag] conj(x[n]) of every frame: complex64 [F, T] to complex64 [F, num_lags]."""
+    size = int(next_fast_len(frames.shape[1] + num_lags))
+    correlations: Tensor = torch.fft.ifft(torch.fft.fft(frames, size).abs().square())
+    return correlations[:, :num_lags]
+
+
+def lag_product(frames: Tensor, lag: int) -> Tensor:
+    """The products x[n + lag] conj(x[n]): complex64 [F, T] to complex64 [F, T - lag]."""
+    return frames[:, lag:] * frames[:, : frames.shape[1] - lag].conj()
+
+
+def normal_score(mean_of_exponentials: Tensor, count: float) -> Tensor:
+    """Normal score of a mean of ``count`` unit exponentials (Wilson & Hilferty, PNAS 17, 1931).
+
+    >>> normal_score(torch.tensor(1.0), 100.0).abs() < 0.1
+    tensor(True)
+    """
+    return ((mean_of_exponentials.clamp(min=0) ** (1 / 3)) - (1 - 1 / (9 * count))) * math.sqrt(9 * count)
+
+
+def confidence_of(z: float, num_searched: float) -> float:
+    """1 - the chance that the largest of ``num_searched`` normal scores of noise reaches z (Bonferroni's bound).
+
+    >>> confidence_of(6.0, 1000) > 0.999, confidence_of(3.0, 1000)
+    (True, 0.0)
+    """
+    tail = 0.5 * math.erfc(z / math.sqrt(2))
+    return 1.0 - min(1.0, num_searched * tail)
+
+
+def running_median(values: Tensor, span: int = _MEDIAN_SPAN) -> Tensor:
+    """Median over ``span`` cells around each cell; at the ends of those that there are, mirrored: [..., L]."""
+    span = min(span, 2 * ((values.shape[-1] - 1) // 2) + 1)
+    flat = values.reshape(-1, values.shape[-1])
+    mirrored = pad(flat[:, None], (span // 2, span // 2), mode="reflect")[:, 0]
+    return mirrored.unfold(1, span, 1).median(-1).values.reshape(values.shape)
+
+
+def standing_out(squares: Tensor, coherent: Tensor | None = None) -> Tensor:
+    """Normal scores float32 [L] of squared magnitudes against their surroundings.
+
+    Noise makes each square exponential. Its scale is taken from the medians over a frame, and over the neighbouring
+    cells of the mean over frames, so that slow changes (colour, bursts) do not count as peaks.
+
+    Args:
+        squares: float32 [F, L], squared magnitudes of every frame.
+        coherent: complex64 [F, L], their complex values, where a peak may have one phase in all frames; the better of
+            the two sums counts.
+    """
+    num_frames = len(squares)
+    scale = squares.median(1, keepdim=True).values.clamp(min=1e-30) / math.log(2)  # [F, 1]
+    unit = squares / scale
+    logarithms = torch.log1p(unit).mean(0)  # [L]; a strange frame counts, but not for all the others
+    scores = (logarithms - running_median(logarithms)) * (math.sqrt(num_frames) / _LOG_STD)
+    if coherent is None or num_frames == 1:
+        return scores
+    limited = coherent / (scale * (1 + unit)).sqrt()
+    together = limited.mean(0).abs().square() * (num_frames / (1 - _LOG_MEAN))  # [L]
+    return torch.maximum(scores, _against_neighbours(together, 1))
+
+
+def _against_neighbours(mean: Tensor, count: int) -> Tensor:
+    """Normal scores of a mean of ``count`` exponentials whose scale changes slowly from cell to cell."""
+    median = (1 - 1 / (9 * count)) ** 3  # of such a mean of scale 1
+    return normal_score(mean / running_median(mean).clamp(min=1e-30) * median, count)
+
+
+def lag_scores(frames: Tensor, num_lags: int) -> Tensor:
+    """How far the correlation at each lag stands out of its neighbours': complex64 [F, T] to float32 [num_lags]."""
+    correlations = lag_correlations(frames, num_lags)[:, 1:]  # lag 0 is the power
+    return pad(standing_out(correlations.abs().square(), correlations), (1, 0))
+
+
+def cycle_spectra(products: Tensor, size: int) -> Tensor:
+    """Squared magnitudes at cycle frequencies k / size, k = 0..size // 2: real [F, T] to float32 [F, size // 2 + 1].
+
+    Args:
+        products: |x|^2, or the real part of a lag product; its mean is removed.
+        size: of the transform, at least T.
+    """
+    spectra: Tensor = torch.fft.rfft(products - products.mean(1, keepdim=True), size)
+    return spectra.abs().square()
+
+
+def highest(scores: Tensor, first: int, count: int, independent: float = 1.0) -> list[Peak]:
+    """The ``count`` highest local maxima of scores [L] from cell ``first`` on, the highest first.
+
+    Args:
+        scores: normal scores, as of `standing_out`.
+        first: cells before it are not searched.
+        count: at most so many.
+        independent: share of the cells that are independent of their neighbours.
+    """
+    searched = scores[first:]
+    if len(searched) < 3:
+        return []
+    top = pad(searched, (1, 1), value=-math.inf)
+    local = torch.where((searched >= top[:-2]) & (searched > top[2:]), searched, -math.inf)
+    values, places = local.topk(min(count, len(local)))
+    return [
+        Peak(first + place, value, confidence_of(value, len(searched) * independent))
+        for value, place in zip(values.tolist(), places.tolist(), strict=True)
+        if value > -math.inf
+    ]
