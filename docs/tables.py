@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rfsep.challenge.table import shown_levels
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 WIDEST_WITH_INTERVALS = 6  # levels
@@ -41,13 +43,20 @@ def _published_cells(curve: dict[str, Any], metric: str, levels: list[float]) ->
     return ["" if known.get(level) is None else _number(known[level], metric) for level in levels]
 
 
+def _row_name(row: dict[str, Any]) -> str:
+    return f"bound: {row['label']}" if row.get("bound") else str(row["separator"])
+
+
 def comparison(content: dict[str, Any]) -> str:
-    """A results.json: every separator's rows, then the published ones."""
-    levels = content["rows"][0]["sir_db"]
+    """A results.json: rows of separators, of bounds, then the published ones; of many levels, every second or so."""
+    shown = shown_levels(len(content["rows"][0]["sir_db"]))
+    levels = content["rows"][0]["sir_db"][shown]
     text = ""
     for metric, title in (("ber", "BER"), ("mse_db", "MSE dB")):
-        rows = [[row["separator"], *_cells(row, metric)] for row in content["rows"]]
+        rows = [[_row_name(row), *_cells(row, metric)[shown]] for row in content["rows"] if row[metric] is not None]
         curves = [curve for curve in content["published"] if curve[metric] is not None]
+        if not rows and not curves:  # a SOI without bits
+            continue
         rows += [[f"published: {curve['name']}", *_published_cells(curve, metric, levels)] for curve in curves]
         text += _grid([f"{title} at SIR", *(f"{level:g} dB" for level in levels)], rows) + "\n"
     return text

@@ -23,17 +23,20 @@ from rfsep.challenge.scoring import (
     baseline_rows,
     baselines_path,
     measured_sinr_db,
+    noise_power,
     open_submission,
     score_row,
     separated_errors,
     submission_errors,
+    truth_batches,
 )
-from rfsep.challenge.separate import SeparatorFactory, separate_file
+from rfsep.challenge.separate import SeparatedRows, SeparatorFactory, separate_file
 from rfsep.challenge.table import score_table
 from rfsep.cli import (
     ROOT,
     Run,
     build_modem,
+    build_source,
     console,
     example_frames,
     instantiate,
@@ -265,6 +268,21 @@ def _beside(config: Any, testset: Path, pair: Pair, measured: Sequence[float | N
     return baseline_rows(path, pair, settings, lambda: _baselines(pair, names, examples, measured))
 
 
+def _bounds(config: Any, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
+    """Rows of the bounds that were asked for on a mixture type; they see its truth."""
+    rows = []
+    for name in plain(config.bounds):
+        entry = option("bound", name)
+        modem = build_modem(option_named("soi", pair.mixtures.soi))
+        source = build_source(option_named("interference", pair.mixtures.interference), "test")
+        bound = instantiate(entry.method, modem=modem, source=source, noise_power=noise_power(pair))
+        estimates = (bound.estimate(batch) for batch in truth_batches(pair))
+        errors = separated_errors((SeparatedRows(soi.numpy(), bits.numpy()) for soi, bits in estimates), pair.truth)
+        row = score_row(name, pair, errors.mse, errors.bit_errors, measured)
+        rows.append(row | {"blind": False, "bound": True, "label": entry.label})
+    return rows
+
+
 def _example(submitted: Submitted, pair: Pair) -> Example:
     """The mixture that the page shows before and after separation."""
     mixtures, truth = pair.mixtures, pair.truth
@@ -321,16 +339,20 @@ def score_submission(config: Any, folder: Path, testset: Path, out: Path) -> Non
         testset: folder of the test set, with truth.
         out: folder of the results.
     """
+    for name in plain(config.bounds):
+        option("bound", name)
     submissions = list_submissions(folder, set_name(testset))
     if (testset / "manifest.json").is_file():
         verify(testset)
     scored = [_scored(submission, testset) for submission in submissions]  # every file is looked at before the work
-    baselines = []
+    baselines, bounds = list[Row](), list[Row]()
     for row, *_ in scored:
         pair = _pair(testset, row["soi"], row["interference"])
         beside = _beside(config, testset, pair, row["measured_sinr_db"])
-        console.print(score_table(f"{row['soi']} in {row['interference']}", [*beside, row]))
+        limits = _bounds(config, pair, row["measured_sinr_db"])
+        console.print(score_table(f"{row['soi']} in {row['interference']}", [*beside, row, *limits]))
         baselines += beside
+        bounds += limits
     missing = set(list_mixtures(testset)) - {(one.soi, one.interference) for one in submissions}
     if missing:
         console.print(f"not in this submission: {', '.join('_'.join(pair) for pair in sorted(missing))}")
@@ -341,6 +363,7 @@ def score_submission(config: Any, folder: Path, testset: Path, out: Path) -> Non
         "card": _read_card(folder / "card.json", submissions[0].id),
         "results": [one.row for one in scored],
         "baselines": baselines,
+        "bounds": bounds,
     }
     write_json(out / "scores.json", scores)
     published = {(one.row["soi"], one.row["interference"]): one.published for one in scored}

@@ -99,7 +99,7 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> Ent
     """An entry of a comparison's YAML, ready to be compared; nothing is made before it is needed."""
     group = "bound" if bound else "separator"
     base = plain(option(group, written["use"])) if "use" in written else written
-    method = base["method"] | {key: value for key, value in written.items() if key not in ("use", "method")}
+    method = base["method"] | {key: value for key, value in written.items() if key not in ("use", "method", "label")}
     modem = {"modem": plain(option("soi", written["modem"]))} if "modem" in written else {}
     settings = {group: method, **modem, "data": comparison.settings, "num_mixtures": comparison.data.num_mixtures}
     settings["code"] = code_version([*_CODE, *targets(settings)])
@@ -118,7 +118,8 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> Ent
             return separator(level)
         return limit() if bound else blind()
 
-    return Entry(name, make, not bound and not told and bool(base.get("blind", True)), bound, settings)
+    is_blind = not bound and not told and bool(base.get("blind", True))
+    return Entry(name, make, is_blind, bound, str(written.get("label") or base.get("label") or name), settings)
 
 
 def _wanted(config: Any, setting: Any) -> list[tuple[str, Row, bool]]:

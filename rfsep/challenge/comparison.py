@@ -46,6 +46,7 @@ class Entry(NamedTuple):
         make: makes what estimates at a level.
         blind: it is told nothing but the mixture.
         bound: it sees the truth, and is drawn as a limit.
+        label: of a bound in figures.
         settings: all that its figures follow from, as JSON takes it.
     """
 
@@ -53,6 +54,7 @@ class Entry(NamedTuple):
     make: Callable[[float], Estimate]
     blind: bool
     bound: bool
+    label: str
     settings: Row
 
 
@@ -203,6 +205,8 @@ def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], Non
         "blind": entry.blind,
         "bound": entry.bound,
     }
+    if entry.bound:
+        row["label"] = entry.label
     if scores.ber is not None:
         row["ber"] = [value.value for value in scores.ber]
         row["ber_low"] = [value.low for value in scores.ber]

@@ -36,9 +36,12 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK
 # What the page's style sheet colours itself, for its dark scheme.
 THEMED = {INK: "currentColor", GRID: "var(--grid)", PALETTE[0].lower(): "var(--blue)"}
 MARKERS = ("o", "s", "^", "D", "P", "X", "p", "h")
+BOUND_ROOM_DB = 10.0  # how far below all curves a bound may stretch the axis of the MSE
+BOUND_STYLES = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (6, 2, 1, 2, 1, 2)), (0, (2, 2)))
 PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
 AXIS_LABELS = {"ber": "BER", "mse_db": "MSE (dB)", "sinr_db": "SINR (dB)", "sir_db": "SIR (dB)"}
 CURVE = "curve "
+LEGEND_ORDER = ("measured", "bound", "published", "limit")
 MSE_AXIS_DB = (-55.0, 12.0)  # the score clips at -50; what adds more than 12 dB of error needs no drawing
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -91,7 +94,8 @@ def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published
     """Inline SVG of one metric over SINR for one mixture type; text follows the page's colour and font.
 
     Args:
-        rows: results of the separators, as in scores.json; those without the metric are left out.
+        rows: results of the separators, as in scores.json; those without the metric are left out. Those with ``bound``
+            are drawn thin and dashed, under their ``label``.
         metric: bit error rate on a logarithmic axis, or MSE in dB.
         published: curves to draw dashed beside them.
     """
@@ -116,7 +120,7 @@ def write_figure(
 
     Args:
         path: its suffix, .png or .svg, is the format.
-        rows: results of the separators, as in scores.json or results.json.
+        rows: results of separators and bounds, as in scores.json or results.json, see `waterfall`.
         published: curves to draw dashed beside them.
         title: drawn above the panels.
         level: key of the horizontal axis in the rows, in dB.
@@ -153,6 +157,7 @@ def _plot(
     entries: Entries = {}
     for axes, metric in zip(panels, metrics, strict=True):
         entries |= _draw_panel(axes, rows, metric, published, level)
+    entries = dict(sorted(entries.items(), key=lambda entry: LEGEND_ORDER.index(entry[0][0])))
     longest = max((len(name) for _, name in entries), default=0)
     columns = max(1, min(len(metrics) * 60 // (longest + 9), len(entries), 4))  # 60 letters fit under a panel
     legend_height = box.legend_line * -(-len(entries) // columns) + 6
@@ -179,13 +184,19 @@ def _draw_panel(
 ) -> Entries:
     """Draw every curve of one metric; returns the legend's entries."""
     entries: Entries = {}
-    for index, row in enumerate(rows):
+    measured, bounds = ([row for row in rows if bool(row.get("bound")) == kind] for kind in (False, True))
+    for index, row in enumerate(measured):
         if row[metric] is not None:
             entries["measured", str(row["separator"])] = _draw_row(axes, row, metric, level, index)
     for index, curve in enumerate(published):
         if getattr(curve, metric):
-            entries["published", curve.name] = _draw_published(axes, curve, metric, index)
-    unseen = [limit for row in rows if metric == "ber" and row["ber"] for limit in _unseen(row)]
+            entries["published", f"published: {curve.name}"] = _draw_published(axes, curve, metric, index)
+    lowest = axes.get_ylim()[0] - BOUND_ROOM_DB if entries else MSE_AXIS_DB[0]
+    lowest = 0.0 if metric == "ber" else max(lowest, MSE_AXIS_DB[0])
+    for index, row in enumerate(bounds, len(measured)):
+        if row[metric] is not None and (line := _draw_bound(axes, row, metric, level, lowest, index)):
+            entries["bound", str(row.get("label") or row["separator"])] = line
+    unseen = [limit for row in measured if metric == "ber" and row["ber"] for limit in _unseen(row)]
     if unseen:
         axes.axhline(min(unseen), color=INK, linewidth=0.9, linestyle=":", zorder=1)
         entries["limit", "no errors: 3/bits"] = Line2D([], [], color=INK, linestyle=":", marker="v", mfc="none", ms=5)
@@ -211,10 +222,27 @@ def _draw_row(axes: Axes, row: Row, metric: Metric, level: Level, index: int) ->
     top = 4 - index / 100  # the first row, the submission, above all
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(x[unseen], y[unseen], "v", color=colour, mfc="none", markersize=6, zorder=top)
-    seen = [int(position) for position in np.flatnonzero(~unseen)]
+    seen = [int(position) for position in np.flatnonzero(~unseen)][:: _marker_stride(x)]
     (line,) = axes.plot(x, y, color=colour, linewidth=1.6, marker=marker, markersize=4.5, markevery=seen, zorder=top)
     line.set_gid(CURVE + str(row["separator"]))
     return Line2D([], [], color=colour, linewidth=1.6, marker=marker, markersize=4.5)
+
+
+def _marker_stride(x: npt.NDArray[np.float64]) -> int:
+    """Every how many levels a curve has its marker."""
+    return 1 + len(x) // 12
+
+
+def _draw_bound(axes: Axes, row: Row, metric: Metric, level: Level, lowest: float, index: int) -> Line2D | None:
+    """One bound, thin and dashed, above ``lowest``; one that lies below everywhere (no error at all) draws nothing."""
+    x, y = _array(row[level]), _array(row[metric])
+    if not (y > lowest).any():
+        return None
+    style: dict[str, Any] = {"color": PALETTE[index % len(PALETTE)], "linewidth": 1.1}
+    style["linestyle"] = BOUND_STYLES[index % len(BOUND_STYLES)]
+    (line,) = axes.plot(x, np.where(y > lowest, y, np.nan), zorder=3, **style)
+    line.set_gid(CURVE + str(row["separator"]))
+    return Line2D([], [], **style)
 
 
 def _draw_published(axes: Axes, curve: Published, metric: Metric, index: int) -> Line2D:
@@ -222,7 +250,10 @@ def _draw_published(axes: Axes, curve: Published, metric: Metric, index: int) ->
     x, y = _array(curve.sinr_db), _array([np.nan if value is None else value for value in getattr(curve, metric)])
     drawn = np.isfinite(y) & ((metric != "ber") | (y > 0))
     colour, marker = PALETTE[-1 - index % len(PALETTE)], PUBLISHED_MARKERS[index % len(PUBLISHED_MARKERS)]
-    (line,) = axes.plot(x[drawn], y[drawn], color=colour, linewidth=1.2, marker=marker, markersize=5, zorder=2)
+    every = _marker_stride(x)
+    (line,) = axes.plot(
+        x[drawn], y[drawn], color=colour, linewidth=1.2, marker=marker, markersize=5, markevery=every, zorder=2
+    )
     line.set_linestyle((0, (4, 2)))
     line.set_gid(CURVE + curve.name)
     return line
@@ -235,14 +266,14 @@ def _dress(axes: Axes, metric: Metric, level: Level, levels: Sequence[float]) ->
     if metric == "ber":
         drawn = np.concatenate([np.ravel(np.asarray(line.get_ydata(), dtype=np.float64)) for line in axes.get_lines()])
         axes.set_yscale("log")
-        axes.set_ylim(10.0 ** np.floor(np.log10(0.9 * drawn.min(initial=1.0))), 1.0)
+        axes.set_ylim(10.0 ** np.floor(np.log10(0.9 * np.nanmin(drawn, initial=1.0))), 1.0)
         axes.yaxis.set_major_locator(LogLocator(numticks=9))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(round(np.log10(value)))))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, MSE_AXIS_DB[0]), min(high, MSE_AXIS_DB[1]))
-    axes.xaxis.set_major_locator(FixedLocator(levels[:: 1 + len(levels) // 8]))
+    axes.xaxis.set_major_locator(FixedLocator(levels[:: 1 + len(levels) // 7]))
     axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)

@@ -71,7 +71,7 @@ class _Summary(NamedTuple):
     soi: str
     interference: str
     separator: str
-    submitted: bool
+    kind: str
     mse: _Score
     ber: _Score
 
@@ -92,7 +92,7 @@ class _Table(NamedTuple):
     """The levels of one separator on one mixture type."""
 
     separator: str
-    submitted: bool
+    kind: str
     levels: list[_Level]
 
 
@@ -149,16 +149,16 @@ def write_page(
     write_atomically(path, write)
 
 
-def _rows(scores: Mapping[str, Any]) -> Iterator[tuple[Row, bool]]:
-    """Every row with whether it is the submission's own, those first."""
-    for key in ("results", "baselines"):
-        for row in scores[key]:
-            yield row, key == "results"
+def _rows(scores: Mapping[str, Any]) -> Iterator[tuple[Row, str]]:
+    """Every row with what it is of: the submission first, baselines, then bounds."""
+    for kind, key in (("submission", "results"), ("baseline", "baselines"), ("bound", "bounds")):
+        for row in scores.get(key, ()):
+            yield row, kind
 
 
-def _rows_of(scores: Mapping[str, Any], soi: str, interference: str) -> list[tuple[Row, bool]]:
+def _rows_of(scores: Mapping[str, Any], soi: str, interference: str) -> list[tuple[Row, str]]:
     """The rows of one mixture type."""
-    return [(row, own) for row, own in _rows(scores) if (row["soi"], row["interference"]) == (soi, interference)]
+    return [(row, kind) for row, kind in _rows(scores) if (row["soi"], row["interference"]) == (soi, interference)]
 
 
 def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -189,17 +189,17 @@ def _quantity(value: float | None, unit: str) -> str:
 
 
 def _summary(scores: Mapping[str, Any], soi: str, interference: str) -> list[_Summary]:
-    """The rows of one mixture type in the summary table, best scores marked."""
-    rows = _rows_of(scores, soi, interference)
+    """The rows of one mixture type in the summary table, best scores marked; bounds compete with nobody."""
+    rows = [(row, kind) for row, kind in _rows_of(scores, soi, interference) if kind != "bound"]
     best = {
         key: min((row[key] for row, _ in rows if row[key] is not None), default=None)
         for key in ("mse_score", "ber_score")
     }
     return [
         _Summary(
-            soi, interference, row["separator"], own, _score(row, "mse_score", best), _score(row, "ber_score", best)
+            soi, interference, row["separator"], kind, _score(row, "mse_score", best), _score(row, "ber_score", best)
         )
-        for row, own in rows
+        for row, kind in rows
     ]
 
 
@@ -218,10 +218,12 @@ def _section(
 ) -> _Section:
     """Figures, tables and pictures of one mixture type."""
     rows = _rows_of(scores, soi, interference)
-    submitted = {row["separator"] for row, own in rows if own}
+    submitted = {row["separator"] for row, kind in rows if kind == "submission"}
     curves = [
-        row if own or row["separator"] not in submitted else {**row, "separator": f"{row['separator']} (baseline)"}
-        for row, own in rows
+        {**row, "separator": f"{row['separator']} (baseline)"}
+        if kind == "baseline" and row["separator"] in submitted
+        else row
+        for row, kind in rows
     ]
 
     def draw(metric: Metric) -> Markup:
@@ -232,7 +234,7 @@ def _section(
         interference,
         draw("ber") if has_metric(curves, "ber", published) else None,
         draw("mse_db"),
-        [_Table(row["separator"], own, _levels(row)) for row, own in rows],
+        [_Table(row["separator"], kind, _levels(row)) for row, kind in rows],
         [_gallery(example) for example in examples if (example.soi, example.interference) == (soi, interference)],
     )
 

@@ -1,21 +1,25 @@
 """From estimates to scores: rows of a mixture type, baselines kept beside the truth, scores.json."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rfsep.challenge.separate import SeparatedRows
-from rfsep.iq import db
+from rfsep.iq import db, power
 from rfsep.metrics import Estimated, Floats, row_bit_errors, row_mse, score
 from rfsep.storage.atomic import read_json, sha256, write_json
 from rfsep.storage.submissions import Submission, list_submissions, read_submission
 from rfsep.storage.test_set import MixtureFile, TruthFile, set_name
+from rfsep.types import MixtureBatch
 
 SCHEMA = 1
+_BATCH_SAMPLES = 2**17  # of a mixture type read with its truth at once
+_ROUNDING = 1e-10  # of a mixture's power: what single precision leaves when its parts are taken away
 _FEWEST_RECORDINGS = 3  # over fewer, an interval says nothing; it is then over mixtures
 Row = dict[str, Any]
 
@@ -158,6 +162,28 @@ def baseline_rows(path: Path, pair: Pair, settings: object, make: Callable[[], l
         write_json(path, kept)
     rows: list[Row] = kept["sets"][name]["rows"]
     return rows
+
+
+def truth_batches(pair: Pair) -> Iterator[MixtureBatch]:
+    """A mixture type with its truth in batches of bounded memory, for bounds, which may see it."""
+    mixtures, truth = pair
+    rows, length = mixtures.mixture.shape
+    step = max(1, _BATCH_SAMPLES // length)
+    fields = {
+        "mixture": mixtures.mixture,
+        "sinr_db": mixtures.sinr_db,
+        **{name: getattr(truth, name) for name in MixtureBatch._fields if name not in ("mixture", "sinr_db")},
+    }
+    for start in range(0, rows, step):
+        part = {name: torch.from_numpy(np.array(field[start : start + step])) for name, field in fields.items()}
+        yield MixtureBatch(**part)
+
+
+def noise_power(pair: Pair) -> float:
+    """Power of what is neither SOI nor interference in a mixture type; 0 where that is rounding."""
+    first = next(truth_batches(pair))
+    rest = power(first.mixture - first.soi - first.interference).mean()
+    return float(rest) if rest > _ROUNDING * power(first.mixture).mean() else 0.0
 
 
 def separated_errors(rows: Iterable[SeparatedRows], truth: TruthFile) -> Estimates:

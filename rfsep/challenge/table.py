@@ -6,6 +6,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+WIDEST = 12  # levels that a table has room for
+
 
 def ber_text(ber: float, high: float) -> str:
     """A bit error rate; no error at all as its upper limit.
@@ -17,8 +19,17 @@ def ber_text(ber: float, high: float) -> str:
     return text.replace("e-0", "e-")
 
 
+def shown_levels(count: int) -> slice:
+    """Which of ``count`` levels a table shows: all, or so many that they fit, the lowest among them.
+
+    >>> shown_levels(11), shown_levels(23)
+    (slice(None, None, 1), slice(None, None, 2))
+    """
+    return slice(None, None, -(-count // WIDEST))
+
+
 def score_table(title: str, rows: Sequence[dict[str, Any]], level_key: str = "sinr_db") -> Table:
-    """MSE and BER of several separators on one mixture type, a column a level.
+    """MSE and BER of several separators on one mixture type, a column a level; of many levels, every second or so.
 
     Args:
         title: of the table.
@@ -28,14 +39,18 @@ def score_table(title: str, rows: Sequence[dict[str, Any]], level_key: str = "si
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("separator", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for level in rows[0][level_key]:
+    shown = shown_levels(len(rows[0][level_key]))
+    for level in rows[0][level_key][shown]:
         table.add_column(f"{level:g} dB", justify="right", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
+    scored = any("mse_score" in row for row in rows)
+    if scored:
+        table.add_column("score", justify="right", no_wrap=True)
     for row in rows:
-        mse = [f"{value:.2f}" for value in row["mse_db"]]
+        mse = [f"{value:.2f}" for value in row["mse_db"][shown]]
         mse_score = f"{row['mse_score']:.2f}" if "mse_score" in row else ""
-        table.add_row(row["separator"], "MSE dB", *mse, mse_score)
+        table.add_row(row["separator"], "MSE dB", *mse, *[mse_score][:scored])
         if row["ber"] is not None:
             ber = [ber_text(value, high) for value, high in zip(row["ber"], row["ber_high"], strict=True)]
-            table.add_row("", "BER", *ber, f"{row['ber_score']:g}" if "ber_score" in row else "")
+            ber_score = f"{row['ber_score']:g}" if "ber_score" in row else ""
+            table.add_row("", "BER", *ber[shown], *[ber_score][:scored])
     return table

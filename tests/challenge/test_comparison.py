@@ -34,7 +34,7 @@ def passthrough(batch: MixtureBatch) -> Separated:
 
 
 def entry(settings: dict[str, object] | None = None) -> Entry:
-    return Entry("passthrough", lambda level: passthrough, True, False, settings or {"code": "1"})
+    return Entry("passthrough", lambda level: passthrough, True, False, "", settings or {"code": "1"})
 
 
 def test_bits_are_compared_from_the_first_whole_symbol() -> None:

@@ -136,6 +136,23 @@ def test_every_separator_is_drawn(page_path: Path, scores: dict[str, Any]) -> No
     assert published == [2, 2]  # three levels, one of them unpublished in either metric
 
 
+def test_bounds_are_drawn_thin_and_compete_with_nobody(scores: dict[str, Any], tmp_path: Path) -> None:
+    """Where they lie on the axes: no error at all draws nothing, and neither does an MSE below them."""
+    row = scores["results"][0]
+    bound = row | {"separator": "oracle", "bound": True, "label": "told the timing", "mse_score": -99.0}
+    bound |= {"ber": [0.1, 0.01] + [0.0] * 9, "mse_db": [-3.0] * 8 + [-120.0] * 3}
+    write_page(tmp_path / "index.html", scores | {"bounds": [bound]}, {}, [])
+    page = Page((tmp_path / "index.html").read_text())
+    assert "oracle" not in [cells[1].split()[0] for cells in page.tables[0][1:]]
+    assert any("told the timing" in text for text in [page.text])
+    assert "Thin dashes are bounds" in page.text
+    drawn = [points for name, points in curves((tmp_path / "index.html").read_text()) if name == "oracle"]
+    assert [len(points) for points in drawn] == [2, 8]
+    silent = bound | {"ber": [0.0] * 11, "mse_db": [-120.0] * 11}
+    for metric in ("ber", "mse_db"):
+        assert [name for name, _ in curves(waterfall([row, silent], metric, []))] == [row["separator"]]
+
+
 def test_zero_errors_are_drawn_at_the_limit(scores: dict[str, Any]) -> None:
     row = scores["results"][0]
     ((_, points),) = curves(waterfall([row], "ber", []))

@@ -1,0 +1,91 @@
+"""What the SOI's own receiver makes of a mixture without its interference."""
+
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rfsep.signals.constellations import posterior_mean
+from rfsep.signals.statistics import modem_waveforms
+from rfsep.types import MixtureBatch, Modem, Separated, SignalSource
+
+_CONTEXT = 8  # symbol periods on each side of a window whose pulses reach into it
+_LEAST_NOISE = 1e-9  # power taken where there is none, so that posteriors stay defined
+
+
+class _Receiver(NamedTuple):
+    """Linear estimation of all symbols that reach into a window.
+
+    Attributes:
+        response: complex128 [T, S], waveform of each symbol.
+        filters: complex128 [S, T], unbiased linear MMSE estimate of each symbol in white noise.
+        variance: float64 [S], of the error of those.
+    """
+
+    response: Tensor
+    filters: Tensor
+    variance: Tensor
+
+
+class MatchedFilterBound:
+    """The matched filter on SOI and noise alone: the interference-free limit.
+
+    Symbols are estimated from ``mixture - interference`` and modulated again at their posterior mean. Where symbols
+    start at sample 0 that is the matched filter itself. At any other offset the window cuts pulses at its ends and
+    holds tails of symbols outside; all of them are then estimated together, which in between is the same.
+
+    Args:
+        modem: of the SOI; its symbols are points of the constellation, equally likely.
+        source: of the interference; not looked at.
+        noise_power: of the white noise in the mixtures.
+    """
+
+    def __init__(self, modem: Modem, source: SignalSource, noise_power: float) -> None:
+        self.modem = modem
+        self.noise_power = max(noise_power, _LEAST_NOISE)
+        self._receiver = cache(self._make_receiver)
+        # noise power behind the matched filter, from the response of one of its outputs to single samples
+        period = modem.symbol_period
+        outputs = modem.analyse(torch.eye((2 * _CONTEXT + 1) * period, dtype=torch.complex64))  # [samples, S]
+        self._filter_gain = float(outputs[:, outputs.shape[1] // 2].abs().square().sum())
+
+    def estimate(self, batch: MixtureBatch) -> Separated:
+        """Estimate complex64 [B, T] and bits uint8 [B, N] of the symbols with their centre in the window."""
+        clean = batch.mixture - batch.interference
+        if not (batch.soi_offset > 0).any():
+            symbols = self.modem.analyse(clean)
+            mean = posterior_mean(symbols, self.modem.constellation, self.noise_power * self._filter_gain)
+            return Separated(self.modem.synthesise(mean, clean.shape[1]), self._bits(clean, 0))
+        soi = torch.empty_like(clean)
+        bits = torch.zeros((len(clean), self.modem.num_bits(clean.shape[1])), dtype=torch.uint8)
+        for offset in set(batch.soi_offset.tolist()):
+            rows = batch.soi_offset == offset
+            soi[rows] = self._joint(clean[rows], offset)
+            bits[rows] = self._bits(soi[rows], offset)
+        return Separated(soi, bits)
+
+    def _joint(self, clean: Tensor, offset: int) -> Tensor:
+        """Estimate complex64 [B, T] of windows that start ``offset`` samples into a symbol."""
+        receiver = self._receiver(clean.shape[1], offset)
+        symbols = clean.to(torch.complex128) @ receiver.filters.T  # [B, S]
+        mean = posterior_mean(symbols, self.modem.constellation.to(torch.complex128), receiver.variance)
+        return (mean @ receiver.response.T).to(torch.complex64)
+
+    def _make_receiver(self, num_samples: int, offset: int) -> _Receiver:
+        waveforms = modem_waveforms(self.modem, num_samples + offset, _CONTEXT)[:, offset:]  # [S, T]
+        response = waveforms.T.to(torch.complex128)
+        gram = response.mH @ response
+        inverse = torch.linalg.inv(gram + self.noise_power * torch.eye(len(gram)))
+        error = (self.noise_power * inverse.diagonal().real).clamp(max=1 - 1e-9)  # of the biased estimate
+        filters = (inverse @ response.mH) / (1 - error)[:, None]
+        return _Receiver(response, filters, error / (1 - error))
+
+    def _bits(self, waveform: Tensor, offset: int) -> Tensor:
+        """Bits uint8 [B, N] of the symbols with their centre in windows that start ``offset`` samples into a symbol."""
+        width, period = self.modem.num_bits(waveform.shape[1]), self.modem.symbol_period
+        decided = (self.modem.demodulate(pad(waveform, (offset, 0))) > 0).byte()
+        per_period = self.modem.num_bits(period)
+        found = decided[:, per_period * (offset > period // 2) :][:, :width]
+        return pad(found, (0, width - found.shape[1]))
