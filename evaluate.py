@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from rfsep.challenge.scoring import scores_folder
 from rfsep.cli import run
-from rfsep.evaluation import score_submission, separate_testset
+from rfsep.evaluation import check_bounds, score_submission, separate_testset
 from rfsep.experiments import run_comparison
 from rfsep.storage.test_set import list_mixtures, read_truth
 from rfsep.types import InputError
@@ -21,12 +21,13 @@ def main(config: DictConfig) -> None:
         raise InputError("give separator=NAME testset=DIR, or submission=DIR testset=DIR, or experiment=NAME")
     testset = Path(str(config.testset))
     pairs = list_mixtures(testset)
+    with_truth = all(read_truth(testset, *pair) is not None for pair in pairs)  # its faults are found before the work
+    check_bounds(config, pairs, with_truth)
     if config.submission is not None:
         folder = Path(str(config.submission))
         out = Path(str(config.out)) if config.out is not None else scores_folder(folder, testset)
         score_submission(config, folder, testset, out)
         return
-    with_truth = all(read_truth(testset, *pair) is not None for pair in pairs)  # its faults are found before the work
     folder = separate_testset(config, testset)
     if with_truth:
         score_submission(config, folder, testset, folder)

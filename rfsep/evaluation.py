@@ -3,7 +3,7 @@
 import datetime
 import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import UnionType
@@ -86,7 +86,7 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
         config: of the separator.
         modem: of the SOI.
         examples: frames of the interference, complex64 [F, T].
-        extra: what else its constructor takes: a model, a given autocorrelation.
+        extra: what else its constructor takes: a model, a given autocorrelation, the interference's modem.
     """
     oracle = config.method.get("sinr") == "known"
 
@@ -268,10 +268,30 @@ def _beside(config: Any, testset: Path, pair: Pair, measured: Sequence[float | N
     return baseline_rows(path, pair, settings, lambda: _baselines(pair, names, examples, measured))
 
 
+def bound_names(config: Any) -> list[str]:
+    """What ``bounds=`` asks for."""
+    names = plain(config.bounds)
+    return [names] if isinstance(names, str) else list(names or [])
+
+
+def check_bounds(config: Any, pairs: Iterable[tuple[str, str]], with_truth: bool) -> None:
+    """Find out before the work whether every bound that is asked for can be computed.
+
+    Raises:
+        InputError: one that conf/bound does not know, a test set without truth, recordings that are not here.
+    """
+    for name in bound_names(config):
+        option("bound", name)
+        if not with_truth:
+            raise InputError(f"bounds={name} sees the truth, which {config.testset} does not have")
+        for _, interference in pairs:
+            build_source(option_named("interference", interference), "test")
+
+
 def _bounds(config: Any, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
     """Rows of the bounds that were asked for on a mixture type; they see its truth."""
     rows = []
-    for name in plain(config.bounds):
+    for name in bound_names(config):
         entry = option("bound", name)
         modem = build_modem(option_named("soi", pair.mixtures.soi))
         source = build_source(option_named("interference", pair.mixtures.interference), "test")
@@ -339,8 +359,6 @@ def score_submission(config: Any, folder: Path, testset: Path, out: Path) -> Non
         testset: folder of the test set, with truth.
         out: folder of the results.
     """
-    for name in plain(config.bounds):
-        option("bound", name)
     submissions = list_submissions(folder, set_name(testset))
     if (testset / "manifest.json").is_file():
         verify(testset)

@@ -23,7 +23,7 @@ from rfsep.cli import (
     plain,
     whole,
 )
-from rfsep.evaluation import Parts, progress, separator_parts
+from rfsep.evaluation import Parts, bound_names, progress, separator_parts
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
 from rfsep.storage.atomic import read_json, write_json
@@ -128,7 +128,7 @@ def _wanted(config: Any, setting: Any) -> list[tuple[str, Row, bool]]:
     ``separator=NAME`` stands for NAME and its variants NAME:..., and so does each of ``bounds``.
     """
     separators, bounds = plain(setting.get("separators") or {}), plain(setting.get("bounds") or {})
-    only, some = [config.separator.name] if config.separator else [], plain(config.bounds)
+    only, some = [config.separator.name] if config.separator else [], bound_names(config)
     everything = not only and not some
     chosen = list(separators) if everything else _named(separators, only, "separator")
     limits = list(bounds) if everything else _named(bounds, some, "bounds")
