@@ -12,21 +12,22 @@ from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import MixtureBatch, Modem, Separated, SignalSource
 
 _CONTEXT = 8  # symbol periods on each side of a window whose pulses reach into it
+_RIDGE = 1e-10  # energy of a pulse's part in the window below which its symbol is lost
 _LEAST_NOISE = 1e-9  # power taken where there is none, so that posteriors stay defined
 
 
-class _Receiver(NamedTuple):
-    """Linear estimation of all symbols that reach into a window.
+class _Pulses(NamedTuple):
+    """All symbols that reach into a window.
 
     Attributes:
         response: complex128 [T, S], waveform of each symbol.
-        filters: complex128 [S, T], unbiased linear MMSE estimate of each symbol in white noise.
-        variance: float64 [S], of the error of those.
+        inverse: complex128 [S, T], which finds the symbols of a clean SOI.
+        energy: float64 [S], of each waveform in the window.
     """
 
     response: Tensor
-    filters: Tensor
-    variance: Tensor
+    inverse: Tensor
+    energy: Tensor
 
 
 class MatchedFilterBound:
@@ -34,7 +35,8 @@ class MatchedFilterBound:
 
     Symbols are estimated from ``mixture - interference`` and modulated again at their posterior mean. Where symbols
     start at sample 0 that is the matched filter itself. At any other offset the window cuts pulses at its ends and
-    holds tails of symbols outside; all of them are then estimated together, which in between is the same.
+    holds tails of symbols outside, which disturb each other; every symbol is then estimated as if it were alone, with
+    all others known: the textbooks' matched-filter bound.
 
     Args:
         modem: of the SOI; its symbols are points of the constellation, equally likely.
@@ -45,7 +47,7 @@ class MatchedFilterBound:
     def __init__(self, modem: Modem, source: SignalSource, noise_power: float) -> None:
         self.modem = modem
         self.noise_power = max(noise_power, _LEAST_NOISE)
-        self._receiver = cache(self._make_receiver)
+        self._pulses = cache(self._make_pulses)
         # noise power behind the matched filter, from the response of one of its outputs to single samples
         period = modem.symbol_period
         outputs = modem.analyse(torch.eye((2 * _CONTEXT + 1) * period, dtype=torch.complex64))  # [samples, S]
@@ -62,25 +64,25 @@ class MatchedFilterBound:
         bits = torch.zeros((len(clean), self.modem.num_bits(clean.shape[1])), dtype=torch.uint8)
         for offset in set(batch.soi_offset.tolist()):
             rows = batch.soi_offset == offset
-            soi[rows] = self._joint(clean[rows], offset)
+            soi[rows] = self._alone(batch.soi[rows], clean[rows] - batch.soi[rows], offset)
             bits[rows] = self._bits(soi[rows], offset)
         return Separated(soi, bits)
 
-    def _joint(self, clean: Tensor, offset: int) -> Tensor:
-        """Estimate complex64 [B, T] of windows that start ``offset`` samples into a symbol."""
-        receiver = self._receiver(clean.shape[1], offset)
-        symbols = clean.to(torch.complex128) @ receiver.filters.T  # [B, S]
-        mean = posterior_mean(symbols, self.modem.constellation.to(torch.complex128), receiver.variance)
-        return (mean @ receiver.response.T).to(torch.complex64)
+    def _alone(self, soi: Tensor, noise: Tensor, offset: int) -> Tensor:
+        """Estimate complex64 [B, T] in windows that start ``offset`` samples into a symbol, each symbol by itself."""
+        pulses = self._pulses(soi.shape[1], offset)
+        sent = soi.to(torch.complex128) @ pulses.inverse.T  # [B, S]
+        disturbed = sent + noise.to(torch.complex128) @ pulses.response.conj() / pulses.energy  # [B, S]
+        points = self.modem.constellation.to(torch.complex128)
+        mean = posterior_mean(disturbed, points, self.noise_power / pulses.energy)
+        return (mean @ pulses.response.T).to(torch.complex64)
 
-    def _make_receiver(self, num_samples: int, offset: int) -> _Receiver:
+    def _make_pulses(self, num_samples: int, offset: int) -> _Pulses:
         waveforms = modem_waveforms(self.modem, num_samples + offset, _CONTEXT)[:, offset:]  # [S, T]
         response = waveforms.T.to(torch.complex128)
         gram = response.mH @ response
-        inverse = torch.linalg.inv(gram + self.noise_power * torch.eye(len(gram)))
-        error = (self.noise_power * inverse.diagonal().real).clamp(max=1 - 1e-9)  # of the biased estimate
-        filters = (inverse @ response.mH) / (1 - error)[:, None]
-        return _Receiver(response, filters, error / (1 - error))
+        inverse = torch.linalg.solve(gram + _RIDGE * torch.eye(len(gram)), response.mH)
+        return _Pulses(response, inverse, gram.diagonal().real.clamp_min(_RIDGE))
 
     def _bits(self, waveform: Tensor, offset: int) -> Tensor:
         """Bits uint8 [B, N] of the symbols with their centre in windows that start ``offset`` samples into a symbol."""

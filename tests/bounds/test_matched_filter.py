@@ -56,7 +56,7 @@ def test_any_offset_costs_nothing_in_the_interior_and_little_at_the_ends() -> No
     inner = Separated(estimate.soi[:, 128:-128], estimate.bits)
     cut = batch._replace(soi=batch.soi[:, 128:-128])
     assert mse(inner, cut) == pytest.approx(symbol_mmse(variance), rel=0.04)
-    assert mse(estimate, batch) < 1.1 * symbol_mmse(variance)
+    assert mse(estimate, batch) == pytest.approx(symbol_mmse(variance), rel=0.04)
     rate = float((estimate.bits != batch.bits)[:, 8:-8].double().mean())
     expected = 0.5 * math.erfc(math.sqrt(1 / variance / 2))
     assert rate == pytest.approx(expected, rel=0.06)
@@ -67,7 +67,7 @@ def test_without_noise_hardly_anything_is_left() -> None:
     batch = Mixer(RandomCrop(modem, random_phase=False), OFDM).draw(
         torch.full((50,), -20.0), 1280, torch.Generator().manual_seed(2)
     )
-    assert db(mse(MatchedFilterBound(modem, OFDM, 0.0).estimate(batch), batch)) < -40
+    assert db(mse(MatchedFilterBound(modem, OFDM, 0.0).estimate(batch), batch)) < -70
 
 
 def test_gaussian_noise_of_the_published_data_leaves_no_error() -> None:
@@ -75,4 +75,4 @@ def test_gaussian_noise_of_the_published_data_leaves_no_error() -> None:
     batch = Mixer(RandomCrop(modem, random_phase=False), OFDM, noise_power=0.01).draw(
         torch.full((200,), -20.0), 1280, torch.Generator().manual_seed(3)
     )
-    assert db(mse(MatchedFilterBound(modem, OFDM, 0.01).estimate(batch), batch)) < -30
+    assert db(mse(MatchedFilterBound(modem, OFDM, 0.01).estimate(batch), batch)) < -45
