@@ -111,8 +111,20 @@ def decide(symbols: Tensor, points: Tensor) -> Tensor:
     return points.to(symbols.device)[distance.argmin(-1)]
 
 
-def posterior_mean(symbols: Tensor, points: Tensor, noise_variance: Tensor | float) -> Tensor:
-    """E[symbol | observation] for equally likely points in circular Gaussian noise, shapes as `demap`."""
-    distance = torch.view_as_real(symbols[..., None] - points.to(symbols.device)).square().sum(-1)  # [..., S, P]
+def posterior_mean_and_variance(
+    symbols: Tensor, points: Tensor, noise_variance: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """E[symbol | observation] and E|symbol - mean|^2 for equally likely points in circular Gaussian noise.
+
+    Arguments as `demap`; complex [..., S] and real [..., S].
+    """
+    points = points.to(symbols.device)
+    distance = torch.view_as_real(symbols[..., None] - points).square().sum(-1)  # [..., S, P]
     weights = torch.softmax(-distance / torch.as_tensor(noise_variance, device=symbols.device)[..., None], -1)
-    return (weights.to(points.dtype) * points.to(symbols.device)).sum(-1)  # [..., S]
+    mean = weights.to(points.dtype) @ points  # [..., S]
+    return mean, weights @ points.abs().square() - mean.abs().square()
+
+
+def posterior_mean(symbols: Tensor, points: Tensor, noise_variance: Tensor | float) -> Tensor:
+    """E[symbol | observation], see `posterior_mean_and_variance`."""
+    return posterior_mean_and_variance(symbols, points, noise_variance)[0]

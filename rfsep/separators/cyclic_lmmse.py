@@ -1,0 +1,86 @@
+"""The linear estimator of a cyclostationary signal in cyclostationary interference, synchronised blindly."""
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rfsep.separators.cyclic_mmse import posterior_mean
+from rfsep.separators.interference import Setup, interference_covariance, make_setup, window_length
+from rfsep.separators.windows import overlapped
+from rfsep.types import Modem, Separated
+
+_BATCH_SAMPLES = 64 * 1280  # solved together
+
+
+class CyclicLmmse:
+    """LMMSE for the covariances of the right moment: cyclic Wiener filtering (Gardner, IEEE Trans. Commun. 41, 1993).
+
+    Timing of SOI and interference, interference gain and noise of each window are estimated by likelihood; the filter
+    is then the Bayes estimator of Gaussian signals at that timing (`rfsep.separators.gaussian`). With ``average`` it is
+    the posterior mean over timings and gains (`rfsep.separators.cyclic_mmse`), exact for Gaussian signals.
+
+    Args:
+        modem: of the SOI.
+        examples: frames of the interference, complex64 [F, T]; its covariance is learned from them if its modem is
+            not given.
+        interference: modem of the interference.
+        soi_timing: ``known``: a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        noise_power: of white noise in the mixture; None: estimated.
+        average: over what is not known, instead of taking the likeliest.
+        block: samples in a window of a longer mixture.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+    """
+
+    def __init__(
+        self,
+        modem: Modem,
+        examples: Tensor,
+        interference: Modem | None = None,
+        soi_timing: Literal["known", "estimated"] = "known",
+        noise_power: float | None = None,
+        average: bool = False,
+        block: int = 2560,
+        margin: int = 160,
+    ) -> None:
+        self.modem = modem
+        self.covariance = interference_covariance(examples, interference)
+        self.timing_known = soi_timing == "known"
+        self.noise_power = noise_power
+        self.average = average
+        self.block = window_length(self.covariance, block)
+        self.margin = margin
+        self._setup = lru_cache(maxsize=4)(self._make_setup)
+
+    def _make_setup(self, length: int, whole: bool) -> Setup:
+        bounded = whole and self.timing_known
+        return make_setup(
+            self.modem,
+            self.covariance,
+            length,
+            begins=bounded,
+            ends=bounded,
+            timing_known=self.timing_known,
+            noise_power=self.noise_power,
+        )
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Linear estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
+        whole = mixture.shape[1] <= self.block
+
+        def estimate(windows: Tensor) -> Tensor:
+            setup = self._setup(windows.shape[1], whole)
+            parts = torch.split(windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+            return torch.cat([self._estimate(setup, part) for part in parts])
+
+        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def _estimate(self, setup: Setup, windows: Tensor) -> Tensor:
+        if self.average:
+            return posterior_mean(setup, windows)
+        at = setup.synchroniser(windows)
+        reduced = setup.model.reduce(windows, at.soi_offset, at.interference_offset)
+        symbols = setup.model.solve(reduced, at.gain, at.noise_power).symbols
+        return setup.grid.synthesise(symbols, at.soi_offset)

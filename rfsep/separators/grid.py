@@ -1,0 +1,135 @@
+"""A mixture cut on the symbol grid of its interference, and which SOI symbols reach into each piece.
+
+Everything that knows the interference's period works on this layout: within a block the interference has one
+covariance, blocks of OFDM are independent, and only a few SOI symbols overlap each block, so no matrix is ever larger
+than a block or the number of SOI symbols in the window.
+"""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.signals.statistics import modem_waveforms
+from rfsep.types import Modem
+
+_CONTEXT = 8  # symbol periods on each side that may reach into a window
+_NEGLIGIBLE = 1e-12  # energy of a waveform, as a share of the largest, that counts as none
+
+
+class Blocks(NamedTuple):
+    """Windows cut into K blocks of P samples; the first and the last one may lie partly outside.
+
+    Attributes:
+        samples: complex128 [B, K, P], zero outside the window.
+        inside: bool [B, K, P].
+        phase: int64 [B, K], samples into an SOI period at which each block begins.
+        columns: int64 [B, K, c], the SOI symbols that reach into each block; S (one more than the last) for none.
+    """
+
+    samples: Tensor
+    inside: Tensor
+    phase: Tensor
+    columns: Tensor
+
+
+class SoiGrid:
+    """SOI symbols against blocks of P samples, for any timing of either.
+
+    Args:
+        modem: of the SOI.
+        num_samples: in a window.
+        period: samples P in a block.
+        begins: the SOI begins with the window, as a synchronised one does; otherwise earlier symbols reach into it.
+        ends: the SOI ends with the window.
+    """
+
+    def __init__(self, modem: Modem, num_samples: int, period: int, *, begins: bool, ends: bool) -> None:
+        self.modem = modem
+        self.num_samples = num_samples
+        self.period = period
+        self.begins = begins
+        self.ends = ends
+        self.num_blocks = (num_samples + 2 * period - 2) // period
+        step = modem.symbol_period
+        around = modem_waveforms(modem, step, _CONTEXT)  # of one SOI period and _CONTEXT on each side
+        self.density = len(around) // (2 * _CONTEXT + 1)  # data symbols a period
+        energy = around.abs().square().sum(1)
+        reach = (energy > _NEGLIGIBLE * energy.max()).nonzero()[:, 0] // self.density - _CONTEXT
+        self._before, self._behind = int(-reach.min()), int(reach.max())
+        self.num_symbols = self.density * (self._before + -(-(num_samples + step - 1) // step) + self._behind)
+
+    @cached_property
+    def pulses(self) -> Tensor:
+        """Waveforms complex128 [step, P, c] in a block that begins 0, 1, ... samples into a SOI period."""
+        step, span = self.modem.symbol_period, self.modem.symbol_period + self.period - 1
+        total = -(-span // step)
+        rows = modem_waveforms(self.modem, total * step, _CONTEXT)
+        first = (_CONTEXT - self._before) * self.density
+        rows = rows[first : first + (self._before + total + self._behind) * self.density].to(torch.complex128)
+        return torch.stack([rows[:, phase : phase + self.period].T for phase in range(step)])  # [step, P, c]
+
+    @cached_property
+    def period_of_symbol(self) -> Tensor:
+        """SOI period of each symbol, 0 for the one at sample 0: int64 [S]."""
+        return torch.arange(self.num_symbols) // self.density - self._before
+
+    def exists(self, soi_offset: Tensor) -> Tensor:
+        """Which symbols can be on the air at all: bool [B, S]; none before a beginning or behind an end."""
+        place = self.period_of_symbol
+        silence = torch.zeros((1, self.num_samples), dtype=torch.complex64)
+        last = self.modem.analyse(silence).shape[1] // self.density
+        known = ((place >= 0) | (not self.begins)) & ((place < last) | (not self.ends))
+        return known.expand(len(soi_offset), -1)
+
+    def cut(self, mixture: Tensor, soi_offset: Tensor, interference_offset: Tensor) -> Blocks:
+        """Blocks of mixtures complex [B, T] at timings int64 [B] and [B], in samples into a period at sample 0."""
+        period, step = self.period, self.modem.symbol_period
+        start = torch.arange(self.num_blocks) * period - interference_offset[:, None]  # [B, K]
+        place = start[:, :, None] + torch.arange(period)  # [B, K, P]
+        inside = (place >= 0) & (place < self.num_samples)
+        held = place.clamp(0, self.num_samples - 1)
+        samples = mixture.to(torch.complex128).gather(1, held.flatten(1)).reshape(place.shape) * inside
+        soi_time = start + soi_offset[:, None]
+        first = torch.div(soi_time, step, rounding_mode="floor") * self.density  # column of the first pulse
+        columns = first[..., None] + torch.arange(self.pulses.shape[2])
+        columns = torch.where((columns >= 0) & (columns < self.num_symbols), columns, self.num_symbols)
+        return Blocks(samples, inside, soi_time % step, columns)
+
+    def synthesise(self, symbols: Tensor, soi_offset: Tensor) -> Tensor:
+        """Waveforms complex64 [B, T] of symbols complex [B, S] at timings int64 [B]."""
+        periods = self.num_symbols // self.density
+        step = self.modem.symbol_period
+        waveform = self.modem.synthesise(
+            symbols.to(torch.complex64), periods * step
+        )  # period 0 of the window begins at before * step
+        place = self._before * step + soi_offset[:, None] + torch.arange(self.num_samples)
+        return waveform.gather(1, place)
+
+
+def gathered(symbols: Tensor, columns: Tensor) -> Tensor:
+    """Values of the symbols that reach into each block: [B, S] and int64 [B, K, c] to [B, K, c]; 0 for none."""
+    padded = torch.nn.functional.pad(symbols, (0, 1))
+    return padded.gather(1, columns.flatten(1)).reshape(columns.shape)
+
+
+def scattered(values: Tensor, columns: Tensor, num_symbols: int) -> Tensor:
+    """Sum over blocks of values [B, K, c] at the symbols ``columns`` int64 [B, K, c]: [B, S]."""
+    total = values.new_zeros((len(values), num_symbols + 1))
+    return total.scatter_add(1, columns.flatten(1), values.flatten(1))[:, :num_symbols]
+
+
+def scattered_matrix(values: Tensor, columns: Tensor, num_symbols: int) -> Tensor:
+    """Sum over blocks of matrices [B, K, c, c] at rows and columns ``columns`` int64 [B, K, c]: [B, S, S]."""
+    width = num_symbols + 1
+    index = (columns[..., :, None] * width + columns[..., None, :]).flatten(1)
+    total = values.new_zeros((len(values), width * width)).scatter_add(1, index, values.flatten(1))
+    return total.reshape(-1, width, width)[:, :num_symbols, :num_symbols]
+
+
+def gathered_matrix(matrix: Tensor, columns: Tensor) -> Tensor:
+    """Entries of a matrix [B, S, S] at rows and columns ``columns`` int64 [B, K, c]: [B, K, c, c]; 0 for none."""
+    padded = torch.nn.functional.pad(matrix, (0, 1, 0, 1))
+    index = (columns[..., :, None] * padded.shape[2] + columns[..., None, :]).flatten(1)
+    return padded.flatten(1).gather(1, index).reshape(*columns.shape, columns.shape[2])

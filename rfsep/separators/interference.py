@@ -1,0 +1,78 @@
+"""What is known of the interference: its modem where it is given, else what example frames show."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from rfsep.separators.gaussian import GaussianModel
+from rfsep.separators.grid import SoiGrid
+from rfsep.separators.synchronise import Synchroniser
+from rfsep.signals.identify import identified_modem, identify
+from rfsep.signals.periodic_covariance import (
+    PeriodicCovariance,
+    learn_periodic_covariance,
+    modem_periodic_covariance,
+)
+from rfsep.types import InputError, Modem
+
+_SURE = 0.5  # least confidence in a period
+_LONGEST_PERIOD = 512  # samples; what repeats more slowly is taken as stationary
+_LONGEST_LAG = 512
+_DENSE = 640  # samples in a window whose covariance has no blocks
+
+
+class Setup(NamedTuple):
+    """Everything that depends on a window's length alone."""
+
+    grid: SoiGrid
+    model: GaussianModel
+    synchroniser: Synchroniser
+
+
+def interference_covariance(examples: Tensor, interference: Modem | None) -> PeriodicCovariance:
+    """Covariance of the interference: of its modem, or learned from example frames complex64 [F, T].
+
+    The period is the one that `rfsep.signals.identify` finds; without a sure one of at most 512 samples the
+    interference is taken as stationary.
+    """
+    if interference is not None:
+        return modem_periodic_covariance(interference)
+    found = identify(examples)
+    period = found.statistical_period
+    whole = found.samples_per_symbol.value is None or float(found.samples_per_symbol.value).is_integer()
+    sure = period.value is not None and period.confidence >= _SURE and whole and period.value <= _LONGEST_PERIOD
+    return learn_periodic_covariance(examples, period.value if sure and period.value else 1, _LONGEST_LAG)
+
+
+def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
+    """The interference's modem, given or identified from example frames complex64 [F, T].
+
+    Raises:
+        InputError: the frames are not of an OFDM signal with known symbols.
+    """
+    modem = identified_modem(identify(examples)) if interference is None else interference
+    if modem is None or not modem_periodic_covariance(modem).independent:
+        raise InputError("joint_detection: the interference is no OFDM whose symbols are known; give interference=")
+    return modem
+
+
+def window_length(covariance: PeriodicCovariance, block: int) -> int:
+    """Samples of a window that is solved at once."""
+    return block if covariance.independent else min(block, _DENSE)
+
+
+def make_setup(
+    modem: Modem,
+    covariance: PeriodicCovariance,
+    length: int,
+    *,
+    begins: bool,
+    ends: bool,
+    timing_known: bool,
+    noise_power: float | None,
+) -> Setup:
+    """Grid, Gaussian model and synchroniser of windows of ``length`` samples; arguments as theirs."""
+    period = covariance.period if covariance.independent else length
+    model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends), covariance)
+    synchroniser = Synchroniser(model, soi_timing_known=timing_known, noise_power=noise_power)
+    return Setup(model.grid, model, synchroniser)

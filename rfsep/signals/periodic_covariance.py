@@ -1,0 +1,214 @@
+"""Second-order statistics that repeat: covariance of a cyclostationary signal, in closed form or from examples."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.signals.statistics import frames_autocorrelation, modem_covariance, modem_waveforms
+from rfsep.types import InputError, Modem
+
+_SPAN = 1e-9  # eigenvalues below this share of the largest count as zero: the signal never goes there
+_INDEPENDENT = 1.5  # correlation across a boundary up to this multiple of what chance gives counts as none
+_ROUNDS = 4  # of aligning and averaging
+_REFINED = 2  # offsets on each side that the likelihood looks at
+
+
+class PeriodicCovariance(NamedTuple):
+    """Covariance of unit mean power that repeats every P samples.
+
+    Attributes:
+        lags: complex128 [P, L], ``lags[n, l] = E x[n + l] conj(x[n])``; zero from lag L on.
+        independent: periods that start at phase 0 are uncorrelated with each other, as OFDM symbols are.
+    """
+
+    lags: Tensor
+    independent: bool
+
+    @property
+    def period(self) -> int:
+        """Samples after which the statistics repeat."""
+        return len(self.lags)
+
+    def window(self, phase: int, length: int) -> Tensor:
+        """Covariance complex128 [length, length] of a window that starts ``phase`` samples into a period."""
+        row = torch.arange(length)
+        lag = row[:, None] - row  # [length, length]
+        inside = lag.abs() < self.lags.shape[1]
+        earlier = (phase + torch.minimum(row[:, None], row)) % self.period
+        values = self.lags[earlier, lag.abs() * inside] * inside
+        return torch.where(lag >= 0, values, values.conj())
+
+
+def modem_periodic_covariance(modem: Modem) -> PeriodicCovariance:
+    """Closed form for independent symbols of unit power: C = R R^H over the modem's mean power.
+
+    >>> from rfsep.signals.ofdm_modem import OfdmModem
+    >>> covariance = modem_periodic_covariance(OfdmModem())
+    >>> covariance.independent, covariance.window(0, 80).diagonal().real.mean().round(decimals=6)
+    (True, tensor(1., dtype=torch.float64))
+    """
+    period = modem.symbol_period
+    alone = modem_waveforms(modem, 17 * period, 0)  # beginning with the first symbol
+    energy = alone[: len(alone) // 17].abs().square().sum(0)  # of the first period's symbols, over time
+    reach = int((energy > 1e-12 * energy.max()).nonzero().max()) + 1
+    independent = reach <= period
+    length = period if independent else 2 * reach
+    covariance = modem_covariance(modem, period + length, 8)
+    column = torch.arange(period)[:, None] + torch.arange(length)
+    lags = covariance[column, torch.arange(period)[:, None].expand_as(column)]
+    if independent:
+        lags = lags * (column < period)
+    return PeriodicCovariance(lags / lags[:, 0].real.mean(), independent)
+
+
+def _unfolded(frames: Tensor, offsets: Tensor, period: int, length: int) -> Tensor:
+    """Pieces of ``length`` samples that start on a period, of all frames: complex128 [N, length]."""
+    pieces = []
+    for frame, offset in zip(frames, offsets.tolist(), strict=True):
+        rest = frame[-offset % period :]
+        if len(rest) >= length:
+            pieces.append(rest.unfold(0, length, period))
+    if not pieces:
+        raise InputError(f"frames of {frames.shape[1]} samples are too short for a period of {period}")
+    return torch.cat(pieces).to(torch.complex128)
+
+
+def _lag_products(frames: Tensor, period: int, lag: int) -> Tensor:
+    """Correlation at one lag folded over the period, for each frame: complex128 [F, P]."""
+    product = (frames[:, lag:] * frames[:, : frames.shape[1] - lag].conj()).to(torch.complex128)
+    count = product.shape[1] // period * period
+    return product[:, :count].reshape(len(frames), -1, period).mean(1)
+
+
+def _cyclic_lag(frames: Tensor, period: int, longest: int) -> int:
+    """The lag whose correlation changes most over the period, relative to chance."""
+    turn = torch.exp(-2j * torch.pi * torch.arange(frames.shape[1]) / period).to(torch.complex64)
+    size = 2 * frames.shape[1]
+    spectrum = torch.fft.fft(frames, size)
+    cyclic = torch.fft.ifft(spectrum * torch.fft.fft(frames * turn.conj(), size).conj())[:, :longest]
+    return int(cyclic.abs().sum(0).argmax())
+
+
+def align(frames: Tensor, period: int) -> Tensor:
+    """Offsets int64 [F], samples into a common period at sample 0 of each frame, up to one shift for all.
+
+    The correlation at the most cyclic lag is folded over the period, which random phases leave alone; frames are
+    aligned to the mean of the aligned, a few times over.
+
+    Args:
+        frames: complex64 [F, T].
+        period: samples P.
+    """
+    lag = _cyclic_lag(frames, period, min(period, frames.shape[1] // 2))
+    profile = _lag_products(frames, period, lag)  # [F, P]
+    profile = profile - profile.mean(1, keepdim=True)
+    spectrum = torch.fft.fft(profile)
+    template = spectrum[profile.abs().square().sum(1).argmax()]
+    offsets = torch.zeros(len(frames), dtype=torch.int64)
+    frequency = torch.arange(period, dtype=torch.float64) / period
+    for _ in range(_ROUNDS):
+        # frame(n) = template(n + offset)
+        match = torch.fft.ifft(template.conj() * spectrum).real
+        offsets = -match.argmax(1) % period
+        turned = spectrum * torch.exp(-2j * torch.pi * frequency * offsets[:, None])
+        template = turned.mean(0)
+    return offsets
+
+
+def _refined(frames: Tensor, offsets: Tensor, covariance: Tensor) -> Tensor:
+    """Offsets moved by up to `_REFINED` samples to where independent blocks of ``covariance`` are most likely."""
+    period = len(covariance)
+    values, vectors = torch.linalg.eigh(covariance)
+    weight = 1 / (values.clamp_min(0) + 1e-3)
+    count = (frames.shape[1] - 2 * period) // period
+    steps = torch.arange(-_REFINED, _REFINED + 1)
+    costs = []
+    for step in steps.tolist():
+        start = (-offsets - step) % period
+        place = start[:, None] + torch.arange(count * period)
+        blocks = frames.gather(1, place).to(torch.complex128).reshape(len(frames), count, period)
+        costs.append(((blocks @ vectors.conj()).abs().square() * weight).sum((1, 2)))
+    return (offsets + steps[torch.stack(costs, 1).argmin(1)]) % period
+
+
+def _shrunk(covariance: Tensor, pieces: Tensor) -> Tensor:
+    """Covariance moved towards equal power within its span, as far as its own noise calls for.
+
+    Ledoit & Wolf, J. Multivariate Anal. 88 (2004), with the identity replaced by the projection on the span where
+    enough pieces have been seen to know it: a null space is worth more than anything else in the matrix.
+    """
+    count, size = pieces.shape
+    values, vectors = torch.linalg.eigh(covariance)
+    seen = values > _SPAN * values[-1] if count >= 2 * size else torch.ones_like(values, dtype=torch.bool)
+    target = torch.where(seen, values.sum() / seen.sum(), 0.0)
+    fourth = pieces.abs().square().sum(1).square().mean()
+    noise = (fourth - covariance.abs().square().sum()) / count
+    intensity = float((noise / (values - target).square().sum().clamp_min(1e-300)).clamp(0, 1))
+    shrunk: Tensor = (vectors * ((1 - intensity) * values + intensity * target)) @ vectors.mH
+    return shrunk
+
+
+def _boundary(lags: Tensor) -> tuple[int, float]:
+    """Phase whose boundary the fewest correlations cross, and how many times chance they are there."""
+    period = len(lags)
+    energy = lags[:, 1:period].abs().square()  # [P, L - 1]
+    phase = torch.arange(period)
+    reach = (phase[:, None] + torch.arange(1, period)[None]) % period
+    chance = lags[:, 0].real[:, None] * lags[:, 0].real[reach]
+    crossed, expected = [], []
+    for cut in range(period):
+        until = (cut - phase - 1) % period + 1  # samples from each phase to the cut
+        crosses = torch.arange(1, period)[None] >= until[:, None]
+        crossed.append(float((energy * crosses).sum()))
+        expected.append(float((chance * crosses).sum()))
+    best = min(range(period), key=lambda cut: crossed[cut])
+    return best, crossed[best] / expected[best]
+
+
+def learn_periodic_covariance(frames: Tensor, period: int, longest_lag: int) -> PeriodicCovariance:
+    """Periodic covariance from example frames at unknown times and phases, by aligning and averaging.
+
+    Args:
+        frames: complex64 [F, T].
+        period: samples P, 1 for a stationary signal.
+        longest_lag: lags L to estimate where periods are not independent.
+
+    Raises:
+        InputError: frames shorter than three periods.
+    """
+    frames = frames / frames.abs().square().mean().sqrt()
+    if period == 1:
+        lags = frames_autocorrelation(frames, min(longest_lag, frames.shape[1]))[None]
+        return PeriodicCovariance(lags / lags[0, 0].real, False)
+    if frames.shape[1] < 3 * period:
+        raise InputError(f"frames of {frames.shape[1]} samples are too short for a period of {period}")
+    offsets = align(frames, period)
+    pieces = _unfolded(frames, offsets, period, 2 * period)
+    column = torch.arange(period)[:, None] + torch.arange(period)
+    lags = (pieces.T @ pieces.conj() / len(pieces))[column, torch.arange(period)[:, None].expand_as(column)]
+    cut, excess = _boundary(lags)
+    offsets = (offsets - cut) % period
+    if excess * len(pieces) > _INDEPENDENT:
+        length = min(longest_lag, frames.shape[1] // 2)
+        pieces = _unfolded(frames, offsets, period, period + length)
+        column = torch.arange(period)[:, None] + torch.arange(length)
+        whole = pieces.T @ pieces[:, :period].conj() / len(pieces)  # [P + L, P]
+        lags = whole[column, torch.arange(period)[:, None].expand_as(column)]
+        return PeriodicCovariance(lags / lags[:, 0].real.mean(), False)
+    return _learn_blocks(frames, offsets, period)
+
+
+def _learn_blocks(frames: Tensor, offsets: Tensor, period: int) -> PeriodicCovariance:
+    """Covariance of independent periods, their timing refined by its own likelihood."""
+    for _ in range(_ROUNDS):
+        pieces = _unfolded(frames, offsets, period, period)
+        covariance = pieces.T @ pieces.conj() / len(pieces)
+        moved = _refined(frames, offsets, covariance)
+        if torch.equal(moved, offsets):
+            break
+        offsets = moved
+    covariance = _shrunk(covariance, pieces)
+    column = torch.arange(period)[:, None] + torch.arange(period)
+    lags = covariance[column % period, torch.arange(period)[:, None].expand_as(column)] * (column < period)
+    return PeriodicCovariance(lags / lags[:, 0].real.mean(), True)
