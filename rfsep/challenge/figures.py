@@ -273,7 +273,7 @@ def _dress(axes: Axes, metric: Metric, level: Level, levels: Sequence[float]) ->
     else:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, MSE_AXIS_DB[0]), min(high, MSE_AXIS_DB[1]))
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=9, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=9, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(FixedLocator(levels[:: 1 + len(levels) // 7]))
     axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
     axes.grid(color=GRID, linewidth=0.7)
