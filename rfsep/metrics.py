@@ -14,6 +14,7 @@ MSE_SCORE_CLIP_DB = -50.0  # a level better than this counts as this
 BER_TARGET = 1e-2
 NO_BER_SCORE_DB = 3.0  # the BER score of a separator that meets the target nowhere
 NUM_RESAMPLES = 1000
+_FEWEST_RECORDINGS = 3  # over fewer, an interval says nothing; it is then over mixtures
 _FORGET_SAMPLES = 2**22  # of a memory-mapped file kept in memory: 32 MB
 
 
@@ -93,6 +94,16 @@ def _resampled_means(values: Floats, groups: NDArray[np.int64], rng: np.random.G
     sums = np.bincount(member, weights=values)  # [G]
     draws = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=NUM_RESAMPLES)
     return np.asarray((draws @ sums) / (draws @ counts))
+
+
+def recordings_of(origin: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """What intervals are over: ``origin`` int64 [M] where it names three recordings or more, None for mixtures.
+
+    >>> recordings_of(np.array([0, 1, 0, 2])), recordings_of(np.array([-1, -1]))
+    (array([0, 1, 0, 2]), None)
+    """
+    recorded = bool((origin >= 0).all()) and len(np.unique(origin)) >= _FEWEST_RECORDINGS
+    return origin if recorded else None
 
 
 def _interval(means: Floats) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rfsep.metrics import Floats, row_bit_errors, row_mse, score
+from rfsep.metrics import Floats, recordings_of, row_bit_errors, row_mse, score
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
@@ -18,7 +18,7 @@ Estimate = Callable[[MixtureBatch], Separated]
 """What is compared: a separator, which is handed the mixture alone, or a bound, which sees the truth."""
 
 _PART_SAMPLES = 64 * 1280  # separated at once, so that memory stays bounded and progress shows
-_FIELDS = ("mse", "bit_errors", "num_bits")
+_FIELDS = ("mse", "bit_errors", "num_bits", "origin")
 
 
 class Data(NamedTuple):
@@ -65,12 +65,14 @@ class _Level(NamedTuple):
         mse: float64 [M].
         bit_errors: float64 [M].
         num_bits: int64 [M], 0 where no bits are known.
+        origin: int64 [M], recording of the interference, -1 for synthetic sources.
         seconds: spent on estimating.
     """
 
     mse: Floats
     bit_errors: Floats
     num_bits: NDArray[np.int64]
+    origin: NDArray[np.int64]
     seconds: float
 
 
@@ -119,7 +121,7 @@ def bit_errors(estimate: Separated, batch: MixtureBatch, modem: Modem | None) ->
 def _measure(entry: Entry, data: Data, level: float, advance: Callable[[int], None]) -> _Level:
     """Run an entry over the mixtures of a level."""
     estimator, seconds = entry.make(level), 0.0
-    mse, wrong, compared = [], [], []
+    mse, wrong, compared, origin = [], [], [], []
     for batch in _parts(data.batches(level)):
         started = time.perf_counter()
         estimate = estimator(batch)
@@ -130,8 +132,10 @@ def _measure(entry: Entry, data: Data, level: float, advance: Callable[[int], No
         mse.append(row_mse(estimate.soi.contiguous().numpy(), batch.soi.contiguous().numpy()))
         wrong.append(errors.wrong)
         compared.append(errors.compared)
+        origin.append(batch.interference_origin.numpy())
         advance(len(batch.mixture))
-    return _Level(np.concatenate(mse), np.concatenate(wrong), np.concatenate(compared), seconds)
+    columns = np.concatenate(mse), np.concatenate(wrong), np.concatenate(compared), np.concatenate(origin)
+    return _Level(*columns, seconds)
 
 
 def _path(folder: Path, name: str, level: float) -> Path:
@@ -150,7 +154,9 @@ def _kept(path: Path, settings: Row, num_mixtures: int) -> _Level | None:
     columns = [np.asarray(content.get(field)) for field in _FIELDS]
     if any(column.shape != (num_mixtures,) for column in columns):
         return None
-    return _Level(columns[0].astype(float), columns[1].astype(float), columns[2].astype(np.int64), content["seconds"])
+    mse, wrong = (column.astype(np.float64) for column in columns[:2])
+    compared, origin = (column.astype(np.int64) for column in columns[2:])
+    return _Level(mse, wrong, compared, origin, content["seconds"])
 
 
 def kept_levels(entry: Entry, data: Data, folder: Path) -> int:
@@ -188,8 +194,9 @@ def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], Non
             advance(data.num_mixtures)
         levels.append(found)
     sir_db = np.repeat(sorted(data.sir_db), data.num_mixtures).astype(np.float64)
-    mse, wrong, compared = (np.concatenate([getattr(level, field) for level in levels]) for field in _FIELDS)
-    scores = score(mse, wrong, compared, sir_db)
+    mse, wrong, compared, origin = (np.concatenate([getattr(level, field) for level in levels]) for field in _FIELDS)
+    groups = recordings_of(origin)
+    scores = score(mse, wrong, compared, sir_db, groups)
     row: Row = {
         "separator": entry.name,
         "sir_db": scores.sinr_db.tolist(),
@@ -201,6 +208,7 @@ def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], Non
         "ber_high": None,
         "num_mixtures": scores.num_mixtures,
         "num_bits": scores.num_bits,
+        "interval_over": "mixtures" if groups is None else "recordings",
         "seconds_per_mixture": sum(level.seconds for level in levels) / sum(scores.num_mixtures),
         "blind": entry.blind,
         "bound": entry.bound,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, power
-from rfsep.metrics import Estimated, Floats, row_bit_errors, row_mse, score
+from rfsep.metrics import Estimated, Floats, recordings_of, row_bit_errors, row_mse, score
 from rfsep.storage.atomic import read_json, sha256, write_json
 from rfsep.storage.submissions import Submission, list_submissions, read_submission
 from rfsep.storage.test_set import MixtureFile, TruthFile, set_name
@@ -20,7 +20,6 @@ from rfsep.types import MixtureBatch
 SCHEMA = 1
 _BATCH_SAMPLES = 2**17  # of a mixture type read with its truth at once
 _ROUNDING = 1e-10  # of a mixture's power: what single precision leaves when its parts are taken away
-_FEWEST_RECORDINGS = 3  # over fewer, an interval says nothing; it is then over mixtures
 Row = dict[str, Any]
 
 
@@ -66,9 +65,7 @@ def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measu
         measured: see `measured_sinr_db`.
     """
     truth = pair.truth
-    origin = np.asarray(truth.interference_origin)
-    recorded = bool((origin >= 0).all()) and len(np.unique(origin)) >= _FEWEST_RECORDINGS
-    groups = origin if recorded else None
+    groups = recordings_of(np.asarray(truth.interference_origin))
     scores = score(mse, bit_errors, truth.num_bits, np.asarray(pair.mixtures.sinr_db, np.float64), groups)
     return {
         "separator": separator,

@@ -66,6 +66,23 @@ def test_gaussian_symbols_have_no_bit_error_rate(tmp_path: Path) -> None:
     assert row["mse_db"] == pytest.approx([6.0, 0.0], abs=0.2)  # 16,000 symbols' power
 
 
+def test_windows_of_one_recording_are_drawn_together(tmp_path: Path) -> None:
+    """Three recordings, one of them 10 dB above: an interval over recordings reaches from the weak ones to it."""
+    made = data([0.0], 90)
+
+    def recorded(level: float) -> Iterator[MixtureBatch]:
+        for batch in made.batches(level):
+            origin = torch.arange(len(batch.mixture)) % 3
+            louder = torch.where(origin == 2, 10**0.5, 1.0)[:, None] * batch.interference
+            yield batch._replace(mixture=batch.soi + louder, interference_origin=origin)
+
+    over = compare(entry(), made._replace(batches=recorded), tmp_path / "recordings", lambda _: None)
+    assert over["interval_over"] == "recordings"
+    assert over["mse_db_low"][0] == pytest.approx(0.0, abs=0.2)
+    assert over["mse_db_high"][0] == pytest.approx(10.0, abs=0.2)
+    assert compare(entry(), made, tmp_path / "mixtures", lambda _: None)["interval_over"] == "mixtures"
+
+
 def test_interrupted_comparison_goes_on_with_the_same_row(tmp_path: Path) -> None:
     """Stopped in the middle of the second of three levels; the finished one is not computed again."""
     levels, calls = [-12.0, -6.0, 0.0], []
