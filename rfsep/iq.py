@@ -25,13 +25,22 @@ def from_channels(channels: Tensor) -> Tensor:
     return torch.view_as_complex(channels.float().transpose(-1, -2).contiguous())  # [B, T]
 
 
+def squared(values: Tensor) -> Tensor:
+    """|x|^2, without the square root that abs() takes: complex [...] to real [...].
+
+    >>> squared(torch.tensor([3 + 4j]))
+    tensor([25.])
+    """
+    return torch.view_as_real(values.resolve_conj()).square().sum(-1)
+
+
 def power(waveform: Tensor) -> Tensor:
     """Mean of |x|^2 over the last axis: complex [..., T] to real [...].
 
     >>> power(torch.tensor([3 + 4j, 0j]))
     tensor(12.5000)
     """
-    return torch.view_as_real(waveform).square().sum(-1).mean(-1)
+    return squared(waveform).mean(-1)
 
 
 def db(ratio: float) -> float:

@@ -1,17 +1,16 @@
 """The linear estimator of a cyclostationary signal in cyclostationary interference, synchronised blindly."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from rfsep.separators.cyclic_mmse import posterior_mean
 from rfsep.separators.interference import Setup, interference_covariance, make_setup, window_length
-from rfsep.separators.windows import overlapped
+from rfsep.separators.windows import in_parallel, overlapped
 from rfsep.types import Modem, Separated
 
-_BATCH_SAMPLES = 64 * 1280  # solved together
+_BATCH_SAMPLES = 32 * 1280  # solved together
 
 
 class CyclicLmmse:
@@ -71,8 +70,7 @@ class CyclicLmmse:
 
         def estimate(windows: Tensor) -> Tensor:
             setup = self._setup(windows.shape[1], whole)
-            parts = torch.split(windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
-            return torch.cat([self._estimate(setup, part) for part in parts])
+            return in_parallel(partial(self._estimate, setup), windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, (self.modem.demodulate(soi) > 0).byte())

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.iq import squared
 from rfsep.separators.grid import (
     Blocks,
     SoiGrid,
@@ -32,23 +33,18 @@ from rfsep.types import Modem
 _ABSENT = 1e12  # precision of a symbol that does not exist
 _LEAST_VARIANCE = 1e-7  # of a decided symbol
 _LEAST_PRECISION = 1e-6  # of a cavity or a site
-_SETTLED = 1e-3  # change of a symbol's mean that counts as none
-
-
-def squared(values: Tensor) -> Tensor:
-    """|x|^2 without the square root of abs()."""
-    return torch.view_as_real(values.resolve_conj()).square().sum(-1)
+_SETTLED = 0.02  # change of a symbol of unit power that counts as none
 
 
 class Sites(NamedTuple):
-    """Gaussian stand-ins for the priors of N symbols a window: precisions float64 and shifts complex128, [B, ...]."""
+    """Gaussian stand-ins for the priors of N symbols a window: real precisions and complex shifts, [B, ...]."""
 
     precision: Tensor
     shift: Tensor
 
 
 class Marginals(NamedTuple):
-    """Means complex128 and variances float64 of symbols, [B, ...]."""
+    """Complex means and real variances of symbols, [B, ...]."""
 
     mean: Tensor
     variance: Tensor
@@ -58,20 +54,22 @@ class Window(NamedTuple):
     """What stays the same while a window's symbols are detected.
 
     Attributes:
-        carriers: complex128 [B, K, D], A^H y, matched-filter outputs of the interference's carriers.
-        coupling: complex128 [B, K, D, c], A^H R.
-        soi: complex128 [B, S], R^H y.
-        soi_gram: complex128 [B, S, S], R^H R.
-        edge_gram: complex128 [B, 3, D, D], A^H A of the blocks that may lie partly outside.
+        carriers: complex [B, K, D], A^H y, matched-filter outputs of the interference's carriers.
+        coupling: complex [B, K, D, c], A^H R.
+        adjoint: complex [B, K, c, D], R^H A.
+        soi: complex [B, S], R^H y.
+        soi_gram: complex [B, S, S], R^H R.
+        edge_gram: complex [B, 3, D, D], A^H A of the blocks that may lie partly outside.
         columns: int64 [B, K, c], see `Blocks`.
         exists: bool [B, S].
         inside: bool [B, K, P], see `Blocks`.
-        samples: complex128 [B, K, P], y.
-        pulses: complex128 [B, K, P, c], R.
+        samples: complex [B, K, P], y.
+        pulses: complex [B, K, P, c], R.
     """
 
     carriers: Tensor
     coupling: Tensor
+    adjoint: Tensor
     soi: Tensor
     soi_gram: Tensor
     edge_gram: Tensor
@@ -91,7 +89,7 @@ class State(NamedTuple):
         soi: [B, S], posterior under the discrete prior.
         soi_cavity: [B, S], what everything but a SOI symbol's own prior says of it: the soft output.
         carriers: [B, K, D], posterior of the interference's symbols.
-        gain: complex128 [B].
+        gain: complex [B].
     """
 
     soi_sites: Sites
@@ -172,48 +170,55 @@ class Detector:
         grid: SOI symbols against the interference's blocks.
         interference: modem whose symbols last one block, as OFDM's.
         power: mean power of its waveform, divided out.
+        dtype: complex64, or complex128 where the noise lies so far below the signals that the elimination of the
+            interference's symbols would lose all digits.
     """
 
-    def __init__(self, grid: SoiGrid, interference: Modem, power: float) -> None:
+    def __init__(self, grid: SoiGrid, interference: Modem, power: float, dtype: torch.dtype) -> None:
         self.grid = grid
-        self.soi_points = grid.modem.constellation.to(torch.complex128)
-        self.points = interference.constellation.to(torch.complex128)
-        waveforms = modem_waveforms(interference, grid.period, 0)
-        self.carriers = waveforms.T.to(torch.complex128) / power**0.5  # A, [P, D]
-        gram = self.carriers.mH @ self.carriers
+        self.dtype = dtype
+        self.soi_points = grid.modem.constellation.to(self.dtype)
+        self.points = interference.constellation.to(self.dtype)
+        waveforms = modem_waveforms(interference, grid.period, 0).T.to(torch.complex128) / power**0.5
+        self.carriers = waveforms.to(self.dtype)  # A, [P, D]
+        gram = waveforms.mH @ waveforms
         values, vectors = torch.linalg.eigh(gram)
         self._alpha = float(values[0])
         extra = values > self._alpha + 1e-9
-        self._factor = (vectors[:, extra] * (values[extra] - self._alpha).sqrt()).mH  # F, [r, D]
-        self._diagonal = gram.diagonal().real
+        factor = (vectors[:, extra] * (values[extra] - self._alpha).sqrt()).mH
+        self._factor = factor.resolve_conj().to(self.dtype)  # F, [r, D]
+        self._diagonal = self.carriers.abs().square().sum(0)
+        self._pulses = grid.pulses.to(self.dtype)
         self._edges = [0, grid.num_blocks - 2, grid.num_blocks - 1]
         self._inner = list(range(1, grid.num_blocks - 2))
 
     @cached_property
     def _coupling(self) -> Tensor:
-        """A^H R of whole blocks, complex128 [step, D, c]."""
-        coupling: Tensor = self.carriers.mH @ self.grid.pulses
+        """A^H R of whole blocks, complex [step, D, c]."""
+        coupling: Tensor = self.carriers.mH @ self._pulses
         return coupling
 
     def prepare(self, blocks: Blocks, exists: Tensor) -> Window:
         """Matched filters and their products for windows cut into blocks."""
         grid, edges = self.grid, self._edges
-        pulses = grid.pulses[blocks.phase]  # [B, K, P, c]
+        pulses = self._pulses[blocks.phase]  # [B, K, P, c]
+        samples = blocks.samples.to(self.dtype)
         pulses[:, edges] *= blocks.inside[:, edges, :, None]
-        soi = (pulses.mH @ blocks.samples[..., None])[..., 0]
+        soi = (pulses.mH @ samples[..., None])[..., 0]
         coupling = self._coupling[blocks.phase]
         coupling[:, edges] = self.carriers.mH @ pulses[:, edges]
         partial = self.carriers * blocks.inside[:, edges, :, None]  # [B, 3, P, D]
         return Window(
-            carriers=blocks.samples @ self.carriers.conj(),
+            carriers=samples @ self.carriers.conj(),
             coupling=coupling,
+            adjoint=coupling.mH.resolve_conj().contiguous(),
             soi=scattered(soi, blocks.columns, grid.num_symbols),
             soi_gram=scattered_matrix(pulses.mH @ pulses, blocks.columns, grid.num_symbols),
             edge_gram=partial.mH @ partial,
             columns=blocks.columns,
             exists=exists,
             inside=blocks.inside,
-            samples=blocks.samples,
+            samples=samples,
             pulses=pulses,
         )
 
@@ -229,9 +234,10 @@ class Detector:
         half = torch.linalg.solve_triangular(torch.linalg.cholesky(small), scaled, upper=False)  # [B, Ki, r, D]
         diagonal[:, inner] = flat - squared(half).sum(2)
         held = moment[:, inner, :, None]
-        product[:, inner] = (flat[..., None] * held - half.mH @ (half @ held))[..., 0]
+        back = half.mH.resolve_conj()
+        product[:, inner] = (flat[..., None] * held - back @ (half @ held))[..., 0]
         held = window.coupling[:, inner]
-        coupling[:, inner] = flat[..., None] * held - half.mH @ (half @ held)
+        coupling[:, inner] = flat[..., None] * held - back @ (half @ held)
         # blocks that may lie partly outside: J as it is
         dense = torch.diag_embed(precision[:, edges].to(moment.dtype)) + scale[:, None, None, None] * window.edge_gram
         identity = torch.eye(dense.shape[2], dtype=dense.dtype).expand_as(dense)
@@ -244,12 +250,12 @@ class Detector:
     def marginals(
         self, window: Window, soi: Sites, interference: Sites, gain: Tensor, noise_power: Tensor
     ) -> tuple[Marginals, Marginals]:
-        """Gaussian marginals of all symbols given the sites, at gains complex128 [B] and noise powers [B]."""
+        """Gaussian marginals of all symbols given the sites, at gains complex [B] and noise powers [B]."""
         num_symbols, columns = self.grid.num_symbols, window.columns
         factor = (gain.conj() / noise_power)[:, None, None]
         scale = squared(gain) / noise_power
         inverse = self._inverse(window, interference.precision, interference.shift + factor * window.carriers, scale)
-        adjoint = window.coupling.mH
+        adjoint = window.adjoint
         taken = scattered((adjoint @ inverse.moment[..., None])[..., 0] * factor.conj(), columns, num_symbols)
         schur = scattered_matrix(adjoint @ inverse.coupling, columns, num_symbols)
         schur = schur * (scale / noise_power)[:, None, None]
@@ -265,30 +271,32 @@ class Detector:
         variance = inverse.diagonal + added * (scale / noise_power)[:, None, None]
         return Marginals(mean, covariance.diagonal(dim1=1, dim2=2).real), Marginals(carriers, variance)
 
-    def fitted_gain(self, window: Window, soi: Tensor, interference: Marginals) -> Tensor:
-        """The complex gain [B] that explains the mixture best (the M step of expectation maximisation)."""
-        rest = window.carriers - (window.coupling @ gathered(soi, window.columns)[..., None])[..., 0]
-        edges, factor, mean = self._edges, self._factor, interference.mean
-        agreement = (mean.conj() * rest).sum((1, 2))
-        inner = mean[:, self._inner]
-        power = self._alpha * squared(inner).sum((1, 2)) + squared(inner @ factor.T).sum((1, 2))
-        power = power + (interference.variance[:, self._inner] * self._diagonal).sum((1, 2))
-        partial = mean[:, edges, :, None]
-        power = power + (partial.mH @ window.edge_gram @ partial).real.sum((1, 2, 3))
-        diagonal = window.edge_gram.diagonal(dim1=2, dim2=3).real
-        gain: Tensor = agreement / (power + (interference.variance[:, edges] * diagonal).sum((1, 2)))
-        return gain
+    def fitted_gain(self, window: Window, soi: Tensor, interference: Marginals, gain: Tensor) -> Tensor:
+        """The complex gain [B] that explains the whole blocks best (the M step of expectation maximisation).
+
+        Blocks that lie partly outside are left out: where their symbols cannot be told they would pull it away. Without
+        whole blocks the gain stays as it is.
+        """
+        inner = self._inner
+        if not inner:
+            return gain
+        near = gathered(soi, window.columns)[:, inner, :, None]
+        rest = window.carriers[:, inner] - (window.coupling[:, inner] @ near)[..., 0]
+        mean, variance = interference.mean[:, inner], interference.variance[:, inner]
+        power = self._alpha * squared(mean).sum((1, 2)) + squared(mean @ self._factor.T).sum((1, 2))
+        fitted: Tensor = (mean.conj() * rest).sum((1, 2)) / (power + (variance * self._diagonal).sum((1, 2)))
+        return fitted
 
     def residuals(self, window: Window, soi: Tensor, interference: Tensor, gain: Tensor) -> Tensor:
-        """What decided symbols leave of each block: mean of |y - R a - h A b|^2 over its samples, float64 [B, K]."""
+        """What decided symbols leave of each block: mean of |y - R a - h A b|^2 over its samples, real [B, K]."""
         signal = (window.pulses @ gathered(soi, window.columns)[..., None])[..., 0]
         rest = window.samples - signal - gain[:, None, None] * (interference @ self.carriers.T)
         return (squared(rest) * window.inside).sum(2) / window.inside.sum(2).clamp_min(1)
 
     def start(self, window: Window, gain: Tensor) -> State:
         """Priors alone: symbols of unit power."""
-        soi = torch.where(window.exists, 1.0, _ABSENT).double()
-        carriers = torch.ones(window.carriers.shape, dtype=torch.float64)
+        soi = torch.where(window.exists, 1.0, _ABSENT).to(self.dtype.to_real())
+        carriers = torch.ones(window.carriers.shape, dtype=self.dtype.to_real())
         none, nothing = torch.zeros_like(window.soi), torch.zeros_like(window.carriers)
         return State(
             Sites(soi, none),
@@ -308,11 +316,11 @@ class Detector:
         sites = updated(state.soi_sites, cavity, soi, damping)
         absent = Sites(torch.where(window.exists, sites.precision, _ABSENT), sites.shift * window.exists)
         carrier_sites = updated(state.carrier_sites, carrier_cavity, carriers, damping)
-        gain = self.fitted_gain(window, soi.mean, carriers)
+        gain = self.fitted_gain(window, soi.mean, carriers, state.gain)
         return State(absent, carrier_sites, soi, cavity, carriers, gain)
 
-    def detect(self, window: Window, gain: Tensor, noise_power: Tensor, schedule: Schedule, watched: Tensor) -> State:
-        """Iterate until the symbols ``watched`` bool [S] settle; windows that have settled cost nothing more."""
+    def detect(self, window: Window, gain: Tensor, noise_power: Tensor, schedule: Schedule) -> State:
+        """Iterate until the SOI's symbols settle; windows that have settled cost nothing more."""
         state = self.start(window, gain)
         result: State = rows_of(state, torch.arange(len(gain)))
         active = torch.arange(len(gain))
@@ -320,7 +328,7 @@ class Detector:
             heat = schedule.warmth ** max(0.0, 1 - iteration / schedule.cooling)
             before = state.soi.mean
             state = self.step(window, state, noise_power * heat, schedule.damping)
-            change = ((state.soi.mean - before).abs() * watched).amax(1)
+            change = (state.soi.mean - before).abs().amax(1)
             settled = (change < _SETTLED) & (heat == 1)
             if iteration == schedule.iterations - 1:
                 settled = torch.ones_like(settled)

@@ -11,12 +11,14 @@ system as large as the number of SOI symbols, M = I + R^H D^-1 R:
 (Woodbury; Kay, Fundamentals of Statistical Signal Processing I, 1993, section 10.6 and 12.5).
 """
 
+import math
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from rfsep.iq import squared
 from rfsep.separators.grid import Blocks, SoiGrid, scattered, scattered_matrix
 from rfsep.signals.periodic_covariance import PeriodicCovariance
 
@@ -28,18 +30,22 @@ class Reduced(NamedTuple):
 
     Attributes:
         samples: complex128 [B, K, P], U^H y.
-        pulses: complex128 [B, K, P, c], U^H R.
         values: float64 [B, K, P], eigenvalues of the interference at unit gain.
         missing: int64 [B], samples of the blocks that lie outside the window.
-        columns: see `Blocks`.
+        phase: int64 [B, K], see `Blocks`.
+        columns: int64 [B, K, c], see `Blocks`.
+        edge: bool [B, K], blocks with eigenvectors of their own: partly outside, or at another phase.
+        edge_pulses: complex128 [n, P, c], U^H R of these.
         exists: bool [B, S].
     """
 
     samples: Tensor
-    pulses: Tensor
     values: Tensor
     missing: Tensor
+    phase: Tensor
     columns: Tensor
+    edge: Tensor
+    edge_pulses: Tensor
     exists: Tensor
 
 
@@ -106,31 +112,48 @@ class GaussianModel:
         whole = self.basis(0, 0, self.grid.period)
         values = whole[0].expand(inside.shape).clone()
         samples = blocks.samples @ whole[1].conj()
-        pulses = self._common_pulses[blocks.phase]  # [B, K, P, c]
         edge = (~inside).any(2) | (phase[:, None] > 0)  # blocks that the common basis does not fit
-        if edge.any():
-            which = phase[:, None].expand(edge.shape)[edge]
-            values[edge], vectors = self._bases_of(inside[edge], which)
-            samples[edge] = (vectors.mH @ blocks.samples[edge][..., None])[..., 0]
-            pulses[edge] = vectors.mH @ (self.grid.pulses[blocks.phase[edge]] * inside[edge][..., None])
-        return Reduced(samples, pulses, values, (~inside).sum((1, 2)), blocks.columns, exists)
+        which = phase[:, None].expand(edge.shape)[edge]
+        values[edge], vectors = self._bases_of(inside[edge], which)
+        adjoint = vectors.mH.resolve_conj()
+        samples[edge] = (adjoint @ blocks.samples[edge][..., None])[..., 0]
+        pulses = adjoint @ (self.grid.pulses[blocks.phase[edge]] * inside[edge][..., None])
+        missing = (~inside).sum((1, 2))
+        return Reduced(samples, values, missing, blocks.phase, blocks.columns, edge, pulses, exists)
+
+    def _moment_and_gram(self, reduced: Reduced, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """R^H D^-1 y and R^H D^-1 R of each block: [B, K, c] and [B, K, c, c], with D^-1 = ``weight`` [B, K, P]."""
+        width = reduced.columns.shape[2]
+        moment = reduced.samples.new_zeros((*reduced.phase.shape, width))
+        gram = reduced.samples.new_zeros((*reduced.phase.shape, width, width))
+        weighted = reduced.samples * weight
+        row = torch.arange(len(weight))[:, None].expand(reduced.phase.shape)
+        for phase in torch.unique(reduced.phase[~reduced.edge]).tolist():
+            pulses = self._common_pulses[phase]
+            here = ~reduced.edge & (reduced.phase == phase)
+            moment[here] = weighted[here] @ pulses.conj()
+            # whole blocks of a window at one phase have one weight: its product is made once
+            rows, place = torch.unique(row[here], return_inverse=True)
+            first = here[rows].int().argmax(1)
+            product = (pulses.mH * weight[rows, first][:, None, :]) @ pulses  # [rows, c, c]
+            gram[here] = product[place]
+        adjoint = reduced.edge_pulses.mH
+        moment[reduced.edge] = (adjoint @ weighted[reduced.edge][..., None])[..., 0]
+        gram[reduced.edge] = (adjoint * weight[reduced.edge][:, None, :]) @ reduced.edge_pulses
+        return moment, gram
 
     def solve(self, reduced: Reduced, gain: Tensor, noise_power: Tensor) -> Solved:
         """Likelihood and posterior means at interference gains (powers) and noise powers float64 [B]."""
-        noise = noise_power[:, None, None]
-        variance = gain[:, None, None] * reduced.values + noise  # [B, K, P]
-        weighted = reduced.samples / variance
-        weighted_pulses = reduced.pulses / variance[..., None]
-        matched = (reduced.pulses.mH @ weighted[..., None])[..., 0]  # [B, K, c]
-        moment = scattered(matched, reduced.columns, self.grid.num_symbols)  # R^H D^-1 y
-        gram = scattered_matrix(reduced.pulses.mH @ weighted_pulses, reduced.columns, self.grid.num_symbols)
-        prior = torch.where(reduced.exists, 1.0, _ABSENT).to(gram.dtype)
-        root = torch.linalg.cholesky(gram + torch.diag_embed(prior))  # L
+        variance = gain[:, None, None] * reduced.values + noise_power[:, None, None]  # [B, K, P]
+        moments, grams = self._moment_and_gram(reduced, 1 / variance)
+        moment = scattered(moments, reduced.columns, self.grid.num_symbols)
+        gram = scattered_matrix(grams, reduced.columns, self.grid.num_symbols)
+        gram.diagonal(dim1=1, dim2=2).add_(torch.where(reduced.exists, 1.0, _ABSENT))
+        root = torch.linalg.cholesky(gram)  # L of M
         half = torch.linalg.solve_triangular(root, moment[..., None], upper=False)
         symbols = torch.linalg.solve_triangular(root.mH, half, upper=True)[..., 0]
-        explained = half[..., 0].abs().square().sum(1)
-        residual = (weighted * reduced.samples.conj()).real.sum((1, 2))
-        absent = (~reduced.exists).sum(1) * torch.log(torch.tensor(_ABSENT, dtype=torch.float64))
+        residual = (squared(reduced.samples) / variance).sum((1, 2))
+        absent = (~reduced.exists).sum(1) * math.log(_ABSENT)
         log_det = variance.log().sum((1, 2)) - reduced.missing * noise_power.log()
         log_det = log_det + 2 * root.diagonal(dim1=1, dim2=2).real.log().sum(1) - absent
-        return Solved(explained - residual - log_det, symbols)
+        return Solved(squared(half[..., 0]).sum(1) - residual - log_det, symbols)

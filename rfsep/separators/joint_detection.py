@@ -10,12 +10,13 @@ from rfsep.separators.expectation_propagation import Detector, Schedule, State, 
 from rfsep.separators.grid import SoiGrid
 from rfsep.separators.interference import interference_modem, make_setup
 from rfsep.separators.synchronise import Synchronised, Synchroniser
-from rfsep.separators.windows import overlapped
+from rfsep.separators.windows import in_parallel, overlapped
 from rfsep.signals.constellations import decide
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
 
+_LEAST_SINGLE = 1e-3  # noise power from which single precision is enough
 _LEAST_NOISE = 1e-5  # the detector works with: with none at all it would never be in doubt
 _CLEAR = 0.3  # variance below which a carrier helps to find the phase
 _FIRST = Schedule(damping=0.6, iterations=12, warmth=1.0, cooling=1)
@@ -23,9 +24,15 @@ _AGAIN = (  # where decisions do not fit
     Schedule(damping=0.4, iterations=20, warmth=1.0, cooling=1),
     Schedule(damping=0.3, iterations=24, warmth=10.0, cooling=8),
 )
-_ENDS = Schedule(damping=0.3, iterations=40, warmth=1000.0, cooling=24)  # slow: decides symbols that are half outside
+_ENDS = (  # the second is slow: it decides symbols that are half outside, where interference is far above the SOI
+    Schedule(damping=0.4, iterations=20, warmth=1.0, cooling=1),
+    Schedule(damping=0.3, iterations=40, warmth=1000.0, cooling=24),
+)
 _MISFIT = 2.0  # residual over noise from which decisions are taken for wrong: 80 samples at noise alone stay below 1.5
+_DOUBT = 8.0  # nats between two SOI timings below which both are tried
+_BATCH_SAMPLES = 32 * 1280  # detected together
 _EDGE_BLOCKS = 5  # of interference in a window's end that is tried again by itself
+_OUTER_BLOCKS = 3  # of these that must fit better, and from whose outer two symbols are taken
 _EDGE_SAMPLES = 10  # of a block in the window, below which its symbols cannot be told from each other
 _EDGE_GAIN = 4.0  # below this interference power the SOI survives an undecided edge
 
@@ -36,6 +43,13 @@ class _Setup(NamedTuple):
     grid: SoiGrid
     synchroniser: Synchroniser
     detector: Detector
+
+
+class _Detected(NamedTuple):
+    """Symbols of windows, and the misfit float64 [B, K] of their decisions, see `_misfit`."""
+
+    state: State
+    misfit: Tensor
 
 
 class JointDetection:
@@ -88,7 +102,9 @@ class JointDetection:
             noise_power=self.noise_power,
         )
         power = float(modem_autocorrelation(self.interference, 1).real)
-        return _Setup(made.grid, made.synchroniser, Detector(made.grid, self.interference, power))
+        exact = self.noise_power is None or self.noise_power < _LEAST_SINGLE
+        dtype = torch.complex128 if exact else torch.complex64
+        return _Setup(made.grid, made.synchroniser, Detector(made.grid, self.interference, power, dtype))
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
@@ -102,34 +118,52 @@ class JointDetection:
 
     def _estimate(self, windows: Tensor, bounded: bool) -> Tensor:
         setup = self._setup(windows.shape[1], bounded, bounded)
-        parts = []
-        for part in torch.split(windows, 32):
-            at = setup.synchroniser(part)
-            state = self.detect(part, at, bounded)
-            parts.append(setup.grid.synthesise(state.soi.mean, at.soi_offset))
-        return torch.cat(parts)
 
-    def detect(self, mixture: Tensor, at: Synchronised, bounded: bool) -> State:
+        def estimate(part: Tensor) -> Tensor:
+            at = setup.synchroniser(part)
+            detected = self.detect(part, at, bounded)
+            if not self.timing_known:
+                at = self._second_look(setup, part, at, detected, bounded)
+            return setup.grid.synthesise(detected.state.soi.mean, at.soi_offset)
+
+        return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+
+    def _second_look(
+        self, setup: _Setup, mixture: Tensor, at: Synchronised, detected: _Detected, bounded: bool
+    ) -> Synchronised:
+        """Where the Gaussian likelihood leaves the SOI's timing in doubt, its symbols decide: updates ``detected``."""
+        other = setup.synchroniser.runner_up(mixture, at)
+        rows = (other.log_likelihood > at.log_likelihood - _DOUBT).nonzero()[:, 0]
+        if not len(rows):
+            return at
+        again = self.detect(mixture[rows], rows_of(other, rows), bounded)
+        wins = (_badness(again.misfit) < _badness(detected.misfit[rows])).nonzero()[:, 0]
+        put_rows(detected, rows[wins], rows_of(again, wins))
+        soi_offset = at.soi_offset.clone()
+        soi_offset[rows[wins]] = other.soi_offset[rows[wins]]
+        return at._replace(soi_offset=soi_offset)
+
+    def detect(self, mixture: Tensor, at: Synchronised, bounded: bool) -> _Detected:
         """Symbols of windows complex64 [B, T] at given timing, gain and noise."""
         setup = self._setup(mixture.shape[1], bounded, bounded)
         window = _window(setup, mixture, at)
-        noise = at.noise_power.clamp_min(_LEAST_NOISE)
+        noise = at.noise_power.clamp_min(_LEAST_NOISE).to(setup.detector.dtype.to_real())
         gain = _initial_gain(setup.detector, window, at.gain, noise)
-        state = setup.detector.detect(window, gain, noise, _FIRST, _middle(setup.grid))
+        state = setup.detector.detect(window, gain, noise, _FIRST)
         misfit = _misfit(setup, window, state, noise)
         for schedule in _AGAIN:
             again = (misfit[:, 1:-2] > _MISFIT).any(1).nonzero()[:, 0]
             if not len(again):
                 break
             kept = rows_of(window, again)
-            second = setup.detector.detect(kept, gain[again], noise[again], schedule, _middle(setup.grid))
+            second = setup.detector.detect(kept, gain[again], noise[again], schedule)
             found = _misfit(setup, kept, second, noise[again])
-            wins = found[:, 1:-2].amax(1) < misfit[again, 1:-2].amax(1)
+            wins = _badness(found) < _badness(misfit[again])
             put_rows(state, again[wins], rows_of(second, wins))
             misfit[again[wins]] = found[wins]
         if mixture.shape[1] > 2 * _EDGE_BLOCKS * setup.grid.period:
             self._mend(setup, mixture, at, state, misfit, bounded)
-        return state
+        return _Detected(state, misfit)
 
     def _mend(
         self, setup: _Setup, mixture: Tensor, at: Synchronised, state: State, misfit: Tensor, bounded: bool
@@ -138,25 +172,38 @@ class JointDetection:
         length, step = mixture.shape[1], self.modem.symbol_period
         short = _EDGE_BLOCKS * setup.grid.period // step * step
         for left in (True, False):
-            ends = misfit[:, :1] if left else misfit[:, -2:]
-            rows = (ends > _MISFIT).any(1).nonzero()[:, 0]
-            if not len(rows):
-                continue
             part = self._setup(short, bounded and left, bounded and not left)
             start = 0 if left else length - short
-            there = Synchronised(
-                (at.soi_offset[rows] + start) % step,
-                (at.interference_offset[rows] + start) % setup.grid.period,
-                *(value[rows] for value in at[2:]),
-            )
-            window = _window(part, mixture[rows, start : start + short], there)
-            noise = at.noise_power[rows].clamp_min(_LEAST_NOISE)
-            everything = torch.ones(part.grid.num_symbols)
-            found = part.detector.detect(window, state.gain[rows], noise, _ENDS, everything)
-            fit = _misfit(part, window, found, noise)
-            wins = ((fit[:, :1] if left else fit[:, -2:]).amax(1) < ends[rows].amax(1)).nonzero()[:, 0]
-            shift = torch.div(start + at.soi_offset[rows], step, rounding_mode="floor")
-            _splice(part.grid, rows_of(found, wins), there.soi_offset[wins], state, rows[wins], shift[wins], left)
+            worst = _outer(misfit, left)  # a view: what is better is written back
+            for schedule in _ENDS:
+                rows = (worst > _MISFIT).any(1).nonzero()[:, 0]
+                if not len(rows):
+                    break
+                there = _shifted(rows_of(at, rows), start, step, setup.grid.period)
+                window = _window(part, mixture[rows, start : start + short], there)
+                noise = there.noise_power.clamp_min(_LEAST_NOISE).to(part.detector.dtype.to_real())
+                found = part.detector.detect(window, state.gain[rows], noise, schedule)
+                fit = _outer(_misfit(part, window, found, noise), left)
+                wins = (_badness(fit) < _badness(worst[rows])).nonzero()[:, 0]
+                worst[rows[wins]] = fit[wins]
+                shift = torch.div(start + at.soi_offset[rows], step, rounding_mode="floor")[wins]
+                _splice(part.grid, rows_of(found, wins), there.soi_offset[wins], state, rows[wins], shift, left)
+
+
+def _outer(misfit: Tensor, left: bool) -> Tensor:
+    """Misfits float64 [B, n] of the blocks at one end of windows; one at the right end may be empty."""
+    return misfit[:, :_OUTER_BLOCKS] if left else misfit[:, -_OUTER_BLOCKS - 1 :]
+
+
+def _badness(misfit: Tensor) -> Tensor:
+    """How badly blocks fit together, float64 [B]: a block that nothing explains does not drown the others."""
+    return misfit.clamp_min(1.0).log().sum(1)
+
+
+def _shifted(at: Synchronised, start: int, step: int, period: int) -> Synchronised:
+    """Timing of pieces that begin ``start`` samples into windows."""
+    soi, interference = (at.soi_offset + start) % step, (at.interference_offset + start) % period
+    return at._replace(soi_offset=soi, interference_offset=interference)
 
 
 def _splice(
@@ -189,22 +236,14 @@ def _window(setup: _Setup, mixture: Tensor, at: Synchronised) -> Window:
     return setup.detector.prepare(blocks, setup.grid.exists(at.soi_offset))
 
 
-def _middle(grid: SoiGrid) -> Tensor:
-    """SOI symbols away from the window's ends by more than a block of the interference: bool [S]."""
-    near = int(grid.num_symbols * grid.period / grid.num_samples) + grid.num_symbols // 20
-    place = torch.arange(grid.num_symbols)
-    middle = (place >= near) & (place < grid.num_symbols - near)
-    return middle if bool(middle.any()) else torch.ones_like(middle)
-
-
 def _initial_gain(detector: Detector, window: Window, gain: Tensor, noise: Tensor) -> Tensor:
     """Complex gain [B] of known power: its phase from the M-th power of the carriers, up to their symmetry."""
-    start = detector.start(window, gain.sqrt().to(torch.complex128))
+    start = detector.start(window, gain.sqrt().to(detector.dtype))
     _, carriers = detector.marginals(window, start.soi_sites, start.carrier_sites, start.gain, noise)
     order = 2 if len(detector.points) == 2 else 4
     moment = (carriers.mean**order * (carriers.variance < _CLEAR)).sum((1, 2))
     reference = (detector.points**order).mean()
-    return torch.polar(gain.sqrt(), torch.angle(moment * reference.conj()) / order)
+    return torch.polar(gain.sqrt(), torch.angle(moment * reference.conj()).double() / order).to(detector.dtype)
 
 
 def _misfit(setup: _Setup, window: Window, state: State, noise: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from rfsep.separators.gaussian import GaussianModel, Reduced
 from rfsep.signals.statistics import modem_autocorrelation
 
 _SHORTLIST = 3  # interference timings that the exact likelihood looks at
-_SOI_SHORTLIST = 2  # SOI timings kept beside the best after the first look
+_SOI_STRIDE = 2  # samples between the SOI timings of the first look; a pulse is many samples wide
 _LEAST_GAIN = 1e-3  # SINR +30 dB
 _NOISE_POWERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # candidates where nobody knows it
 _UNKNOWN_NOISE = 3e-3  # assumed while timing is not known either
-_GAIN_STEPS_DB = (2.0, 0.7, 0.25)  # of the search for the gain
+_GAIN_STEPS_DB = (1.5, 0.4)  # of the search for the gain
 
 
 class Synchronised(NamedTuple):
@@ -111,11 +111,14 @@ class Synchroniser:
         reduced = self.model.reduce(mixture, at.soi_offset, at.interference_offset)
         return at._replace(log_likelihood=self.model.solve(reduced, at.gain, at.noise_power).log_likelihood)
 
-    def _soi_costs(self, mixture: Tensor, at: Synchronised) -> Tensor:
-        """Log-likelihoods float64 [B, step] of every SOI timing, the rest as in ``at``."""
+    def _soi_timings(self, mixture: Tensor, at: Synchronised) -> list[Synchronised]:
+        """SOI timings that may be true, the rest as in ``at``: the best of a coarse look and the two beside it."""
         step = self.model.grid.modem.symbol_period
-        tried = (at._replace(soi_offset=torch.full_like(at.soi_offset, offset)) for offset in range(step))
-        return torch.stack([self._evaluate(mixture, one).log_likelihood for one in tried], 1)
+        coarse = range(0, step, _SOI_STRIDE if step > 2 * _SOI_STRIDE else 1)
+        tried = [self._evaluate(mixture, at._replace(soi_offset=torch.full_like(at.soi_offset, one))) for one in coarse]
+        best = reduce(_better, tried)
+        beside = [(best.soi_offset + move) % step for move in (-1, 1)]
+        return [best, *(self._evaluate(mixture, at._replace(soi_offset=offset)) for offset in beside)]
 
     def start(self, mixture: Tensor) -> tuple[Synchronised, Tensor]:
         """A first guess of each window, and the shortlist int64 [B, n] of its interference timings."""
@@ -134,13 +137,9 @@ class Synchroniser:
             start = start._replace(gain=guess.gain, noise_power=guess.noise_power)
         if self.soi_timing_known:
             return [self._evaluate(mixture, start._replace(interference_offset=one)) for one in shortlist.T]
-        likelihood, soi_offset = self._soi_costs(mixture, start).topk(1 + _SOI_SHORTLIST, 1)
-        found = []
-        for index, place in enumerate(soi_offset.T):
-            tried = start._replace(soi_offset=place)
-            found.append(tried._replace(log_likelihood=likelihood[:, index]))
-            found += [self._evaluate(mixture, tried._replace(interference_offset=one)) for one in shortlist.T[1:]]
-        return found
+        found = self._soi_timings(mixture, start)
+        best = reduce(_better, found)
+        return found + [self._evaluate(mixture, best._replace(interference_offset=one)) for one in shortlist.T[1:]]
 
     def timings(self, mixture: Tensor) -> Synchronised:
         """Timings of each window by exact likelihood, at the first guess of the gain."""
@@ -165,6 +164,13 @@ class Synchroniser:
             vertex = likelihood(best._replace(gain=best.gain * factor ** move.clamp(-1, 1)))
             best = _better(_better(_better(best, low), high), vertex)
         return best
+
+    def runner_up(self, mixture: Tensor, at: Synchronised) -> Synchronised:
+        """The likelier of the two SOI timings next to the one found, with its likelihood."""
+        step = self.model.grid.modem.symbol_period
+        beside = ((at.soi_offset + move) % step for move in (-1, 1))
+        first, second = (self._evaluate(mixture, at._replace(soi_offset=offset)) for offset in beside)
+        return _better(first, second)
 
     def __call__(self, mixture: Tensor) -> Synchronised:
         """Timings, gain and noise of mixtures complex64 [B, T]."""

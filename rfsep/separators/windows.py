@@ -1,6 +1,7 @@
 """Any length of mixture, by overlapping windows."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -43,3 +44,27 @@ def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, m
     left = margin if last else 0
     estimate[:, last + left :] = apply(mixture[:, last:])[:, left:]
     return estimate
+
+
+def in_parallel(apply: Callable[[Tensor], Tensor], windows: Tensor, most: int) -> Tensor:
+    """Apply an estimator that takes each row by itself to parts of a batch, a core each.
+
+    Small matrices leave torch's own threads idle; here every core has a part and one thread.
+
+    Args:
+        apply: complex64 [w, L] to complex64 [w, L].
+        windows: complex64 [W, L].
+        most: rows in a part.
+
+    Returns:
+        complex64 [W, L].
+    """
+    cores = torch.get_num_threads()
+    parts = torch.split(windows, max(1, min(most, -(-len(windows) // cores))))
+    if cores == 1 or len(parts) == 1:
+        return torch.cat([apply(part) for part in parts])
+    try:
+        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return torch.cat(list(pool.map(apply, parts)))
+    finally:
+        torch.set_num_threads(cores)
