@@ -90,7 +90,11 @@ def without_tones(frames: Tensor) -> Tensor:
 
 
 def effective_bandwidth(frames: Tensor) -> float:
-    """Share of the samples that are independent: (sum S)^2 / (n sum S^2) of the mean power spectrum S, in (0, 1]."""
+    """Share of the samples that are independent: (sum S)^2 / (n sum S^2) of the mean power spectrum S, in (0, 1].
+
+    >>> effective_bandwidth(torch.ones((1, 4096), dtype=torch.complex64)) < 0.05
+    True
+    """
     density = power_spectra(frames).mean(0)
     return float(density.sum().square() / (len(density) * density.square().sum()).clamp(min=1e-30))
 
@@ -187,7 +191,7 @@ def highest(scores: Tensor, first: int, count: int, independent: float = 1.0) ->
         scores: normal scores, as of `standing_out`.
         first: cells before it are not searched.
         count: at most so many.
-        independent: share of the cells that are independent of their neighbours.
+        independent: scores that were looked at for each cell: 2 where `standing_out` had two sums to choose from.
     """
     searched = scores[first:]
     if len(searched) < 3:

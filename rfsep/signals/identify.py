@@ -44,7 +44,7 @@ class Identified(NamedTuple):
 
     Attributes:
         kind: ``ofdm``, ``single_carrier``, ``noise`` (Gaussian, no cycles) or ``unknown``. OFDM: 1 - the chance that
-            noise shows such a prefix. Single carrier: see `rfsep.signals.symbol_rate.SymbolRate`. Noise and unknown: the
+            noise shows such a prefix. Single carrier: see `rfsep.signals.symbol_rate.SymbolRate`. Noise, unknown: the
             chance that a correlation coefficient of 0.02 would have been seen in so many samples.
         fft_size: samples; 1 - the chance that noise correlates as much at any lag, or that the correlation of another
             lag comes and goes as clearly as this one's.
@@ -93,8 +93,9 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
     """Kind and parameters of the signal that all frames hold.
 
     Args:
-        frames: complex64 [F, T], at least 512 samples each; frames may differ in time, phase and power, and may hold
-            pauses. A slot structure needs frames of several symbols, a constellation needs symbols in the thousands.
+        frames: complex64 [F, T], at least 512 samples each, without DC offset of the receiver; frames may differ in
+            time, phase and power, and may hold pauses. A slot structure needs frames of several symbols, a
+            constellation needs symbols in the thousands.
         sample_rate_hz: turns the carrier offset into Hz.
 
     Raises:
@@ -107,7 +108,6 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
     (128, 32, 'qpsk')
     """
     _check(frames)
-    frames = frames - frames.mean()
     duty = duty_cycle(frames)
     prefix = find_prefix(frames)
     if prefix is not None and prefix.fft_size_confidence > _SURE:

@@ -29,14 +29,19 @@ from rfsep.signals.cyclic import (
 MIN_FFT_SIZE = 16
 MAX_FFT_SIZE = 8192
 _SYMBOLS_PER_SLOT = (7, 14, 28)  # of 0.5 ms: LTE and NR at 15, 30 and 60 kHz, TS 36.211 6.12 and TS 38.211 5.3.1
-_MIN_PREFIX = 1 / 40  # of the FFT size; DVB-T's shortest is 1/32
-_MIN_SLOTTED_SIZE = 128  # of 3GPP's signals
+_MIN_PREFIX, _MAX_PREFIX = 1 / 40, 1 / 3  # of the FFT size; standards have 1/32 (DVB-T) to 1/4
+_PERIOD_ERROR = 6  # samples, of a first look at frames of few symbols
 _MAX_SAMPLES = 1 << 19  # more add nothing to a decision between periods
 _MAX_FRAME_RATIO = 20.0  # a single frame convinces no further than that: heavy tails do so by chance
 _MAX_CANDIDATES = 8
+_MAX_SYMBOL_PERIOD = 64  # samples, of a single carrier
+_LONG_PREFIX = 1 / 8  # of the FFT size; pilots that repeat within a symbol pass for a longer one
+_FEW_FRAMES = 8
+_SIDELOBES = 0.02
 _MAX_PERIODS = 3
 _MAX_HARMONICS = 8
 _OVERSAMPLING = 4
+_LIMITED_GAIN = 1.574  # 1 / E[e / (1 + e)] is its square, e a unit exponential
 _KAPPA = 0.3  # expected size of the prefix's correlation coefficient: 1 without noise, .05 in recordings of fading LTE
 
 
@@ -121,9 +126,8 @@ def _comb(scores: Tensor, size: int, fft_size: int) -> tuple[Tensor, Tensor]:
     """Mean periods float64 [P] above the FFT size, and the sum of the scores at their harmonics, float32 [P]."""
     harmonics = torch.arange(1, _MAX_HARMONICS + 1, dtype=torch.float64)
     step = fft_size * fft_size / (size * _MAX_HARMONICS)
-    periods = torch.arange(
-        math.ceil(fft_size * (1 + _MIN_PREFIX)), 2 * fft_size, max(step, fft_size / 4096), dtype=torch.float64
-    )
+    shortest, longest = math.ceil(fft_size * (1 + _MIN_PREFIX)), fft_size * (1 + _MAX_PREFIX)
+    periods = torch.arange(shortest, longest, max(step, fft_size / 4096), dtype=torch.float64)
     share = (periods - fft_size) / periods  # the prefix, as a part of the period
     weights = torch.sinc(harmonics * share[:, None]).square().float()  # [P, K]
     places = (harmonics / periods[:, None]) * size
@@ -172,27 +176,25 @@ def _marginals(product: Tensor, layout: Layout, independence: float) -> Tensor:
 def _uniform(fft_size: int, periods: Iterable[float]) -> set[Layout]:
     """Layouts of equal prefixes with a period close to one of those."""
     near = {round(period) + shift for period in periods for shift in (-2, -1, 0, 1, 2)}
-    return {
-        Layout(fft_size, period - fft_size) for period in near if fft_size * (1 + _MIN_PREFIX) <= period <= 2 * fft_size
-    }
+    shortest, longest = fft_size * (1 + _MIN_PREFIX), fft_size * (1 + _MAX_PREFIX)
+    return {Layout(fft_size, period - fft_size) for period in near if shortest <= period <= longest}
 
 
-def _slotted(fft_size: int, period: int) -> set[Layout]:
-    """Layouts of 3GPP, whose first prefix of 0.5 ms is longer by 16 / 2048 of a symbol at 15 kHz."""
-    layouts = set()
-    for symbols in _SYMBOLS_PER_SLOT:
-        extra, remainder = divmod(symbols * fft_size, 7 * 128)
-        if remainder == 0 and fft_size >= _MIN_SLOTTED_SIZE:
-            mean = period - fft_size - extra / symbols  # of the other prefixes
-            lengths = {round(mean) + shift for shift in (-2, -1, 0, 1, 2)}
-            layouts |= {Layout(fft_size, length, symbols, extra) for length in lengths if length > 0}
-    return layouts
+def _slotted(fft_size: int, period: int) -> list[Layout]:
+    """Layouts of 3GPP with about that mean period.
+
+    At 15, 30 and 60 kHz, prefixes last 144 / 2048 of a symbol; the first of 0.5 ms lasts 16 / 2048 of 1 / 15 kHz more.
+    """
+    length, remainder = divmod(9 * fft_size, 128)
+    extras = {symbols: divmod(symbols * fft_size, 7 * 128) for symbols in _SYMBOLS_PER_SLOT}
+    if remainder or abs(fft_size + length - period) > _PERIOD_ERROR:
+        return []
+    return [Layout(fft_size, length, symbols, extra) for symbols, (extra, rest) in extras.items() if rest == 0]
 
 
 class _Fold(NamedTuple):
     peak: Peak
     product: Tensor
-    periods: list[float]
     best: Layout
     log_ratios: Tensor  # [F]
 
@@ -217,11 +219,36 @@ def _fold(levelled: Tensor, peak: Peak, independence: float) -> _Fold | None:
         return None
     ratios = {layout: _marginals(product, layout, independence) for layout in _uniform(peak.cell, found)}
     best = max(ratios, key=lambda layout: float(ratios[layout].sum()))
-    return _Fold(peak, product, found, best, ratios[best])
+    pilot_like = best.cyclic_prefix_length > _LONG_PREFIX * best.fft_size and not _returns(product, best)
+    at_edge = best.cyclic_prefix_length < _MIN_PREFIX * best.fft_size + 1  # the best one is out of range
+    return None if pilot_like or at_edge else _Fold(peak, product, best, ratios[best])
+
+
+def _returns(product: Tensor, layout: Layout) -> bool:
+    """The correlation is there again a period later, more than a prefix and a half before or after that.
+
+    A pilot that looks the same a part of a symbol later correlates at that lag through the rest of the symbol: long,
+    and not again after a time as short as a prefix.
+    """
+    centred = (product - product.mean(1, keepdim=True)).to(torch.complex64)
+    prefix, period = layout.cyclic_prefix_length, layout.period
+    again = lag_correlations(centred, period + 2 * prefix + 1).real.mean(0)  # biased alike over lags so near
+    middles = [again[lag - prefix // 4 : lag + prefix // 4 + 1].mean() for lag in (period, *_beside(period, prefix))]
+    return bool(middles[0] > (middles[1] + middles[2]) / 2)
+
+
+def _beside(period: int, prefix: int) -> tuple[int, int]:
+    """Lags at which the correlation of two prefixes is over."""
+    return period - 3 * prefix // 2, period + 3 * prefix // 2
 
 
 def _is_linear_modulation(levelled: Tensor, fold: _Fold) -> bool:
-    """The power itself comes and goes with that period, as strongly as the correlation: no prefix."""
+    """The power itself comes and goes with that period, as strongly as the correlation: no prefix.
+
+    Idle OFDM symbols do the same, but only over periods longer than a symbol of a single carrier.
+    """
+    if fold.best.period > _MAX_SYMBOL_PERIOD:
+        return False
     size = int(next_fast_len(_OVERSAMPLING * levelled.shape[1]))
     place = round(size / fold.best.period)
     near = slice(max(1, place - _OVERSAMPLING), place + _OVERSAMPLING + 1)
@@ -237,26 +264,58 @@ def loudest(levelled: Tensor, max_samples: int = _MAX_SAMPLES) -> Tensor:
     return levelled.abs().square().sum(1).topk(number).indices
 
 
+def _apart(peaks: list[Peak]) -> list[Peak]:
+    """The peaks that are the highest within 2 % of their lag: pilots come with sidelobes."""
+    kept: list[Peak] = []
+    for peak in peaks:
+        if all(abs(peak.cell - other.cell) > _SIDELOBES * other.cell for other in kept):
+            kept.append(peak)
+    return kept
+
+
+def limited(levelled: Tensor) -> Tensor:
+    """Amplitudes limited softly, so that pulses do not pass for many samples: complex64 [F, T], power 1 if Gaussian."""
+    return levelled * (_LIMITED_GAIN / (1 + levelled.abs().square()).sqrt())
+
+
+def _independence(levelled: Tensor) -> float:
+    """Share of the samples of a lag product that are independent, where the signal does not repeat itself."""
+    product = lag_product(levelled, levelled.shape[1] // 3).real
+    return effective_bandwidth((product - product.mean(1, keepdim=True)).to(torch.complex64))
+
+
 def find_prefix(frames: Tensor) -> Prefix | None:
     """The cyclic prefix of OFDM frames complex64 [F, T], or None where there is none.
 
     The lags at which the correlation stands out are candidates for the FFT size (pilots and preambles give others).
-    The one whose correlation comes and goes most clearly, with a period longer than the lag, is taken.
+    The one whose correlation comes and goes most clearly, with a period longer than the lag, is taken from one half of
+    the data; the other half has to confirm lag and period, better than lags beside it can do with periods of their own.
     """
     num_lags = min(frames.shape[1] // 2, MAX_FFT_SIZE + 1)
-    peaks = highest(lag_scores(flattened(frames), num_lags), MIN_FFT_SIZE, _MAX_CANDIDATES)
-    levelled = level(frames)
-    independence = effective_bandwidth(levelled)
+    scores = lag_scores(flattened(frames), num_lags)
+    peaks = _apart(highest(scores, MIN_FFT_SIZE, 20 * _MAX_CANDIDATES, 2.0))[:_MAX_CANDIDATES]
+    levelled = limited(level(frames))
+    independence = _independence(levelled)
     chosen = levelled[loudest(levelled)]
-    folds = [_fold(chosen, peak, independence) for peak in peaks if peak.confidence > 0.5]
-    good = [fold for fold in folds if fold is not None]
+    first, second = _halves(chosen)
+    folds = [_fold(first, peak, independence) for peak in peaks if peak.confidence > 0.5]
+    good = [fold for fold in folds if fold is not None and fold.log_ratio > 0]
     if not good:
         return None
     best = max(good, key=lambda fold: fold.log_ratio)
-    margin = best.cautious - max(0.0, _control(chosen, best, independence))
+    confirmed = _marginals(prefix_product(second, best.peak.cell), best.best, independence)
+    margin = float(confirmed.clamp(max=_MAX_FRAME_RATIO).sum()) - max(0.0, _control(second, best, independence))
     if margin <= 0 or _is_linear_modulation(chosen, best):
         return None
-    return _settle(levelled, best, independence, margin, len(peaks))
+    return _settle(levelled, chosen, best, independence, margin)
+
+
+def _halves(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Two halves of the frames, of each frame where there are few: one to choose from, one to confirm the choice by."""
+    if len(frames) >= _FEW_FRAMES:
+        return frames[0::2], frames[1::2]
+    middle = frames.shape[1] // 2
+    return frames[:, :middle], frames[:, middle:]
 
 
 def _control(levelled: Tensor, fold: _Fold, independence: float) -> float:
@@ -268,22 +327,21 @@ def _control(levelled: Tensor, fold: _Fold, independence: float) -> float:
     return max((control.cautious for control in folds if control is not None), default=0.0)
 
 
-def _settle(levelled: Tensor, fold: _Fold, independence: float, margin: float, num_candidates: int) -> Prefix:
+def _settle(levelled: Tensor, chosen: Tensor, fold: _Fold, independence: float, margin: float) -> Prefix:
     """Compare all layouts near the mean period that was found, and time the frames."""
     fft_size = fold.peak.cell
-    product = fold.product
+    product = prefix_product(chosen, fft_size)
     layouts = list(_uniform(fft_size, [fold.best.period]))
-    slotted = list(_slotted(fft_size, fold.best.period))
+    slotted = _slotted(fft_size, fold.best.period)
     priors = [-math.log(2 * len(group)) for group in (layouts, slotted) for _ in group]
     posterior = torch.stack([_marginals(product, layout, independence).sum() for layout in layouts + slotted])
     weights = torch.softmax((posterior + torch.tensor(priors)).double(), 0)
     index = int(weights.argmax())
     layout = (layouts + slotted)[index]
-    steady = min(1.0, num_candidates * fft_size * math.exp(-min(margin, 700.0)))
     ratios = log_ratios(prefix_product(levelled, fft_size), layout, independence)
     return Prefix(
         layout=layout,
-        fft_size_confidence=fold.peak.confidence * (1 - steady),
+        fft_size_confidence=fold.peak.confidence * (1 - math.exp(-min(margin, 700.0))),
         layout_confidence=float(weights[index]),
         offset=ratios.argmax(1),
         correlation=lag_correlations(levelled, fft_size + 1)[:, fft_size],

@@ -148,7 +148,7 @@ def _describe(
     symbols, valid = _symbols(frames, rates, centres, roll_off.expand(len(rates)))
     decided = decide_constellation(symbols[:, :, None], valid)
     # the rotation from symbol to symbol is what is left of the carrier offset
-    centres = centres + decided.turn.double() * rates / (2 * math.pi)
+    centres = centres + _turns(symbols, valid, decided.symmetry) * rates
     return SymbolRate(
         rates=rates,
         common=common,
@@ -159,6 +159,18 @@ def _describe(
         roll_off_spread=float(roll_offs.std()) if len(roll_offs) > 1 else 0.02,
         constellation=decided,
     )
+
+
+def _turns(symbols: Tensor, valid: Tensor, symmetry: int) -> Tensor:
+    """Cycles float64 [F] by which symbols complex64 [F, K] turn from one to the next, modulo 1 / symmetry.
+
+    Without its data, the signal to the power of the symmetry is a tone.
+    """
+    units = torch.where(valid, symbols / symbols.abs().clamp(min=1e-12), 0)
+    size = int(next_fast_len(4 * symbols.shape[1]))
+    squares = torch.fft.fft(units**symmetry, size).abs().square()
+    cycles = _refined(squares, squares.argmax(1)) / size
+    return (cycles - cycles.round()) / symmetry
 
 
 def raised_cosine_spectrum(frequency: Tensor, roll_off: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ from torch import Tensor
 from rfsep.signals.constellations import constellation
 
 CANDIDATES = ("qpsk", "qam16", "qam64")  # BPSK has the magnitudes of QPSK
-_SNR_DB = torch.arange(3.0, 45.0, 1.0)
-_MAX_SYMBOLS = 20000
+_SNR_DB = torch.arange(2.0, 46.0, 2.0)
+_LEAST_SNR_DB = (6.0, 12.0, 18.0)  # below, their points run together and look Gaussian
+_MAX_SYMBOLS = 6000
 _GOOD_FIT, _BAD_FIT = 0.02, 0.08  # Wasserstein distances: as good as none, and useless
 
 
@@ -23,13 +24,13 @@ class Constellation(NamedTuple):
             goodness of the fit: 1 where the magnitudes' distribution is within 0.02 (Wasserstein distance), 0 from
             0.08 on.
         snr_db: of the fit.
-        turn: float32 [F], mean rotation from one symbol to the next in radians, modulo 2 pi / the points' symmetry.
+        symmetry: the points are the same after a turn by 2 pi / symmetry.
     """
 
     name: str | None
     confidence: float
     snr_db: float
-    turn: Tensor
+    symmetry: int
 
 
 def _rings(name: str) -> tuple[Tensor, Tensor]:
@@ -71,7 +72,7 @@ def decide_constellation(symbols: Tensor, valid: Tensor) -> Constellation:
         valid: bool [F, K], which symbols are on the air.
     """
     magnitudes = symbols[valid].flatten().abs().clamp(min=1e-3)
-    nothing = Constellation(None, 0.0, -math.inf, torch.zeros(len(symbols)))
+    nothing = Constellation(None, 0.0, -math.inf, 4)
     if len(magnitudes) < 50:
         return nothing
     stride = -(-len(magnitudes) // _MAX_SYMBOLS)
@@ -86,13 +87,15 @@ def decide_constellation(symbols: Tensor, valid: Tensor) -> Constellation:
         return nothing
     name = CANDIDATES[best]
     level = int(evidence[name].argmax())
+    if _SNR_DB[level] < _LEAST_SNR_DB[best]:
+        return nothing
     misfit = _distance(magnitudes, name, noise[level])
     goodness = min(1.0, max(0.0, (_BAD_FIT - misfit) / (_BAD_FIT - _GOOD_FIT)))
     second, fourth = (step_moment(symbols, valid, order) for order in (2, 4))
     if name == "qpsk" and second.abs().mean() > 0.5 * fourth.abs().mean():
         name = "bpsk"
-    turn = second.angle() / 2 if name == "bpsk" else fourth.angle() / 4
-    return Constellation(name, float(posterior[best]) * goodness, float(_SNR_DB[level]), turn)
+    symmetry = 2 if name == "bpsk" else 4
+    return Constellation(name, float(posterior[best]) * goodness, float(_SNR_DB[level]), symmetry)
 
 
 def step_moment(symbols: Tensor, valid: Tensor, order: int) -> Tensor:
