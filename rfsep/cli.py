@@ -60,6 +60,11 @@ def _command_line_fault(error: BaseException, config_name: str) -> str:
     return text
 
 
+def register_resolvers() -> None:
+    """What the YAMLs of conf/ use beside OmegaConf's own: ``${root:path}`` is a path in this repository."""
+    OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
+
+
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Run a hydra task; what the user got wrong is told in one line and ends with exit status 2.
 
@@ -71,7 +76,7 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")
-    OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
+    register_resolvers()
 
     def guarded(config: DictConfig) -> None:
         """The task; hydra lets SystemExit pass without a word of its own."""
@@ -221,9 +226,9 @@ class Run(NamedTuple):
     facts: dict[str, Any]
 
 
-def _is_own_class(target: object) -> bool:
-    """The dotted path names a class defined in a module of `RUN_PACKAGES`: not what such a module imports."""
-    if not isinstance(target, str) or not target.startswith(RUN_PACKAGES):
+def _is_own_class(target: object, packages: tuple[str, ...]) -> bool:
+    """The dotted path names a class defined in a module of ``packages``: not what such a module imports."""
+    if not isinstance(target, str) or not target.startswith(packages):
         return False
     module, _, name = target.rpartition(".")
     try:
@@ -233,17 +238,39 @@ def _is_own_class(target: object) -> bool:
     return isinstance(found, type) and found.__module__ == module
 
 
-def _check_targets(node: Any, path: Path) -> None:
-    """Refuse a config that would instantiate anything but models and separators of this package."""
+def _check_targets(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> None:
+    """Refuse a config that would instantiate anything but classes of these packages, models and separators if none."""
     if isinstance(node, dict):
-        if "_target_" in node and not _is_own_class(node["_target_"]):
-            packages = " and ".join(package.rstrip(".") for package in RUN_PACKAGES)
-            raise InputError(f"{path}: _target_ '{node['_target_']}' is no class of {packages}; refused")
+        if "_target_" in node and not _is_own_class(node["_target_"], packages):
+            names = " and ".join(package.rstrip(".") for package in packages)
+            raise InputError(f"{path}: _target_ '{node['_target_']}' is no class of {names}; refused")
         for child in node.values():
-            _check_targets(child, path)
+            _check_targets(child, path, packages)
     elif isinstance(node, list):
         for child in node:
-            _check_targets(child, path)
+            _check_targets(child, path, packages)
+
+
+def read_interference(path: Path) -> Modem:
+    """The modem in an ``interference.yaml`` of ``rfsep identify``, whoever wrote it.
+
+    Raises:
+        InputError: no such file, no YAML, no modem in it, another class than one of rfsep.signals, or arguments that
+            the class does not take.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    node = OmegaConf.to_container(load_config(path), resolve=False)
+    modem = node.get("modem") if isinstance(node, dict) else None
+    if not isinstance(modem, dict) or "_target_" not in modem:
+        raise InputError(f"{path}: names no modem; rfsep identify writes one where it is sure of every part")
+    if strange := sorted(str(key) for key in modem if str(key).startswith("_") and key != "_target_"):
+        raise InputError(f"{path}: modem.{strange[0]} is nothing that a modem takes; refused")
+    _check_targets(modem, path, ("rfsep.signals.",))
+    try:
+        return cast(Modem, instantiate(modem))
+    except (HydraException, OmegaConfBaseException, InputError) as error:
+        raise InputError(f"{path}: the modem cannot be made: {_one_line(error)}") from None
 
 
 def open_run(folder: Path, checkpoint: str = "best") -> Run:

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": LEAVES | {"metrics", "storage", "models", "signals", "mixtures", "separators", "bounds"},
     "challenge": LEAVES | {"metrics", "storage", "signals", "mixtures"},
 }
-TOP = {"cli", "evaluation", "experiments", "__init__"}  # what the scripts call: may import everything
+TOP = {"cli", "commands", "evaluation", "experiments", "identify_picture", "__init__"}  # what the scripts call: may import everything
 HYDRA = {"hydra", "omegaconf", "wandb"}
 HYDRA_PLACES = {"train.py", "evaluate.py", "data/prepare.py", "rfsep/cli.py"}
 

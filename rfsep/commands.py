@@ -1,0 +1,182 @@
+"""The ``rfsep`` command."""
+
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import torch
+import typer
+import yaml
+from torch import Tensor
+from typer.exceptions import TyperException
+
+from rfsep.cli import build_source, console, errors, option, options, register_resolvers
+from rfsep.identify_picture import draw
+from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.signals.identify import Identified, identify, modem_arguments
+from rfsep.signals.linear_modem import LinearModem
+from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.storage.atomic import staged
+from rfsep.storage.npy import check_finite, read_complex
+from rfsep.storage.sigmf import SUFFIX, read_sigmf
+from rfsep.types import InputError
+
+app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+_SPLITS = ("train", "val", "test")
+
+
+class Examples(NamedTuple):
+    """Example frames of an interference.
+
+    Attributes:
+        name: for the folder that is written.
+        frames: complex64 [F, T].
+        sample_rate_hz: None where it is unknown.
+    """
+
+    name: str
+    frames: Tensor
+    sample_rate_hz: float | None
+
+
+@app.callback()
+def _rfsep() -> None:
+    """Separate a radio signal of interest from interference."""
+
+
+@app.command("identify")
+def identify_command(
+    interference: Annotated[
+        str, typer.Argument(help="an option of conf/interference, a .sigmf-meta, or a .npy of complex64 [F, T]")
+    ],
+    num_frames: Annotated[int, typer.Option(min=1, help="frames to look at")] = 200,
+    num_samples: Annotated[int, typer.Option(min=1, help="samples of a frame; a .npy is used as it is")] = 8192,
+    split: Annotated[str, typer.Option(help="of recordings in conf/: train, val or test")] = "train",
+    sample_rate_hz: Annotated[float | None, typer.Option(help="where the file does not say it")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for interference.yaml and picture.png")] = None,
+) -> None:
+    """Say what an interference is: OFDM with its prefix and carriers, a single carrier, or noise."""
+    if sample_rate_hz is not None and not 0 < sample_rate_hz < float("inf"):
+        raise InputError(f"sample_rate_hz is {sample_rate_hz}, expected a positive number")
+    examples = read_examples(interference, num_frames, num_samples, split)
+    rate = examples.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
+    identified = identify(examples.frames, rate)
+    folder = Path("runs") / "identify" / examples.name if out is None else out
+    text, picture = as_yaml(interference, examples.frames, identified, rate), io.BytesIO()
+    draw(examples.frames, identified, examples.name, rate).savefig(picture, format="png", dpi=110)
+    with staged(folder / "interference.yaml", folder / "picture.png") as (settings, image):
+        settings.write_text(text, encoding="utf-8")
+        image.write_bytes(picture.getvalue())
+    for line in lines(identified):
+        console.print(line, markup=False)
+    console.print(f"written: {folder / 'interference.yaml'}, {folder / 'picture.png'}", markup=False, soft_wrap=True)
+
+
+def read_examples(interference: str, num_frames: int, num_samples: int, split: str) -> Examples:
+    """Frames of an option of conf/interference or of a file.
+
+    Raises:
+        InputError: it is neither, or the file is broken.
+    """
+    path = Path(interference)
+    if path.suffix == SUFFIX:
+        recording = read_sigmf(path)
+        samples = torch.from_numpy(recording.samples)
+        if len(samples) == 0:
+            raise InputError(f"{path}: holds no samples")
+        frames = _cut(samples - samples.mean(), num_frames, num_samples)  # receivers leave a DC offset
+        return Examples(_plain(path), frames, recording.sample_rate_hz)
+    if path.suffix == ".npy":
+        array = read_complex(path, (None, None))[:num_frames]
+        check_finite(path, array)
+        return Examples(_plain(path), torch.tensor(array), None)
+    if interference not in options("interference"):
+        names = ", ".join(options("interference"))
+        raise InputError(f"unknown interference '{interference}'; give a {SUFFIX} or .npy file, or one of {names}")
+    if split not in _SPLITS:
+        raise InputError(f"split is '{split}'; choose one of {', '.join(_SPLITS)}")
+    register_resolvers()
+    config = option("interference", interference)
+    source = build_source(config, split)
+    frames = source.sample(num_frames, num_samples, batch_generator(Purpose.EXAMPLES)).waveform
+    return Examples(interference, frames, float(config.sample_rate_hz))
+
+
+def _cut(samples: Tensor, num_frames: int, num_samples: int) -> Tensor:
+    """A recording complex64 [T] in frames, evenly spread over it where it has more of them than are wanted."""
+    frames = samples.unfold(0, min(num_samples, len(samples)), min(num_samples, len(samples)))  # [F, T]
+    kept = torch.linspace(0, len(frames) - 1, min(num_frames, len(frames))).round().long()
+    return frames[kept]
+
+
+def _plain(path: Path) -> str:
+    """The name of a file as a folder may have it."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).strip(".") or "interference"
+
+
+def _shown(value: Any) -> str:
+    """A value as text: six digits, ranges and pairs with a comma."""
+    if isinstance(value, tuple):
+        return ", ".join(_shown(part) for part in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def lines(identified: Identified) -> list[str]:
+    """One line a finding, those without a value left out.
+
+    >>> from rfsep.signals.identify import Finding
+    >>> lines(Identified(Finding("ofdm", 1.0), fft_size=Finding(64, 0.999)))
+    ['kind: ofdm  (confidence 1.00)', 'fft_size: 64  (confidence 0.99)']
+    """
+    return [
+        f"{name}: {_shown(finding.value)}  (confidence {int(finding.confidence * 100 + 1e-6) / 100:.2f})"
+        for name, finding in identified._asdict().items()
+        if finding.value is not None
+    ]
+
+
+def as_yaml(interference: str, frames: Tensor, identified: Identified, sample_rate_hz: float | None) -> str:
+    """The findings, and the modem as `rfsep.cli.read_interference` takes it, where one is known."""
+    arguments = modem_arguments(identified)
+    kind = OfdmModem if identified.kind.value == "ofdm" else LinearModem
+    target = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
+    content = {
+        "examples": {"num_frames": frames.shape[0], "num_samples": frames.shape[1]},
+        "sample_rate_hz": sample_rate_hz,
+        "findings": {
+            name: {"value": _plain_value(finding.value), "confidence": round(finding.confidence, 4)}
+            for name, finding in identified._asdict().items()
+        },
+        "modem": None
+        if arguments is None
+        else target | {name: _plain_value(value) for name, value in arguments.items()},
+        "carrier_offset": identified.carrier_offset.value,
+    }
+    title = f"# what rfsep identify made of {' '.join(interference.split())}\n"
+    return title + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _plain_value(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _refuse(text: str, status: int) -> NoReturn:
+    errors.print(text)
+    sys.exit(status)
+
+
+def main() -> None:
+    """Run the command; what the user got wrong is told in one line and ends with exit status 2."""
+    try:
+        status = app(standalone_mode=False)
+    except TyperException as error:
+        _refuse(f"error: {' '.join(error.format_message().split())}", 2)
+    except (InputError, OSError) as error:
+        _refuse(f"error: {' '.join(str(error).split())}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _refuse("interrupted; nothing was written", 130)
+    sys.exit(status if isinstance(status, int) else 0)
