@@ -44,6 +44,7 @@ from rfsep.cli import (
     option,
     option_named,
     plain,
+    read_interference,
 )
 from rfsep.models.cost import forward_flops
 from rfsep.storage.atomic import read_json, write_json
@@ -83,16 +84,19 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
     """Factory of the separator that a conf/separator config names.
 
     Args:
-        config: of the separator.
+        config: of the separator; ``interference`` of those that have it names a file of ``rfsep identify``.
         modem: of the SOI.
         examples: frames of the interference, complex64 [F, T].
         extra: what else its constructor takes: a model, a given autocorrelation, the interference's modem.
     """
     oracle = config.method.get("sinr") == "known"
+    arguments = dict(extra)
+    if (identified := config.get("interference")) is not None:
+        arguments["interference"] = read_interference(Path(str(identified)))
 
     def make(sinr_db: float | None) -> Any:
         told = {"sinr_db": sinr_db} if oracle else {}
-        return instantiate(config.method, modem=modem, examples=examples, **extra, **told)
+        return instantiate(config.method, modem=modem, examples=examples, **arguments, **told)
 
     return Parts(make, oracle)
 
@@ -201,7 +205,8 @@ def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | 
     mixtures = read_mixtures(testset, soi, interference)
     modem = build_modem(option_named("soi", soi))
     guide = None if opened is None else opened.config.guide
-    learns = config.separator.learns or (guide is not None and option("separator", guide).learns)
+    told = config.separator.get("interference") is not None
+    learns = (config.separator.learns and not told) or (guide is not None and option("separator", guide).learns)
     examples = _examples(config, interference, learns)
     parts = separator_parts(config.separator, modem, examples, _network_arguments(opened, modem, examples))
     return _Job(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from shell import ROOT, prepare, succeed
+from shell import ROOT, fail, prepare, succeed
 
 from rfsep.cli import CONF, load_config
 from rfsep.experiments import run_comparison
@@ -78,6 +78,20 @@ def test_bounds_stand_beside_a_submission(tmp_path: Path) -> None:
     assert not bound["blind"]
     assert bound["ber"] == [0.0, 0.0]
     assert "Thin dashes are bounds" in (tmp_path / "ours" / "index.html").read_text()
+
+
+def test_an_identified_interference_takes_the_place_of_examples(tmp_path: Path) -> None:
+    """What rfsep identify writes, for a separator that takes it; the true modem leaves hardly anything."""
+    prepare(tmp_path)
+    target = "modem: {_target_: rfsep.signals.ofdm_modem.OfdmModem, constellation_name: qpsk}"
+    (tmp_path / "found.yaml").write_text(target)
+    words = ["separator=cyclic_lmmse", "separator.interference=found.yaml", "testset=set", "out=ours"]
+    succeed("evaluate.py", *words, cwd=tmp_path)
+    scores = json.loads((tmp_path / "ours" / "scores.json").read_text())
+    assert max(scores["results"][0]["mse_db"]) < -40
+    assert "nowhere.yaml" in fail(
+        "evaluate.py", *words[:1], "separator.interference=nowhere.yaml", *words[2:3], cwd=tmp_path
+    )
 
 
 def stored(name: str) -> dict[str, dict[str, Any]]:
