@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rfsep.separators.cyclic_mmse import posterior_mean
 from rfsep.separators.interference import Setup, interference_covariance, make_setup, window_length
-from rfsep.separators.windows import in_parallel, overlapped
+from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.types import Modem, Separated
 
 _BATCH_SAMPLES = 32 * 1280  # solved together
@@ -50,29 +50,27 @@ class CyclicLmmse:
         self.average = average
         self.block = window_length(self.covariance, block)
         self.margin = margin
-        self._setup = lru_cache(maxsize=4)(self._make_setup)
+        self._setup = lru_cache(maxsize=8)(self._make_setup)
 
-    def _make_setup(self, length: int, whole: bool) -> Setup:
-        bounded = whole and self.timing_known
+    def _make_setup(self, length: int, begins: bool, ends: bool) -> Setup:
         return make_setup(
             self.modem,
             self.covariance,
             length,
-            begins=bounded,
-            ends=bounded,
+            begins=begins and self.timing_known,
+            ends=ends and self.timing_known,
             timing_known=self.timing_known,
             noise_power=self.noise_power,
         )
 
     def separate(self, mixture: Tensor) -> Separated:
         """Linear estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
-        whole = mixture.shape[1] <= self.block
 
-        def estimate(windows: Tensor) -> Tensor:
-            setup = self._setup(windows.shape[1], whole)
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            setup = self._setup(windows.shape[1], begins, ends)
             return in_parallel(partial(self._estimate, setup), windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
-        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        soi = overlapped_ends(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
 
     def _estimate(self, setup: Setup, windows: Tensor) -> Tensor:

@@ -253,7 +253,7 @@ class Detector:
         """Gaussian marginals of all symbols given the sites, at gains complex [B] and noise powers [B]."""
         num_symbols, columns = self.grid.num_symbols, window.columns
         factor = (gain.conj() / noise_power)[:, None, None]
-        scale = squared(gain) / noise_power
+        scale = (squared(gain) / noise_power).clamp_min(_LEAST_PRECISION)
         inverse = self._inverse(window, interference.precision, interference.shift + factor * window.carriers, scale)
         adjoint = window.adjoint
         taken = scattered((adjoint @ inverse.moment[..., None])[..., 0] * factor.conj(), columns, num_symbols)

@@ -10,7 +10,7 @@ from rfsep.separators.expectation_propagation import Detector, Schedule, State, 
 from rfsep.separators.grid import SoiGrid
 from rfsep.separators.interference import interference_modem, make_setup
 from rfsep.separators.synchronise import Synchronised, Synchroniser
-from rfsep.separators.windows import in_parallel, overlapped
+from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import decide
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.statistics import modem_autocorrelation
@@ -43,6 +43,13 @@ class _Setup(NamedTuple):
     grid: SoiGrid
     synchroniser: Synchroniser
     detector: Detector
+
+
+class _Bounds(NamedTuple):
+    """Whether the SOI begins, and whether it ends, with a window."""
+
+    begins: bool
+    ends: bool
 
 
 class _Detected(NamedTuple):
@@ -91,13 +98,13 @@ class JointDetection:
         self.margin = margin
         self._setup = lru_cache(maxsize=8)(self._make_setup)
 
-    def _make_setup(self, length: int, begins: bool, ends: bool) -> _Setup:
+    def _make_setup(self, length: int, bounds: _Bounds) -> _Setup:
         made = make_setup(
             self.modem,
             modem_periodic_covariance(self.interference),
             length,
-            begins=begins,
-            ends=ends,
+            begins=bounds.begins,
+            ends=bounds.ends,
             timing_known=self.timing_known,
             noise_power=self.noise_power,
         )
@@ -108,44 +115,40 @@ class JointDetection:
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
-        whole = mixture.shape[1] <= self.block
-
-        def estimate(windows: Tensor) -> Tensor:
-            return self._estimate(windows, whole and self.timing_known)
-
-        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
 
-    def _estimate(self, windows: Tensor, bounded: bool) -> Tensor:
-        setup = self._setup(windows.shape[1], bounded, bounded)
+    def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
+        bounds = _Bounds(begins and self.timing_known, ends and self.timing_known)
+        setup = self._setup(windows.shape[1], bounds)
 
         def estimate(part: Tensor) -> Tensor:
             at = setup.synchroniser(part)
-            detected = self.detect(part, at, bounded)
+            detected = self.detect(part, at, bounds)
             if not self.timing_known:
-                at = self._second_look(setup, part, at, detected, bounded)
+                at = self._second_look(setup, part, at, detected, bounds)
             return setup.grid.synthesise(detected.state.soi.mean, at.soi_offset)
 
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
     def _second_look(
-        self, setup: _Setup, mixture: Tensor, at: Synchronised, detected: _Detected, bounded: bool
+        self, setup: _Setup, mixture: Tensor, at: Synchronised, detected: _Detected, bounds: _Bounds
     ) -> Synchronised:
         """Where the Gaussian likelihood leaves the SOI's timing in doubt, its symbols decide: updates ``detected``."""
         other = setup.synchroniser.runner_up(mixture, at)
         rows = (other.log_likelihood > at.log_likelihood - _DOUBT).nonzero()[:, 0]
         if not len(rows):
             return at
-        again = self.detect(mixture[rows], rows_of(other, rows), bounded)
+        again = self.detect(mixture[rows], rows_of(other, rows), bounds)
         wins = (_badness(again.misfit) < _badness(detected.misfit[rows])).nonzero()[:, 0]
         put_rows(detected, rows[wins], rows_of(again, wins))
         soi_offset = at.soi_offset.clone()
         soi_offset[rows[wins]] = other.soi_offset[rows[wins]]
         return at._replace(soi_offset=soi_offset)
 
-    def detect(self, mixture: Tensor, at: Synchronised, bounded: bool) -> _Detected:
+    def detect(self, mixture: Tensor, at: Synchronised, bounds: _Bounds) -> _Detected:
         """Symbols of windows complex64 [B, T] at given timing, gain and noise."""
-        setup = self._setup(mixture.shape[1], bounded, bounded)
+        setup = self._setup(mixture.shape[1], bounds)
         window = _window(setup, mixture, at)
         noise = at.noise_power.clamp_min(_LEAST_NOISE).to(setup.detector.dtype.to_real())
         gain = _initial_gain(setup.detector, window, at.gain, noise)
@@ -162,17 +165,17 @@ class JointDetection:
             put_rows(state, again[wins], rows_of(second, wins))
             misfit[again[wins]] = found[wins]
         if mixture.shape[1] > 2 * _EDGE_BLOCKS * setup.grid.period:
-            self._mend(setup, mixture, at, state, misfit, bounded)
+            self._mend(setup, mixture, at, state, misfit, bounds)
         return _Detected(state, misfit)
 
     def _mend(
-        self, setup: _Setup, mixture: Tensor, at: Synchronised, state: State, misfit: Tensor, bounded: bool
+        self, setup: _Setup, mixture: Tensor, at: Synchronised, state: State, misfit: Tensor, bounds: _Bounds
     ) -> None:
         """Detect again the ends that do not fit; their symbols go into ``state`` where they fit better."""
         length, step = mixture.shape[1], self.modem.symbol_period
         short = _EDGE_BLOCKS * setup.grid.period // step * step
         for left in (True, False):
-            part = self._setup(short, bounded and left, bounded and not left)
+            part = self._setup(short, _Bounds(bounds.begins and left, bounds.ends and not left))
             start = 0 if left else length - short
             worst = _outer(misfit, left)  # a view: what is better is written back
             for schedule in _ENDS:

@@ -27,22 +27,31 @@ def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, m
     Returns:
         complex64 [B, T].
     """
+    return overlapped_ends(lambda windows, begins, ends: apply(windows), mixture, block, margin, period)
+
+
+def overlapped_ends(
+    apply: Callable[[Tensor, bool, bool], Tensor], mixture: Tensor, block: int, margin: int, period: int
+) -> Tensor:
+    """`overlapped` for an estimator that is told whether its windows begin, and whether they end, with the mixture."""
     length = mixture.shape[1]
     if length <= block:
-        return apply(mixture)
+        return apply(mixture, True, True)
     hop = (block - 2 * margin) // period * period
     if hop <= 0:
         raise InputError(f"block {block} leaves nothing between two margins of {margin} at symbol period {period}")
     last = (length - block) // period * period
-    starts = range(0, last, hop)
     estimate = torch.empty_like(mixture)
-    windows = torch.stack([mixture[:, start : start + block] for start in starts] or [mixture[:, :0]], 1)  # [B, W, L]
-    kept = apply(windows.flatten(0, 1)).reshape(windows.shape) if starts else windows
-    for index, start in enumerate(starts):
-        left = margin if start else 0
-        estimate[:, start + left : start + block] = kept[:, index, left:]
+    if last:
+        estimate[:, :block] = apply(mixture[:, :block], True, False)
+    starts = range(hop, last, hop)
+    if starts:
+        windows = torch.stack([mixture[:, start : start + block] for start in starts], 1)  # [B, W, L]
+        kept = apply(windows.flatten(0, 1), False, False).reshape(windows.shape)
+        for index, start in enumerate(starts):
+            estimate[:, start + margin : start + block] = kept[:, index, margin:]
     left = margin if last else 0
-    estimate[:, last + left :] = apply(mixture[:, last:])[:, left:]
+    estimate[:, last + left :] = apply(mixture[:, last:], last == 0, True)[:, left:]
     return estimate
 
 
