@@ -21,7 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "training": LEAVES | {"metrics", "storage", "models", "signals", "mixtures", "separators", "bounds"},
     "challenge": LEAVES | {"metrics", "storage", "signals", "mixtures"},
 }
-TOP = {"cli", "commands", "evaluation", "experiments", "identify_picture", "__init__"}  # what the scripts call: may import everything
+# what the scripts call: may import everything
+TOP = {"cli", "commands", "evaluation", "experiments", "identify_picture", "__init__"}
 HYDRA = {"hydra", "omegaconf", "wandb"}
 HYDRA_PLACES = {"train.py", "evaluate.py", "data/prepare.py", "rfsep/cli.py"}
 

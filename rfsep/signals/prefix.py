@@ -302,7 +302,7 @@ def find_prefix(frames: Tensor) -> Prefix | None:
     good = [fold for fold in folds if fold is not None and fold.log_ratio > 0]
     if not good:
         return None
-    best = max(good, key=lambda fold: fold.log_ratio)
+    best = max(good, key=lambda fold: (fold.cautious, fold.log_ratio))
     confirmed = _marginals(prefix_product(second, best.peak.cell), best.best, independence)
     margin = float(confirmed.clamp(max=_MAX_FRAME_RATIO).sum()) - max(0.0, _control(second, best, independence))
     if margin <= 0 or _is_linear_modulation(chosen, best):

@@ -227,7 +227,7 @@ def recordings(kind: str) -> Path:
     return Path(os.environ["RFSEP_RECORDINGS"]) / kind
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_real_wifi(split: str) -> None:
     source = SigmfRecordings(recordings("wifi20"), ROOT / "data" / "splits" / "wifi20.json", split)
     source.names = [name for name in source.names if "conducted" in name]
