@@ -26,6 +26,7 @@ from rfsep.separators.grid import (
     scattered,
     scattered_matrix,
 )
+from rfsep.separators.tridiagonal import back_solve, factorise, half_solve, inverse_band
 from rfsep.signals.constellations import posterior_mean_and_variance
 from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import Modem
@@ -262,9 +263,10 @@ class Detector:
         precision = (
             window.soi_gram / noise_power[:, None, None] - schur + torch.diag_embed(soi.precision.to(schur.dtype))
         )
-        covariance = torch.cholesky_inverse(torch.linalg.cholesky((precision + precision.mH) / 2))
+        factored = factorise((precision + precision.mH) / 2, columns.shape[2] - 1)
+        covariance = inverse_band(factored)
         moment = soi.shift + window.soi / noise_power[:, None] - taken
-        mean = (covariance @ moment[..., None])[..., 0]
+        mean = back_solve(factored, half_solve(factored, moment))
         near, spread = gathered(mean, columns), gathered_matrix(covariance, columns)
         carriers = inverse.moment - factor * (inverse.coupling @ near[..., None])[..., 0]
         added = ((inverse.coupling @ spread) * inverse.coupling.conj()).sum(3).real

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rfsep.iq import squared
 from rfsep.separators.grid import Blocks, SoiGrid, scattered, scattered_matrix
+from rfsep.separators.tridiagonal import back_solve, factorise, half_solve, log_determinant
 from rfsep.signals.periodic_covariance import PeriodicCovariance
 
 _ABSENT = 1e12  # precision of a symbol that does not exist
@@ -149,11 +150,12 @@ class GaussianModel:
         moment = scattered(moments, reduced.columns, self.grid.num_symbols)
         gram = scattered_matrix(grams, reduced.columns, self.grid.num_symbols)
         gram.diagonal(dim1=1, dim2=2).add_(torch.where(reduced.exists, 1.0, _ABSENT))
-        root = torch.linalg.cholesky(gram)  # L of M
-        half = torch.linalg.solve_triangular(root, moment[..., None], upper=False)
-        symbols = torch.linalg.solve_triangular(root.mH, half, upper=True)[..., 0]
+        factor = factorise(gram, reduced.columns.shape[2] - 1)  # L of M
+        half = half_solve(factor, moment)
+        symbols = back_solve(factor, half)
         residual = (squared(reduced.samples) / variance).sum((1, 2))
         absent = (~reduced.exists).sum(1) * math.log(_ABSENT)
         log_det = variance.log().sum((1, 2)) - reduced.missing * noise_power.log()
-        log_det = log_det + 2 * root.diagonal(dim1=1, dim2=2).real.log().sum(1) - absent
-        return Solved(squared(half[..., 0]).sum(1) - residual - log_det, symbols)
+        log_det = log_det + log_determinant(factor) - absent
+        explained = torch.stack([squared(part).sum((1, 2)) for part in half]).sum(0)
+        return Solved(explained - residual - log_det, symbols)
