@@ -30,7 +30,8 @@ def factorise(matrix: Tensor, bandwidth: int) -> Factor:
     count = max(1, size // max(1, bandwidth))
     block = -(-size // count)
     count = -(-size // block)
-    roots, below = [], []
+    roots: list[Tensor] = []
+    below: list[Tensor] = []
     for index in range(count):
         here, behind = slice(index * block, (index + 1) * block), slice((index + 1) * block, (index + 2) * block)
         schur = matrix[:, here, here]
