@@ -1,0 +1,168 @@
+"""What is reached beneath a recorded LTE downlink by estimators that know its timing and powers."""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import conv1d, pad
+
+from rfsep.iq import from_db
+from rfsep.separators.resource_blocks import FFT_SIZE, Band, carrier_numbers, make_band, symbol_waves, whitened
+from rfsep.separators.symbol_posterior import Response, detected_symbols, linear_symbols, make_response
+from rfsep.signals.recordings import SigmfRecordings
+from rfsep.types import InputError, MixtureBatch, Modem, Separated
+
+Samples = NDArray[np.complex64]
+
+_SLOT = 9600  # samples of 0.5 ms at 19.2 Msps, 3GPP TS 36.211 clause 4
+_PREFIXES = (100, 90, 90, 90, 90, 90, 90)  # clause 6.12, 160 and 144 samples at 30.72 Msps
+_TRACKED_SLOTS = 8  # whose timing is found together
+_SMEARED = 6  # samples of a prefix that the channel spoils
+_EARLY = 8  # samples before its nominal place at which a symbol's body is cut, inside its prefix
+_FLOOR = 0.1  # white part of the interference, of its mean power
+_EXACT = 1e-3  # relative difference of a window and its place in the recording
+
+
+class _Grid(NamedTuple):
+    """Where a recording's slots begin.
+
+    Attributes:
+        start: int64 [n], of a slot modulo its length, one for every eight slots.
+        offset: float64 [n], of the carriers, in carrier spacings.
+    """
+
+    start: NDArray[np.int64]
+    offset: NDArray[np.float64]
+
+
+def _symbol_starts() -> NDArray[np.int64]:
+    """First sample of each symbol's prefix in a slot."""
+    lengths = np.array(_PREFIXES) + FFT_SIZE
+    return np.concatenate(([0], np.cumsum(lengths)[:-1]))
+
+
+def track(recording: Samples) -> _Grid:
+    """Timing of a whole recording from its cyclic prefixes; the sampling clocks drift apart evenly."""
+    correlation = recording[FFT_SIZE:] * recording[:-FFT_SIZE].conj()
+    width = _TRACKED_SLOTS * _SLOT
+    pieces = len(recording) // width
+    correlation = np.pad(correlation, (0, pieces * width - min(len(correlation), pieces * width)))[: pieces * width]
+    folded = correlation.reshape(pieces, _TRACKED_SLOTS, _SLOT).sum(1)
+    template = np.zeros(_SLOT)
+    for start, prefix in zip(_symbol_starts(), _PREFIXES, strict=True):
+        template[start + _SMEARED : start + prefix] = 1
+    likeness = np.fft.ifft(np.fft.fft(folded, axis=1) * np.fft.fft(template).conj(), axis=1)
+    best = np.abs(likeness).argmax(1)
+    unwrapped = np.unwrap(2 * np.pi * best / _SLOT) / (2 * np.pi) * _SLOT
+    piece = np.arange(pieces)
+    line = np.polyval(np.polyfit(piece, unwrapped, 1), piece) if pieces > 1 else unwrapped
+    return _Grid(np.round(line).astype(np.int64) % _SLOT, np.angle(likeness[piece, best]) / (2 * np.pi))
+
+
+def locate(window: Samples, recording: Samples) -> int:
+    """Sample of a recording at which a window begins that was cut from it and multiplied by a number.
+
+    Raises:
+        InputError: it was not.
+    """
+    anchor = int(np.abs(window).argmax())
+    places = np.arange(anchor, len(recording) - len(window) + anchor + 1)
+    ratio, scale = window / window[anchor], float(np.abs(recording).max())
+    for other in (*range(min(8, len(window))), len(window) - 1):
+        error = recording[places + other - anchor] - ratio[other] * recording[places]
+        places = places[np.abs(error) < _EXACT * scale]
+    if len(places) == 0:
+        raise InputError("resource_elements: a window's interference is not in the recording that it is said to be of")
+    return int(places[0]) - anchor
+
+
+class _Symbol(NamedTuple):
+    """One symbol of the interference about a window: where its prefix begins, how long it is, powers float64 [N]."""
+
+    start: int
+    prefix: int
+    power: Tensor
+
+
+def _averaged(power: Tensor, width: int) -> Tensor:
+    """Moving average over ``width`` carriers, mirrored at both ends."""
+    if width == 1:
+        return power
+    padded = pad(power[None, None], (width // 2, width - 1 - width // 2), mode="reflect")
+    return conv1d(padded, torch.full((1, 1, width), 1 / width, dtype=torch.float64))[0, 0]
+
+
+def _symbols_about(recording: Samples, place: int, num_samples: int, start: int, offset: float) -> list[_Symbol]:
+    """Symbols that reach into samples ``place`` to ``place + num_samples`` of a recording."""
+    found = []
+    first = (place // _SLOT - 1) * _SLOT + start
+    carriers = carrier_numbers().long().numpy() % FFT_SIZE
+    for slot in range(num_samples // _SLOT + 4):
+        for begin, prefix in zip(_symbol_starts().tolist(), _PREFIXES, strict=True):
+            at = first + slot * _SLOT + begin
+            seen = at + prefix + FFT_SIZE > place and at < place + num_samples
+            if not seen or at < 0 or at + prefix + FFT_SIZE > len(recording):
+                continue
+            body = np.arange(at + prefix - _EARLY, at + prefix - _EARLY + FFT_SIZE)
+            turned = recording[body] * np.exp(-2j * np.pi * offset * (body - at - prefix) / FFT_SIZE)
+            spectrum = np.fft.fft(turned, norm="ortho")[carriers]
+            found.append(_Symbol(at - place, prefix, torch.from_numpy(np.abs(spectrum) ** 2)))
+    return found
+
+
+class ResourceElementBound:
+    """LMMSE, or detection, of the SOI's symbols given timing and powers of all resource elements of the interference.
+
+    Args:
+        modem: of the SOI, narrow-band, which begins and ends with the mixture.
+        source: recordings of an LTE downlink at 19.2 Msps.
+        noise_power: of white noise in the mixtures.
+        width: carriers that powers are averaged over: 1 for resource elements, 12 for resource blocks.
+        detect: estimate the SOI's symbols as points of the modem's constellation.
+
+    Raises:
+        InputError: a mixture's interference is not from the recordings.
+    """
+
+    def __init__(
+        self, modem: Modem, source: SigmfRecordings, noise_power: float, width: int = 1, detect: bool = False
+    ) -> None:
+        self.modem = modem
+        self.recordings = source
+        self.noise_power = noise_power
+        self.width = width
+        self.detect = detect
+        self.points = modem.constellation.to(torch.complex128)
+        self._grid = cache(lambda index: track(source.recordings[index]))
+        self._setup = cache(self._make_setup)
+
+    def _make_setup(self, num_samples: int) -> tuple[Response, Band]:
+        response = make_response(self.modem, num_samples, whole=True)
+        return response, make_band(response)
+
+    def estimate(self, batch: MixtureBatch) -> Separated:
+        """Estimate complex64 [B, T] and hard bits uint8 [B, N]."""
+        response, band = self._setup(batch.mixture.shape[1])
+        columns = (batch.mixture, batch.interference, batch.interference_origin.tolist(), batch.sinr_db.tolist())
+        symbols = torch.stack([self._symbols(band, *row) for row in zip(*columns, strict=True)])
+        soi = (symbols @ response.waveforms.T).to(torch.complex64)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def _symbols(self, band: Band, mixture: Tensor, interference: Tensor, origin: int, sinr_db: float) -> Tensor:
+        """Symbols complex128 [S] of one mixture complex64 [T]."""
+        if origin < 0:
+            raise InputError("resource_elements: this bound needs recorded interference")
+        recording, grid = self.recordings.recordings[origin], self._grid(origin)
+        place, gain = locate(interference.numpy(), recording), from_db(-sinr_db)
+        piece = min(place // (_TRACKED_SLOTS * _SLOT), len(grid.start) - 1)
+        offset = float(grid.offset[piece])
+        covariance = (_FLOOR * gain + self.noise_power) * band.noise
+        for symbol in _symbols_about(recording, place, len(mixture), int(grid.start[piece]), offset):
+            waves = symbol_waves(band, symbol.start, symbol.prefix, offset)
+            covariance = covariance + (waves * (gain * _averaged(symbol.power, self.width))) @ waves.mH
+        samples = band.decimator @ mixture.to(torch.complex128)
+        said = whitened(band, samples, covariance, band.noise[:, :0]).information()
+        return detected_symbols(said, self.points).symbols.mean[0] if self.detect else linear_symbols(said)[0]
