@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels
 from rfsep.challenge.figures import write_figure
+from rfsep.challenge.learning import write_learning_figure
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.report import Published
 from rfsep.challenge.scoring import SCHEMA, Row
@@ -65,10 +66,12 @@ def _radio_mixtures(setting: Any, levels: list[float], number: int) -> _Comparis
     modem, source = build_modem(soi), build_source(interference, "test")
     mixing = {key: setting[key] for key in ("empirical", "random_phase", "noise_power")}
     mixer = Mixer(build_soi(soi), source, **mixing)
-    examples = cache(lambda: example_frames(interference, **setting.examples))
+    examples = cache(lambda num_frames, num_samples: example_frames(interference, num_frames, num_samples))
 
     def separator(entry: Row) -> Parts:
-        return _separator_parts(dict(entry), modem, source, examples())
+        changes = dict(entry)
+        frames = changes.pop("examples", None) or plain(setting.examples)
+        return _separator_parts(changes, modem, source, examples(**frames))
 
     length, seed = setting.num_samples, setting.seed
     data = Data(
@@ -193,4 +196,6 @@ def run_comparison(config: Any) -> None:
     shown = content["rows"]
     console.print(score_table(config.name, shown, level_key="sir_db"))
     write_figure(folder / "figure.png", shown, published, config.name, level="sir_db")
+    if reference := setting.get("learned_against"):
+        write_learning_figure(folder / "learning.png", shown, str(reference), config.name)
     console.print(f"results in {path}, figure: {folder / 'figure.png'}")

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,14 @@ from rfsep.iq import to_channels
 from rfsep.metrics import row_bit_errors, row_mse, score
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.unet import UNet
+from rfsep.separators.cyclic_lmmse import CyclicLmmse
+from rfsep.separators.gaussian import GaussianModel
+from rfsep.separators.joint_detection import JointDetection
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.random_crop import RandomCrop
+from rfsep.signals.statistics import modem_covariance
 from rfsep.storage.submissions import list_submissions, read_submission
 
 OUT = Path("runs/bench")
@@ -193,10 +199,79 @@ def training() -> None:
     write("training", results)
 
 
+def dense_solve(mixture: torch.Tensor, soi: torch.Tensor, interference: torch.Tensor) -> float:
+    """Log-likelihood and linear estimate of one window by plain dense algebra: what the structured solve replaces."""
+    total = soi + interference + 0.01 * torch.eye(len(soi))
+    root = torch.linalg.cholesky(total)
+    half = torch.linalg.solve_triangular(root, mixture[:, None], upper=False)
+    estimate = soi @ torch.linalg.solve_triangular(root.mH, half, upper=True)
+    likelihood = -half.abs().square().sum() - 2 * root.diagonal().real.log().sum()
+    return float(likelihood) + 0 * float(estimate.real.sum())
+
+
+def posterior_mean() -> dict[str, float]:
+    """cyclic_mmse on windows of csgaussian/comm, against dense solves for as many hypotheses."""
+    modem = LinearModem("qpsk_axes", num_taps=127, unit_energy=False)
+    soi, interference = (
+        RandomCrop(one, power=power, random_phase=False, symbols="gaussian")
+        for one, power in ((modem, 1.0), (OfdmModem(), 56 / 64))
+    )
+    mixer = Mixer(soi, interference, empirical=True, random_phase=False, noise_power=0.01)
+    batch = mixer.draw(torch.full((64,), -12.0), 1280, torch.Generator().manual_seed(0))
+    nothing = torch.zeros((0, 0), dtype=torch.complex64)
+    separator = CyclicLmmse(modem, nothing, OfdmModem(), "estimated", 0.01, average=True)
+    seconds = best(lambda: separator.separate(batch.mixture)) / 64
+    solved, solve = [], GaussianModel.solve
+
+    def counted(model: GaussianModel, reduced: Any, gain: torch.Tensor, noise: torch.Tensor) -> Any:
+        solved.append(len(gain))
+        return solve(model, reduced, gain, noise)
+
+    GaussianModel.solve = counted  # type: ignore[method-assign]
+    try:
+        separator.separate(batch.mixture)
+    finally:
+        GaussianModel.solve = solve  # type: ignore[method-assign]
+    covariances = modem_covariance(modem, 1280, 8), 16 * modem_periodic_covariance(OfdmModem()).window(3, 1280)
+    dense = best(lambda: dense_solve(batch.mixture[0].to(torch.complex128), *covariances))
+    return {
+        "seconds_per_window": seconds,
+        "hypotheses_per_window": sum(solved) / 64,
+        "dense_seconds_per_hypothesis": dense,
+        "times_dense": dense * sum(solved) / 64 / seconds,
+    }
+
+
+def separators() -> None:
+    """Cost of the structured separators after set-up, and of the set-up: windows of both lengths, official mixtures."""
+    modem, nothing = LinearModem(), torch.zeros((0, 0), dtype=torch.complex64)
+    mixer = Mixer(modem, RandomCrop(OfdmModem(), power=56 / 64))
+    noisy = Mixer(RandomCrop(modem, random_phase=False), RandomCrop(OfdmModem(), power=56 / 64), noise_power=0.01)
+    results: dict[str, Any] = {"cyclic_mmse_comm": posterior_mean()}
+    for name, separator in {
+        "cyclic_lmmse": partial(CyclicLmmse, modem, nothing, OfdmModem()),
+        "joint_detection": partial(JointDetection, modem, nothing, OfdmModem()),
+    }.items():
+        for kind, draw, length, rows, told in (
+            ("window_1280_noise", noisy, 1280, 64, {"soi_timing": "estimated", "noise_power": 0.01}),
+            ("window_2560", mixer, 2560, 32, {}),
+            ("official_40960", mixer, FRAME, 1, {}),
+        ):
+            mixture = draw.draw(torch.full((rows,), -12.0), length, torch.Generator().manual_seed(0)).mixture
+            start = time.perf_counter()
+            made = separator(**told)
+            made.separate(mixture)
+            first = time.perf_counter() - start
+            seconds = best(lambda: made.separate(mixture))  # noqa: B023
+            results[f"{name}_{kind}"] = {"seconds": seconds / rows, "set_up_seconds": max(0.0, first - seconds)}
+    write("separators", results)
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["scoring-child"]:
         scoring_child(sys.argv[2])
     else:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        for benchmark in (generation, scoring, training):
-            benchmark()
+        benchmarks = {one.__name__: one for one in (generation, scoring, training, separators)}
+        for name in sys.argv[1:] or benchmarks:
+            benchmarks[name]()

@@ -1,7 +1,9 @@
 """Published comparisons: several separators on the same mixtures, made as they are needed; finished levels are kept."""
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,11 +173,59 @@ def forget(entry: Entry, folder: Path) -> None:
         path.unlink()
 
 
+class _Work(NamedTuple):
+    """What the processes of `_measure_together` inherit, as it cannot be sent to them."""
+
+    entry: Entry
+    data: Data
+    folder: Path
+    done: Any  # multiprocessing.Value, mixtures of all processes
+
+
+_work: list[_Work] = []  # of the running comparison, one at most
+
+
+def _measure_and_keep(level: float) -> None:
+    """A level of the inherited comparison, in a process of its own and on one thread."""
+    torch.set_num_threads(1)
+    entry, data, folder, done = _work[-1]
+
+    def advance(number: int) -> None:
+        with done.get_lock():
+            done.value += number
+
+    _keep(_path(folder, entry.name, level), entry.settings, _measure(entry, data, level, advance))
+
+
+def _measure_together(
+    entry: Entry, data: Data, folder: Path, levels: Sequence[float], advance: Callable[[int], None]
+) -> None:
+    """Measure and keep levels, each in a process: small matrices leave torch's own threads idle."""
+    cores = min(torch.get_num_threads(), len(levels))
+    context = multiprocessing.get_context("fork")  # inherits what was made; children use one thread each
+    entry.make(levels[0])  # once for all
+    _work.append(_Work(entry, data, folder, context.Value("q", 0)))
+    try:
+        with ProcessPoolExecutor(cores, mp_context=context) as pool:
+            pending = {pool.submit(_measure_and_keep, level) for level in levels}
+            shown = 0
+            while pending:
+                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
+                now = _work[-1].done.value
+                advance(now - shown)
+                shown = now
+                for one in finished:
+                    one.result()
+    finally:
+        _work.pop()
+
+
 def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], None]) -> Row:
     """An entry's row of results.json: MSE and BER with intervals at every level, cost and blindness.
 
     Every finished level is kept in ``folder``/levels, so that an interrupted comparison goes on where it stopped, with
-    the same figures; a level of other settings or other code is computed again.
+    the same figures; a level of other settings or other code is computed again. Levels are computed side by side, one
+    for each of torch's threads.
 
     Args:
         entry: what is compared.
@@ -183,6 +233,14 @@ def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], Non
         folder: of the experiment's results.
         advance: called with the number of mixtures done.
     """
+    missing = [
+        level
+        for level in sorted(data.sir_db)
+        if _kept(_path(folder, entry.name, level), entry.settings, data.num_mixtures) is None
+    ]
+    if len(missing) > 1 and torch.get_num_threads() > 1:
+        _measure_together(entry, data, folder, missing, advance)
+        advance(-len(missing) * data.num_mixtures)  # counted again as kept
     levels = []
     for level in sorted(data.sir_db):
         path = _path(folder, entry.name, level)

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from shell import ROOT, fail, prepare, succeed
+from shell import ROOT, command, fail, prepare, succeed
 
+from rfsep.challenge.learning import learning_costs
 from rfsep.cli import CONF, load_config
 from rfsep.experiments import run_comparison
 
 OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
 SHORT = ["comparison.sir_db=[-12,0]", "comparison.examples.num_frames=20", "comparison.num_samples=640"]
 NAMES = [f"csgaussian/{name}" for name in ("comm", "comm2", "qpskcomm")]
-NAMES += ["args/ofdm_qpsk", "args/ofdm_bpsk", "sync/noiseless", "sync/snr10", "dnn_comparison"]
+NAMES += ["args/ofdm_qpsk", "args/ofdm_qpsk_span8", "args/ofdm_bpsk", "sync/noiseless", "sync/snr10", "dnn_comparison"]
 # folder of the published numbers as CSV; not part of this repository
 REFERENCE = Path(os.environ.get("RFSEP_REFERENCE", ROOT.parent / "shared" / "reference"))
 
@@ -66,6 +67,27 @@ def test_a_second_command_keeps_what_the_first_computed(tmp_path: Path) -> None:
     assert [one["separator"] for one in rows] == ["lmmse", "sync_mmse"]
     assert "kept" not in succeed("evaluate.py", *base, "bounds=[lmmse]", "num_mixtures=4", "fresh=true", cwd=tmp_path)
     assert "kept" not in succeed("evaluate.py", *base, "bounds=[lmmse]", "num_mixtures=3", cwd=tmp_path)
+
+
+def test_levels_side_by_side_are_levels_one_after_the_other(tmp_path: Path) -> None:
+    short = ["experiment=args/ofdm_qpsk", "num_mixtures=2", "separator=cyclic_lmmse", *SHORT]
+    rows = []
+    for threads in ("1", "2"):
+        out = tmp_path / threads
+        done = command("evaluate.py", *short, f"out={out}", cwd=tmp_path, OMP_NUM_THREADS=threads)
+        assert done.returncode == 0, done.stderr
+        rows.append(json.loads((out / "results.json").read_text())["rows"])
+        for row in rows[-1]:
+            row.pop("seconds_per_mixture")
+    assert rows[0] == rows[1]
+
+
+def test_cost_of_learning_is_drawn(tmp_path: Path) -> None:
+    content = run("learned", tmp_path, "comparison.sir_db=[-12,0]", "comparison.num_samples=640")
+    costs = learning_costs(content["rows"], "cyclic_lmmse:known")
+    assert [count for count, _ in costs[-12.0]] == [10, 30, 100, 300, 1000]
+    assert costs[-12.0][0][1] > costs[-12.0][-1][1]
+    assert (tmp_path / "learning.png").stat().st_size > 10_000
 
 
 def test_bounds_stand_beside_a_submission(tmp_path: Path) -> None:
