@@ -7,30 +7,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rfsep.separators.packet_decoding import Cancelled, cancelled
 from rfsep.separators.packet_runs import Run, Runs, power_between, power_of_gap, runs_of
 from rfsep.separators.packet_segments import LEAST_LENGTH, LENGTH, Features, Kind, Segment, features, segment
+from rfsep.separators.packet_symbols import SMEARED, TAPS, Residual
 from rfsep.separators.symbol_posterior import (
+    Detected,
     Information,
     Response,
     detected_symbols,
+    gaussian_posterior,
     linear_symbols,
     make_response,
     stacked,
 )
 from rfsep.separators.windows import overlapped
 from rfsep.signals import wifi
-from rfsep.types import Modem, Separated
+from rfsep.types import InputError, Modem, Separated
 
 _MOST_SYMBOLS = 480  # of the SOI that are solved together
 _BATCH = 32  # windows
 
-# Learned from the training split: what does not repeat at a symbol's begin, where it is smeared over the one before, as
-# a share of the power at its first samples; the power of carriers beyond 802.11a's, which not every packet has; and
-# what rings on from packets at both ends of a gap, as a share of the median power.
-_SMEARED = (1.8, 0.8, 0.1, 0.01)
+# Learned from the training split: the power of carriers beyond 802.11a's, which not every packet has; and what rings on
+# from packets at both ends of a gap, as a share of the median power.
 _OUTER_POWER = 0.3
 _RINGING, _RINGS_ON, _RINGS_BEFORE = 0.03, 3, 2
-_TAPS = range(-4, 12)  # delays of the channel about a field's nominal begin, in samples
 
 
 def field_covariance(kind: Kind, offset: float, error: float) -> Tensor:
@@ -47,7 +48,7 @@ def field_covariance(kind: Kind, offset: float, error: float) -> Tensor:
     length, number = LENGTH[kind], wifi.carriers().double()
     time = torch.arange(length, dtype=torch.float64)[:, None]
     if kind == Kind.LONG:
-        taps = torch.tensor(_TAPS, dtype=torch.float64)
+        taps = torch.tensor(TAPS, dtype=torch.float64)
         values, turn = wifi.long_training(), (number + offset) * time - number * wifi.LONG_PREFIX
         sent = torch.polar(values.expand_as(turn), 2 * torch.pi * turn / wifi.FFT_SIZE)
         delay = number[:, None] * taps
@@ -60,23 +61,9 @@ def field_covariance(kind: Kind, offset: float, error: float) -> Tensor:
         turn = 2 * torch.pi * (number + offset) / wifi.FFT_SIZE * time
         waves = torch.polar((power / power.sum()).sqrt().expand_as(turn), turn)
     white = torch.full((length,), error, dtype=torch.float64)
-    white[: len(_SMEARED)] += torch.tensor(_SMEARED, dtype=torch.float64)
+    white[: len(SMEARED)] += torch.tensor(SMEARED, dtype=torch.float64)
     covariance: Tensor = waves @ waves.mH + torch.diag(white)
     return covariance
-
-
-class Known(NamedTuple):
-    """Interference that is known by sample.
-
-    Attributes:
-        waveform: complex128 [T].
-        known: bool [T].
-        power: float64 [T], of the error in it.
-    """
-
-    waveform: Tensor
-    known: Tensor
-    power: Tensor
 
 
 class WindowModel(NamedTuple):
@@ -122,7 +109,7 @@ def segment_precision(model: WindowModel, index: int, num_samples: int, cache: d
     return cache[key] / packet.level
 
 
-def information(samples: Tensor, response: Response, model: WindowModel, known: Known | None = None) -> Information:
+def information(samples: Tensor, response: Response, model: WindowModel, known: Cancelled | None = None) -> Information:
     """Information on the SOI's symbols in one window, segment by segment.
 
     Args:
@@ -161,15 +148,27 @@ class PacketLmmse:
         modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
         examples: frames of the interference; nothing is learned from them.
         detect: estimate the symbols as points of the modem's constellation.
+        cancel: then decode packets, take them away and detect again.
         block: samples in a window of a longer mixture; fewer where they hold very many symbols.
         margin: samples at a window's inner edge that its neighbour estimates instead.
     """
 
     def __init__(
-        self, modem: Modem, examples: Tensor, detect: bool = False, block: int = 2560, margin: int = 160
+        self,
+        modem: Modem,
+        examples: Tensor,
+        detect: bool = False,
+        cancel: bool = False,
+        block: int = 2560,
+        margin: int = 160,
     ) -> None:
+        if cancel and not detect:
+            raise InputError(
+                "packets: cancel is true but detect is false; packets are decoded beneath detected symbols"
+            )
         self.modem = modem
         self.detect = detect
+        self.cancel = cancel
         self.margin = margin
         step = modem.symbol_period
         density = modem.analyse(torch.zeros((1, step), dtype=torch.complex64)).shape[1]
@@ -199,5 +198,24 @@ class PacketLmmse:
         models = [WindowModel(one, runs_of(one, found, row), found, row) for row, one in enumerate(segment(found))]
         samples = windows.to(torch.complex128)
         said = stacked([information(samples[model.row], response, model) for model in models])
-        symbols = detected_symbols(said, self.points).symbols.mean if self.detect else linear_symbols(said)
+        if not self.detect:
+            symbols = linear_symbols(said)
+        else:
+            detected = detected_symbols(said, self.points)
+            if self.cancel:
+                detected = self._again(samples, response, models, said, detected)
+            symbols = detected.symbols.mean
         return (symbols @ response.waveforms.T).to(torch.complex64)
+
+    def _again(
+        self, samples: Tensor, response: Response, models: list[WindowModel], said: Information, first: Detected
+    ) -> Detected:
+        """Symbols of windows complex128 [B, T] without the packets that could be decoded beneath the first ones."""
+        mean, covariance = gaussian_posterior(said, first.sites)
+        rest = samples - mean @ response.waveforms.T
+        rows = []
+        for model in models:
+            residual = Residual(rest[model.row], response, covariance[model.row])
+            known = cancelled(samples[model.row], model.segments, model.runs, residual)
+            rows.append(information(samples[model.row], response, model, known))
+        return detected_symbols(stacked(rows), self.points)

@@ -1,0 +1,190 @@
+"""Convolutional code, interleaver and mapping of 802.11 OFDM, for decoding an interferer and sending it again.
+
+IEEE Std 802.11-2020, clauses 17.3.5.6 (code, puncturing), 17.3.5.7 and 19.3.11.8.1 (interleaver), 17.3.5.8 (mapping);
+19.3.11.6 adds rate 5/6. Scrambling does not matter: coded bits are decided, not what they carry.
+"""
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Values = NDArray[np.complex128]
+Integers = NDArray[np.int64]
+
+_GENERATORS = (0o133, 0o171)
+_STATES = 64
+_PUNCTURE = {  # which of the two outputs of successive bits are sent
+    "1/2": (1, 1),
+    "2/3": (1, 1, 1, 0),
+    "3/4": (1, 1, 1, 0, 0, 1),
+    "5/6": (1, 1, 1, 0, 0, 1, 1, 0, 0, 1),
+}
+RATES = {1: ("1/2", "3/4"), 2: ("1/2", "3/4"), 4: ("1/2", "3/4"), 6: ("2/3", "3/4", "5/6")}
+"""Code rates by bits a carrier."""
+
+_MOST_SURE = 50.0
+_SURE = 6.0  # log likelihood ratio from which a bit should not be contradicted
+
+
+class _Trellis(NamedTuple):
+    """The code by the state that a step ends in.
+
+    Attributes:
+        before: int64 [64, 2], states that it may begin in.
+        output: int64 [64, 2, 2], the two coded bits of each such step.
+    """
+
+    before: Integers
+    output: Integers
+
+
+@cache
+def _trellis() -> _Trellis:
+    """State: the last six bits, the newest first; a step shifts one in at the top."""
+    state = np.arange(_STATES)
+    before = np.stack([((state << 1) & (_STATES - 1)) | lost for lost in (0, 1)], 1)
+    register = ((state >> 5) << 6)[:, None] | before
+    output = np.stack([np.bitwise_count(register & taps) & 1 for taps in _GENERATORS], -1).astype(np.int64)
+    return _Trellis(before, output)
+
+
+@cache
+def interleaver(bits: int, ht: bool) -> Integers:
+    """Place in its symbol, in the order of carriers, of each coded bit.
+
+    >>> interleaver(1, False)[:4].tolist()
+    [0, 3, 6, 9]
+    """
+    columns, total = (13, 52 * bits) if ht else (16, 48 * bits)
+    rows, group = total // columns, max(bits // 2, 1)
+    coded = np.arange(total)
+    first = rows * (coded % columns) + coded // columns
+    place: Integers = group * (first // group) + (first + total - columns * first // total) % group
+    return place
+
+
+class Axis(NamedTuple):
+    """One axis of a constellation: amplitudes float64 [n] and their bits int64 [n, b], Gray-coded."""
+
+    amplitudes: Floats
+    bits: Integers
+
+
+@cache
+def axis(bits: int) -> Axis:
+    """Real and imaginary part of QPSK, 16- and 64-QAM (``bits`` a carrier), and the real one of BPSK."""
+    width = max(bits // 2, 1)
+    levels = np.arange(1 - 2**width, 2**width, 2.0)
+    power = (levels**2).mean() * (2 if bits > 1 else 1)
+    gray = np.arange(2**width) ^ (np.arange(2**width) >> 1)
+    return Axis(levels / math.sqrt(power), (gray[:, None] >> np.arange(width - 1, -1, -1)) & 1)
+
+
+def points(bits: int) -> Values:
+    """Constellation complex128 [2 ** bits]."""
+    real = axis(bits).amplitudes
+    return real.astype(np.complex128) if bits == 1 else (real[:, None] + 1j * real).ravel()
+
+
+def _axis_ratios(received: Floats, variance: Floats, bits: int) -> Floats:
+    """Log likelihood ratios [..., b] of one axis, positive for bit 0."""
+    amplitudes, labels = axis(bits)
+    metric = -((received[..., None] - amplitudes) ** 2) / variance[..., None]
+    parts = [
+        metric[..., labels[:, bit] == 0].max(-1) - metric[..., labels[:, bit] == 1].max(-1)
+        for bit in range(labels.shape[1])
+    ]
+    return np.stack(parts, -1)
+
+
+def soft_bits(values: Values, variance: Floats, bits: int) -> Floats:
+    """Log likelihood ratios float64 [J, carriers * bits] of values complex128 [J, carriers], positive for bit 0."""
+    ratios = _axis_ratios(values.real, variance, bits)
+    if bits > 1:
+        ratios = np.concatenate((ratios, _axis_ratios(values.imag, variance, bits)), -1)
+    return np.clip(ratios.reshape(len(values), -1), -_MOST_SURE, _MOST_SURE)
+
+
+def map_bits(coded: Integers, bits: int) -> Values:
+    """Carrier values complex128 [J, carriers] of bits int64 [J, carriers * bits]."""
+    amplitudes, labels = axis(bits)
+    width = labels.shape[1]
+    weight = 2 ** np.arange(width)[::-1]
+    table = np.zeros(2**width)
+    table[labels @ weight] = amplitudes
+    groups = coded.reshape(len(coded), -1, bits)
+    real: Floats = table[groups[..., :width] @ weight]
+    if bits == 1:
+        return real.astype(np.complex128)
+    both: Values = real + 1j * table[groups[..., width:] @ weight]
+    return both
+
+
+def _likeliest(ratios: Floats, known_start: bool) -> Integers:
+    """Coded bits int64 [n, 2] of the best path for log likelihood ratios float64 [n, 2], positive for bit 0."""
+    before, output = _trellis()
+    sign = 1.0 - 2.0 * output  # [64, 2, 2]
+    gained = ratios @ sign.reshape(-1, 2).T  # [n, 128]
+    gained = gained.reshape(-1, _STATES, 2)
+    metric = np.full(_STATES, -1e9) if known_start else np.zeros(_STATES)
+    metric[0] = 0.0
+    chosen = np.empty((len(ratios), _STATES), dtype=np.bool_)
+    for step, gain in enumerate(gained):
+        candidates = metric[before] + gain
+        chosen[step] = candidates[:, 1] > candidates[:, 0]
+        metric = candidates.max(1)
+    state, found = int(metric.argmax()), np.empty((len(ratios), 2), dtype=np.int64)
+    for step in range(len(ratios) - 1, -1, -1):
+        way = int(chosen[step, state])
+        found[step], state = output[state, way], int(before[state, way])
+    return found
+
+
+class Decoded(NamedTuple):
+    """Carrier values complex128 [J, carriers] of the decoded bits, and the share of sure bits they contradict."""
+
+    values: Values
+    contradicted: float
+
+
+class Coding(NamedTuple):
+    """How symbols are coded.
+
+    Attributes:
+        bits: a carrier.
+        rate: see `RATES`.
+        ht: HT symbols of 52 data carriers, otherwise 48.
+        known_start: the first symbol begins with the encoder at zero.
+    """
+
+    bits: int
+    rate: str
+    ht: bool
+    known_start: bool
+
+
+def decode(values: Values, variance: Floats, coding: Coding, trusted: NDArray[np.bool_]) -> Decoded:
+    """The likeliest code word of successive symbols.
+
+    Args:
+        values: of their data carriers, complex128 [J, carriers].
+        variance: of the noise on them, float64 [J, carriers].
+        coding: of the symbols.
+        trusted: bool [carriers], which of them judge whether the code fits.
+    """
+    place = interleaver(coding.bits, coding.ht)
+    ratios = soft_bits(values, variance, coding.bits)
+    pattern = np.array(_PUNCTURE[coding.rate], dtype=bool)
+    sent = np.tile(pattern, ratios.size // pattern.sum())
+    full = np.zeros(len(sent))
+    full[sent] = ratios[:, place].ravel()[: sent.sum()]
+    coded = _likeliest(full.reshape(-1, 2), coding.known_start).ravel()[sent].reshape(len(values), -1)
+    bits = np.empty_like(coded)
+    bits[:, place] = coded
+    sure = (np.abs(ratios) > _SURE) & np.repeat(trusted, coding.bits)
+    wrong = sure & ((bits == 1) == (ratios > 0))
+    return Decoded(map_bits(bits, coding.bits), float(wrong.sum() / max(sure.sum(), 1)))
