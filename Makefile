@@ -30,16 +30,17 @@ demo_lte: $(STAMP)
 	$(BIN)/python train.py experiment=demo_lte run=unet
 	$(BIN)/python evaluate.py separator=neural run=runs/demo_lte/unet testset=runs/lte_test out=runs/demo_lte/scores
 
-# everything that the README shows, measured again (about half an hour on two cores)
+# everything that the README shows, measured again (several hours on two cores; finished parts are kept)
+COMPARISONS := args/ofdm_qpsk args/ofdm_qpsk_span8 args/ofdm_bpsk csgaussian/cyclo csgaussian/comm csgaussian/comm2 csgaussian/qpskcomm \
+  sync/noiseless sync/snr10 dnn_comparison learned rfc2021/emisignal1 rfc2021/commsignal2 rfc2021/commsignal3 real/wifi20 real/lte20
 results: demo demo_lte bench
-	$(BIN)/python evaluate.py experiment=args/ofdm_qpsk num_mixtures=4000
-	for name in emisignal1 commsignal2 commsignal3; do $(BIN)/python evaluate.py experiment=rfc2021/$$name || exit; done
 	mkdir -p docs/results
+	for name in $(COMPARISONS); do $(BIN)/python evaluate.py experiment=$$name && \
+	  cp runs/$$name/results.json docs/results/$$(echo $$name | tr / _).json || exit; done
 	cp runs/demo/scores.json docs/results/demo.json
 	cp runs/demo_lte/scores/scores.json docs/results/demo_lte.json
-	cp runs/args/ofdm_qpsk/results.json docs/results/args_ofdm_qpsk.json
-	for name in emisignal1 commsignal2 commsignal3; do cp runs/rfc2021/$$name/results.json docs/results/rfc2021_$$name.json; done
 	cp runs/bench/*.json docs/results/
+	cp runs/learned/learning.png docs/learning.png
 	$(BIN)/python docs/tables.py
 
 # tests of the pages need a browser: Debian's, installed where that is allowed; without it they skip (in CI they fail)
