@@ -27,6 +27,7 @@ from rfsep.types import InputError, Modem, Separated
 
 _MOST_SYMBOLS = 480  # of the SOI that are solved together
 _BATCH = 32  # windows
+_MOST_DENSE = 0.25  # symbols a sample of a SOI that leaves room to decode packets
 
 # Learned from the training split: the power of carriers beyond 802.11a's, which not every packet has; and what rings on
 # from packets at both ends of a gap, as a share of the median power.
@@ -148,7 +149,7 @@ class PacketLmmse:
         modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
         examples: frames of the interference; nothing is learned from them.
         detect: estimate the symbols as points of the modem's constellation.
-        cancel: then decode packets, take them away and detect again.
+        cancel: then decode packets, take them away and detect again; left out where the SOI fills the band.
         block: samples in a window of a longer mixture; fewer where they hold very many symbols.
         margin: samples at a window's inner edge that its neighbour estimates instead.
     """
@@ -166,12 +167,12 @@ class PacketLmmse:
             raise InputError(
                 "packets: cancel is true but detect is false; packets are decoded beneath detected symbols"
             )
-        self.modem = modem
-        self.detect = detect
-        self.cancel = cancel
-        self.margin = margin
         step = modem.symbol_period
         density = modem.analyse(torch.zeros((1, step), dtype=torch.complex64)).shape[1]
+        self.modem = modem
+        self.detect = detect
+        self.cancel = cancel and density <= _MOST_DENSE * step
+        self.margin = margin
         self.block = min(block, max(4 * margin, _MOST_SYMBOLS // density * step))
         self.points = modem.constellation.to(torch.complex128)
         self._response = lru_cache(maxsize=4)(self._make_response)
