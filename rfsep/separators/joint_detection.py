@@ -11,10 +11,10 @@ from rfsep.separators.grid import SoiGrid
 from rfsep.separators.interference import interference_modem, make_setup
 from rfsep.separators.synchronise import Synchronised, Synchroniser
 from rfsep.separators.windows import in_parallel, overlapped_ends
-from rfsep.signals.constellations import decide
+from rfsep.signals.constellations import bits_per_symbol, decide, demap
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.statistics import modem_autocorrelation
-from rfsep.types import Modem, Separated
+from rfsep.types import InputError, Modem, Separated
 
 _LEAST_SINGLE = 1e-3  # noise power from which single precision is enough
 _LEAST_NOISE = 1e-5  # the detector works with: with none at all it would never be in doubt
@@ -57,6 +57,13 @@ class _Detected(NamedTuple):
 
     state: State
     misfit: Tensor
+
+
+class _Found(NamedTuple):
+    """Symbols of windows, and the SOI's timing int64 [B]."""
+
+    state: State
+    soi_offset: Tensor
 
 
 class JointDetection:
@@ -123,13 +130,40 @@ class JointDetection:
         setup = self._setup(windows.shape[1], bounds)
 
         def estimate(part: Tensor) -> Tensor:
-            at = setup.synchroniser(part)
-            detected = self.detect(part, at, bounds)
-            if not self.timing_known:
-                at = self._second_look(setup, part, at, detected, bounds)
-            return setup.grid.synthesise(detected.state.soi.mean, at.soi_offset)
+            found = self._find(setup, part, bounds)
+            return setup.grid.synthesise(found.state.soi.mean, found.soi_offset)
 
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+
+    def _find(self, setup: _Setup, mixture: Tensor, bounds: _Bounds) -> _Found:
+        """Synchronise and detect."""
+        at = setup.synchroniser(mixture)
+        detected = self.detect(mixture, at, bounds)
+        if not self.timing_known:
+            at = self._second_look(setup, mixture, at, detected, bounds)
+        return _Found(detected.state, at.soi_offset)
+
+    def soft_bits(self, mixture: Tensor) -> Tensor:
+        """Log-likelihood ratios float32 [B, N] of mixtures of at most ``block`` samples; positive means bit 1.
+
+        What everything but a symbol's own prior says of it (its cavity), for the symbols with their centre in the
+        mixture, in order.
+
+        Raises:
+            InputError: the mixture is longer than a window.
+        """
+        length, step = mixture.shape[1], self.modem.symbol_period
+        if length > self.block:
+            raise InputError(f"joint_detection: soft bits are of one window, {self.block} samples; got {length}")
+        bounds = _Bounds(self.timing_known, self.timing_known)
+        setup = self._setup(length, bounds)
+        found = self._find(setup, mixture, bounds)
+        points = self.modem.constellation
+        centre = (setup.grid.period_of_symbol + 0.5) * step - found.soi_offset[:, None]  # [B, S], in samples
+        count = self.modem.num_bits(length) // bits_per_symbol(points)
+        place = (centre >= 0).int().argmax(1)[:, None] + torch.arange(count)  # [B, count]
+        mean, variance = (part.gather(1, place) for part in found.state.soi_cavity)
+        return demap(mean.to(torch.complex64), points, variance.float())
 
     def _second_look(
         self, setup: _Setup, mixture: Tensor, at: Synchronised, detected: _Detected, bounds: _Bounds
