@@ -11,6 +11,7 @@ from rfsep.bounds.oracle import GaussianMmse, OracleLmmse
 from rfsep.mixtures.mix import Mixer
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
 from rfsep.separators.lmmse import Lmmse
+from rfsep.separators.windows import overlapped_ends
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
@@ -175,3 +176,15 @@ def test_silence_and_short_mixtures_stay_finite(length: int) -> None:
             found = CyclicLmmse(QPSK, NONE, OFDM, timing, average=average).separate(silence)
             assert found.soi.isfinite().all()
             assert found.soi[0].abs().max() < 1e-3
+
+
+def test_only_the_outer_windows_begin_and_end_with_the_mixture() -> None:
+    told: list[tuple[int, int, bool, bool]] = []
+
+    def spy(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+        told.extend((int(row[0].real), len(row), begins, ends) for row in windows)
+        return windows
+
+    ramp = torch.arange(1805.0)[None].to(torch.complex64)
+    assert torch.equal(overlapped_ends(spy, ramp, BLOCK, MARGIN, 16), ramp)
+    assert told == [(0, 800, True, False), (480, 800, False, False), (960, 800, False, False), (992, 813, False, True)]

@@ -113,3 +113,13 @@ def test_rows_do_not_see_their_neighbours() -> None:
         alone = synchroniser()(mixture[row : row + 1])
         for one, other in zip(together, alone, strict=True):
             assert torch.allclose(one[row], other[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("off_db", [-1.1, 0.8])
+def test_gain_is_found_from_a_wrong_guess(off_db: float) -> None:
+    """Parabolas through three likelihoods: finer than their steps of 1.5 and 0.4 dB."""
+    batch, sync = draw(-12.0), synchroniser(noise_power=0.01)
+    found = sync(batch.mixture)
+    reduced = sync.model.reduce(batch.mixture, found.soi_offset, found.interference_offset)
+    again = sync.refine(reduced, found._replace(gain=found.gain * 10 ** (off_db / 10)))
+    assert float((10 * (again.gain / found.gain).log10()).abs().max()) < 0.05
