@@ -26,7 +26,7 @@ class CyclicLmmse:
             not given.
         interference: modem of the interference.
         soi_timing: ``known``: a symbol starts at sample 0 and the signal begins and ends with the mixture.
-            ``estimated``: the waveform is at the timing found; the bits are those of a receiver that starts at sample 0.
+            ``estimated``: the waveform is at the timing found; bits are those of a receiver that starts at sample 0.
         noise_power: of white noise in the mixture; None: estimated.
         average: over what is not known, instead of taking the likeliest.
         block: samples in a window of a longer mixture.

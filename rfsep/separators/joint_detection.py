@@ -79,7 +79,7 @@ class JointDetection:
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
         interference: modem of the interference, OFDM.
         soi_timing: ``known``: a symbol starts at sample 0 and the signal begins and ends with the mixture.
-            ``estimated``: the waveform is at the timing found; the bits are those of a receiver that starts at sample 0.
+            ``estimated``: the waveform is at the timing found; bits are those of a receiver that starts at sample 0.
         noise_power: of white noise in the mixture; None: estimated.
         block: samples in a window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
