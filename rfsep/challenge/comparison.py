@@ -251,6 +251,11 @@ def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], Non
         else:
             advance(data.num_mixtures)
         levels.append(found)
+    return _row(entry, data, levels)
+
+
+def _row(entry: Entry, data: Data, levels: Sequence[_Level]) -> Row:
+    """The row of results.json that the levels make, lowest first."""
     sir_db = np.repeat(sorted(data.sir_db), data.num_mixtures).astype(np.float64)
     mse, wrong, compared, origin = (np.concatenate([getattr(level, field) for level in levels]) for field in _FIELDS)
     groups = recordings_of(origin)

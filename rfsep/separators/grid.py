@@ -78,10 +78,17 @@ class SoiGrid:
     def exists(self, soi_offset: Tensor) -> Tensor:
         """Which symbols can be on the air at all: bool [B, S]; none before a beginning or behind an end."""
         place = self.period_of_symbol
-        silence = torch.zeros((1, self.num_samples), dtype=torch.complex64)
-        last = self.modem.analyse(silence).shape[1] // self.density
-        known = ((place >= 0) | (not self.begins)) & ((place < last) | (not self.ends))
-        return known.expand(len(soi_offset), -1)
+        begun = (place >= 0) | (not self.begins)
+        if not self.ends:
+            return begun.expand(len(soi_offset), -1)
+        return begun & (place < self._periods[soi_offset][:, None])
+
+    @cached_property
+    def _periods(self) -> Tensor:
+        """SOI periods of a signal that ends with the window, by the offset at its first sample: int64 [step]."""
+        silence = torch.zeros((1, self.num_samples + self.modem.symbol_period), dtype=torch.complex64)
+        lengths = range(self.num_samples, silence.shape[1])
+        return torch.tensor([self.modem.analyse(silence[:, :length]).shape[1] // self.density for length in lengths])
 
     def cut(self, mixture: Tensor, soi_offset: Tensor, interference_offset: Tensor) -> Blocks:
         """Blocks of mixtures complex [B, T] at timings int64 [B] and [B], in samples into a period at sample 0."""

@@ -16,6 +16,7 @@ from rfsep.signals.periodic_covariance import (
 from rfsep.types import InputError, Modem
 
 _SURE = 0.5  # least confidence in a period
+_STEADY = 0.25  # samples of drift over a frame below which a symbol rate is a whole number of samples
 _LONGEST_PERIOD = 512  # samples; what repeats more slowly is taken as stationary
 _LONGEST_LAG = 512
 _DENSE = 640  # samples in a window whose covariance has no blocks
@@ -29,6 +30,13 @@ class Setup(NamedTuple):
     synchroniser: Synchroniser
 
 
+def _drift(samples_per_symbol: float | None, num_samples: int) -> float:
+    """Samples by which a frame's last symbol misses the grid of a whole number of samples a symbol."""
+    if samples_per_symbol is None:
+        return 0.0
+    return abs(samples_per_symbol - round(samples_per_symbol)) * num_samples / samples_per_symbol
+
+
 def interference_covariance(examples: Tensor, interference: Modem | None) -> PeriodicCovariance:
     """Covariance of the interference: of its modem, or learned from example frames complex64 [F, T].
 
@@ -39,7 +47,7 @@ def interference_covariance(examples: Tensor, interference: Modem | None) -> Per
         return modem_periodic_covariance(interference)
     found = identify(examples)
     period = found.statistical_period
-    whole = found.samples_per_symbol.value is None or float(found.samples_per_symbol.value).is_integer()
+    whole = _drift(found.samples_per_symbol.value, examples.shape[1]) < _STEADY
     sure = period.value is not None and period.confidence >= _SURE and whole and period.value <= _LONGEST_PERIOD
     return learn_periodic_covariance(examples, period.value if sure and period.value else 1, _LONGEST_LAG)
 

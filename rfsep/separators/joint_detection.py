@@ -200,37 +200,45 @@ class JointDetection:
             put_rows(state, again[wins], rows_of(second, wins))
             misfit[again[wins]] = found[wins]
         if mixture.shape[1] > 2 * _EDGE_BLOCKS * setup.grid.period:
-            self._mend(setup, mixture, at, state, misfit, bounds)
+            self._mend(window, mixture, at, state, misfit, bounds)
         return _Detected(state, misfit)
 
     def _mend(
-        self, setup: _Setup, mixture: Tensor, at: Synchronised, state: State, misfit: Tensor, bounds: _Bounds
+        self, whole: Window, mixture: Tensor, at: Synchronised, state: State, misfit: Tensor, bounds: _Bounds
     ) -> None:
-        """Detect again the ends that do not fit; their symbols go into ``state`` where they fit better."""
-        length, step = mixture.shape[1], self.modem.symbol_period
-        short = _EDGE_BLOCKS * setup.grid.period // step * step
+        """Detect again the ends that do not fit; their symbols go into ``state``, and their misfit into ``misfit``."""
+        length, step, period = mixture.shape[1], self.modem.symbol_period, self.interference.symbol_period
+        short = _EDGE_BLOCKS * period // step * step
+        if short < _OUTER_BLOCKS * period:  # SOI symbols much longer than the interference's
+            return
         for left in (True, False):
             part = self._setup(short, _Bounds(bounds.begins and left, bounds.ends and not left))
             start = 0 if left else length - short
-            worst = _outer(misfit, left)  # a view: what is better is written back
+            outer = _outer(whole, left)
+            worst = misfit.gather(1, outer)
             for schedule in _ENDS:
                 rows = (worst > _MISFIT).any(1).nonzero()[:, 0]
                 if not len(rows):
                     break
-                there = _shifted(rows_of(at, rows), start, step, setup.grid.period)
+                there = _shifted(rows_of(at, rows), start, step, period)
                 window = _window(part, mixture[rows, start : start + short], there)
                 noise = there.noise_power.clamp_min(_LEAST_NOISE).to(part.detector.dtype.to_real())
                 found = part.detector.detect(window, state.gain[rows], noise, schedule)
-                fit = _outer(_misfit(part, window, found, noise), left)
+                fit = _misfit(part, window, found, noise).gather(1, _outer(window, left))
                 wins = (_badness(fit) < _badness(worst[rows])).nonzero()[:, 0]
                 worst[rows[wins]] = fit[wins]
                 shift = torch.div(start + at.soi_offset[rows], step, rounding_mode="floor")[wins]
                 _splice(part.grid, rows_of(found, wins), there.soi_offset[wins], state, rows[wins], shift, left)
+            misfit.scatter_(1, outer, worst)
 
 
-def _outer(misfit: Tensor, left: bool) -> Tensor:
-    """Misfits float64 [B, n] of the blocks at one end of windows; one at the right end may be empty."""
-    return misfit[:, :_OUTER_BLOCKS] if left else misfit[:, -_OUTER_BLOCKS - 1 :]
+def _outer(window: Window, left: bool) -> Tensor:
+    """The outermost blocks at one end that have samples in the window: int64 [B, n]."""
+    blocks = torch.arange(_OUTER_BLOCKS)
+    if left:
+        return blocks.expand(len(window.inside), -1)
+    last = window.inside.any(2).sum(1) - 1  # an empty block stands behind all others
+    return last[:, None] - blocks
 
 
 def _badness(misfit: Tensor) -> Tensor:

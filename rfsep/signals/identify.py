@@ -110,12 +110,14 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
     _check(frames)
     duty = duty_cycle(frames)
     prefix = find_prefix(frames)
+    found = Identified(_without_cycles(frames))
     if prefix is not None and prefix.fft_size_confidence > _SURE:
         found = _ofdm(prefix, find_carriers(frames, prefix))
-    elif (rate := find_symbol_rate(frames)) is not None:
-        found = _single_carrier(rate)
-    else:
-        found = Identified(_without_cycles(frames))
+    # a prefix without carriers may be the pulse of a single carrier
+    if found.num_guard_carriers.value is None and (rate := find_symbol_rate(frames)) is not None:
+        single = _single_carrier(rate)
+        if found.kind.value != "ofdm" or single.samples_per_symbol.confidence > _SURE:
+            found = single
     found = found._replace(duty_cycle=duty)
     if sample_rate_hz is not None and found.carrier_offset.value is not None:
         offset_hz = found.carrier_offset.value * sample_rate_hz
