@@ -82,11 +82,11 @@ def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
         .waveform
     )
     separator = instantiate(option("separator", name).method, modem=modem, examples=examples)
-    mixture = examples[:3, :1600]
+    mixture = examples[:3, :640]
     estimate = separator.separate(mixture)
     assert estimate.soi.shape == mixture.shape
     assert estimate.soi.dtype == torch.complex64
-    assert estimate.bits.shape == (3, modem.num_bits(1600))
+    assert estimate.bits.shape == (3, modem.num_bits(640))
     assert set(estimate.bits.unique().tolist()) <= {0, 1}
     alone = separator.separate(mixture[1:2])
     assert torch.allclose(alone.soi[0], estimate.soi[1], rtol=1e-3, atol=1e-4)
