@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rfsep.signals.constellations import posterior_mean
-from rfsep.signals.statistics import modem_waveforms
+from rfsep.signals.statistics import modem_waveforms, solve_positive
 from rfsep.types import MixtureBatch, Modem, Separated, SignalSource
 
 _CONTEXT = 8  # symbol periods on each side of a window whose pulses reach into it
@@ -81,7 +81,7 @@ class MatchedFilterBound:
         waveforms = modem_waveforms(self.modem, num_samples + offset, _CONTEXT)[:, offset:]  # [S, T]
         response = waveforms.T.to(torch.complex128)
         gram = response.mH @ response
-        inverse = torch.linalg.solve(gram + _RIDGE * torch.eye(len(gram)), response.mH)
+        inverse = solve_positive(gram + _RIDGE * torch.eye(len(gram)), response.mH)
         return _Pulses(response, inverse, gram.diagonal().real.clamp_min(_RIDGE))
 
     def _bits(self, waveform: Tensor, offset: int) -> Tensor:

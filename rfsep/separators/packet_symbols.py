@@ -9,6 +9,7 @@ from torch import Tensor
 from rfsep.separators.packet_runs import Run
 from rfsep.separators.symbol_posterior import Response
 from rfsep.signals import wifi, wifi_code
+from rfsep.signals.statistics import inverse_positive, solve_positive
 
 # Learned from the training split: what does not repeat at a symbol's begin, where it is smeared over the one before, as
 # a share of the power at its first samples.
@@ -86,7 +87,7 @@ class Residual(NamedTuple):
         noise = waveforms @ self.covariance[symbols, symbols] @ waveforms.mH
         noise = noise + torch.diag(noise_power(start, low, high, run)).to(noise.dtype)
         both = torch.cat((columns, self.samples[low:high, None]), 1)
-        product = columns.mH @ torch.linalg.solve(noise, both)
+        product = columns.mH @ solve_positive(noise, both)
         return product[:, :-1], product[:, -1]
 
 
@@ -110,8 +111,7 @@ def fitted_taps(residual: Residual, pieces: list[Piece], run: Run, skip: int, pr
         sent = (waves(piece.start, low, high, run.offset, piece.prefix) * piece.values) @ carriers_of_taps()
         one, other = residual.fitted(piece.start, low, high, run, sent)
         gram, moment = gram + one, moment + other
-    solved: Tensor = torch.linalg.solve(gram, moment)
-    return solved
+    return solve_positive(gram, moment[:, None])[:, 0]
 
 
 class Equalised(NamedTuple):
@@ -128,7 +128,7 @@ def equalise(residual: Residual, starts: list[int], channel: Tensor, run: Run) -
         low, high = max(start, 0), min(start + wifi.SYMBOL, len(residual.samples))
         sent = waves(start, low, high, run.offset, wifi.PREFIX) * channel
         gram, moment = residual.fitted(start, low, high, run, sent)
-        posterior = torch.linalg.inv(gram + torch.eye(len(channel), dtype=gram.dtype))
+        posterior = inverse_positive(gram + torch.eye(len(channel), dtype=gram.dtype))
         variance = posterior.diagonal().real.clamp(1e-9, 1 - 1e-6)
         values.append(posterior @ moment / (1 - variance))
         variances.append(variance / (1 - variance))

@@ -21,6 +21,7 @@ from rfsep.separators.packet_symbols import (
     turned,
 )
 from rfsep.signals import wifi
+from rfsep.signals.statistics import solve_positive
 
 _DELAYS = (-6.0, 6.0, 121)  # samples, and how many are tried
 _HT_SHARE = 0.1  # of the usual power on the outer carriers, from which on they are used
@@ -83,7 +84,8 @@ def _refined(found: Equalised, channel: Tensor, bits: int, chosen: Tensor, error
         moment = (weight * points.conj() * found.values).sum(0)
         power = (weight * points.abs().square()).sum(0)
         ridge = _RIDGE * power.mean() * torch.eye(len(TAPS), dtype=torch.complex128)
-        taps = torch.linalg.solve((transform.mH * power) @ transform + ridge, transform.mH @ moment)
+        gram = (transform.mH * power) @ transform + ridge
+        taps = solve_positive(gram, (transform.mH @ moment)[:, None])[:, 0]
         channel = transform @ taps
     behind = _through(found, channel)
     phase = track_phase(behind, bits, chosen)

@@ -23,6 +23,7 @@ from rfsep.separators.symbol_posterior import (
 )
 from rfsep.separators.windows import overlapped
 from rfsep.signals import wifi
+from rfsep.signals.statistics import inverse_positive
 from rfsep.types import InputError, Modem, Separated
 
 _MOST_SYMBOLS = 480  # of the SOI that are solved together
@@ -106,7 +107,7 @@ def segment_precision(model: WindowModel, index: int, num_samples: int, cache: d
     if key not in cache:
         whole = field_covariance(one.kind, packet.offset, packet.error)
         part = slice(low - one.start, high - one.start)
-        cache[key] = torch.linalg.inv(whole[part, part])
+        cache[key] = inverse_positive(whole[part, part])
     return cache[key] / packet.level
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rfsep.separators.expectation_propagation import Marginals, Sites, cavity_of, tilted, updated
-from rfsep.signals.statistics import modem_waveforms
+from rfsep.signals.statistics import inverse_positive, modem_waveforms, solve_positive
 from rfsep.types import Modem
 
 _CONTEXT = 8  # symbol periods on each side of a window inside a longer mixture
@@ -61,8 +61,7 @@ def stacked(rows: list[Information]) -> Information:
 def linear_symbols(said: Information) -> Tensor:
     """Posterior means complex128 [B, S] of Gaussian symbols of unit power."""
     identity = torch.eye(said.gram.shape[-1], dtype=said.gram.dtype)
-    solved: Tensor = torch.linalg.solve(said.gram + identity, said.moment[..., None])
-    return solved[..., 0]
+    return solve_positive(said.gram + identity, said.moment[..., None])[..., 0]
 
 
 class Detected(NamedTuple):
@@ -79,7 +78,7 @@ class Detected(NamedTuple):
 
 def gaussian_posterior(said: Information, sites: Sites) -> tuple[Tensor, Tensor]:
     """Means complex128 [B, S] and covariance complex128 [B, S, S] of symbols with Gaussian sites as their prior."""
-    covariance = torch.linalg.inv(said.gram + torch.diag_embed(sites.precision).to(said.gram.dtype))
+    covariance = inverse_positive(said.gram + torch.diag_embed(sites.precision).to(said.gram.dtype))
     return (covariance @ (said.moment + sites.shift)[..., None])[..., 0], covariance
 
 

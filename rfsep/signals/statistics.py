@@ -72,3 +72,19 @@ def toeplitz(autocorrelation: Tensor) -> Tensor:
     full = torch.cat((autocorrelation[1:].flip(0).conj(), autocorrelation)).to(torch.complex128)  # lags -(L-1)..L-1
     lag = torch.arange(len(autocorrelation))
     return full[len(autocorrelation) - 1 + lag[:, None] - lag]
+
+
+def solve_positive(matrix: Tensor, columns: Tensor) -> Tensor:
+    """``matrix^-1 columns`` for Hermitian positive definite matrices complex [..., S, S] and columns [..., S, n].
+
+    By Cholesky: half the work of LU, and torch's LU of complex matrices fails with more than one thread (MKL, 2.13).
+    """
+    root = torch.linalg.cholesky((matrix + matrix.mH) / 2)
+    half = torch.linalg.solve_triangular(root, columns, upper=False)
+    solved: Tensor = torch.linalg.solve_triangular(root.mH, half, upper=True)
+    return solved
+
+
+def inverse_positive(matrix: Tensor) -> Tensor:
+    """Inverse of Hermitian positive definite matrices complex [..., S, S], see `solve_positive`."""
+    return torch.cholesky_inverse(torch.linalg.cholesky((matrix + matrix.mH) / 2))
