@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rfsep.iq import squared
 from rfsep.separators.grid import (
+    ABSENT,
     Blocks,
     SoiGrid,
     gathered,
@@ -31,7 +32,6 @@ from rfsep.signals.constellations import posterior_mean_and_variance
 from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import Modem
 
-_ABSENT = 1e12  # precision of a symbol that does not exist
 _LEAST_VARIANCE = 1e-7  # of a decided symbol
 _LEAST_PRECISION = 1e-6  # of a cavity or a site
 _SETTLED = 0.02  # change of a symbol of unit power that counts as none
@@ -297,7 +297,7 @@ class Detector:
 
     def start(self, window: Window, gain: Tensor) -> State:
         """Priors alone: symbols of unit power."""
-        soi = torch.where(window.exists, 1.0, _ABSENT).to(self.dtype.to_real())
+        soi = torch.where(window.exists, 1.0, ABSENT).to(self.dtype.to_real())
         carriers = torch.ones(window.carriers.shape, dtype=self.dtype.to_real())
         none, nothing = torch.zeros_like(window.soi), torch.zeros_like(window.carriers)
         return State(
@@ -316,7 +316,7 @@ class Detector:
         soi, carriers = tilted(cavity, self.soi_points), tilted(carrier_cavity, self.points)
         soi = Marginals(soi.mean * window.exists, soi.variance)
         sites = updated(state.soi_sites, cavity, soi, damping)
-        absent = Sites(torch.where(window.exists, sites.precision, _ABSENT), sites.shift * window.exists)
+        absent = Sites(torch.where(window.exists, sites.precision, ABSENT), sites.shift * window.exists)
         carrier_sites = updated(state.carrier_sites, carrier_cavity, carriers, damping)
         gain = self.fitted_gain(window, soi.mean, carriers, state.gain)
         return State(absent, carrier_sites, soi, cavity, carriers, gain)

@@ -19,11 +19,9 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
-from rfsep.separators.grid import Blocks, SoiGrid, scattered, scattered_matrix
+from rfsep.separators.grid import ABSENT, Blocks, SoiGrid, scattered, scattered_matrix
 from rfsep.separators.tridiagonal import back_solve, factorise, half_solve, log_determinant
 from rfsep.signals.periodic_covariance import PeriodicCovariance
-
-_ABSENT = 1e12  # precision of a symbol that does not exist
 
 
 class Reduced(NamedTuple):
@@ -149,12 +147,12 @@ class GaussianModel:
         moments, grams = self._moment_and_gram(reduced, 1 / variance)
         moment = scattered(moments, reduced.columns, self.grid.num_symbols)
         gram = scattered_matrix(grams, reduced.columns, self.grid.num_symbols)
-        gram.diagonal(dim1=1, dim2=2).add_(torch.where(reduced.exists, 1.0, _ABSENT))
+        gram.diagonal(dim1=1, dim2=2).add_(torch.where(reduced.exists, 1.0, ABSENT))
         factor = factorise(gram, reduced.columns.shape[2] - 1)  # L of M
         half = half_solve(factor, moment)
         symbols = back_solve(factor, half)
         residual = (squared(reduced.samples) / variance).sum((1, 2))
-        absent = (~reduced.exists).sum(1) * math.log(_ABSENT)
+        absent = (~reduced.exists).sum(1) * math.log(ABSENT)
         log_det = variance.log().sum((1, 2)) - reduced.missing * noise_power.log()
         log_det = log_det + log_determinant(factor) - absent
         explained = torch.stack([squared(part).sum((1, 2)) for part in half]).sum(0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import Modem
 
+ABSENT = 1e12  # precision of a symbol that does not exist
 _CONTEXT = 8  # symbol periods on each side that may reach into a window
 _NEGLIGIBLE = 1e-12  # energy of a waveform, as a share of the largest, that counts as none
 
