@@ -1,12 +1,16 @@
 """Any length of mixture, by overlapping windows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from rfsep.types import InputError
+
+Part = TypeVar("Part")
+Found = TypeVar("Found")
 
 
 def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, margin: int, period: int) -> Tensor:
@@ -58,8 +62,6 @@ def overlapped_ends(
 def in_parallel(apply: Callable[[Tensor], Tensor], windows: Tensor, most: int) -> Tensor:
     """Apply an estimator that takes each row by itself to parts of a batch, a core each.
 
-    Small matrices leave torch's own threads idle; here every core has a part and one thread.
-
     Args:
         apply: complex64 [w, L] to complex64 [w, L].
         windows: complex64 [W, L].
@@ -68,12 +70,24 @@ def in_parallel(apply: Callable[[Tensor], Tensor], windows: Tensor, most: int) -
     Returns:
         complex64 [W, L].
     """
+    return torch.cat(on_every_core(apply, torch.split(windows, rows_a_core(len(windows), most))))
+
+
+def rows_a_core(num_rows: int, most: int) -> int:
+    """Rows in a part, so that every core has one and none has more than ``most``."""
+    return max(1, min(most, -(-num_rows // torch.get_num_threads())))
+
+
+def on_every_core(apply: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
+    """Apply a function to parts, a core each.
+
+    Small matrices leave torch's own threads idle; here every core has a part and one thread.
+    """
     cores = torch.get_num_threads()
-    parts = torch.split(windows, max(1, min(most, -(-len(windows) // cores))))
     if cores == 1 or len(parts) == 1:
-        return torch.cat([apply(part) for part in parts])
+        return [apply(part) for part in parts]
     try:
         with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return torch.cat(list(pool.map(apply, parts)))
+            return list(pool.map(apply, parts))
     finally:
         torch.set_num_threads(cores)

@@ -128,3 +128,15 @@ def posterior_mean_and_variance(
 def posterior_mean(symbols: Tensor, points: Tensor, noise_variance: Tensor | float) -> Tensor:
     """E[symbol | observation], see `posterior_mean_and_variance`."""
     return posterior_mean_and_variance(symbols, points, noise_variance)[0]
+
+
+def bit_means(logits: Tensor, points: Tensor) -> Tensor:
+    """E[symbol] of independent bits with log-likelihood ratios float32 [..., S * bits_per_symbol]: complex [..., S].
+
+    >>> bit_means(torch.tensor([0.0, 40.0]), constellation("bpsk"))
+    tensor([ 0.+0.j, -1.+0.j])
+    """
+    ones = logits.sigmoid().unflatten(-1, (-1, bits_per_symbol(points)))  # [..., S, bits]
+    labels = _labels(bits_per_symbol(points)).bool().to(logits.device)  # [P, bits]
+    weights = torch.where(labels, ones[..., None, :], 1 - ones[..., None, :]).prod(-1)  # [..., S, P]
+    return weights.to(points.dtype) @ points.to(logits.device)

@@ -1,0 +1,256 @@
+"""A network that sees mixtures on the grid of their interference, as a separator."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from rfsep.iq import power
+from rfsep.separators.grid import SoiGrid
+from rfsep.separators.interference import interference_modem, make_setup
+from rfsep.separators.synchronise import Synchroniser
+from rfsep.separators.token_detection import TokenDetector, TokenSymbols
+from rfsep.separators.tokens import TokenGrid, Tokens
+from rfsep.separators.windows import in_parallel, overlapped_ends
+from rfsep.signals.constellations import bit_means, bits_per_symbol, demap, posterior_mean
+from rfsep.signals.periodic_covariance import modem_periodic_covariance
+from rfsep.types import InputError, Modem, Separated
+
+INPUTS = ("time", "band", "carriers", "detection")
+_BATCH_SAMPLES = 64 * 1280  # synchronised and detected together
+_LEAST_NOISE = 1e-3  # that detection works with: with none at all it would never be in doubt
+_SILENCE = 1e-12
+
+
+class TokenModel(Protocol):
+    """See `rfsep.models.token_transformer.TokenTransformer`."""
+
+    num_inputs: int
+
+    def __call__(self, inputs: Tensor, phase: Tensor, edge: Tensor, prior: Tensor) -> Tensor:
+        """Logits float32 [B, K, N] of tokens."""
+        ...
+
+
+class Timing(NamedTuple):
+    """Where SOI and interference begin, and the noise: int64 [B], int64 [B] and float [B]."""
+
+    soi_offset: Tensor
+    interference_offset: Tensor
+    noise_power: Tensor
+
+
+class View(NamedTuple):
+    """What the network is shown, and what is needed to read its answer.
+
+    Attributes:
+        inputs: float32 [B, K, D].
+        phase: int64 [B, K], see `rfsep.separators.tokens.Tokens`.
+        edge: int64 [B, K], 0 for a whole token, else by the samples inside: those (first token), period + those (last),
+            2 period (none).
+        prior: float32 [B, K, slots * bits], log-likelihood ratios that the network starts from.
+        tokens: the mixture's.
+        symbols: what detection found; None without it.
+    """
+
+    inputs: Tensor
+    phase: Tensor
+    edge: Tensor
+    prior: Tensor
+    tokens: Tokens
+    symbols: TokenSymbols | None
+
+
+class Aligned:
+    """Synchronises a mixture, cuts it into tokens, and lets a network decide the SOI's bits.
+
+    The network is shown, for each token, any of: ``time``, its samples at unit power of the window; ``band``, its
+    matched-filter outputs twice a symbol, which hold all that lies in the SOI's band; ``carriers``, the interference's
+    carriers beside the SOI; ``detection``, a few iterations of `rfsep.separators.token_detection`, whose
+    log-likelihood ratios the network then corrects.
+
+    Args:
+        modem: of the SOI, one data symbol a period.
+        examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
+        model: see `rfsep.models.token_transformer.TokenTransformer`.
+        interference: modem of the interference, OFDM.
+        inputs: what the network is shown.
+        iterations: of detection.
+        soi_timing: ``known``: a symbol starts at sample 0 and the signal begins and ends with the mixture.
+            ``estimated``: the waveform is at the timing found; bits are those of a receiver that starts at sample 0.
+        noise_power: of white noise in the mixture; None: estimated.
+        block: samples in a window of a longer mixture.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+
+    Raises:
+        InputError: unknown inputs, or a model that takes another number of them.
+    """
+
+    def __init__(
+        self,
+        modem: Modem,
+        examples: Tensor,
+        model: TokenModel,
+        interference: Modem | None = None,
+        inputs: Sequence[str] = ("detection",),
+        iterations: int = 6,
+        soi_timing: Literal["known", "estimated"] = "known",
+        noise_power: float | None = None,
+        block: int = 2560,
+        margin: int = 160,
+    ) -> None:
+        if unknown := sorted(set(inputs) - set(INPUTS)):
+            raise InputError(f"unknown inputs {', '.join(unknown)}; choose from {', '.join(INPUTS)}")
+        self.modem = modem
+        self.interference = interference_modem(examples, interference)
+        self.model = model
+        self.inputs = tuple(inputs)
+        self.timing_known = soi_timing == "known"
+        self.noise_power = noise_power
+        self.block = block
+        self.margin = margin
+        self.grid = TokenGrid(modem, self.interference.symbol_period)
+        self.detector = TokenDetector(self.grid, self.interference, iterations=iterations)
+        self._setup = lru_cache(maxsize=8)(self._make_setup)
+        if model.num_inputs != self.num_inputs:
+            taken = model.num_inputs
+            raise InputError(
+                f"inputs {', '.join(inputs)} are {self.num_inputs} numbers a token; the model takes {taken}"
+            )
+
+    @property
+    def num_inputs(self) -> int:
+        """Numbers that the network is shown of a token."""
+        shown, period = self.detector.num_shown, self.grid.period
+        sizes = {"time": 2 * period, "band": 4 * self.grid.num_seen, "carriers": 2 * len(self.detector.near)}
+        return 2 + sum({**sizes, "detection": 7 * shown}[name] for name in self.inputs)
+
+    def _make_setup(self, length: int, begins: bool, ends: bool) -> tuple[SoiGrid, Synchroniser]:
+        made = make_setup(
+            self.modem,
+            modem_periodic_covariance(self.interference),
+            length,
+            begins=begins and self.timing_known,
+            ends=ends and self.timing_known,
+            timing_known=self.timing_known,
+            noise_power=self.noise_power,
+        )
+        return made.grid, made.synchroniser
+
+    def synchronise(self, mixture: Tensor) -> Timing:
+        """Timing and noise of windows complex64 [B, T], blindly."""
+        _, synchroniser = self._setup(mixture.shape[1], self.timing_known, self.timing_known)
+        found = synchroniser(mixture)
+        return Timing(found.soi_offset, found.interference_offset, found.noise_power)
+
+    def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool) -> View:
+        """What the network is shown of windows complex64 [B, T].
+
+        Args:
+            mixture: the windows.
+            at: their timing.
+            begins: the SOI begins with the window.
+            ends: the SOI ends with the window.
+        """
+        grid, _ = self._setup(mixture.shape[1], begins, ends)
+        tokens = self.grid.cut(mixture, at.soi_offset, at.interference_offset)
+        rms = power(mixture).clamp_min(_SILENCE).sqrt()
+        columns = [rms.log()[:, None, None].expand(*tokens.phase.shape, 1), tokens.inside.float().mean(2, keepdim=True)]
+        symbols = None
+        if "detection" in self.inputs:
+            exists = self._exists(grid, tokens, at.soi_offset)
+            symbols = self.detector(tokens, at.noise_power.float().clamp_min(_LEAST_NOISE), exists)
+            columns += [_detection_columns(symbols)]
+        if "time" in self.inputs:
+            columns += [_real(tokens.samples / rms[:, None, None])]
+        if "band" in self.inputs:
+            columns += [_real(self._band(tokens) / rms[:, None, None])]
+        if "carriers" in self.inputs:
+            columns += [_real(self.detector.carriers_beside(tokens) / rms[:, None, None])]
+        return View(
+            torch.cat(columns, 2), tokens.phase, self._edge(tokens), self._prior(tokens, symbols), tokens, symbols
+        )
+
+    def _exists(self, grid: SoiGrid, tokens: Tokens, soi_offset: Tensor) -> Tensor:
+        """Which of the symbols seen are on the air: bool [B, K, n]."""
+        column = self.grid.seen_symbols(tokens) - grid.period_of_symbol[0]
+        known = torch.nn.functional.pad(grid.exists(soi_offset).expand(len(column), -1), (0, 1))  # none beyond the grid
+        column = torch.where((column >= 0) & (column < grid.num_symbols), column, grid.num_symbols)
+        return known.gather(1, column.flatten(1)).view(column.shape)
+
+    def _band(self, tokens: Tokens) -> Tensor:
+        """Matched-filter outputs of each token at the symbols seen and half-way between: complex64 [B, K, 2 n]."""
+        found = []
+        for shift in (0, self.grid.step // 2):
+            pulses = self.grid.pulses[(tokens.phase + shift) % self.grid.step]  # [B, K, P, n]
+            found.append((tokens.samples[:, :, None] @ pulses.conj())[:, :, 0])
+        return torch.cat(found, 2) / self.grid.step
+
+    def _edge(self, tokens: Tokens) -> Tensor:
+        count, period = tokens.inside.sum(2), self.grid.period
+        first, last = ~tokens.inside[:, :, 0], ~tokens.inside[:, :, -1]
+        edge = torch.where(first, count, torch.where(last, period + count, 0))
+        return torch.where(count == 0, 2 * period, edge)
+
+    def _own(self, values: Tensor) -> Tensor:
+        """Of what is known of the symbols seen [B, K, >= n], the token's own [B, K, slots]."""
+        return values[:, :, self.grid.reach : self.grid.reach + self.grid.slots]
+
+    def _prior(self, tokens: Tokens, symbols: TokenSymbols | None) -> Tensor:
+        """Log-likelihood ratios float32 [B, K, slots * bits] before the network."""
+        points = self.modem.constellation
+        if symbols is None:
+            return torch.zeros((*tokens.phase.shape, self.grid.slots * bits_per_symbol(points)))
+        return demap(self._own(symbols.mean), points, self._own(symbols.variance)).clamp(-40, 40)
+
+    def logits(self, view: View) -> Tensor:
+        """The network's log-likelihood ratios float32 [B, K, slots * bits]."""
+        return self.model(view.inputs, view.phase, view.edge, view.prior)
+
+    def symbols(self, view: View, logits: Tensor, grid: SoiGrid) -> Tensor:
+        """Posterior means complex64 [B, S] of the symbols of a grid."""
+        points, shown = self.modem.constellation, self.grid.num_seen
+        seen = self.grid.seen_symbols(view.tokens) - grid.period_of_symbol[0]  # [B, K, n]
+        means = torch.zeros((len(seen), grid.num_symbols + 1), dtype=torch.complex64)
+        bounded = torch.where((seen >= 0) & (seen < grid.num_symbols), seen, grid.num_symbols)
+        if view.symbols is not None:  # symbols outside of the window that reach into it
+            mean, variance = view.symbols.mean[:, :, :shown], view.symbols.variance[:, :, :shown]
+            means.scatter_(1, bounded.flatten(1), posterior_mean(mean, points, variance).flatten(1))
+        owned = torch.where(self.grid.owned(view.tokens), self._own(bounded), grid.num_symbols)
+        means.scatter_(1, owned.flatten(1), bit_means(logits, points).flatten(1))
+        return means[:, :-1]
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
+        soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
+        self._setup(windows.shape[1], begins, ends)  # made once, not in every thread
+
+        def estimate(part: Tensor) -> Tensor:
+            with torch.inference_mode():
+                grid, synchroniser = self._setup(part.shape[1], begins, ends)
+                found = synchroniser(part)
+                at = Timing(found.soi_offset, found.interference_offset, found.noise_power)
+                view = self.view(part, at, begins, ends)
+                symbols = self.symbols(view, self.logits(view), grid) * grid.exists(at.soi_offset)
+                return grid.synthesise(symbols, at.soi_offset)
+
+        return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+
+
+def _real(values: Tensor) -> Tensor:
+    """Complex [B, K, n] as real and imaginary parts [B, K, 2 n]."""
+    return torch.view_as_real(values.contiguous()).flatten(2)
+
+
+def _detection_columns(symbols: TokenSymbols) -> Tensor:
+    """What detection found as numbers near one: float32 [B, K, 7 (n + m)]."""
+    mean = _real(symbols.mean / symbols.mean.abs().clamp_min(2.0) * 2.0)  # no longer than 2
+    doubt = symbols.variance.clamp(1e-6, 1e3).log() / 4
+    misfit = torch.asinh(torch.view_as_real(symbols.misfit)).flatten(2)
+    decided = torch.view_as_real(symbols.mean).sign().flatten(2)
+    return torch.cat((mean, doubt, misfit, decided), 2)

@@ -1,0 +1,146 @@
+"""Cross-entropy of the SOI's bits in tokens that are cut on the interference's grid."""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from rfsep.iq import squared, to_channels
+from rfsep.separators.aligned import Aligned, Timing, View
+from rfsep.separators.windows import on_every_core, rows_a_core
+from rfsep.signals.constellations import bit_means, bits_per_symbol, map_bits
+from rfsep.training.levels import LevelScores, log_levels
+from rfsep.training.losses import bit_cross_entropy, row_errors
+from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.soi_bits import demodulated_error_rates
+from rfsep.types import InputError, MixtureBatch, Modem
+
+_MOST_ROWS = 128  # looked at together by a core
+
+
+class TokenTruth(NamedTuple):
+    """Bits uint8 [B, K, slots * bits] of the symbols that tokens own, and bool [B, K, slots * bits] which are known."""
+
+    bits: Tensor
+    known: Tensor
+
+
+class Sight(NamedTuple):
+    """A view of a batch without what only the separator needs, so that it can be put together from parts."""
+
+    inputs: Tensor
+    phase: Tensor
+    edge: Tensor
+    prior: Tensor
+    bits: Tensor
+    known: Tensor
+
+
+def token_truth(separator: Aligned, view: View, batch: MixtureBatch) -> TokenTruth:
+    """The bits of a batch in the order of its tokens."""
+    width = bits_per_symbol(separator.modem.constellation)
+    late = batch.soi_offset > separator.modem.symbol_period // 2  # symbol 0 has its centre in front of the window
+    symbol = view.tokens.symbol - late.long()[:, None]  # [B, K], counted from the first of the window's bits
+    number = symbol[:, :, None] + torch.arange(separator.grid.slots)  # [B, K, slots]
+    column = (number * width)[..., None] + torch.arange(width)  # [B, K, slots, bits]
+    known = (
+        separator.grid.owned(view.tokens)[..., None] & (column >= 0) & (column < batch.num_bits[:, None, None, None])
+    )
+    held = column.clamp(0, batch.bits.shape[1] - 1).flatten(1)
+    return TokenTruth(batch.bits.gather(1, held).view(column.shape).flatten(2), known.flatten(2))
+
+
+class TokenBits(pl.LightningModule):
+    """Minimises the cross-entropy of the SOI's bits that `rfsep.separators.aligned.Aligned` decides.
+
+    Training cuts its tokens at the true timing of either signal; validation is the separator itself, blind.
+
+    Args:
+        model: see `rfsep.models.token_transformer.TokenTransformer`.
+        modem: of the SOI, whose bits must be known.
+        separator: holds the model, and shows it what it sees.
+        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
+        warmup_steps: steps to reach it.
+        max_steps: steps after which the cosine has brought it to zero.
+        weight_decay: of AdamW.
+        decay: in place of the cosine.
+        loss: ``cross_entropy`` of the bits in nats, or ``symbol_mse``: mean of |E[symbol] - symbol|^2.
+
+    Raises:
+        InputError: unknown loss.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        modem: Modem,
+        separator: Aligned,
+        learning_rate: float,
+        warmup_steps: int,
+        max_steps: int,
+        weight_decay: float = 0.0,
+        decay: Decay | None = None,
+        loss: Literal["cross_entropy", "symbol_mse"] = "cross_entropy",
+    ) -> None:
+        super().__init__()
+        if loss not in ("cross_entropy", "symbol_mse"):
+            raise InputError(f"unknown loss '{loss}'; choose one of cross_entropy, symbol_mse")
+        self.model = model
+        self.modem = modem
+        self.separator = separator
+        self.loss = loss
+        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.scores = LevelScores()
+
+    def see(self, batch: MixtureBatch) -> Sight:
+        """What the network is shown of a batch, and the bits it should find."""
+        rows = torch.arange(len(batch.mixture))
+        parts = torch.split(rows, rows_a_core(len(rows), _MOST_ROWS))
+        found = on_every_core(partial(self._see, batch), parts)
+        return Sight(*(torch.cat(field) for field in zip(*found, strict=True)))
+
+    def _see(self, batch: MixtureBatch, rows: Tensor) -> Sight:
+        part = MixtureBatch(*(field[rows] for field in batch))
+        noise = torch.full((len(rows),), self.separator.noise_power or 0.0)
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            begins = self.separator.timing_known
+            view = self.separator.view(
+                part.mixture, Timing(part.soi_offset, part.interference_offset, noise), begins, begins
+            )
+            return Sight(view.inputs, view.phase, view.edge, view.prior, *token_truth(self.separator, view, part))
+
+    def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        seen = self.see(batch)
+        logits = self.model(seen.inputs, seen.phase, seen.edge, seen.prior).flatten(1)
+        bits, known = seen.bits.flatten(1), seen.known.flatten(1)
+        if self.loss == "cross_entropy":
+            loss = bit_cross_entropy(logits, bits, known)
+        else:
+            loss = symbol_error(logits, bits, known, self.modem.constellation)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
+        """Collect the errors of a batch by level."""
+        estimate = to_channels(self.separator.separate(batch.mixture).soi)
+        rates = {"ber": demodulated_error_rates(self.modem, estimate, batch)}
+        self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the levels and their mean."""
+        log_levels(self, self.scores)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW and its learning rate."""
+        return adamw(self.parameters(), self.optimisation)
+
+
+def symbol_error(logits: Tensor, bits: Tensor, known: Tensor, points: Tensor) -> Tensor:
+    """Mean of |E[symbol] - symbol|^2 over the known symbols; arguments as `rfsep.training.losses.bit_cross_entropy`."""
+    errors = squared(bit_means(logits.float(), points) - map_bits(bits, points))  # [B, S]
+    counted = known.unflatten(1, (-1, bits_per_symbol(points))).all(2)
+    return (errors * counted).sum() / counted.sum().clamp_min(1)

@@ -1,0 +1,103 @@
+"""Detection in tokens, and the separator around a network that is shown it."""
+
+import pytest
+import torch
+
+from rfsep.metrics import row_mse
+from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.mixtures.mix import Mixer
+from rfsep.models.token_transformer import TokenTransformer
+from rfsep.separators.aligned import Aligned, Timing
+from rfsep.signals.constellations import demap
+from rfsep.signals.linear_modem import LinearModem
+from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.signals.random_crop import RandomCrop
+from rfsep.types import InputError, MixtureBatch
+
+NOTHING = torch.zeros((0, 0), dtype=torch.complex64)
+DETECTION = 2 + 7 * 25
+
+
+def separator(inputs: tuple[str, ...] = ("detection",), num_inputs: int = DETECTION, **changes: object) -> Aligned:
+    torch.manual_seed(0)
+    model = TokenTransformer(num_inputs, width=32, depth=1, heads=2).eval()
+    return Aligned(LinearModem(), NOTHING, model, OfdmModem(), inputs=inputs, **changes)  # type: ignore[arg-type]
+
+
+def mixtures(sinr_db: float, count: int, length: int = 1280) -> MixtureBatch:
+    mixer = Mixer(LinearModem(), RandomCrop(OfdmModem(), power=56 / 64))
+    return mixer.draw(torch.full((count,), sinr_db), length, batch_generator(Purpose.TEST, 11))
+
+
+@pytest.mark.parametrize("sinr_db", [-24.0, -12.0, 0.0])
+def test_untrained_network_returns_what_detection_found(sinr_db: float) -> None:
+    """Interference up to 24 dB above the SOI is removed down to its noise floor of -30 dB, window ends included."""
+    batch = mixtures(sinr_db, 12)
+    found = separator(iterations=8).separate(batch.mixture)
+    assert float((found.bits != batch.bits).float().mean()) < 2e-3
+    assert float(10 * torch.log10(torch.as_tensor(row_mse(found.soi.numpy(), batch.soi.numpy())).median())) < -40
+
+
+def test_white_noise_alone_meets_the_closed_form() -> None:
+    """Without interference worth the name the log-likelihood ratios are those of the matched filter."""
+    batch = mixtures(60.0, 4)
+    generator = torch.Generator().manual_seed(1)
+    noise = 0.3 * torch.randn(batch.mixture.shape, dtype=torch.complex64, generator=generator)
+    made = separator(iterations=12)
+    at = Timing(batch.soi_offset, batch.interference_offset, torch.full((4,), 0.09))
+    view = made.view(batch.soi + noise, at, True, True)
+    energy = 16.0  # of a pulse
+    symbols = LinearModem().analyse(batch.soi + noise)
+    expected = demap(symbols, LinearModem().constellation, 0.09 / energy).clamp(-40, 40)
+    owned = made.grid.owned(view.tokens)
+    for row in range(4):
+        ratios = view.prior[row].view(-1, 5, 2)[owned[row]].flatten()
+        middle = slice(40, 120)
+        assert torch.equal(ratios[middle] > 0, expected[row, middle] > 0)
+
+
+def test_rows_do_not_see_each_other() -> None:
+    batch = mixtures(-12.0, 3)
+    made = separator()
+    together, alone = made.separate(batch.mixture).soi, made.separate(batch.mixture[1:2]).soi
+    assert torch.allclose(together[1], alone[0], atol=1e-4)
+
+
+def test_long_mixtures_are_cut_into_windows() -> None:
+    batch = mixtures(-18.0, 1, 6000)
+    found = separator().separate(batch.mixture)
+    assert found.soi.shape == (1, 6000)
+    assert float((found.bits != batch.bits).float().mean()) < 5e-3
+
+
+def test_soi_at_any_offset_is_found() -> None:
+    soi = RandomCrop(LinearModem("qpsk_axes", num_taps=127, unit_energy=False), random_phase=False)
+    mixer = Mixer(soi, RandomCrop(OfdmModem(), power=56 / 64), noise_power=0.01)
+    batch = mixer.draw(torch.full((8,), -15.0), 1280, batch_generator(Purpose.TEST, 12))
+    model = TokenTransformer(DETECTION, width=32, depth=1, heads=2)
+    made = Aligned(soi.modem, NOTHING, model, OfdmModem(), soi_timing="estimated", noise_power=0.01)
+    error = torch.as_tensor(row_mse(made.separate(batch.mixture).soi.numpy(), batch.soi.numpy())).median()
+    assert float(10 * torch.log10(error)) < -30
+
+
+@pytest.mark.parametrize(
+    ("inputs", "count"),
+    [(("time",), 2 + 160), (("band",), 2 + 4 * 13), (("carriers",), 2 + 24), (("band", "detection"), 229)],
+)
+def test_any_inputs_can_be_shown(inputs: tuple[str, ...], count: int) -> None:
+    made = separator(inputs, count)
+    batch = mixtures(-6.0, 2, 640)
+    at = Timing(batch.soi_offset, batch.interference_offset, torch.zeros(2))
+    view = made.view(batch.mixture, at, True, True)
+    assert view.inputs.shape == (2, made.grid.num_tokens(640), count)
+    assert torch.isfinite(view.inputs).all()
+    louder = made.view(8 * batch.mixture, at, True, True).inputs
+    if "detection" not in inputs:  # the level is one number of its own; all others are relative to it
+        assert torch.allclose(louder[:, :, 1:], view.inputs[:, :, 1:], atol=1e-5)
+
+
+def test_wrong_inputs_are_named() -> None:
+    with pytest.raises(InputError, match="unknown inputs fft; choose from time, band, carriers, detection"):
+        separator(("fft",), 2)
+    with pytest.raises(InputError, match="inputs time are 162 numbers a token; the model takes 10"):
+        separator(("time",), 10)
