@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import power
+from rfsep.mixtures.augment import Augmentation
 from rfsep.types import InputError, MixtureBatch, SignalSource
 
 Empirical = Literal["interference"]
@@ -64,6 +65,7 @@ class Mixer:
         empirical: see `mix`.
         random_phase: rotate the interference by a uniform phase.
         noise_power: power of white circular Gaussian noise added on top (0.01 in MLSP 2022's data).
+        augment: changes the interference before it is mixed; for training alone.
     """
 
     def __init__(
@@ -74,18 +76,22 @@ class Mixer:
         empirical: bool | Empirical = False,
         random_phase: bool = True,
         noise_power: float = 0.0,
+        augment: Augmentation | None = None,
     ) -> None:
         self.soi = soi
         self.interference = interference
         self.empirical = empirical
         self.random_phase = random_phase
         self.noise_power = noise_power
+        self.augment = augment
 
     def draw(self, sinr_db: Tensor, num_samples: int, generator: torch.Generator) -> MixtureBatch:
         """Mixtures at the levels ``sinr_db`` float32 [B], of ``num_samples`` samples each."""
         batch_size = len(sinr_db)
         soi = self.soi.sample(batch_size, num_samples, generator)
         interference = self.interference.sample(batch_size, num_samples, generator)
+        if self.augment is not None:
+            interference = self.augment(interference, generator)
         turns = torch.rand(batch_size, generator=generator) if self.random_phase else torch.zeros(batch_size)
         mixed = mix(soi.waveform, interference.waveform, sinr_db, 2 * math.pi * turns, empirical=self.empirical)
         mixture = mixed.mixture

@@ -1,0 +1,60 @@
+"""Validation by SINR, the same for every objective."""
+
+import math
+from collections.abc import Mapping
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from rfsep.metrics import floored_db
+
+
+class LevelScores:
+    """Collects what a validation run finds in each mixture, and sums it up by SINR.
+
+    ``val/mse_db/<sinr>`` is the error of a level as the challenge has it, dB of the mean over mixtures, and
+    ``val/mse_db`` the mean over levels; ``val/ber/<sinr>`` is the mean of the mixtures' rates and ``val/ber`` again the
+    mean over levels. A network that gives NaN scores NaN, which no checkpoint callback takes for the best.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Tensor, Tensor, dict[str, Tensor]]] = []
+
+    def add(self, sinr_db: Tensor, errors: Tensor, rates: Mapping[str, Tensor]) -> None:
+        """Take in a batch.
+
+        Args:
+            sinr_db: float32 [B].
+            errors: float32 [B], see `rfsep.training.losses.row_errors`.
+            rates: bit error rates float32 [B] by name; NaN where a mixture has no known bits.
+        """
+        self._rows.append((sinr_db.cpu(), errors.cpu(), {name: rate.cpu() for name, rate in rates.items()}))
+
+    def metrics(self) -> dict[str, float]:
+        """All metrics by name; what was collected is forgotten."""
+        sinr_db = torch.cat([row[0] for row in self._rows])
+        errors = torch.cat([row[1] for row in self._rows])
+        at = {level: sinr_db == level for level in sorted(set(sinr_db.tolist()))}
+        found = {"mse_db": {level: _db(float(errors[rows].mean())) for level, rows in at.items()}}
+        for name in self._rows[0][2]:
+            rates = torch.cat([row[2][name] for row in self._rows])
+            means = {level: float(rates[rows].nanmean()) for level, rows in at.items()}
+            found[name] = {level: mean for level, mean in means.items() if not math.isnan(mean)}
+        self._rows.clear()
+        metrics = {}
+        for name, levels in found.items():
+            metrics.update({f"val/{name}/{level:g}": value for level, value in levels.items()})
+            if levels:
+                metrics[f"val/{name}"] = sum(levels.values()) / len(levels)
+        return metrics
+
+
+def _db(error: float) -> float:
+    return floored_db(error) if math.isfinite(error) else math.nan
+
+
+def log_levels(module: pl.LightningModule, scores: LevelScores) -> None:
+    """Log a validation run's metrics, the error in the progress bar."""
+    for name, value in scores.metrics().items():
+        module.log(name, value, prog_bar=name == "val/mse_db", sync_dist=True)

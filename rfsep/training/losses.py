@@ -1,0 +1,56 @@
+"""What is minimised: waveform error, the challenge's score, and cross-entropy of the bits."""
+
+import torch
+from torch import Tensor, nn
+
+from rfsep.iq import from_db, to_channels
+from rfsep.metrics import MSE_SCORE_CLIP_DB
+from rfsep.types import InputError
+
+
+def row_errors(estimate: Tensor, soi: Tensor) -> Tensor:
+    """Mean of |estimate - soi|^2 of every mixture, the challenge's error.
+
+    Args:
+        estimate: float [B, 2, T].
+        soi: complex64 [B, T].
+
+    Returns:
+        float32 [B].
+    """
+    errors: Tensor = (estimate.float() - to_channels(soi)).square().sum(1).mean(-1)
+    return errors
+
+
+def score_loss(errors: Tensor) -> Tensor:
+    """The challenge's MSE score, smoothly clipped at -50 dB: mean of 10 log10(e + 1e-5) over errors float32 [B].
+
+    The sum in place of a maximum is the softplus of the error in dB that keeps the gradient bounded as e goes to zero:
+    3 dB above the score at the clip, less than 0.05 dB from -30 dB upwards. The mean is of dB over mixtures, where the
+    score takes dB of the mean over a level's mixtures: they agree where those are alike, and otherwise this loss is
+    the lower and cares less for the worst of them.
+
+    >>> score_loss(torch.tensor([1e-2, 1e-3])).round(decimals=2)
+    tensor(-24.9800)
+    """
+    return 10 * torch.log10(errors + from_db(MSE_SCORE_CLIP_DB)).mean()
+
+
+def bit_cross_entropy(logits: Tensor, bits: Tensor, known: Tensor) -> Tensor:
+    """Mean of -log P(bit) in nats over the known bits.
+
+    Args:
+        logits: float32 [B, N], positive means bit 1.
+        bits: uint8 [B, N].
+        known: bool [B, N], which of them count.
+
+    Raises:
+        InputError: another number of logits than of bits: a head of another SOI.
+
+    >>> bit_cross_entropy(torch.tensor([[0.0, 9.0]]), torch.tensor([[1, 0]]), torch.tensor([[True, False]]))
+    tensor(0.6931)
+    """
+    if logits.shape != bits.shape:
+        raise InputError(f"the network gives {logits.shape[1]} bits a window, the SOI has {bits.shape[1]}")
+    nats = nn.functional.binary_cross_entropy_with_logits(logits.float(), bits.float(), reduction="none")  # [B, N]
+    return (nats * known).sum() / known.sum().clamp_min(1)

@@ -1,0 +1,81 @@
+"""Optimiser and learning rate of every objective."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import nn
+
+Decay = Callable[[int], float]
+"""Learning-rate factor of an optimiser step."""
+
+
+def warmup_cosine(step: int, warmup_steps: int, max_steps: int) -> float:
+    """Learning-rate factor: linear over ``warmup_steps``, then half a cosine down to zero at ``max_steps``.
+
+    >>> [round(warmup_cosine(s, 10, 110), 3) for s in (0, 9, 60, 110)]
+    [0.1, 1.0, 0.5, 0.0]
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup_steps) / max(1, max_steps - warmup_steps))))
+
+
+def constant(step: int) -> float:
+    """No decay: the published WaveNets."""
+    return 1.0
+
+
+def step_decay(step: int, at: Sequence[int], factor: float) -> float:
+    """``factor`` once for each of the steps ``at`` that is reached: the published SOI-matched heads.
+
+    >>> [step_decay(s, [10, 20], 0.5) for s in (9, 10, 20)]
+    [1.0, 0.5, 0.25]
+    """
+    return factor ** sum(step >= change for change in at)
+
+
+def epoch_decay(step: int, steps_per_epoch: float, first_epoch: int, rate: float) -> float:
+    """``exp(-rate)`` once an epoch from ``first_epoch`` (counted from 0) on: the published U-Nets.
+
+    Data are endless here; an epoch is the number of steps that the published data set made.
+
+    >>> [round(epoch_decay(s, 100, 10, 0.04), 3) for s in (999, 1000, 1199, 1200)]
+    [1.0, 0.961, 0.923, 0.887]
+    """
+    return math.exp(-rate * max(0, int(step / steps_per_epoch) - first_epoch + 1))
+
+
+class Optimisation(NamedTuple):
+    """How an objective is minimised.
+
+    Attributes:
+        learning_rate: peak of AdamW's, which is Adam where ``weight_decay`` is 0.
+        warmup_steps: steps to reach it.
+        max_steps: steps after which the cosine has brought it to zero.
+        weight_decay: of AdamW.
+        decay: factor of each step behind the warm-up; None for the cosine.
+    """
+
+    learning_rate: float
+    warmup_steps: int
+    max_steps: int
+    weight_decay: float
+    decay: Decay | None
+
+    def factor(self, step: int) -> float:
+        """Learning-rate factor of a step."""
+        if self.decay is None or step < self.warmup_steps:
+            return warmup_cosine(step, self.warmup_steps, self.max_steps)
+        return self.decay(step)
+
+
+def adamw(parameters: Iterable[nn.Parameter], optimisation: Optimisation) -> OptimizerLRSchedulerConfig:
+    """AdamW over the parameters that learn, its rate set step by step."""
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=optimisation.learning_rate, weight_decay=optimisation.weight_decay)
+    # a plain function, as LambdaLR would put the attributes of any other callable into every checkpoint
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: optimisation.factor(step))
+    return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

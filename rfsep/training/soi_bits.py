@@ -1,0 +1,103 @@
+"""The SOI's bits in a network's estimate: where they lie, how sure the estimate is of them, how many are wrong."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rfsep.iq import from_channels, squared
+from rfsep.signals.constellations import bits_per_symbol, decide, demap
+from rfsep.types import InputError, MixtureBatch, Modem
+
+_LEAST_VARIANCE = 1e-2  # of an estimate's symbols: keeps a wrong bit's share of the loss below a few hundred nats
+
+
+class Heard(NamedTuple):
+    """An SOI's symbols as an estimate has them, beside the bits that were sent with them.
+
+    Attributes:
+        symbols: complex64 [B, S], matched-filter outputs from the first whole symbol of each row on.
+        bits: uint8 [B, N], of these symbols.
+        known: bool [B, N], which of them the row holds.
+    """
+
+    symbols: Tensor
+    bits: Tensor
+    known: Tensor
+
+
+def heard(modem: Modem, estimate: Tensor, batch: MixtureBatch) -> Heard:
+    """Demodulates estimates at the known offset, as published bit error rates do; differentiable.
+
+    A row that begins inside a symbol is read from its first whole symbol on, sample ``(period - offset) % period``.
+    The symbol before that is among the batch's bits where its centre lies in the window; it is left out. Rows of
+    unknown offset have no known bits here.
+
+    Args:
+        modem: of the SOI.
+        estimate: float [B, 2, T].
+        batch: with bits.
+
+    Raises:
+        InputError: the batch has no bits at all.
+    """
+    if batch.bits.shape[1] == 0:
+        raise InputError("the SOI carries no known bits; choose an objective of the waveform: mse, score")
+    period, length = modem.symbol_period, estimate.shape[-1]
+    offset = batch.soi_offset
+    with torch.autocast(estimate.device.type, enabled=False):  # there are no complex numbers of two bfloat16
+        waveform = from_channels(estimate)  # [B, T]
+        place = (-offset % period)[:, None] + torch.arange(length, device=offset.device)  # [B, T]
+        whole = waveform.gather(1, place.clamp(max=length - 1)) * (place < length)  # [B, T]
+        symbols = modem.analyse(whole)  # [B, S]
+    skipped = modem.num_bits(period) * ((offset > 0) & (offset <= period // 2))  # [B]
+    width = symbols.shape[1] * bits_per_symbol(modem.constellation)
+    column = skipped[:, None] + torch.arange(width, device=offset.device)  # [B, N]
+    known = (column < batch.num_bits[:, None]) & (offset >= 0)[:, None]
+    return Heard(symbols, batch.bits.gather(1, column.clamp(max=batch.bits.shape[1] - 1)), known)
+
+
+class NoiseVariance(nn.Module):
+    """Noise variance of each estimate's symbols, learned so that the bits' log-likelihood ratios are calibrated.
+
+    ``variance = exp(offset) * v ** slope``, where v is the mean squared distance between a row's symbols and their
+    nearest constellation points: all that an estimate says about its own error, without the truth. Decisions that are
+    wrong make v too small, and an estimate shrunk as Wiener's is has other errors than white noise: cross-entropy is
+    a proper score, so minimising it over these two numbers is what calibrates the bits (temperature scaling, Guo et
+    al., ICML 2017, with a temperature a row). No gradient flows through v: an estimate is to become better, not
+    to look surer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(()))
+        self.slope = nn.Parameter(torch.ones(()))
+
+    def forward(self, symbols: Tensor, known: Tensor, points: Tensor) -> Tensor:
+        """Variance float32 [B] of the known ones of symbols complex64 [B, S] of a constellation complex64 [P]."""
+        distance = squared(symbols.detach() - decide(symbols.detach(), points))  # [B, S]
+        counted = known.view(*symbols.shape, -1).all(-1)  # [B, S]
+        mean = (distance * counted).sum(1) / counted.sum(1).clamp_min(1)  # [B]
+        return torch.exp(self.offset + self.slope * mean.clamp_min(_LEAST_VARIANCE).log())
+
+
+def soft_bits(found: Heard, modem: Modem, noise_variance: Tensor) -> Tensor:
+    """Logits float32 [B, N] of symbols whose noise has the variances float32 [B]; exact, not max-log."""
+    return demap(found.symbols, modem.constellation, noise_variance[:, None])
+
+
+def bit_error_rates(logits: Tensor, bits: Tensor, known: Tensor) -> Tensor:
+    """Share of wrong bits among the known ones of each row float32 [B]; NaN for a row without any.
+
+    Arguments as `rfsep.training.losses.bit_cross_entropy`.
+    """
+    wrong = ((logits > 0) != bits.bool()) & known
+    return wrong.sum(1) / known.sum(1)
+
+
+def demodulated_error_rates(modem: Modem, estimate: Tensor, batch: MixtureBatch) -> Tensor:
+    """Bit error rates float32 [B] of estimates float [B, 2, T], demodulated as the scorer does; NaN without bits."""
+    if batch.bits.shape[1] == 0:
+        return torch.full((len(batch.bits),), torch.nan, device=estimate.device)
+    found = heard(modem, estimate, batch)
+    return bit_error_rates(demap(found.symbols, modem.constellation), found.bits, found.known)
