@@ -2,20 +2,37 @@
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
-from rfsep.cli import build_guide, build_mixer, console, instantiate, load_config, numbers, plain, run, whole
-from rfsep.models.cost import forward_flops
+from rfsep.cli import (
+    build_guide,
+    build_mixer,
+    build_modem,
+    console,
+    example_frames,
+    instantiate,
+    load_config,
+    numbers,
+    plain,
+    run,
+    whole,
+)
+from rfsep.networks import check_separator, flops_per_sample, open_run, weights_of, write_weights_of
 from rfsep.training.data import MixtureData
-from rfsep.training.fit import Schedule, fit
+from rfsep.training.fit import Outcome, Schedule, fit
+from rfsep.training.start import start_from
 from rfsep.types import InputError
 
-PLACES = ("run", "out", "logger")  # what does not decide the result: names, devices and limits
-LIMITS = ("accelerator", "devices", "max_time")
+PLACES = ("run", "out", "logger", "command")  # what does not decide the result: names, devices and limits
+LIMITS = ("accelerator", "devices", "num_nodes", "max_time", "compile")
 
 
 def identity(config: DictConfig) -> dict[str, Any]:
@@ -54,11 +71,55 @@ def check(config: DictConfig) -> None:
         raise InputError(f"experiment={config.name} is a comparison: python evaluate.py experiment={config.name}")
     for key in ("data.num_samples", "data.batch_size", "data.val_per_sinr", "trainer.max_steps", "trainer.val_every"):
         whole(config, key)
+    if config.trainer.patience is not None:
+        whole(config, "trainer.patience")
     for key in ("data.sinr_db", "data.val_sinr_db"):
         numbers(config, key)
+    if config.separator is not None:
+        check_separator(plain(config.separator))
     guided = bool(config.model.network.get("guided", False))
     if guided != (config.guide is not None):
         raise InputError(f"model {config.model.name} has guided: {guided}, which does not fit guide={config.guide}")
+
+
+def loggers(config: DictConfig, folder: Path) -> list[Logger]:
+    """What is logged to beside metrics.csv."""
+    if config.logger.wandb is None:
+        return []
+    from pytorch_lightning.loggers import WandbLogger  # an import of seconds
+
+    return [WandbLogger(name=folder.name, save_dir=folder, **plain(config.logger.wandb))]
+
+
+def command() -> str:
+    """The command line of this run, of one job where it is a sweep."""
+    return shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
+
+
+@rank_zero_only
+def conclude(outcome: Outcome, folder: Path) -> None:
+    """Make a finished run's folder a portable model, and say where the results are."""
+    portable = folder / "model.safetensors"
+    if outcome.finished and (outcome.trained or not portable.is_file()):
+        write_weights_of(open_run(str(folder)), portable)
+    state = "finished" if outcome.finished else "stopped at its time limit; the same command goes on"
+    before = "" if outcome.trained else " before"
+    reached = (
+        f"validation MSE {outcome.best_mse_db:.2f} dB" if outcome.best_mse_db < float("inf") else "not validated yet"
+    )
+    console.print(f"{state}{before}: {reached}, results in {folder}")
+
+
+def shown_by(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
+    """What stands between mixture and network: a separator that shows it tokens, or a guide."""
+    if not config.model.get("tokens", False):
+        return {"guide": build_guide(config)}
+    if config.separator is None:
+        raise InputError(
+            f"model {config.model.name} sees tokens: separator must say which, see conf/experiment/aligned"
+        )
+    examples = example_frames(config.interference, **config.examples)
+    return {"separator": instantiate(config.separator, modem=build_modem(config.soi), examples=examples, model=model)}
 
 
 def main(config: DictConfig) -> None:
@@ -72,28 +133,25 @@ def main(config: DictConfig) -> None:
         seed=config.seed,
         **plain(config.data),
     )
-    model, guide = instantiate(config.model.network), build_guide(config)
+    model = instantiate(config.model.network)
+    if config.init_from is not None:
+        taken = start_from(model, weights_of(str(config.init_from)), config.init_from)
+        rank_zero_only(console.print)(f"{taken.copied} of {taken.of} weights from {config.init_from}")
     schedule = Schedule(**plain(config.trainer))
-    per_sample = forward_flops(model, config.data.num_samples, guided=guide is not None)
+    per_sample = flops_per_sample(config, model)
     samples_per_step = config.data.batch_size * config.data.num_samples * schedule.accumulate
-    loggers = []
-    if config.logger.wandb is not None:
-        from pytorch_lightning.loggers import WandbLogger
-
-        loggers.append(WandbLogger(name=folder.name, save_dir=folder, **plain(config.logger.wandb)))
     outcome = fit(
-        instantiate(config.objective.module, model=model, guide=guide),
+        instantiate(config.objective.module, model=model, modem=build_modem(config.soi), **shown_by(config, model)),
         data,
         folder,
-        OmegaConf.to_yaml(config),
+        OmegaConf.to_yaml(OmegaConf.merge({"command": command()}, config)),
         schedule,
+        seed=config.seed,
         ema_decay=config.objective.ema_decay,
         flops_per_step=3 * per_sample * samples_per_step,  # the backward pass costs twice the forward pass
-        loggers=loggers,
+        loggers=loggers(config, folder),
     )
-    state = "finished" if outcome.finished else "stopped at its time limit; the same command goes on"
-    before = "" if outcome.trained else " before"
-    console.print(f"{state}{before}: validation MSE {outcome.best_mse_db:.2f} dB, results in {folder}")
+    conclude(outcome, folder)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import hydra
 import torch
@@ -20,17 +20,17 @@ from yaml import YAMLError
 
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
-from rfsep.storage.weights import read_checkpoint, read_weights
 from rfsep.types import InputError, Modem, Separator, SignalSource
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 RUN_PACKAGES = ("rfsep.models.", "rfsep.separators.")  # all that the config of a run folder may instantiate
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """The message of an error without line breaks, of the cause where hydra wraps one."""
     while isinstance(error, HydraException | OmegaConfBaseException) and isinstance(error.__cause__, ValueError):
         error = error.__cause__
@@ -39,7 +39,7 @@ def _one_line(error: BaseException) -> str:
 
 def _fault(error: BaseException) -> str:
     """What is wrong with a value, in one line."""
-    text = _one_line(error)
+    text = one_line(error)
     if variable := re.search(r"Environment variable '(\w+)' not found", text):
         return f"{variable[1]} is not set: data/README.md says which recordings it has to name"
     return text
@@ -105,7 +105,7 @@ def load_config(path: Path) -> DictConfig:
     try:
         config = OmegaConf.load(path)
     except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not valid YAML: {_one_line(error)}") from None
+        raise InputError(f"{path}: is not valid YAML: {one_line(error)}") from None
     if not isinstance(config, DictConfig):
         raise InputError(f"{path}: is no YAML mapping")
     return config
@@ -141,9 +141,9 @@ def instantiate(config: DictConfig | dict[str, Any], **arguments: Any) -> Any:
     return hydra.utils.instantiate(config, **arguments, _convert_="all")
 
 
-def plain(config: Any) -> Any:
-    """A config's list or dict as plain Python containers; anything else as it is."""
-    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+def plain(config: Any, resolve: bool = True) -> Any:
+    """A config's list or dict as plain Python containers, with its references followed; anything else as it is."""
+    return OmegaConf.to_container(config, resolve=resolve) if OmegaConf.is_config(config) else config
 
 
 def build_modem(config: DictConfig) -> Modem:
@@ -170,7 +170,8 @@ def build_source(config: DictConfig, split: str) -> SignalSource:
 def build_mixer(config: DictConfig, split: str) -> Mixer:
     """The mixer of a config with soi, interference and mixing; ``split`` matters to recordings only."""
     source = build_source(config.interference, split)
-    return Mixer(build_soi(config.soi), source, **plain(config.mixing))
+    augment = instantiate(config.augment.method) if split == "train" and config.augment.method is not None else None
+    return Mixer(build_soi(config.soi), source, augment=augment, **plain(config.mixing))
 
 
 def whole(config: DictConfig, key: str) -> int:
@@ -212,20 +213,6 @@ def build_guide(config: DictConfig) -> Separator | None:
     return cast(Separator, instantiate(guide, modem=build_modem(config.soi), examples=examples))
 
 
-class Run(NamedTuple):
-    """A training run opened again.
-
-    Attributes:
-        model: with the weights of the best checkpoint, in evaluation mode.
-        config: the run's config.
-        facts: what the run recorded of itself: steps, minutes, FLOPs.
-    """
-
-    model: torch.nn.Module
-    config: DictConfig
-    facts: dict[str, Any]
-
-
 def _is_own_class(target: object, packages: tuple[str, ...]) -> bool:
     """The dotted path names a class defined in a module of ``packages``: not what such a module imports."""
     if not isinstance(target, str) or not target.startswith(packages):
@@ -238,17 +225,17 @@ def _is_own_class(target: object, packages: tuple[str, ...]) -> bool:
     return isinstance(found, type) and found.__module__ == module
 
 
-def _check_targets(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> None:
+def check_targets(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> None:
     """Refuse a config that would instantiate anything but classes of these packages, models and separators if none."""
     if isinstance(node, dict):
         if "_target_" in node and not _is_own_class(node["_target_"], packages):
             names = " and ".join(package.rstrip(".") for package in packages)
             raise InputError(f"{path}: _target_ '{node['_target_']}' is no class of {names}; refused")
         for child in node.values():
-            _check_targets(child, path, packages)
+            check_targets(child, path, packages)
     elif isinstance(node, list):
         for child in node:
-            _check_targets(child, path, packages)
+            check_targets(child, path, packages)
 
 
 def read_interference(path: Path) -> Modem:
@@ -266,34 +253,8 @@ def read_interference(path: Path) -> Modem:
         raise InputError(f"{path}: names no modem; rfsep identify writes one where it is sure of every part")
     if strange := sorted(str(key) for key in modem if str(key).startswith("_") and key != "_target_"):
         raise InputError(f"{path}: modem.{strange[0]} is nothing that a modem takes; refused")
-    _check_targets(modem, path, ("rfsep.signals.",))
+    check_targets(modem, path, ("rfsep.signals.",))
     try:
         return cast(Modem, instantiate(modem))
     except (HydraException, OmegaConfBaseException, InputError) as error:
-        raise InputError(f"{path}: the modem cannot be made: {_one_line(error)}") from None
-
-
-def open_run(folder: Path, checkpoint: str = "best") -> Run:
-    """Load the model of a run folder; nothing in it is executed, whoever wrote it.
-
-    Raises:
-        InputError: no such run, a config that names foreign code, or weights that do not fit.
-    """
-    config_path, weights_path = folder / "config.yaml", folder / "checkpoints" / f"{checkpoint}.ckpt"
-    for path in (config_path, weights_path):
-        if not path.is_file():
-            raise InputError(f"{path}: not found; a run folder has config.yaml and checkpoints/{checkpoint}.ckpt")
-    config = load_config(config_path)
-    network = plain(config.model.network)
-    _check_targets(network, config_path)
-    model = cast(torch.nn.Module, instantiate(network))
-    state = {
-        key.removeprefix("model."): value
-        for key, value in read_weights(weights_path).items()
-        if key.startswith("model.")
-    }
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{weights_path}: weights do not fit the model of {config_path}: {_one_line(error)}") from None
-    return Run(model.eval(), config, cast("dict[str, Any]", read_checkpoint(weights_path).get("facts", {})))
+        raise InputError(f"{path}: the modem cannot be made: {one_line(error)}") from None

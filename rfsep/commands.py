@@ -12,9 +12,10 @@ import yaml
 from torch import Tensor
 from typer.exceptions import TyperException
 
-from rfsep.cli import build_source, console, errors, option, options, register_resolvers
+from rfsep.cli import CONFIG_ERRORS, build_source, console, errors, option, options, register_resolvers
 from rfsep.identify_picture import draw
 from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.networks import export
 from rfsep.signals.identify import Identified, identify, modem_arguments
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
@@ -72,6 +73,32 @@ def identify_command(
     for line in lines(identified):
         console.print(line, markup=False)
     console.print(f"written: {folder / 'interference.yaml'}, {folder / 'picture.png'}", markup=False, soft_wrap=True)
+
+
+@app.command("export")
+def export_command(
+    run: Annotated[str, typer.Argument(help="run folder of train.py, or zoo:NAME")],
+    out: Annotated[Path, typer.Option(help="folder for config.yaml and model.safetensors, or NAME.safetensors")],
+    dtype: Annotated[str, typer.Option(help="of the stored weights: float32, bfloat16 or float16")] = "float32",
+) -> None:
+    """Write a trained network as safetensors with the config that rebuilds it; run= of evaluate.py takes it."""
+    register_resolvers()
+    place = export(run, out, dtype)
+    megabytes = place.weights.stat().st_size / 1e6
+    console.print(f"written: {place.weights} ({megabytes:.1f} MB), {place.config}", markup=False, soft_wrap=True)
+
+
+@app.command("curves")
+def curves_command(
+    runs: Annotated[list[Path], typer.Argument(help="run folders of train.py")],
+    out: Annotated[Path, typer.Option(help="picture: .png, .svg or .pdf")],
+    metric: Annotated[str | None, typer.Option(help="of metrics.csv, such as val/ber or val/mse_db/-12")] = None,
+) -> None:
+    """Draw learning curves of several runs on one plot: validation BER, or else MSE, over training FLOPs."""
+    from rfsep.training.curves import compare_runs  # Lightning takes seconds to import
+
+    drawn = compare_runs(runs, metric, out)
+    console.print(f"{drawn} of {len(runs)} runs in {out}", markup=False, soft_wrap=True)
 
 
 def read_examples(interference: str, num_frames: int, num_samples: int, split: str) -> Examples:
@@ -175,7 +202,7 @@ def main() -> None:
         status = app(standalone_mode=False)
     except TyperException as error:
         _refuse(f"error: {' '.join(error.format_message().split())}", 2)
-    except (InputError, OSError) as error:
+    except (InputError, OSError, *CONFIG_ERRORS) as error:
         _refuse(f"error: {' '.join(str(error).split())}", 2)
     except (KeyboardInterrupt, typer.Abort):
         _refuse("interrupted; nothing was written", 130)

@@ -34,19 +34,17 @@ from rfsep.challenge.separate import SeparatedRows, SeparatorFactory, separate_f
 from rfsep.challenge.table import score_table
 from rfsep.cli import (
     ROOT,
-    Run,
     build_modem,
     build_source,
     console,
     example_frames,
     instantiate,
-    open_run,
     option,
     option_named,
     plain,
     read_interference,
 )
-from rfsep.models.cost import forward_flops
+from rfsep.networks import Run, flops_per_sample, network_arguments, open_run, own_separator
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.submissions import Submission, list_submissions, write_submission
 from rfsep.storage.test_set import MixtureFile, list_mixtures, read_mixtures, read_truth, set_name, verify
@@ -124,8 +122,7 @@ def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) ->
     parameters, macs = 0, None
     if opened is not None:
         parameters = sum(parameter.numel() for parameter in opened.model.parameters())
-        length = opened.config.data.num_samples
-        macs = forward_flops(opened.model, length, opened.config.guide is not None) / 2
+        macs = flops_per_sample(opened.config, opened.model) / 2
     return {
         "schema": SCHEMA,
         "id": name,
@@ -136,7 +133,7 @@ def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) ->
         "train_minutes": _total(networks, "minutes"),
         "train_flops": _total(networks, "flops"),
         "commit": _commit(),
-        "seed": None if opened is None else opened.config.seed,
+        "seed": None if opened is None else opened.config.get("seed"),
         "date": datetime.date.today().isoformat(),
     }
 
@@ -167,13 +164,16 @@ def _open_runs(config: Any, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str,
     """The training run of each mixture type: ``run=`` itself, or the folder <SOI>_<INTERFERENCE> in it."""
     if config.run is None:
         if config.separator.get("checkpoint") is not None:
-            raise InputError(f"separator={config.separator.name} needs run=FOLDER, a folder that train.py made")
+            raise InputError(f"separator={config.separator.name} needs run=FOLDER, made by train.py, or run=zoo:NAME")
         return dict.fromkeys(pairs)
-    base = Path(config.run)
-    single = (base / "config.yaml").is_file() or not any((base / "_".join(pair)).is_dir() for pair in pairs)
-    folders = {pair: base if single else base / "_".join(pair) for pair in pairs}
-    opened = {folder: open_run(folder, config.separator.checkpoint) for folder in set(folders.values())}
-    return {pair: opened[folder] for pair, folder in folders.items()}
+    if "checkpoint" not in config.separator:
+        raise InputError(f"separator={config.separator.name} has no network: run={config.run} is of no use to it")
+    source = str(config.run)
+    folders = {pair: Path(source, "_".join(pair)) for pair in pairs}
+    single = (Path(source) / "config.yaml").is_file() or not any(folder.is_dir() for folder in folders.values())
+    sources = {pair: source if single else str(folder) for pair, folder in folders.items()}
+    opened = {one: open_run(one, config.separator.checkpoint) for one in set(sources.values())}
+    return {pair: opened[one] for pair, one in sources.items()}
 
 
 def _examples(config: Any, interference: str, needed: bool) -> torch.Tensor:
@@ -181,16 +181,6 @@ def _examples(config: Any, interference: str, needed: bool) -> torch.Tensor:
     if not needed:
         return torch.zeros((0, 0), dtype=torch.complex64)
     return example_frames(option_named("interference", interference), **config.examples)
-
-
-def _network_arguments(opened: Run | None, modem: Modem, examples: torch.Tensor) -> dict[str, Any]:
-    """What a neural separator's constructor takes of its run."""
-    if opened is None:
-        return {}
-    guide = opened.config.guide
-    method = None if guide is None else option("separator", guide).method
-    guided = None if method is None else instantiate(method, modem=modem, examples=examples)
-    return {"model": opened.model, "block": opened.config.data.num_samples, "guide": guided}
 
 
 class _Job(NamedTuple):
@@ -204,11 +194,13 @@ class _Job(NamedTuple):
 def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | None) -> _Job:
     mixtures = read_mixtures(testset, soi, interference)
     modem = build_modem(option_named("soi", soi))
-    guide = None if opened is None else opened.config.guide
-    told = config.separator.get("interference") is not None
-    learns = (config.separator.learns and not told) or (guide is not None and option("separator", guide).learns)
+    separator = own_separator(config.separator, opened)
+    guide = None if opened is None else opened.config.get("guide")
+    told = separator.get("interference") is not None
+    learns = (separator.learns and not told) or (guide is not None and option("separator", guide).learns)
     examples = _examples(config, interference, learns)
-    parts = separator_parts(config.separator, modem, examples, _network_arguments(opened, modem, examples))
+    arguments = network_arguments(separator.method, opened, modem, examples)
+    parts = separator_parts(separator, modem, examples, arguments)
     return _Job(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
 
 

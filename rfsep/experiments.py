@@ -27,7 +27,9 @@ from rfsep.cli import (
 from rfsep.evaluation import Parts, bound_names, progress, separator_parts
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
+from rfsep.networks import Run, locate, network_arguments, open_run, own_separator
 from rfsep.storage.atomic import read_json, write_json
+from rfsep.storage.weights import weights_digest
 from rfsep.types import InputError
 
 _CODE = ("rfsep.challenge.comparison", "rfsep.mixtures.fixed")  # what every figure follows from
@@ -39,13 +41,13 @@ class _Comparison(NamedTuple):
     Attributes:
         data: its mixtures.
         settings: all that they follow from.
-        separator: the parts of a separator from its entry in the YAML.
+        separator: the parts of a separator from its entry in the YAML and the network that it names.
         bound: a bound's arguments, which tell it what no separator knows.
     """
 
     data: Data
     settings: Row
-    separator: Callable[[Row], Parts]
+    separator: Callable[[Row, Run | None], Parts]
     bound: Row
 
 
@@ -53,7 +55,7 @@ def _given_mixtures(setting: Any, levels: list[float], number: int) -> _Comparis
     """Mixtures that a class of their own draws, for bounds that know it; no separator has a modem to start from."""
     mixtures = instantiate(setting.mixtures)
 
-    def separator(entry: Row) -> Parts:
+    def separator(entry: Row, run: Run | None) -> Parts:
         raise InputError(f"{entry['use']}: this comparison has bounds alone, for its SOI has no modem")
 
     data = Data(levels, number, lambda level: mixtures.level(level, number), None)
@@ -68,10 +70,10 @@ def _radio_mixtures(setting: Any, levels: list[float], number: int) -> _Comparis
     mixer = Mixer(build_soi(soi), source, **mixing)
     examples = cache(lambda num_frames, num_samples: example_frames(interference, num_frames, num_samples))
 
-    def separator(entry: Row) -> Parts:
+    def separator(entry: Row, run: Run | None) -> Parts:
         changes = dict(entry)
         frames = changes.pop("examples", None) or plain(setting.examples)
-        return _separator_parts(changes, modem, source, examples(**frames))
+        return _separator_parts(changes, run, modem, source, examples(**frames))
 
     length, seed = setting.num_samples, setting.seed
     data = Data(
@@ -86,28 +88,68 @@ def _radio_mixtures(setting: Any, levels: list[float], number: int) -> _Comparis
     return _Comparison(data, settings, separator, told)
 
 
-def _separator_parts(changes: Row, soi: Any, source: Any, examples: Any) -> Parts:
+def _separator_parts(changes: Row, run: Run | None, soi: Any, source: Any, examples: Any) -> Parts:
     """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
-    config = option("separator", changes.pop("use"))
+    config = own_separator(option("separator", changes.pop("use")), run)
+    changes.pop("run", None)
     modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
     lags_given = changes.pop("interference_autocorrelation", None) == "given"
     modem_given = changes.pop("interference", None) == "given"
     config.method.update(changes)
     extra = {"interference_autocorrelation": source.autocorrelation(config.method.block)} if lags_given else {}
     extra |= {"interference": source.modem} if modem_given else {}
+    extra |= network_arguments(config.method, run, modem, examples)
     return separator_parts(config, modem, examples, extra)
 
 
-def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> Entry:
+def _network_settings(run: Run) -> Row:
+    """What the figures of a network follow from, beside the separator around it."""
+    guide = run.config.get("guide")
+    return {
+        "weights": weights_digest(run.model.state_dict()),
+        "network": plain(run.config.model.network),
+        "num_samples": run.config.data.num_samples,
+        "guide": None if guide is None else plain(option("separator", guide).method),
+    }
+
+
+def _network_cost(run: Run) -> Row:
+    """What a row of results.json tells of its network."""
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    cost = {f"train_{key}": run.facts.get(key) for key in ("minutes", "core_minutes", "flops")}
+    return {"network": {"parameters": parameters, **cost}}
+
+
+def _open(name: str, written: Row, chosen: Any) -> Run | None:
+    """The network of an entry; None where its separator has none."""
+    if chosen is None or "checkpoint" not in chosen:
+        return None
+    if "run" not in written:
+        raise InputError(f"{name}: separator {written['use']} needs a run: a folder that train.py made, or zoo:NAME")
+    return open_run(written["run"], chosen.checkpoint)
+
+
+class _Ready(NamedTuple):
+    """An entry, and what its row tells beside its figures."""
+
+    entry: Entry
+    cost: Row
+
+
+def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Ready:
     """An entry of a comparison's YAML, ready to be compared; nothing is made before it is needed."""
     group = "bound" if bound else "separator"
-    base = plain(option(group, written["use"])) if "use" in written else written
-    method = base["method"] | {key: value for key, value in written.items() if key not in ("use", "method", "label")}
+    chosen = option(group, written["use"]) if "use" in written else None
+    run = _open(name, written, chosen)
+    base = written if chosen is None else plain(own_separator(chosen, run))
+    changes = {key: value for key, value in written.items() if key not in ("use", "method", "label", "run")}
+    method = base["method"] | changes
     modem = {"modem": plain(option("soi", written["modem"]))} if "modem" in written else {}
     settings = {group: method, **modem, "data": comparison.settings, "num_mixtures": comparison.data.num_mixtures}
+    settings |= {} if run is None else {"run": _network_settings(run)}
     settings["code"] = code_version([*_CODE, *targets(settings)])
     told = method.get("sinr") == "known"
-    parts = cache(lambda: comparison.separator(written))
+    parts = cache(lambda: comparison.separator(written, run))
 
     def separator(level: float) -> Estimate:
         made = parts().make(level)
@@ -122,7 +164,8 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> Ent
         return limit() if bound else blind()
 
     is_blind = not bound and not told and bool(base.get("blind", True))
-    return Entry(name, make, is_blind, bound, str(written.get("label") or base.get("label") or name), settings)
+    label = str(written.get("label") or base.get("label") or name)
+    return _Ready(Entry(name, make, is_blind, bound, label, settings), {} if run is None else _network_cost(run))
 
 
 def _wanted(config: Any, setting: Any) -> list[tuple[str, Row, bool]]:
@@ -134,8 +177,32 @@ def _wanted(config: Any, setting: Any) -> list[tuple[str, Row, bool]]:
     only, some = [config.separator.name] if config.separator else [], bound_names(config)
     everything = not only and not some
     chosen = list(separators) if everything else _named(separators, only, "separator")
+    if config.run is not None:
+        chosen = _with_run(separators, chosen if only else [], str(config.run))
     limits = list(bounds) if everything else _named(bounds, some, "bounds")
-    return [(name, separators[name], False) for name in chosen] + [(name, bounds[name], True) for name in limits]
+    there = [name for name in chosen if only or _is_there(name, separators[name])]
+    return [(name, separators[name], False) for name in there] + [(name, bounds[name], True) for name in limits]
+
+
+def _with_run(separators: Row, chosen: list[str], run: str) -> list[str]:
+    """The one chosen network, opened from another run; changes ``separators``."""
+    networks = [name for name in chosen if "run" in separators[name]]
+    plainly = [name for name in networks if ":" not in name] or networks
+    if len(plainly) != 1:
+        names = ", ".join(name for name, entry in separators.items() if "run" in entry) or "none"
+        raise InputError(f"run={run} needs separator=NAME of one network in this experiment; it has {names}")
+    separators[plainly[0]]["run"] = run
+    return plainly
+
+
+def _is_there(name: str, written: Row) -> bool:
+    """The network of an entry is there, or it has none; says so where it is not."""
+    if "run" not in written:
+        return True
+    missing = locate(written["run"], option("separator", written["use"]).get("checkpoint", "best")).missing()
+    if missing:
+        console.print(f"{name} is left out: its network {written['run']} is not here ({missing[0]} not found)")
+    return not missing
 
 
 def _named(entries: Row, names: Collection[str], key: str) -> list[str]:
@@ -174,17 +241,19 @@ def run_comparison(config: Any) -> None:
     wanted = _wanted(config, setting)
     comparison = prepare(setting, levels, number)
     entries = [_entry(name, written, comparison, bound) for name, written, bound in wanted]
+    if not entries:
+        raise InputError(f"nothing to compare: experiment={config.name} has networks alone, and none of them is here")
     folder = Path(str(config.out or f"runs/{config.name}"))
     path = folder / "results.json"
     order = [*(setting.get("separators") or {}), *(setting.get("bounds") or {})]
     published = [Published(**{str(key): plain(value) for key, value in curve.items()}) for curve in setting.published]
-    for entry in entries:
+    for entry, cost in entries:
         if config.fresh:
             forget(entry, folder)
         _say_what_is_kept(entry, comparison.data, folder)
         with progress() as bar:
             task = bar.add_task(entry.name, total=len(levels) * number)
-            row = compare(entry, comparison.data, folder, partial(bar.advance, task))
+            row = compare(entry, comparison.data, folder, partial(bar.advance, task)) | cost
         rows = {**_rows(path, comparison.data), entry.name: row}
         content = {
             "schema": SCHEMA,

@@ -14,13 +14,14 @@ class _PhaseLinear(nn.Module):
 
     def forward(self, x: Tensor, phase: Tensor) -> Tensor:
         """Map [B, K, I] with phases int64 [B, K] to [B, K, O]."""
-        common = self.shared(x)
+        common: Tensor = self.shared(x)
         if bool((phase == phase[:, :1]).all()):  # the grid's period is a multiple of the SOI's: one map a window
             return torch.baddbmm(common, x.to(common.dtype), self.own[phase[:, 0]].to(common.dtype))
         own = torch.zeros_like(common)
-        for index in phase.unique():
+        for index in range(len(self.own)):
             here = phase == index
-            own = own.masked_scatter(here[:, :, None], (x[here] @ self.own[index]).to(common.dtype))
+            if bool(here.any()):
+                own = own.masked_scatter(here[:, :, None], (x[here] @ self.own[index]).to(common.dtype))
         return common + own
 
 
@@ -42,8 +43,8 @@ class _Block(nn.Module):
         batch, count, width = x.shape
         place = torch.arange(count, device=x.device)
         bias = self.distance[:, (place - place[:, None]).clamp(-self.span, self.span) + self.span]  # [H, K, K]
-        mixed = self.mixed(self.norm(x)).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        seen = nn.functional.scaled_dot_product_attention(*mixed, attn_mask=bias.to(mixed.dtype))  # [B, H, K, W / H]
+        query, key, value = self.mixed(self.norm(x)).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
         x = x + self.out(seen.transpose(1, 2).reshape(batch, count, width))
         corrected: Tensor = x + self.down(nn.functional.gelu(self.up(self.mlp_norm(x))))
         return corrected

@@ -15,6 +15,7 @@ from rfsep.separators.token_detection import TokenDetector, TokenSymbols
 from rfsep.separators.tokens import TokenGrid, Tokens
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap, posterior_mean
+from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.types import InputError, Modem, Separated
 
@@ -104,7 +105,10 @@ class Aligned:
         if unknown := sorted(set(inputs) - set(INPUTS)):
             raise InputError(f"unknown inputs {', '.join(unknown)}; choose from {', '.join(INPUTS)}")
         self.modem = modem
-        self.interference = interference_modem(examples, interference)
+        found = interference_modem(examples, interference)
+        if not isinstance(found, OfdmModem):
+            raise InputError(f"aligned: the interference is {type(found).__name__}, expected OFDM")
+        self.interference = found
         self.model = model
         self.inputs = tuple(inputs)
         self.timing_known = soi_timing == "known"

@@ -136,7 +136,7 @@ def bit_means(logits: Tensor, points: Tensor) -> Tensor:
     >>> bit_means(torch.tensor([0.0, 40.0]), constellation("bpsk"))
     tensor([ 0.+0.j, -1.+0.j])
     """
-    ones = logits.sigmoid().unflatten(-1, (-1, bits_per_symbol(points)))  # [..., S, bits]
+    ones = logits.sigmoid().view(*logits.shape[:-1], -1, bits_per_symbol(points))  # [..., S, bits]
     labels = _labels(bits_per_symbol(points)).bool().to(logits.device)  # [P, bits]
     weights = torch.where(labels, ones[..., None, :], 1 - ones[..., None, :]).prod(-1)  # [..., S, P]
     return weights.to(points.dtype) @ points.to(logits.device)

@@ -1,11 +1,13 @@
 """Weights: safetensors, and Lightning checkpoints read without running them."""
 
+import hashlib
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -31,6 +33,34 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise fault(path, f"cannot be read as safetensors: {reason(error)}") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The words that a .safetensors says about its tensors.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    if not path.is_file():
+        raise fault(path, "no such file")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise fault(path, f"cannot be read as safetensors: {reason(error)}") from error
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits that change with any name, type, shape or value, whatever file they are kept in.
+
+    >>> weights_digest({"a": torch.zeros(2)}) == weights_digest({"a": torch.zeros(1, 2)})
+    False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def read_checkpoint(path: Path) -> dict[str, object]:

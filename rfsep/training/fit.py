@@ -1,25 +1,37 @@
 """One training run in one folder: resumable, with metrics, checkpoints and a record of what it cost."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import (
     Callback,
+    EarlyStopping,
     EMAWeightAveraging,
     LearningRateMonitor,
-    ModelCheckpoint,
     RichProgressBar,
-    Timer,
 )
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from torch import nn
 
 from rfsep.storage.atomic import write_text
 from rfsep.storage.weights import read_checkpoint
+from rfsep.training.callbacks import (
+    MONITOR,
+    AtomicCheckpoints,
+    BatchSeeds,
+    CallTimer,
+    Checkpoints,
+    Facts,
+    FiniteGuard,
+)
+from rfsep.training.curves import LearningPicture
 from rfsep.training.metrics_csv import MetricsCsv
+from rfsep.training.start import compile_model
 from rfsep.types import InputError
 
 
@@ -29,83 +41,38 @@ class Schedule(NamedTuple):
     Attributes:
         max_steps: optimiser steps.
         val_every: steps between validations, each followed by a checkpoint; divides max_steps.
+        patience: validations without a better one after which the run ends; None for no such end.
         precision: Lightning's name, such as bf16-mixed or 32-true.
         accelerator: cpu, gpu, auto.
-        devices: number of devices or "auto".
+        devices: number of devices of a machine, or "auto".
+        num_nodes: machines that train together.
         gradient_clip: largest norm of a gradient.
         accumulate: batches a step.
         max_time: DD:HH:MM:SS after which the run stops, to be resumed; None for no limit.
+        compile: the model runs compiled.
     """
 
     max_steps: int
     val_every: int
+    patience: int | None
     precision: str
     accelerator: str
     devices: int | str
+    num_nodes: int
     gradient_clip: float
     accumulate: int
     max_time: str | None
-
-
-class Facts(Callback):
-    """Keeps in every checkpoint what the run has cost so far: ``facts``: steps, minutes, FLOPs.
-
-    Args:
-        flops_per_step: forward and backward, of one process.
-    """
-
-    def __init__(self, flops_per_step: float) -> None:
-        self.flops_per_step = flops_per_step
-        self.seconds_before = 0.0
-        self.started = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self.started = time.monotonic()
-
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Go on counting where the interrupted run stopped."""
-        self.seconds_before = 60 * checkpoint["facts"]["minutes"]
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Write the facts."""
-        seconds = self.seconds_before + time.monotonic() - self.started
-        checkpoint["facts"] = {
-            "steps": trainer.global_step,
-            "minutes": seconds / 60,
-            "flops": trainer.global_step * self.flops_per_step * trainer.world_size,
-        }
-
-
-class CallTimer(Timer):
-    """Stops after a time counted from each call anew; Lightning's own would stop a resumed run at once.
-
-    Args:
-        duration: DD:HH:MM:SS, or None for no limit.
-    """
-
-    def __init__(self, duration: str | None) -> None:
-        super().__init__(duration)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to remember."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to go on from."""
+    compile: bool
 
 
 class Outcome(NamedTuple):
     """What `fit` left behind.
 
     Attributes:
-        finished: all steps are done (otherwise a limit or an interruption stopped it; the same call resumes).
+        finished: all steps are done, or patience has ended (otherwise a limit or an interruption stopped the run; the
+            same call resumes).
         trained: steps were made by this call.
-        best_mse_db: mean validation error of the best checkpoint in dB, NaN before the first validation.
+        best_mse_db: mean validation error of the best checkpoint in dB, infinite before the first validation.
     """
 
     finished: bool
@@ -113,15 +80,32 @@ class Outcome(NamedTuple):
     best_mse_db: float
 
 
-def _best(checkpoint: dict[str, Any]) -> float:
-    states = [state for key, state in checkpoint.get("callbacks", {}).items() if key.startswith("ModelCheckpoint")]
-    scores = [state["best_model_score"] for state in states if state.get("best_model_score") is not None]
-    return float(scores[0]) if scores else float("nan")
+def _patience_ended(stopping: dict[str, Any]) -> bool:
+    return bool(stopping["wait_count"] >= stopping["patience"])
 
 
-def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], loggers: Sequence[Logger]) -> pl.Trainer:
+def _done_before(checkpoint: dict[str, Any], schedule: Schedule) -> bool:
+    """The checkpoint is the last one of its run."""
+    stopping = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
+    return cast(int, checkpoint["global_step"]) >= schedule.max_steps or any(map(_patience_ended, stopping))
+
+
+@rank_zero_only
+def _prepare(folder: Path, config_yaml: str) -> None:
+    """The folder as a run starts it: its config, and nothing half-written by a killed process."""
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    for leftover in (*folder.glob(".*.tmp"), *folder.glob("checkpoints/.*.tmp")):
+        leftover.unlink()
+    write_text(folder / "config.yaml", config_yaml)
+
+
+def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
     """Lightning's trainer for endless batches: validation and checkpoints by steps, not by epochs."""
+    plugins: list[Any] = [AtomicCheckpoints()]
+    if SLURMEnvironment.detect():  # requeueing is SLURM's and the user's business: the same command resumes
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     return pl.Trainer(
+        default_root_dir=folder,
         max_steps=schedule.max_steps,
         val_check_interval=schedule.val_every * schedule.accumulate,
         check_val_every_n_epoch=None,
@@ -129,14 +113,35 @@ def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], logger
         precision=schedule.precision,  # type: ignore[arg-type]
         accelerator=schedule.accelerator,
         devices=schedule.devices,
+        num_nodes=schedule.num_nodes,
         gradient_clip_val=schedule.gradient_clip,
         accumulate_grad_batches=schedule.accumulate,
         callbacks=[*callbacks, LearningRateMonitor("step"), RichProgressBar(leave=False)],
-        logger=[MetricsCsv(folder / "metrics.csv"), *loggers],
+        logger=loggers,
         log_every_n_steps=max(1, schedule.val_every // 10),
         enable_model_summary=False,
         use_distributed_sampler=False,
+        plugins=plugins,
     )
+
+
+def _callbacks(
+    folder: Path, schedule: Schedule, seed: int, ema_decay: float, flops_per_step: float
+) -> tuple[Checkpoints, list[Callback]]:
+    """The callbacks of a run; Lightning calls the checkpoints last."""
+    best = Checkpoints(folder / "checkpoints")
+    callbacks = [
+        best,
+        BatchSeeds(seed),
+        FiniteGuard(folder),
+        EMAWeightAveraging(decay=ema_decay),
+        Facts(flops_per_step),
+        CallTimer(schedule.max_time),
+        LearningPicture(folder, flops_per_step),
+    ]
+    if schedule.patience is not None:
+        callbacks.append(EarlyStopping(MONITOR, patience=schedule.patience, check_finite=False))
+    return best, callbacks
 
 
 def fit(
@@ -145,6 +150,7 @@ def fit(
     folder: Path,
     config_yaml: str,
     schedule: Schedule,
+    seed: int,
     ema_decay: float,
     flops_per_step: float,
     loggers: Sequence[Logger],
@@ -154,40 +160,40 @@ def fit(
     Args:
         module: objective with its model.
         data: batches.
-        folder: of the run: config.yaml, metrics.csv, checkpoints/{last,best}.ckpt are written here.
+        folder: of the run: config.yaml, metrics.csv, learning.png, checkpoints/{last,best}.ckpt are written here.
         config_yaml: what the run was made from.
         schedule: how long and on what.
+        seed: of the run; dropout follows from it.
         ema_decay: of the moving average of the weights, which is what is validated and kept as ``best``.
         flops_per_step: for the record.
         loggers: beside metrics.csv.
+
+    Raises:
+        InputError: max_steps is no multiple of val_every; loss or gradient is not finite; a device is not there.
     """
     if schedule.max_steps % schedule.val_every:
         raise InputError(
             f"trainer.max_steps {schedule.max_steps} must be a multiple of trainer.val_every {schedule.val_every}"
         )
-    last = folder / "checkpoints" / "last.ckpt"
+    last, first_step = folder / "checkpoints" / "last.ckpt", 0
     if last.is_file():
-        before = read_checkpoint(last)
-        if cast(int, before["global_step"]) >= schedule.max_steps:
-            return Outcome(finished=True, trained=False, best_mse_db=_best(before))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", config_yaml)
-    best = ModelCheckpoint(
-        dirpath=last.parent,
-        filename="best",
-        monitor="val/mse_db",
-        save_last=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
-    callbacks = [best, EMAWeightAveraging(decay=ema_decay), Facts(flops_per_step), CallTimer(schedule.max_time)]
+        before: dict[str, Any] = read_checkpoint(last)
+        if _done_before(before, schedule):
+            return Outcome(finished=True, trained=False, best_mse_db=before["callbacks"]["Checkpoints"]["best_mse_db"])
+        first_step = before["global_step"]
+    _prepare(folder, config_yaml)
+    if schedule.compile:
+        compile_model(cast(nn.Module, module.model))
+    best, callbacks = _callbacks(folder, schedule, seed, ema_decay, flops_per_step)
     try:
-        trainer = _trainer(folder, schedule, callbacks, loggers)
-        trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer = _trainer(folder, schedule, callbacks, [MetricsCsv(folder / "metrics.csv", first_step), *loggers])
+        trainer.fit(module, data, ckpt_path=last if first_step else None, weights_only=True)
     except SystemExit:  # how Lightning ends an interrupted run, with status 1
         raise KeyboardInterrupt from None
     except MisconfigurationException as error:  # a device that is not there, a precision it does not know
         raise InputError(" ".join(str(error).split())) from None
-    score = best.best_model_score
-    done = trainer.global_step >= schedule.max_steps
-    return Outcome(finished=done, trained=True, best_mse_db=float("nan") if score is None else float(score))
+    stopping = trainer.early_stopping_callback
+    done = trainer.global_step >= schedule.max_steps or (
+        stopping is not None and stopping.wait_count >= stopping.patience
+    )
+    return Outcome(finished=done, trained=True, best_mse_db=best.best_mse_db)

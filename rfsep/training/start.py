@@ -1,33 +1,53 @@
-"""Begin a run from another run's weights."""
+"""What is done to a network before its first step: weights of another one, compilation."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from rfsep.storage.weights import read_weights
 from rfsep.types import InputError
 
 
-def load_start(model: nn.Module, weights: str | Path) -> None:
-    """Copy the weights of another run of the same architecture into a model.
+class Taken(NamedTuple):
+    """How much of a model came from another one.
+
+    Attributes:
+        copied: tensors that were copied.
+        of: tensors that the model has.
+    """
+
+    copied: int
+    of: int
+
+
+def start_from(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> Taken:
+    """Copy into a model the weights that it has too: those of the same name and shape.
 
     Args:
-        model: with its weights as they were drawn.
-        weights: a run's .ckpt, or .safetensors.
+        model: is changed.
+        weights: of another model, by name.
+        source: where they come from, for the refusal.
 
     Raises:
-        InputError: the file cannot be read, or holds other weights.
+        InputError: nothing matches.
     """
-    path = Path(weights)
-    found = read_weights(path)
-    if path.suffix == ".ckpt":
-        found = {name.removeprefix("model."): w for name, w in found.items() if name.startswith("model.")}
     own = model.state_dict()
-    differing = sorted(
-        name
-        for name in own.keys() | found.keys()
-        if name not in own or name not in found or own[name].shape != found[name].shape
-    )
-    if differing:
-        raise InputError(f"{path}: weights do not fit the model, the first of {len(differing)} is {differing[0]}")
-    model.load_state_dict(found)
+    matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if not matching:
+        raise InputError(
+            f"init_from={source}: none of its {len(weights)} tensors has the name and shape of a weight here"
+        )
+    model.load_state_dict(matching, strict=False)
+    return Taken(len(matching), len(own))
+
+
+def compile_model(model: nn.Module) -> None:
+    """Compile what objectives call of a model, in place, so that its weights keep their names.
+
+    Nothing happens before the first call. Models with a bit head are called through ``estimate_and_logits``.
+    """
+    model.compile()
+    if (with_bits := getattr(model, "estimate_and_logits", None)) is not None:
+        vars(model)["estimate_and_logits"] = torch.compile(with_bits)

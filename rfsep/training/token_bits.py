@@ -142,5 +142,6 @@ class TokenBits(pl.LightningModule):
 def symbol_error(logits: Tensor, bits: Tensor, known: Tensor, points: Tensor) -> Tensor:
     """Mean of |E[symbol] - symbol|^2 over the known symbols; arguments as `rfsep.training.losses.bit_cross_entropy`."""
     errors = squared(bit_means(logits.float(), points) - map_bits(bits, points))  # [B, S]
-    counted = known.unflatten(1, (-1, bits_per_symbol(points))).all(2)
-    return (errors * counted).sum() / counted.sum().clamp_min(1)
+    counted = known.view(*errors.shape, -1).all(2)
+    mean: Tensor = (errors * counted).sum() / counted.sum().clamp_min(1)
+    return mean

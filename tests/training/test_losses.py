@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.noise import WhiteNoise
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
-from rfsep.storage.weights import write_weights
 from rfsep.training.bit_head import BitHead
 from rfsep.training.data import MixtureData
 from rfsep.training.demodulation import Demodulation
@@ -31,7 +29,6 @@ from rfsep.training.levels import LevelScores
 from rfsep.training.losses import bit_cross_entropy
 from rfsep.training.optimisers import Optimisation, adamw, constant, step_decay
 from rfsep.training.soi_bits import NoiseVariance, demodulated_error_rates, heard
-from rfsep.training.start import load_start
 from rfsep.types import InputError, MixtureBatch, Separated
 
 QPSK = LinearModem()
@@ -281,20 +278,3 @@ def test_every_objective_of_the_configuration_trains_and_validates(name: str) ->
     assert 0 < metrics["val/ber"] < 0.5
     made = objective.configure_optimizers()
     assert made["optimizer"].param_groups[0]["lr"] > 0
-
-
-def test_run_begins_from_weights_of_another(tmp_path: Path) -> None:
-    first, second = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
-    state = {f"model.{name}": weight for name, weight in first.state_dict().items()}
-    checkpoint, exported = tmp_path / "best.ckpt", tmp_path / "model.safetensors"
-    torch.save({"state_dict": state | {"noise_variance.slope": torch.ones(())}}, checkpoint)
-    write_weights(exported, first.state_dict(), {})
-    for path in (checkpoint, exported):
-        torch.nn.init.zeros_(second.weight)
-        load_start(second, path)
-        assert torch.equal(second.weight, first.weight)
-        for other, name in ((torch.nn.Linear(2, 4), "bias"), (torch.nn.Linear(2, 3, bias=False), "bias")):
-            with pytest.raises(
-                InputError, match=rf"{path.name}: weights do not fit the model, the first of . is {name}"
-            ):
-                load_start(other, path)

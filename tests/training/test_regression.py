@@ -16,7 +16,6 @@ from rfsep.signals.noise import WhiteNoise
 from rfsep.training.data import MixtureData
 from rfsep.training.levels import LevelScores
 from rfsep.training.losses import row_errors, score_loss
-from rfsep.training.metrics_csv import MetricsCsv, read_metrics
 from rfsep.training.regression import Regression
 
 
@@ -120,18 +119,3 @@ def test_validation_set_is_the_same_every_time_and_apart_from_training() -> None
     first, second = (list(data.val_dataloader()) for _ in range(2))
     assert all(torch.equal(a.mixture, b.mixture) for a, b in zip(first, second, strict=True))
     assert to_channels(first[0].mixture).shape == (4, 2, 64)
-
-
-def test_metrics_survive_a_restart(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    path = tmp_path / "metrics.csv"
-    MetricsCsv(path).log_metrics({"a": 1.5, "epoch": 0.0}, step=2)
-    again = MetricsCsv(path)
-    again.log_metrics({"a": 7.0}, step=2)  # logged again after resuming from an earlier checkpoint
-    again.log_metrics({"a": 2.5}, step=4)
-    assert [(row["step"], row["metric"], row["value"]) for row in read_metrics(path)] == [
-        ("2", "a", "1.5"),
-        ("4", "a", "2.5"),
-    ]
-    path.write_text(path.read_text()[:-6])  # killed in the middle of a line
-    assert len(read_metrics(path)) == 1
-    assert math.isfinite(float(read_metrics(path)[0]["value"]))

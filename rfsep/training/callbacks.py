@@ -1,0 +1,200 @@
+"""What a run does beside learning: checkpoints that survive, seeds, costs, limits, and a stop where numbers end."""
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from rfsep.storage.atomic import write_atomically
+from rfsep.storage.weights import write_weights
+from rfsep.types import InputError, MixtureBatch
+
+MONITOR = "val/mse_db"  # by which the best checkpoint is chosen
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints to a temporary file that is synced and renamed: a killed process leaves the old one whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+
+
+class Checkpoints(Checkpoint):
+    """``last.ckpt`` after every validation, and ``best.ckpt`` where that was better than every one before.
+
+    Lightning's own ModelCheckpoint writes its last checkpoint only where a best one was written too, and forgets the
+    best score of a folder that was moved.
+
+    Args:
+        folder: of the checkpoints.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.best_mse_db = float("inf")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the best one first: killed between the two, the run goes on from the old last one and finds it anew."""
+        score = float(trainer.callback_metrics[MONITOR])
+        if score < self.best_mse_db:
+            self.best_mse_db = score
+            trainer.save_checkpoint(self.folder / "best.ckpt")
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score."""
+        return {"best_mse_db": self.best_mse_db}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the best score."""
+        self.best_mse_db = state_dict["best_mse_db"]
+
+
+class BatchSeeds(Callback):
+    """Seeds torch's own generators, from which dropout draws, by (seed, rank, batch number) before every batch.
+
+    So a resumed run drops what an uninterrupted one drops, on every rank and device, and no two ranks drop alike.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed."""
+        key = np.random.SeedSequence((self.seed, trainer.global_rank, batch_idx))
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
+
+
+class FiniteGuard(Callback):
+    """Stops the run before a step whose loss or gradient is NaN or infinite, and keeps the batches of that step.
+
+    Args:
+        folder: of the run; the batches go to ``nonfinite_step<steps done>_rank<rank>.safetensors``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._batches: list[MixtureBatch] = []
+        self._finite_loss = True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: MixtureBatch, batch_idx: int
+    ) -> None:
+        """Remember a batch of the coming step."""
+        self._batches.append(batch)
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        """Look at the loss."""
+        self._finite_loss &= bool(loss.isfinite().all())
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Look at the gradient; all ranks stop together, as one that waits for another's gradient waits for ever.
+
+        Raises:
+            InputError: the loss or the gradient is not finite.
+        """
+        gradients = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+        # float16's loss scaling overflows on purpose and skips such steps itself
+        scaled = trainer.precision == "16-mixed"
+        finite = scaled or bool(torch.nn.utils.get_total_norm(gradients).isfinite())
+        what = "gradient" if self._finite_loss else "loss"
+        if trainer.strategy.reduce_boolean_decision(not (finite and self._finite_loss), all=False):
+            path = self.folder / f"nonfinite_step{trainer.global_step}_rank{trainer.global_rank}.safetensors"
+            columns = zip(MixtureBatch._fields, zip(*self._batches, strict=True), strict=True)
+            tensors = {name: torch.cat(parts) for name, parts in columns}
+            write_weights(path, tensors, {"step": str(trainer.global_step), "not_finite": what})
+            raise InputError(
+                f"{what} is NaN or infinite at step {trainer.global_step}; its batch is kept in {path}, and the last"
+                " checkpoint as it was"
+            )
+        self._batches.clear()
+
+
+class Facts(Callback):
+    """Keeps in every checkpoint what the run has cost so far: ``facts``: steps, minutes, core minutes, FLOPs.
+
+    Core minutes are CPU time of all processes, workers included, of all calls together.
+
+    Args:
+        flops_per_step: forward and backward, of one process.
+    """
+
+    def __init__(self, flops_per_step: float) -> None:
+        self.flops_per_step = flops_per_step
+        self.minutes_before = 0.0
+        self.core_minutes_before = 0.0
+        self.started = 0.0
+        self.cpu_at_start = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clocks."""
+        self.started, self.cpu_at_start = time.monotonic(), cpu_seconds()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on counting where the interrupted run stopped."""
+        self.minutes_before = checkpoint["facts"]["minutes"]
+        self.core_minutes_before = checkpoint["facts"]["core_minutes"]
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Write the facts."""
+        own = torch.tensor(cpu_seconds() - self.cpu_at_start, dtype=torch.float64, device=pl_module.device)
+        used = float(trainer.strategy.reduce(own, reduce_op="sum"))
+        checkpoint["facts"] = {
+            "steps": trainer.global_step,
+            "minutes": self.minutes_before + (time.monotonic() - self.started) / 60,
+            "core_minutes": self.core_minutes_before + used / 60,
+            "flops": trainer.global_step * self.flops_per_step * trainer.world_size,
+        }
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process, its ended children, and the workers that it has now (where /proc tells it)."""
+    running = sum(_running_seconds(child.pid) for child in multiprocessing.active_children())
+    return running + sum(os.times()[:4])
+
+
+def _running_seconds(process: int | None) -> float:
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended, or this is no Linux
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
+
+
+class CallTimer(Timer):
+    """Stops after a time counted from each call anew; Lightning's own would stop a resumed run at once.
+
+    Args:
+        duration: DD:HH:MM:SS, or None for no limit.
+    """
+
+    def __init__(self, duration: str | None) -> None:
+        super().__init__(duration)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to remember."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to go on from."""

@@ -1,0 +1,209 @@
+"""Learning curves: of one run while it trains, and of several runs on one plot."""
+
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
+
+from rfsep.storage.atomic import write_atomically
+from rfsep.storage.weights import read_checkpoint
+from rfsep.training.metrics_csv import read_metrics
+from rfsep.types import InputError
+
+_INK, _GRID = "#1b1f24", "#d8dde3"
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _INK)  # Okabe and Ito (2008)
+_LEVELS = "viridis"  # levels of one metric, lowest first
+_AT_MOST = 0.01  # of a run's time goes into drawing it
+_FIRST_SECONDS = 0.5  # that a picture is thought to take before the first one is drawn
+_LABELS = {"val/ber": "validation BER", "val/mse_db": "validation MSE (dB)"}
+
+
+class Curve(NamedTuple):
+    """One metric of one run.
+
+    Attributes:
+        label: for the legend.
+        steps: optimiser steps done at each value.
+        values: of the metric.
+    """
+
+    label: str
+    steps: list[int]
+    values: list[float]
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """Every metric of a metrics.csv by its name."""
+    curves: dict[str, Curve] = {}
+    for row in read_metrics(path):
+        curve = curves.setdefault(row["metric"], Curve(row["metric"], [], []))
+        curve.steps.append(int(row["step"]) + 1)  # logged by the number of the step, counted from 0
+        curve.values.append(float(row["value"]))
+    return curves
+
+
+def _dress(axes: Axes, label: str, logarithmic: bool) -> None:
+    axes.set_ylabel(label, color=_INK)
+    axes.grid(color=_GRID, linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    if logarithmic:
+        axes.set_yscale("log", nonpositive="mask")
+
+
+def _levels(axes: Axes, metric: str, curves: dict[str, Curve]) -> None:
+    """A validation metric over steps: every level thin, all together bold."""
+    levels = {float(name.rpartition("/")[2]): curve for name, curve in curves.items() if name.startswith(f"{metric}/")}
+    shades = colormaps[_LEVELS](np.linspace(0, 0.9, max(1, len(levels))))
+    for shade, (level, curve) in zip(shades, sorted(levels.items()), strict=False):
+        axes.plot(curve.steps, curve.values, linewidth=1.0, color=shade, label=f"{level:g} dB")
+    together = curves[metric]
+    axes.plot(together.steps, together.values, linewidth=2.2, color=_INK, label="all levels")
+    _dress(axes, _LABELS[metric], metric == "val/ber" and max(together.values) > 0)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+
+
+def _loss(axes: Axes, curves: dict[str, Curve]) -> None:
+    """The training losses over steps."""
+    losses = [curve for name, curve in curves.items() if name.startswith("train/")]
+    for colour, curve in zip(_COLOURS, losses, strict=False):
+        axes.plot(curve.steps, curve.values, linewidth=1.0, color=colour, label=curve.label)
+    _dress(axes, "training loss", all(value > 0 for curve in losses for value in curve.values))
+    axes.legend(frameon=False, fontsize=8)
+
+
+def draw_learning(path: Path, curves: dict[str, Curve], flops_per_step: float, title: str) -> None:
+    """Draw a run: training loss, validation MSE and, where there are bits, BER, over steps and over FLOPs.
+
+    Args:
+        path: of the picture; its suffix says the format.
+        curves: of `read_curves`.
+        flops_per_step: of all processes together.
+        title: of the picture.
+    """
+    validated = [metric for metric in _LABELS if metric in curves]
+    count = 1 + len(validated)
+    figure = Figure(figsize=(4.6 * count, 4.0), facecolor="white")
+    # a layout that fits itself takes as long as all the rest
+    figure.subplots_adjust(left=0.7 / (4.6 * count), right=1 - 0.15 / (4.6 * count), bottom=0.13, top=0.77, wspace=0.22)
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    _loss(panels[0], curves)
+    for axes, metric in zip(panels[1:], validated, strict=True):
+        _levels(axes, metric, curves)
+    for axes in panels:
+        axes.set_xlabel("steps", color=_INK)
+        above = axes.secondary_xaxis("top", functions=(lambda x: x * flops_per_step, lambda x: x / flops_per_step))
+        above.set_xlabel("training FLOPs", color=_INK)
+    figure.suptitle(title, color=_INK, fontsize=11)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    stream = io.BytesIO()
+    figure.savefig(stream, format=path.suffix[1:], dpi=110)
+    write_atomically(path, lambda file: _write(file, stream.getvalue()))
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
+
+
+class LearningPicture(Callback):
+    """Draws ``learning.png`` after validations, as often as a hundredth of the run's time allows, and at its end.
+
+    Args:
+        folder: of the run, with its metrics.csv.
+        flops_per_step: of one process.
+    """
+
+    def __init__(self, folder: Path, flops_per_step: float) -> None:
+        self.folder = folder
+        self.flops_per_step = flops_per_step
+        self.started = 0.0
+        self.spent = 0.0
+        self.last = _FIRST_SECONDS
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw, unless that takes too much of the time."""
+        if self.spent + self.last <= _AT_MOST * (time.monotonic() - self.started):
+            self._draw(trainer)
+
+    @rank_zero_only
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the last state."""
+        self._draw(trainer)
+
+    def _draw(self, trainer: pl.Trainer) -> None:
+        began = time.monotonic()
+        curves = read_curves(self.folder / "metrics.csv")
+        title = f"{self.folder.parent.name} / {self.folder.name}"
+        draw_learning(self.folder / "learning.png", curves, self.flops_per_step * trainer.world_size, title)
+        self.last = time.monotonic() - began
+        self.spent += self.last
+
+
+class _Run(NamedTuple):
+    """A run to be compared."""
+
+    name: str
+    curves: dict[str, Curve]
+    flops_per_step: float
+
+
+def _read_run(folder: Path) -> _Run:
+    curves = read_curves(folder / "metrics.csv")
+    if not curves:
+        raise InputError(f"{folder / 'metrics.csv'}: no metrics there; a run of train.py has them")
+    facts: Any = read_checkpoint(folder / "checkpoints" / "last.ckpt")["facts"]
+    return _Run(f"{folder.parent.name}/{folder.name}", curves, facts["flops"] / facts["steps"])
+
+
+def compare_runs(folders: Sequence[Path], metric: str | None, out: Path) -> str:
+    """Draw a metric of several runs over their training FLOPs.
+
+    Args:
+        folders: of the runs.
+        metric: as metrics.csv names it, such as ``val/ber`` or ``val/mse_db/-12``; None: ``val/ber`` where all runs
+            have it, else ``val/mse_db``.
+        out: the picture; its suffix says the format.
+
+    Returns:
+        The metric drawn.
+
+    Raises:
+        InputError: no run, a run without that metric, a format that is not known.
+    """
+    if out.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(f"{out}: suffix {out.suffix!r}, expected .png, .svg or .pdf")
+    runs = [_read_run(folder.resolve()) for folder in folders]
+    if metric is None:
+        metric = "val/ber" if all("val/ber" in run.curves for run in runs) else "val/mse_db"
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    for place, run in enumerate(runs):
+        if metric not in run.curves:
+            known = sorted(name for name in run.curves if name.startswith("val/"))
+            raise InputError(f"{folders[place]} has no metric {metric}; choose one of {', '.join(known)}")
+        curve = run.curves[metric]
+        flops, colour = [step * run.flops_per_step for step in curve.steps], _COLOURS[place % len(_COLOURS)]
+        axes.plot(flops, curve.values, linewidth=1.8, marker="o", markersize=3.5, color=colour, label=run.name)
+    seen = max(max(run.curves[metric].values) for run in runs)
+    _dress(axes, metric, metric.startswith("val/ber") and seen > 0)
+    axes.set_xscale("log")
+    axes.set_xlabel("training FLOPs", color=_INK)
+    axes.legend(frameon=False, fontsize=9)
+    _save(figure, out)
+    return metric
