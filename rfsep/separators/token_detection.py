@@ -93,7 +93,7 @@ class TokenDetector:
         interference: OfdmModem,
         band: int = 6,
         iterations: int = 6,
-        damping: tuple[float, float] = (0.7, 0.5),
+        damping: tuple[float, float] = (0.5, 0.4),
     ) -> None:
         self.grid = grid
         self.interference = interference

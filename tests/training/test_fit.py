@@ -56,11 +56,11 @@ class Net(nn.Module):
 class Drifting(Regression):
     """A validation error that is told: it need not get better."""
 
-    scores = (0.0, -1.0, -0.5, -0.9, -2.0, -3.0)
+    told = (0.0, -1.0, -0.5, -0.9, -2.0, -3.0)
 
     def on_validation_epoch_end(self) -> None:
-        self._errors.clear()
-        self.log("val/mse_db", self.scores[self.trainer.global_step // 2 - 1])
+        self.scores.metrics()
+        self.log("val/mse_db", self.told[self.trainer.global_step // 2 - 1])
 
 
 class Poisoned(Regression):
