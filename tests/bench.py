@@ -1,6 +1,7 @@
 """Benchmarks, each against the plain reference in the same run: make bench; results in runs/bench/*.json."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -20,6 +21,7 @@ from rfsep.iq import to_channels
 from rfsep.metrics import row_bit_errors, row_mse, score
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.unet import UNet
+from rfsep.models.wavenet import WaveNet
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
 from rfsep.separators.gaussian import GaussianModel
 from rfsep.separators.joint_detection import JointDetection
@@ -199,6 +201,99 @@ def training() -> None:
     write("training", results)
 
 
+class PlainWaveNet(torch.nn.Module):
+    """The weights of a `WaveNet` in the loop that one would write down: Conv1d, float32, eager."""
+
+    def __init__(self, model: WaveNet) -> None:
+        super().__init__()
+        self.enter, self.collect, self.head = (
+            self.convolution(one) for one in (model.enter, model.collect, model.head)
+        )
+        self.dilated = torch.nn.ModuleList(self.convolution(block.dilated) for block in model.blocks)
+        self.mix = torch.nn.ModuleList(self.convolution(block.mix) for block in model.blocks)
+
+    @staticmethod
+    def convolution(layer: Any) -> torch.nn.Conv1d:
+        """A Conv1d with the weights of a convolution over images one sample high."""
+        sizes = layer.in_channels, layer.out_channels, layer.kernel_size[1]
+        plain = torch.nn.Conv1d(*sizes, dilation=layer.dilation[1], padding="same")
+        plain.weight.data = layer.weight.detach()[:, :, 0].contiguous()
+        plain.bias.data = layer.bias.detach().clone()  # type: ignore[union-attr]
+        return plain
+
+    def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+        """Estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
+        x, total = self.enter(mixture).relu(), torch.zeros(())
+        for dilated, mix in zip(self.dilated, self.mix, strict=True):
+            gate, value = dilated(x).chunk(2, 1)
+            residual, skip = mix(gate.sigmoid() * value.tanh()).chunk(2, 1)
+            x, total = (x + residual) / math.sqrt(2), total + skip
+        estimate: torch.Tensor = self.head(self.collect(total / math.sqrt(len(self.mix))).relu())
+        return estimate
+
+
+def wavenet_width(channels: int, num_steps: int) -> dict[str, float]:
+    """A WaveNet of 30 blocks against the plain loop: training step, inference eager and compiled, error, peak.
+
+    Args:
+        channels: of both.
+        num_steps: of training before the errors are taken: random weights say little about rounding.
+    """
+    mixer = Mixer(LinearModem(), RandomCrop(OfdmModem(), power=56 / 64))
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    model = WaveNet(channels)
+    batch = mixer.draw(torch.full((4,), -6.0), 4096, generator)
+    frame = mixer.draw(torch.full((1,), -6.0), FRAME, generator)
+
+    def stepper(network: torch.nn.Module, half: bool) -> Callable[[], None]:
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+
+        def step() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                estimate = network(to_channels(batch.mixture))
+            (estimate - to_channels(batch.soi)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    def infer(network: Callable[[torch.Tensor], torch.Tensor], half: bool) -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return network(to_channels(frame.mixture))
+
+    step = stepper(model, half=True)
+    for _ in range(num_steps):
+        batch = mixer.draw(torch.full((4,), -6.0), 4096, generator)
+        step()
+    plain, compiled = PlainWaveNet(model), torch.compile(model)
+    reference = infer(plain, half=False)
+    error = (infer(compiled, half=True) - reference).square().mean() / reference.square().mean()
+    seconds = {
+        "plain_step": best(stepper(PlainWaveNet(model), half=False), 6.0),
+        "step": best(step, 6.0),
+        "plain_inference": best(lambda: infer(plain, half=False), 6.0),
+        "eager_inference": best(lambda: infer(model, half=True), 6.0),
+        "inference": best(lambda: infer(compiled, half=True), 6.0),
+    }
+    peak = matrix_peak(torch.bfloat16)
+    work = {"step": 3 * forward_flops(model, batch.mixture), "inference": forward_flops(model, frame.mixture)}
+    return {
+        **{f"{name}_seconds": value for name, value in seconds.items()},
+        "times_plain_step": seconds["plain_step"] / seconds["step"],
+        "times_plain_inference": seconds["plain_inference"] / seconds["inference"],
+        "error_db": 10 * math.log10(float(error)),
+        "matrix_peak_flops_per_second": peak,
+        "step_fraction_of_peak": work["step"] / seconds["step"] / peak,
+        "inference_fraction_of_peak": work["inference"] / seconds["inference"] / peak,
+    }
+
+
+def wavenet() -> None:
+    """WaveNet of 30 blocks in bfloat16, channels last, against the plain float32 loop of the same weights."""
+    write("wavenet", {f"30x{channels}": wavenet_width(channels, 60) for channels in (64, 128)})
+
+
 def dense_solve(mixture: torch.Tensor, soi: torch.Tensor, interference: torch.Tensor) -> float:
     """Log-likelihood and linear estimate of one window by plain dense algebra: what the structured solve replaces."""
     total = soi + interference + 0.01 * torch.eye(len(soi))
@@ -272,6 +367,6 @@ if __name__ == "__main__":
         scoring_child(sys.argv[2])
     else:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        benchmarks = {one.__name__: one for one in (generation, scoring, training, separators)}
+        benchmarks = {one.__name__: one for one in (generation, scoring, training, wavenet, separators)}
         for name in sys.argv[1:] or benchmarks:
             benchmarks[name]()
