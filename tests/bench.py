@@ -169,8 +169,26 @@ def matrix_peak(dtype: torch.dtype) -> float:
     return 2 * 2048**3 / best(lambda: a @ b, 2.0)
 
 
+def top_operators(step: Callable[[], object], count: int = 8) -> list[dict[str, Any]]:
+    """Operators that take most CPU time of a step by themselves, and their share of all."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for _ in range(3):
+            step()
+    events = sorted(profiler.key_averages(), key=lambda event: event.self_cpu_time_total, reverse=True)
+    total = sum(event.self_cpu_time_total for event in events)
+    return [
+        {
+            "operator": event.key,
+            "calls_per_step": event.count / 3,
+            "self_cpu_ms_per_step": event.self_cpu_time_total / 3e3,
+            "share": event.self_cpu_time_total / total,
+        }
+        for event in events[:count]
+    ]
+
+
 def training() -> None:
-    """U-Net training steps: samples a second in float32 and bfloat16, and the fraction of the matrix peak."""
+    """U-Net training steps: samples a second in both precisions, the fraction of the matrix peak, where time goes."""
     results: dict[str, Any] = {}
     mixture = torch.randn(32, 1280, dtype=torch.complex64)
     for name, arguments in {
@@ -197,6 +215,7 @@ def training() -> None:
                 "flops_per_second": work / seconds,
                 "matrix_peak_flops_per_second": peak,
                 "fraction_of_peak": work / seconds / peak,
+                "top_operators": top_operators(step),
             }
     write("training", results)
 
