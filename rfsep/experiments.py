@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels
 from rfsep.challenge.figures import write_figure
+from rfsep.challenge.kernel_sweep import write_kernel_figure
 from rfsep.challenge.learning import write_learning_figure
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.report import Published
@@ -264,7 +265,14 @@ def run_comparison(config: Any) -> None:
         write_json(path, content)
     shown = content["rows"]
     console.print(score_table(config.name, shown, level_key="sir_db"))
-    write_figure(folder / "figure.png", shown, published, config.name, level="sir_db")
-    if reference := setting.get("learned_against"):
-        write_learning_figure(folder / "learning.png", shown, str(reference), config.name)
+    _draw(config, folder, shown, published)
     console.print(f"results in {path}, figure: {folder / 'figure.png'}")
+
+
+def _draw(config: Any, folder: Path, rows: list[Row], published: list[Published]) -> None:
+    """The pictures of a comparison."""
+    write_figure(folder / "figure.png", rows, published, config.name, level="sir_db")
+    if reference := config.comparison.get("learned_against"):
+        write_learning_figure(folder / "learning.png", rows, str(reference), config.name)
+    if config.comparison.get("kernel_sweep"):
+        write_kernel_figure(folder / "kernel_sweep.png", rows, published, config.name)

@@ -75,7 +75,7 @@ class Aligned:
     Args:
         modem: of the SOI, one data symbol a period.
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
-        model: see `rfsep.models.token_transformer.TokenTransformer`.
+        model: see `rfsep.models.token_transformer.TokenTransformer`; None: bits as detection alone finds them.
         interference: modem of the interference, OFDM.
         inputs: what the network is shown.
         iterations: of detection.
@@ -93,7 +93,7 @@ class Aligned:
         self,
         modem: Modem,
         examples: Tensor,
-        model: TokenModel,
+        model: TokenModel | None = None,
         interference: Modem | None = None,
         inputs: Sequence[str] = ("detection",),
         iterations: int = 6,
@@ -118,11 +118,11 @@ class Aligned:
         self.grid = TokenGrid(modem, self.interference.symbol_period)
         self.detector = TokenDetector(self.grid, self.interference, iterations=iterations)
         self._setup = lru_cache(maxsize=8)(self._make_setup)
-        if model.num_inputs != self.num_inputs:
-            taken = model.num_inputs
-            raise InputError(
-                f"inputs {', '.join(inputs)} are {self.num_inputs} numbers a token; the model takes {taken}"
-            )
+        if model is None and "detection" not in inputs:
+            raise InputError("without a model there are no bits but those of the inputs detection")
+        if model is not None and model.num_inputs != self.num_inputs:
+            names, taken = ", ".join(inputs), model.num_inputs
+            raise InputError(f"inputs {names} are {self.num_inputs} numbers a token; the model takes {taken}")
 
     @property
     def num_inputs(self) -> int:
@@ -210,7 +210,9 @@ class Aligned:
         return demap(self._own(symbols.mean), points, self._own(symbols.variance)).clamp(-40, 40)
 
     def logits(self, view: View) -> Tensor:
-        """The network's log-likelihood ratios float32 [B, K, slots * bits]."""
+        """The network's log-likelihood ratios float32 [B, K, slots * bits], without one those of detection."""
+        if self.model is None:
+            return view.prior
         return self.model(view.inputs, view.phase, view.edge, view.prior)
 
     def symbols(self, view: View, logits: Tensor, grid: SoiGrid) -> Tensor:

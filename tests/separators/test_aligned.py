@@ -56,6 +56,12 @@ def test_white_noise_alone_meets_the_closed_form() -> None:
         assert torch.equal(ratios[middle] > 0, expected[row, middle] > 0)
 
 
+def test_without_a_network_the_bits_are_those_of_detection() -> None:
+    batch = mixtures(-12.0, 3)
+    plain = Aligned(LinearModem(), NOTHING, None, OfdmModem())
+    assert torch.allclose(plain.separate(batch.mixture).soi, separator().separate(batch.mixture).soi, atol=1e-5)
+
+
 def test_rows_do_not_see_each_other() -> None:
     batch = mixtures(-12.0, 3)
     made = separator()
@@ -99,5 +105,7 @@ def test_any_inputs_can_be_shown(inputs: tuple[str, ...], count: int) -> None:
 def test_wrong_inputs_are_named() -> None:
     with pytest.raises(InputError, match="unknown inputs fft; choose from time, band, carriers, detection"):
         separator(("fft",), 2)
+    with pytest.raises(InputError, match="without a model there are no bits but those of the inputs detection"):
+        Aligned(LinearModem(), NOTHING, None, OfdmModem(), inputs=("time",))
     with pytest.raises(InputError, match="inputs time are 162 numbers a token; the model takes 10"):
         separator(("time",), 10)
