@@ -24,7 +24,7 @@ def test_tables_are_generated_from_the_results() -> None:
 
 def test_commands_name_configs_and_files_that_exist() -> None:
     text = README.read_text()
-    for group in ("soi", "interference", "separator", "experiment"):
+    for group in ("soi", "interference", "separator", "experiment", "model", "objective", "augment"):
         for name in re.findall(rf"(?<![.\w]){group}=([a-z][\w/]*)", text):
             assert (ROOT / "conf" / group / f"{name}.yaml").is_file(), f"{group}={name}"
     targets = re.findall(r"^ *make (\w+)", text, re.MULTILINE)
