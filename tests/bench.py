@@ -22,6 +22,7 @@ from rfsep.metrics import row_bit_errors, row_mse, score
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.unet import UNet
 from rfsep.models.wavenet import WaveNet
+from rfsep.separators.aligned import Aligned
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
 from rfsep.separators.gaussian import GaussianModel
 from rfsep.separators.joint_detection import JointDetection
@@ -365,6 +366,7 @@ def separators() -> None:
     for name, separator in {
         "cyclic_lmmse": partial(CyclicLmmse, modem, nothing, OfdmModem()),
         "joint_detection": partial(JointDetection, modem, nothing, OfdmModem()),
+        "token_detection": partial(Aligned, modem, nothing, None, OfdmModem(), iterations=10),
     }.items():
         for kind, draw, length, rows, told in (
             ("window_1280_noise", noisy, 1280, 64, {"soi_timing": "estimated", "noise_power": 0.01}),
