@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install demo demo_lte test bench lint chromium results
+.PHONY: install demo demo_lte test bench lint chromium results ablation
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -42,6 +42,18 @@ results: demo demo_lte bench
 	cp runs/bench/*.json docs/results/
 	cp runs/learned/learning.png docs/learning.png
 	$(BIN)/python docs/tables.py
+
+# what each part of the aligned network is worth: six minutes of one core each
+ABLATION_TRAIN := OMP_NUM_THREADS=1 $(BIN)/python train.py data.val_per_sinr=50
+ablation: $(STAMP)
+	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=linear separator.iterations=1 trainer.max_steps=650 trainer.val_every=130
+	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=time 'separator.inputs=[time]' model.network.num_inputs=162 trainer.max_steps=1500 trainer.val_every=300
+	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=band 'separator.inputs=[band]' model.network.num_inputs=54 trainer.max_steps=1350 trainer.val_every=270
+	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=detection trainer.max_steps=265 trainer.val_every=53
+	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=symbol_mse objective.module.loss=symbol_mse trainer.max_steps=265 trainer.val_every=53
+	$(ABLATION_TRAIN) experiment=aligned/unaligned trainer.max_steps=320 trainer.val_every=80
+	$(ABLATION_TRAIN) experiment=aligned/unaligned model=wavenet trainer.max_steps=100 trainer.val_every=50
+	$(BIN)/python evaluate.py experiment=aligned/ablation
 
 # tests of the pages need a browser: Debian's, installed where that is allowed; without it they skip (in CI they fail)
 chromium:
