@@ -97,16 +97,14 @@ def command() -> str:
 
 
 @rank_zero_only
-def conclude(outcome: Outcome, folder: Path) -> None:
+def conclude(outcome: Outcome, monitor: str, folder: Path) -> None:
     """Make a finished run's folder a portable model, and say where the results are."""
     portable = folder / "model.safetensors"
     if outcome.finished and (outcome.trained or not portable.is_file()):
         write_weights_of(open_run(str(folder)), portable)
     state = "finished" if outcome.finished else "stopped at its time limit; the same command goes on"
     before = "" if outcome.trained else " before"
-    reached = (
-        f"validation MSE {outcome.best_mse_db:.2f} dB" if outcome.best_mse_db < float("inf") else "not validated yet"
-    )
+    reached = f"best {monitor} {outcome.best_score:.4g}" if outcome.best_score < float("inf") else "not validated yet"
     console.print(f"{state}{before}: {reached}, results in {folder}")
 
 
@@ -148,10 +146,11 @@ def main(config: DictConfig) -> None:
         schedule,
         seed=config.seed,
         ema_decay=config.objective.ema_decay,
+        monitor=config.objective.monitor,
         flops_per_step=3 * per_sample * samples_per_step,  # the backward pass costs twice the forward pass
         loggers=loggers(config, folder),
     )
-    conclude(outcome, folder)
+    conclude(outcome, config.objective.monitor, folder)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ from rfsep.storage.atomic import write_atomically
 from rfsep.storage.weights import write_weights
 from rfsep.types import InputError, MixtureBatch
 
-MONITOR = "val/mse_db"  # by which the best checkpoint is chosen
-
 
 class AtomicCheckpoints(TorchCheckpointIO):
     """Writes checkpoints to a temporary file that is synced and renamed: a killed process leaves the old one whole."""
@@ -37,27 +35,29 @@ class Checkpoints(Checkpoint):
 
     Args:
         folder: of the checkpoints.
+        monitor: metric by which the best is chosen, the lowest.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, monitor: str) -> None:
         self.folder = folder
-        self.best_mse_db = float("inf")
+        self.monitor = monitor
+        self.best_score = float("inf")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the best one first: killed between the two, the run goes on from the old last one and finds it anew."""
-        score = float(trainer.callback_metrics[MONITOR])
-        if score < self.best_mse_db:
-            self.best_mse_db = score
+        score = float(trainer.callback_metrics[self.monitor])
+        if score < self.best_score:
+            self.best_score = score
             trainer.save_checkpoint(self.folder / "best.ckpt")
         trainer.save_checkpoint(self.folder / "last.ckpt")
 
     def state_dict(self) -> dict[str, Any]:
         """The best score."""
-        return {"best_mse_db": self.best_mse_db}
+        return {"best_score": self.best_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best score."""
-        self.best_mse_db = state_dict["best_mse_db"]
+        self.best_score = state_dict["best_score"]
 
 
 class BatchSeeds(Callback):

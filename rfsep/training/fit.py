@@ -21,7 +21,6 @@ from torch import nn
 from rfsep.storage.atomic import write_text
 from rfsep.storage.weights import read_checkpoint
 from rfsep.training.callbacks import (
-    MONITOR,
     AtomicCheckpoints,
     BatchSeeds,
     CallTimer,
@@ -72,12 +71,12 @@ class Outcome(NamedTuple):
         finished: all steps are done, or patience has ended (otherwise a limit or an interruption stopped the run; the
             same call resumes).
         trained: steps were made by this call.
-        best_mse_db: mean validation error of the best checkpoint in dB, infinite before the first validation.
+        best_score: of the best checkpoint by ``monitor``, infinite before the first validation.
     """
 
     finished: bool
     trained: bool
-    best_mse_db: float
+    best_score: float
 
 
 def _patience_ended(stopping: dict[str, Any]) -> bool:
@@ -126,10 +125,10 @@ def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], logger
 
 
 def _callbacks(
-    folder: Path, schedule: Schedule, seed: int, ema_decay: float, flops_per_step: float
+    folder: Path, schedule: Schedule, seed: int, ema_decay: float, monitor: str, flops_per_step: float
 ) -> tuple[Checkpoints, list[Callback]]:
     """The callbacks of a run; Lightning calls the checkpoints last."""
-    best = Checkpoints(folder / "checkpoints")
+    best = Checkpoints(folder / "checkpoints", monitor)
     callbacks = [
         best,
         BatchSeeds(seed),
@@ -140,7 +139,7 @@ def _callbacks(
         LearningPicture(folder, flops_per_step),
     ]
     if schedule.patience is not None:
-        callbacks.append(EarlyStopping(MONITOR, patience=schedule.patience, check_finite=False))
+        callbacks.append(EarlyStopping(monitor, patience=schedule.patience, check_finite=False))
     return best, callbacks
 
 
@@ -152,6 +151,7 @@ def fit(
     schedule: Schedule,
     seed: int,
     ema_decay: float,
+    monitor: str,
     flops_per_step: float,
     loggers: Sequence[Logger],
 ) -> Outcome:
@@ -165,6 +165,7 @@ def fit(
         schedule: how long and on what.
         seed: of the run; dropout follows from it.
         ema_decay: of the moving average of the weights, which is what is validated and kept as ``best``.
+        monitor: validation metric by which the best checkpoint is chosen, the lowest.
         flops_per_step: for the record.
         loggers: beside metrics.csv.
 
@@ -179,12 +180,12 @@ def fit(
     if last.is_file():
         before: dict[str, Any] = read_checkpoint(last)
         if _done_before(before, schedule):
-            return Outcome(finished=True, trained=False, best_mse_db=before["callbacks"]["Checkpoints"]["best_mse_db"])
+            return Outcome(finished=True, trained=False, best_score=before["callbacks"]["Checkpoints"]["best_score"])
         first_step = before["global_step"]
     _prepare(folder, config_yaml)
     if schedule.compile:
         compile_model(cast(nn.Module, module.model))
-    best, callbacks = _callbacks(folder, schedule, seed, ema_decay, flops_per_step)
+    best, callbacks = _callbacks(folder, schedule, seed, ema_decay, monitor, flops_per_step)
     try:
         trainer = _trainer(folder, schedule, callbacks, [MetricsCsv(folder / "metrics.csv", first_step), *loggers])
         trainer.fit(module, data, ckpt_path=last if first_step else None, weights_only=True)
@@ -196,4 +197,4 @@ def fit(
     done = trainer.global_step >= schedule.max_steps or (
         stopping is not None and stopping.wait_count >= stopping.patience
     )
-    return Outcome(finished=done, trained=True, best_mse_db=best.best_mse_db)
+    return Outcome(finished=done, trained=True, best_score=best.best_score)

@@ -13,6 +13,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare(folder)
     prepare(folder, "emi_bursts")
     arguments = ["run=tiny", *TINY, "trainer.max_steps=4", "trainer.val_every=2"]
-    assert "finished: validation MSE" in succeed("train.py", *arguments, cwd=folder)
+    assert "finished: best val/mse_db" in succeed("train.py", *arguments, cwd=folder)
     succeed("evaluate.py", "separator=neural", "run=runs/adhoc/tiny", "testset=set", "out=ours", cwd=folder)
     return folder

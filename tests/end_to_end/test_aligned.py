@@ -22,7 +22,7 @@ TINY = [
 
 def test_trained_resumed_exported_and_scored(tmp_path: Path) -> None:
     command = [*TINY, "run=tiny"]
-    assert "finished: validation MSE" in succeed("train.py", *command, cwd=tmp_path)
+    assert "finished: best val/mse_db" in succeed("train.py", *command, cwd=tmp_path)
     assert "finished before" in succeed("train.py", *command, cwd=tmp_path)
     folder = tmp_path / "runs" / "aligned" / "ofdm_qpsk" / "tiny"
     assert (folder / "model.safetensors").is_file()

@@ -90,7 +90,7 @@ def run(
     arguments: dict[str, Any] = {"model": Net(), "learning_rate": 0.01, "warmup_steps": 2, "max_steps": 100}
     module = kind(**arguments, **(extra or {}))
     torch.manual_seed(time.monotonic_ns())  # whatever state the process has: the run's seed decides
-    return fit(module, data(workers), folder, "name: test\n", SCHEDULE._replace(**changes), 7, 0.9, 1e3, [])
+    return fit(module, data(workers), folder, "name: test\n", SCHEDULE._replace(**changes), 7, 0.9, "val/mse_db", 1e3, [])
 
 
 def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
@@ -125,7 +125,7 @@ def test_last_checkpoint_is_written_after_every_validation_and_best_where_it_was
     assert (checkpoint(tmp_path)["global_step"], checkpoint(tmp_path, "best")["global_step"]) == (6, 4)
     assert run(tmp_path, Drifting) == (True, False, -1.0)
     moved = tmp_path.rename(tmp_path.with_name("moved"))
-    assert run(moved, Drifting, max_steps=8).best_mse_db == -1.0
+    assert run(moved, Drifting, max_steps=8).best_score == -1.0
     assert checkpoint(moved, "best")["global_step"] == 4
 
 
@@ -134,7 +134,7 @@ def test_patience_ends_a_run_for_good(tmp_path: Path) -> None:
     for trained in (True, False):
         assert run(tmp_path, Drifting, max_steps=12, patience=2) == (True, trained, -1.0)
         assert checkpoint(tmp_path)["global_step"] == 8
-    assert run(tmp_path / "longer", Drifting, max_steps=12, patience=3).best_mse_db == -3.0
+    assert run(tmp_path / "longer", Drifting, max_steps=12, patience=3).best_score == -3.0
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
