@@ -32,7 +32,7 @@ demo_lte: $(STAMP)
 
 # everything that the README shows, measured again (several hours on two cores; finished parts are kept)
 COMPARISONS := args/ofdm_qpsk args/ofdm_qpsk_span8 args/ofdm_bpsk csgaussian/cyclo csgaussian/comm csgaussian/comm2 csgaussian/qpskcomm \
-  sync/noiseless sync/snr10 dnn_comparison learned rfc2021/emisignal1 rfc2021/commsignal2 rfc2021/commsignal3 real/wifi20 real/lte20
+  sync/noiseless sync/snr10 dnn_comparison aligned/ablation learned rfc2021/emisignal1 rfc2021/commsignal2 rfc2021/commsignal3 real/wifi20 real/lte20
 results: demo demo_lte bench
 	mkdir -p docs/results
 	for name in $(COMPARISONS); do $(BIN)/python evaluate.py experiment=$$name && \
@@ -49,8 +49,8 @@ ablation: $(STAMP)
 	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=linear separator.iterations=1 trainer.max_steps=650 trainer.val_every=130
 	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=time 'separator.inputs=[time]' model.network.num_inputs=162 trainer.max_steps=1500 trainer.val_every=300
 	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=band 'separator.inputs=[band]' model.network.num_inputs=54 trainer.max_steps=1350 trainer.val_every=270
-	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=detection trainer.max_steps=265 trainer.val_every=53
-	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=symbol_mse objective.module.loss=symbol_mse trainer.max_steps=265 trainer.val_every=53
+	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=symbol_mse separator.iterations=1 objective.module.loss=symbol_mse \
+	  trainer.max_steps=650 trainer.val_every=130
 	$(ABLATION_TRAIN) experiment=aligned/unaligned trainer.max_steps=320 trainer.val_every=80
 	$(ABLATION_TRAIN) experiment=aligned/unaligned model=wavenet trainer.max_steps=100 trainer.val_every=50
 	$(BIN)/python evaluate.py experiment=aligned/ablation
