@@ -271,7 +271,7 @@ def test_commands_export_and_refuse(
     assert command(monkeypatch, "export", ".", "--out", "small.safetensors", "--dtype", "bfloat16") == 0
     assert capsys.readouterr().out.startswith("written: small.safetensors (0.0 MB), small.yaml")
     assert command(monkeypatch, "curves", ".", "--out", "x.png") == 0
-    assert capsys.readouterr().out == "val/mse_db of 1 runs in x.png\n"
+    assert capsys.readouterr().out == "val/ber of 1 runs in x.png\n"
     for words, word in (
         (["export", "nowhere", "--out", "x"], "nowhere/config.yaml"),
         (["export", "."], "--out"),

@@ -25,9 +25,13 @@ def start(folder: Path, kind: str, **variables: str) -> subprocess.Popen[str]:
 
 
 def wait(processes: list[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        _, stderr = process.communicate(timeout=120)
-        assert process.returncode == 0, stderr
+    try:
+        for process in processes:
+            _, stderr = process.communicate(timeout=600)
+            assert process.returncode == 0, stderr
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def test_gradients_of_two_processes_are_those_of_the_joint_batch(tmp_path: Path) -> None:
