@@ -90,7 +90,8 @@ def run(
     arguments: dict[str, Any] = {"model": Net(), "learning_rate": 0.01, "warmup_steps": 2, "max_steps": 100}
     module = kind(**arguments, **(extra or {}))
     torch.manual_seed(time.monotonic_ns())  # whatever state the process has: the run's seed decides
-    return fit(module, data(workers), folder, "name: test\n", SCHEDULE._replace(**changes), 7, 0.9, "val/mse_db", 1e3, [])
+    schedule = SCHEDULE._replace(**changes)
+    return fit(module, data(workers), folder, "name: test\n", schedule, 7, 0.9, "val/mse_db", 1e3, [])
 
 
 def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
