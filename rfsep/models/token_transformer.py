@@ -80,7 +80,7 @@ class TokenTransformer(nn.Module):
         span: int = 4,
     ) -> None:
         super().__init__()
-        self.num_inputs, self.num_bits, self.period = num_inputs, num_bits, period
+        self.num_inputs, self.num_bits, self.num_phases, self.period = num_inputs, num_bits, num_phases, period
         self.input = _PhaseLinear(num_phases, num_inputs, width)
         self.edge = nn.Embedding(2 * period + 1, width)
         nn.init.normal_(self.edge.weight, std=0.02)

@@ -1,11 +1,11 @@
 """A network that sees mixtures on the grid of their interference, as a separator."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rfsep.iq import power
 from rfsep.separators.grid import SoiGrid
@@ -29,9 +29,16 @@ class TokenModel(Protocol):
     """See `rfsep.models.token_transformer.TokenTransformer`."""
 
     num_inputs: int
+    num_bits: int
+    num_phases: int
+    period: int
 
     def __call__(self, inputs: Tensor, phase: Tensor, edge: Tensor, prior: Tensor) -> Tensor:
         """Logits float32 [B, K, N] of tokens."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What it learned."""
         ...
 
 
@@ -96,7 +103,7 @@ class Aligned:
         model: TokenModel | None = None,
         interference: Modem | None = None,
         inputs: Sequence[str] = ("detection",),
-        iterations: int = 6,
+        iterations: int = 10,
         soi_timing: Literal["known", "estimated"] = "known",
         noise_power: float | None = None,
         block: int = 2560,
@@ -107,7 +114,7 @@ class Aligned:
         self.modem = modem
         found = interference_modem(examples, interference)
         if not isinstance(found, OfdmModem):
-            raise InputError(f"aligned: the interference is {type(found).__name__}, expected OFDM")
+            raise InputError(f"the interference is {type(found).__name__}, expected OFDM")
         self.interference = found
         self.model = model
         self.inputs = tuple(inputs)
@@ -120,9 +127,22 @@ class Aligned:
         self._setup = lru_cache(maxsize=8)(self._make_setup)
         if model is None and "detection" not in inputs:
             raise InputError("without a model there are no bits but those of the inputs detection")
-        if model is not None and model.num_inputs != self.num_inputs:
-            names, taken = ", ".join(inputs), model.num_inputs
+        if model is not None:
+            self._check(model)
+
+    def _check(self, model: TokenModel) -> None:
+        """Refuse a model of other tokens."""
+        if model.num_inputs != self.num_inputs:
+            names, taken = ", ".join(self.inputs), model.num_inputs
             raise InputError(f"inputs {names} are {self.num_inputs} numbers a token; the model takes {taken}")
+        num_bits = self.grid.slots * bits_per_symbol(self.modem.constellation)
+        for name, needed in (
+            ("num_bits", num_bits),
+            ("num_phases", self.grid.step),
+            ("period", self.grid.period),
+        ):
+            if (has := getattr(model, name)) != needed:
+                raise InputError(f"model.network.{name} is {has}, this SOI in this interference needs {needed}")
 
     @property
     def num_inputs(self) -> int:
@@ -143,12 +163,6 @@ class Aligned:
         )
         return made.grid, made.synchroniser
 
-    def synchronise(self, mixture: Tensor) -> Timing:
-        """Timing and noise of windows complex64 [B, T], blindly."""
-        _, synchroniser = self._setup(mixture.shape[1], self.timing_known, self.timing_known)
-        found = synchroniser(mixture)
-        return Timing(found.soi_offset, found.interference_offset, found.noise_power)
-
     def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool) -> View:
         """What the network is shown of windows complex64 [B, T].
 
@@ -157,7 +171,13 @@ class Aligned:
             at: their timing.
             begins: the SOI begins with the window.
             ends: the SOI ends with the window.
+
+        Raises:
+            InputError: windows so short that there may be no whole token in them.
         """
+        if mixture.shape[1] < 2 * self.grid.period - 1:
+            least = 2 * self.grid.period - 1
+            raise InputError(f"a window of {mixture.shape[1]} samples may hold no whole token; {least} always do")
         grid, _ = self._setup(mixture.shape[1], begins, ends)
         tokens = self.grid.cut(mixture, at.soi_offset, at.interference_offset)
         rms = power(mixture).clamp_min(_SILENCE).sqrt()
@@ -213,14 +233,17 @@ class Aligned:
         """The network's log-likelihood ratios float32 [B, K, slots * bits], without one those of detection."""
         if self.model is None:
             return view.prior
-        return self.model(view.inputs, view.phase, view.edge, view.prior)
+        device = next(iter(self.model.parameters())).device
+        inputs, phase, edge, prior = (field.to(device) for field in view[:4])
+        return self.model(inputs, phase, edge, prior).cpu()
 
     def symbols(self, view: View, logits: Tensor, grid: SoiGrid) -> Tensor:
         """Posterior means complex64 [B, S] of the symbols of a grid."""
         points, shown = self.modem.constellation, self.grid.num_seen
         seen = self.grid.seen_symbols(view.tokens) - grid.period_of_symbol[0]  # [B, K, n]
         means = torch.zeros((len(seen), grid.num_symbols + 1), dtype=torch.complex64)
-        bounded = torch.where((seen >= 0) & (seen < grid.num_symbols), seen, grid.num_symbols)
+        heard = view.tokens.inside.any(2)[:, :, None]  # a token outside of the window knows nothing
+        bounded = torch.where((seen >= 0) & (seen < grid.num_symbols) & heard, seen, grid.num_symbols)
         if view.symbols is not None:  # symbols outside of the window that reach into it
             mean, variance = view.symbols.mean[:, :, :shown], view.symbols.variance[:, :, :shown]
             means.scatter_(1, bounded.flatten(1), posterior_mean(mean, points, variance).flatten(1))

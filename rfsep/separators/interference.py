@@ -60,7 +60,7 @@ def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
     """
     modem = identified_modem(identify(examples)) if interference is None else interference
     if modem is None or not modem_periodic_covariance(modem).independent:
-        raise InputError("joint_detection: the interference is no OFDM whose symbols are known; give interference=")
+        raise InputError("the interference is no OFDM whose symbols are known; give interference=")
     return modem
 
 

@@ -19,10 +19,12 @@ from rfsep.iq import squared
 from rfsep.separators.tokens import TokenGrid, Tokens
 from rfsep.signals.constellations import decide, posterior_mean_and_variance
 from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.types import InputError
 
 _LEAST_VARIANCE = 1e-5  # of a symbol, so that none is ever beyond doubt
 _LEAST_PRECISION = 1e-3  # of a site; a negative one would have to be undone
 _ABSENT = 1e-6  # variance of a symbol that does not exist
+_BAND = 1.5  # symbol rates from 0 Hz up to which carriers stay in doubt
 _GAIN_ROUNDS = 3  # decisions and least squares, alternating
 _LEAST_GAIN = 1e-2
 
@@ -82,27 +84,33 @@ class TokenDetector:
     Args:
         grid: of the tokens; its period is the interference's.
         interference: modem of the interference, any gain.
-        band: carriers up to this distance from 0 Hz stay in doubt.
-        iterations: of expectation propagation; 1 is the linear estimate.
+        iterations: of expectation propagation; 1 is the linear estimate (beside decided far carriers).
         damping: share of a new site, in whole and in partial tokens.
+
+    Raises:
+        InputError: no iterations, or no carrier far from the SOI's band to find gain and phase by.
     """
 
     def __init__(
         self,
         grid: TokenGrid,
         interference: OfdmModem,
-        band: int = 6,
-        iterations: int = 6,
+        iterations: int = 10,
         damping: tuple[float, float] = (0.5, 0.4),
     ) -> None:
         self.grid = grid
         self.interference = interference
         self.iterations = iterations
         self.damping = damping
+        if iterations < 1:
+            raise InputError(f"iterations is {iterations}, expected 1 or more")
         size = interference.fft_size
         frequency = (interference.carriers + size // 2) % size - size // 2
+        band = -(-_BAND * size // grid.step)  # the SOI's pulses leak beyond their own band
         self.near = (frequency.abs() <= band).nonzero()[:, 0]
         self.far = (frequency.abs() > band).nonzero()[:, 0]
+        if not len(self.far):
+            raise InputError(f"all carriers of FFT {size} lie beside a SOI of {grid.step} samples a symbol")
         every = torch.eye(len(frequency), dtype=torch.complex64)
         self.carriers = interference.synthesise(every, grid.period).T  # [P, D]
         self.num_shown = grid.num_seen + len(self.near)
@@ -117,7 +125,7 @@ class TokenDetector:
         """
         whole = tokens.inside.all(2)
         received = self._carriers_of(tokens)
-        gain = self._gain(received[:, :, self.far], whole)
+        gain = self._gain(received[:, :, self.far], whole, noise_power)
         groups = [
             self._whole(tokens, received, gain, noise_power, whole),
             self._partial(tokens, gain, noise_power, tokens.inside.any(2) & ~whole),
@@ -134,12 +142,17 @@ class TokenDetector:
         """The carriers beside the SOI in each token, complex64 [B, K, m]; of an incomplete token what is there."""
         return self._carriers_of(tokens)[:, :, self.near]
 
-    def _gain(self, far: Tensor, whole: Tensor) -> Tensor:
-        """Gain complex64 [B] from the carriers far from the SOI complex64 [B, K, d]; its phase up to their symmetry."""
+    def _gain(self, far: Tensor, whole: Tensor, noise_power: Tensor) -> Tensor:
+        """Gain complex64 [B] from the carriers far from the SOI complex64 [B, K, d]; its phase up to their symmetry.
+
+        Decisions of pure noise make a gain of it: it is held below what is left of the power without the noise.
+        """
         points = self.interference.constellation
         weight = whole[:, :, None].float()
         count = weight.sum((1, 2)).clamp_min(1) * far.shape[2]
-        size = ((squared(far) * weight).sum((1, 2)) / count).sqrt().clamp_min(_LEAST_GAIN)
+        mean = (squared(far) * weight).sum((1, 2)) / count
+        size = mean.sqrt().clamp_min(_LEAST_GAIN)
+        most = (mean - noise_power).clamp_min(_LEAST_GAIN**2).sqrt()
         order = 2 if len(points) == 2 else 4
         moment = ((far / size[:, None, None]) ** order * weight).sum((1, 2)) * (points**order).mean().conj()
         gain = torch.polar(size, torch.angle(moment) / order)
@@ -148,7 +161,7 @@ class TokenDetector:
             power = (squared(decided) * weight).sum((1, 2)).clamp_min(1e-9)
             gain = (far * decided.conj() * weight).sum((1, 2)) / power
             gain = torch.where(gain.abs() < _LEAST_GAIN, torch.full_like(gain, _LEAST_GAIN), gain)
-        return gain
+        return gain * (most / gain.abs()).clamp_max(1.0)
 
     def _group(self, where: Tensor, response: Tensor, samples: Tensor, noise: Tensor, shown: Tensor) -> _Group:
         """Tokens at ``where`` bool [B, K] with responses complex [W, P, N] to samples complex [W, P]."""

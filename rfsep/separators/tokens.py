@@ -62,7 +62,8 @@ class TokenGrid:
         total = -(-self.period // step) + 1
         rows = modem_waveforms(self.modem, total * step, _CONTEXT)  # [S, total * step]
         if len(rows) != total + 2 * _CONTEXT:
-            raise InputError(f"aligned tokens need a SOI of one data symbol a period; this has {len(rows)}")
+            density = len(rows) // (total + 2 * _CONTEXT)
+            raise InputError(f"aligned tokens need a SOI of one data symbol a period; this has {density}")
         pulses = []
         for phase in range(step):
             late = phase > half  # the token begins in the period in front of its first centre's

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from rfsep.iq import squared, to_channels
+from rfsep.iq import power, squared, to_channels
 from rfsep.separators.aligned import Aligned, Timing, View
 from rfsep.separators.windows import on_every_core, rows_a_core
 from rfsep.signals.constellations import bit_means, bits_per_symbol, map_bits
@@ -97,14 +97,17 @@ class TokenBits(pl.LightningModule):
 
     def see(self, batch: MixtureBatch) -> Sight:
         """What the network is shown of a batch, and the bits it should find."""
+        _check(batch)
+        batch = MixtureBatch(*(field.cpu() for field in batch))  # detection is small matrices: no work for a GPU
         rows = torch.arange(len(batch.mixture))
         parts = torch.split(rows, rows_a_core(len(rows), _MOST_ROWS))
         found = on_every_core(partial(self._see, batch), parts)
-        return Sight(*(torch.cat(field) for field in zip(*found, strict=True)))
+        return Sight(*(torch.cat(field).to(self.device) for field in zip(*found, strict=True)))
 
     def _see(self, batch: MixtureBatch, rows: Tensor) -> Sight:
         part = MixtureBatch(*(field[rows] for field in batch))
-        noise = torch.full((len(rows),), self.separator.noise_power or 0.0)
+        told = self.separator.noise_power
+        noise = power(part.mixture - part.soi - part.interference) if told is None else torch.full((len(rows),), told)
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             begins = self.separator.timing_known
             view = self.separator.view(
@@ -126,7 +129,9 @@ class TokenBits(pl.LightningModule):
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
         """Collect the errors of a batch by level."""
-        estimate = to_channels(self.separator.separate(batch.mixture).soi)
+        batch = MixtureBatch(*(field.cpu() for field in batch))
+        with torch.autocast(self.device.type, enabled=False):  # as evaluate.py does it
+            estimate = to_channels(self.separator.separate(batch.mixture).soi)
         rates = {"ber": demodulated_error_rates(self.modem, estimate, batch)}
         self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
 
@@ -137,6 +142,17 @@ class TokenBits(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW and its learning rate."""
         return adamw(self.parameters(), self.optimisation)
+
+
+def _check(batch: MixtureBatch) -> None:
+    """Refuse a batch that cannot be cut into tokens, or has no bits to learn."""
+    if batch.bits.shape[1] == 0:
+        raise InputError("the SOI carries no known bits; choose an objective of the waveform: mse, score")
+    for name in ("soi_offset", "interference_offset"):
+        if bool((getattr(batch, name) < 0).any()):
+            raise InputError(f"tokens need the timing of every training mixture; its {name} is not known here")
+    if not torch.isfinite(torch.view_as_real(batch.mixture)).all():
+        raise InputError("a training mixture holds NaN or infinity")
 
 
 def symbol_error(logits: Tensor, bits: Tensor, known: Tensor, points: Tensor) -> Tensor:

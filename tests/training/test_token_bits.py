@@ -91,3 +91,14 @@ def test_views_do_not_depend_on_the_number_of_cores() -> None:
 def test_unknown_loss_is_named() -> None:
     with pytest.raises(InputError, match="unknown loss 'mse'; choose one of cross_entropy, symbol_mse"):
         made(loss="mse")
+
+
+def test_batches_that_cannot_be_cut_are_refused() -> None:
+    batch, objective = drawn(-6.0, 2, 3), made()
+    for name in ("soi_offset", "interference_offset"):
+        with pytest.raises(InputError, match=f"its {name} is not known"):
+            objective.see(batch._replace(**{name: torch.full((2,), -1)}))
+    with pytest.raises(InputError, match="NaN"):
+        objective.see(batch._replace(mixture=batch.mixture * torch.nan))
+    with pytest.raises(InputError, match="no known bits"):
+        objective.see(batch._replace(bits=batch.bits[:, :0]))
