@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -201,9 +202,10 @@ def compare_runs(folders: Sequence[Path], metric: str | None, out: Path) -> str:
         flops, colour = [step * run.flops_per_step for step in curve.steps], _COLOURS[place % len(_COLOURS)]
         axes.plot(flops, curve.values, linewidth=1.8, marker="o", markersize=3.5, color=colour, label=run.name)
     seen = max(max(run.curves[metric].values) for run in runs)
-    _dress(axes, metric, metric.startswith("val/ber") and seen > 0)
+    _dress(axes, _LABELS.get(metric, metric), metric.startswith("val/ber") and seen > 0)
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())  # a decade or less would have its labels on top of each other
     axes.set_xlabel("training FLOPs", color=_INK)
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside upper center")
     _save(figure, out)
     return metric
