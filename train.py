@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from rfsep.challenge.provenance import code_version, targets
 from rfsep.cli import (
     build_guide,
     build_mixer,
@@ -29,9 +30,10 @@ from rfsep.networks import check_separator, flops_per_sample, open_run, weights_
 from rfsep.training.data import MixtureData
 from rfsep.training.fit import Outcome, Schedule, fit
 from rfsep.training.start import start_from
+from rfsep.training.views import Views
 from rfsep.types import InputError
 
-PLACES = ("run", "out", "logger", "command")  # what does not decide the result: names, devices and limits
+PLACES = ("run", "out", "views", "logger", "command")  # what does not decide the result: names, devices and limits
 LIMITS = ("accelerator", "devices", "num_nodes", "max_time", "compile")
 
 
@@ -43,6 +45,8 @@ def identity(config: DictConfig) -> dict[str, Any]:
     for key in LIMITS:
         content["trainer"].pop(key, None)
     content["data"].pop("num_workers", None)
+    if content["data"].get("repeat_after") is None:  # as in runs that do not know the word
+        content["data"].pop("repeat_after", None)
     return content
 
 
@@ -71,8 +75,9 @@ def check(config: DictConfig) -> None:
         raise InputError(f"experiment={config.name} is a comparison: python evaluate.py experiment={config.name}")
     for key in ("data.num_samples", "data.batch_size", "data.val_per_sinr", "trainer.max_steps", "trainer.val_every"):
         whole(config, key)
-    if config.trainer.patience is not None:
-        whole(config, "trainer.patience")
+    for key in ("trainer.patience", "data.repeat_after"):
+        if OmegaConf.select(config, key) is not None:
+            whole(config, key)
     for key in ("data.sinr_db", "data.val_sinr_db"):
         numbers(config, key)
     if config.separator is not None:
@@ -108,6 +113,17 @@ def conclude(outcome: Outcome, monitor: str, folder: Path) -> None:
     console.print(f"{state}{before}: {reached}, results in {folder}")
 
 
+def kept_views(config: DictConfig) -> Views | None:
+    """Where guidance is kept, apart for all that it follows from beside the mixture: guides, examples, their code."""
+    if config.views is None:
+        return None
+    keys = ("soi", "interference", "examples")
+    settings: dict[str, Any] = {key: plain(config[key], resolve=False) for key in keys}
+    settings["guides"] = plain(config.separator).get("guides")
+    settings["code"] = code_version(targets(settings))
+    return Views(Path(str(config.views)), settings)
+
+
 def shown_by(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
     """What stands between mixture and network: a separator that shows it tokens, or a guide."""
     if not config.model.get("tokens", False):
@@ -117,7 +133,8 @@ def shown_by(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
             f"model {config.model.name} sees tokens: separator must say which, see conf/experiment/aligned"
         )
     examples = example_frames(config.interference, **config.examples)
-    return {"separator": instantiate(config.separator, modem=build_modem(config.soi), examples=examples, model=model)}
+    separator = instantiate(config.separator, modem=build_modem(config.soi), examples=examples, model=model)
+    return {"separator": separator, "views": kept_views(config)}
 
 
 def main(config: DictConfig) -> None:

@@ -41,7 +41,7 @@ def batch_generator(purpose: Purpose, *key: int) -> torch.Generator:
 
 
 class EndlessMixtures(IterableDataset[MixtureBatch]):
-    """Batches of fresh mixtures with SINR uniform in a range; never ends.
+    """Batches of fresh mixtures with SINR uniform in a range; never ends, but may repeat.
 
     Batch number n of rank r is drawn from (seed, r, n). Workers take turns (worker w of W makes batches w, w + W,
     ...), so no two workers and no two ranks ever see the same random numbers, the sequence does not depend on the
@@ -55,6 +55,7 @@ class EndlessMixtures(IterableDataset[MixtureBatch]):
         seed: of the whole run.
         rank: of this process among all that train together.
         first_batch: number of the first batch.
+        repeat_after: number of batches after which they come again, for work on them that is kept; None for never.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class EndlessMixtures(IterableDataset[MixtureBatch]):
         seed: int,
         rank: int = 0,
         first_batch: int = 0,
+        repeat_after: int | None = None,
     ) -> None:
         self.mixer = mixer
         self.batch_size = batch_size
@@ -74,10 +76,12 @@ class EndlessMixtures(IterableDataset[MixtureBatch]):
         self.seed = seed
         self.rank = rank
         self.first_batch = first_batch
+        self.repeat_after = repeat_after
 
     def batch(self, number: int) -> MixtureBatch:
         """Batch ``number`` of this rank."""
-        generator = batch_generator(Purpose.TRAINING, self.seed, self.rank, number)
+        drawn = number if self.repeat_after is None else number % self.repeat_after
+        generator = batch_generator(Purpose.TRAINING, self.seed, self.rank, drawn)
         low, high = self.sinr_db
         sinr_db = low + (high - low) * torch.rand(self.batch_size, generator=generator)  # [B]
         return self.mixer.draw(sinr_db, self.num_samples, generator)

@@ -1,6 +1,6 @@
 """A network that sees mixtures on the grid of their interference, as a separator."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
@@ -17,7 +17,7 @@ from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap, posterior_mean
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
-from rfsep.types import InputError, Modem, Separated
+from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 INPUTS = ("time", "band", "carriers", "detection")
 _BATCH_SAMPLES = 64 * 1280  # synchronised and detected together
@@ -69,6 +69,38 @@ class View(NamedTuple):
     prior: Tensor
     tokens: Tokens
     symbols: TokenSymbols | None
+
+
+def check_model(model: TokenModel, needed: Mapping[str, int], shown: str) -> None:
+    """Refuse a model of other tokens.
+
+    Args:
+        model: see `TokenModel`.
+        needed: its attributes as this SOI in this interference needs them.
+        shown: what a token's numbers are.
+    """
+    if model.num_inputs != needed["num_inputs"]:
+        raise InputError(f"{shown} are {needed['num_inputs']} numbers a token; the model takes {model.num_inputs}")
+    for name, value in needed.items():
+        if (has := getattr(model, name)) != value:
+            raise InputError(f"model.network.{name} is {has}, this SOI in this interference needs {value}")
+
+
+def answered(model: TokenModel, view: View) -> Tensor:
+    """A network's log-likelihood ratios float32 [B, K, slots * bits], on the CPU."""
+    device = next(iter(model.parameters())).device
+    inputs, phase, edge, prior = (field.to(device) for field in view[:4])
+    return model(inputs, phase, edge, prior).cpu()
+
+
+def real_columns(values: Tensor) -> Tensor:
+    """Complex [B, K, n] as real and imaginary parts [B, K, 2 n]."""
+    return torch.view_as_real(values.contiguous()).flatten(2)
+
+
+def shortened(symbols: Tensor) -> Tensor:
+    """Complex numbers, those longer than 2 cut to that length: what is shown to a network should not run away."""
+    return symbols / symbols.abs().clamp_min(2.0) * 2.0
 
 
 class Aligned:
@@ -128,21 +160,9 @@ class Aligned:
         if model is None and "detection" not in inputs:
             raise InputError("without a model there are no bits but those of the inputs detection")
         if model is not None:
-            self._check(model)
-
-    def _check(self, model: TokenModel) -> None:
-        """Refuse a model of other tokens."""
-        if model.num_inputs != self.num_inputs:
-            names, taken = ", ".join(self.inputs), model.num_inputs
-            raise InputError(f"inputs {names} are {self.num_inputs} numbers a token; the model takes {taken}")
-        num_bits = self.grid.slots * bits_per_symbol(self.modem.constellation)
-        for name, needed in (
-            ("num_bits", num_bits),
-            ("num_phases", self.grid.step),
-            ("period", self.grid.period),
-        ):
-            if (has := getattr(model, name)) != needed:
-                raise InputError(f"model.network.{name} is {has}, this SOI in this interference needs {needed}")
+            needed = {"num_inputs": self.num_inputs, "num_bits": self.grid.slots * bits_per_symbol(modem.constellation)}
+            needed |= {"num_phases": self.grid.step, "period": self.grid.period}
+            check_model(model, needed, f"inputs {', '.join(inputs)}")
 
     @property
     def num_inputs(self) -> int:
@@ -188,14 +208,33 @@ class Aligned:
             symbols = self.detector(tokens, at.noise_power.float().clamp_min(_LEAST_NOISE), exists)
             columns += [_detection_columns(symbols)]
         if "time" in self.inputs:
-            columns += [_real(tokens.samples / rms[:, None, None])]
+            columns += [real_columns(tokens.samples / rms[:, None, None])]
         if "band" in self.inputs:
-            columns += [_real(self._band(tokens) / rms[:, None, None])]
+            columns += [real_columns(self._band(tokens) / rms[:, None, None])]
         if "carriers" in self.inputs:
-            columns += [_real(self.detector.carriers_beside(tokens) / rms[:, None, None])]
+            columns += [real_columns(self.detector.carriers_beside(tokens) / rms[:, None, None])]
         return View(
             torch.cat(columns, 2), tokens.phase, self._edge(tokens), self._prior(tokens, symbols), tokens, symbols
         )
+
+    def guidance(self, mixture: Tensor) -> Tensor:
+        """Complex64 [B, T, 0]: no other separator's estimate is shown, see `rfsep.separators.corrected`."""
+        return mixture.new_zeros((*mixture.shape, 0))
+
+    def training_view(self, batch: MixtureBatch, guidance: Tensor) -> View:
+        """What the network is shown of training mixtures: cut at the true timing of either signal.
+
+        Raises:
+            InputError: the timing is not known.
+        """
+        for name in ("soi_offset", "interference_offset"):
+            if bool((getattr(batch, name) < 0).any()):
+                raise InputError(f"tokens need the timing of every training mixture; its {name} is not known here")
+        noise = power(batch.mixture - batch.soi - batch.interference)
+        if self.noise_power is not None:
+            noise = torch.full_like(noise, self.noise_power)
+        at = Timing(batch.soi_offset, batch.interference_offset, noise)
+        return self.view(batch.mixture, at, self.timing_known, self.timing_known)
 
     def _exists(self, grid: SoiGrid, tokens: Tokens, soi_offset: Tensor) -> Tensor:
         """Which of the symbols seen are on the air: bool [B, K, n]."""
@@ -233,9 +272,7 @@ class Aligned:
         """The network's log-likelihood ratios float32 [B, K, slots * bits], without one those of detection."""
         if self.model is None:
             return view.prior
-        device = next(iter(self.model.parameters())).device
-        inputs, phase, edge, prior = (field.to(device) for field in view[:4])
-        return self.model(inputs, phase, edge, prior).cpu()
+        return answered(self.model, view)
 
     def symbols(self, view: View, logits: Tensor, grid: SoiGrid) -> Tensor:
         """Posterior means complex64 [B, S] of the symbols of a grid."""
@@ -256,6 +293,10 @@ class Aligned:
         soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
 
+    def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
+        """`separate`, as there is no guidance."""
+        return self.separate(mixture)
+
     def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
         self._setup(windows.shape[1], begins, ends)  # made once, not in every thread
 
@@ -271,14 +312,9 @@ class Aligned:
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
 
-def _real(values: Tensor) -> Tensor:
-    """Complex [B, K, n] as real and imaginary parts [B, K, 2 n]."""
-    return torch.view_as_real(values.contiguous()).flatten(2)
-
-
 def _detection_columns(symbols: TokenSymbols) -> Tensor:
     """What detection found as numbers near one: float32 [B, K, 7 (n + m)]."""
-    mean = _real(symbols.mean / symbols.mean.abs().clamp_min(2.0) * 2.0)  # no longer than 2
+    mean = real_columns(shortened(symbols.mean))
     doubt = symbols.variance.clamp(1e-6, 1e3).log() / 4
     misfit = torch.asinh(torch.view_as_real(symbols.misfit)).flatten(2)
     decided = torch.view_as_real(symbols.mean).sign().flatten(2)

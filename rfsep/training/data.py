@@ -24,6 +24,7 @@ class MixtureData(pl.LightningDataModule):
         val_per_sinr: mixtures at each.
         num_workers: processes that make batches; 0 makes them in the training process.
         seed: of the run.
+        repeat_after: batches after which they come again, see `EndlessMixtures`; None for never.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class MixtureData(pl.LightningDataModule):
         val_per_sinr: int,
         num_workers: int,
         seed: int,
+        repeat_after: int | None = None,
     ) -> None:
         super().__init__()
         self.mixer = mixer
@@ -48,6 +50,7 @@ class MixtureData(pl.LightningDataModule):
         self.val_per_sinr = val_per_sinr
         self.num_workers = num_workers
         self.seed = seed
+        self.repeat_after = repeat_after
 
     def train_dataloader(self) -> DataLoader[MixtureBatch]:
         """Endless batches; a resumed run goes on with the batch behind its last step."""
@@ -60,6 +63,7 @@ class MixtureData(pl.LightningDataModule):
             self.seed,
             rank=self.trainer.global_rank,
             first_batch=self.trainer.global_step * self.trainer.accumulate_grad_batches,
+            repeat_after=self.repeat_after,
         )
         return DataLoader(batches, batch_size=None, num_workers=self.num_workers)
 

@@ -1,24 +1,45 @@
 """Cross-entropy of the SOI's bits in tokens that are cut on the interference's grid."""
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from rfsep.iq import power, squared, to_channels
-from rfsep.separators.aligned import Aligned, Timing, View
+from rfsep.iq import squared, to_channels
+from rfsep.separators.aligned import View
+from rfsep.separators.tokens import TokenGrid
 from rfsep.separators.windows import on_every_core, rows_a_core
 from rfsep.signals.constellations import bit_means, bits_per_symbol, map_bits
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import bit_cross_entropy, row_errors
 from rfsep.training.optimisers import Decay, Optimisation, adamw
 from rfsep.training.soi_bits import demodulated_error_rates
-from rfsep.types import InputError, MixtureBatch, Modem
+from rfsep.training.views import Views
+from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 _MOST_ROWS = 128  # looked at together by a core
+
+
+class TokenSeparator(Protocol):
+    """A separator around a network of tokens: `rfsep.separators.aligned.Aligned` and `.corrected.Corrected`."""
+
+    modem: Modem
+    grid: TokenGrid
+
+    def guidance(self, mixture: Tensor) -> Tensor:
+        """Estimates complex64 [B, T, G] that take long, and that the network has no part in."""
+        ...
+
+    def training_view(self, batch: MixtureBatch, guidance: Tensor) -> View:
+        """What the network is shown of training mixtures."""
+        ...
+
+    def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
+        """Estimate of mixtures complex64 [B, T], blind but for guidance that followed from them before."""
+        ...
 
 
 class TokenTruth(NamedTuple):
@@ -39,7 +60,7 @@ class Sight(NamedTuple):
     known: Tensor
 
 
-def token_truth(separator: Aligned, view: View, batch: MixtureBatch) -> TokenTruth:
+def token_truth(separator: TokenSeparator, view: View, batch: MixtureBatch) -> TokenTruth:
     """The bits of a batch in the order of its tokens."""
     width = bits_per_symbol(separator.modem.constellation)
     late = batch.soi_offset > separator.modem.symbol_period // 2  # symbol 0 has its centre in front of the window
@@ -54,14 +75,15 @@ def token_truth(separator: Aligned, view: View, batch: MixtureBatch) -> TokenTru
 
 
 class TokenBits(pl.LightningModule):
-    """Minimises the cross-entropy of the SOI's bits that `rfsep.separators.aligned.Aligned` decides.
+    """Minimises the cross-entropy of the SOI's bits that a separator of tokens decides.
 
-    Training cuts its tokens at the true timing of either signal; validation is the separator itself, blind.
+    Training may cut its tokens at the true timing of either signal; validation is the separator itself, blind.
 
     Args:
         model: see `rfsep.models.token_transformer.TokenTransformer`.
         modem: of the SOI, whose bits must be known.
         separator: holds the model, and shows it what it sees.
+        views: keeps the separator's guidance for batches that come again; None: it is found every time.
         learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
         warmup_steps: steps to reach it.
         max_steps: steps after which the cosine has brought it to zero.
@@ -77,13 +99,14 @@ class TokenBits(pl.LightningModule):
         self,
         model: nn.Module,
         modem: Modem,
-        separator: Aligned,
+        separator: TokenSeparator,
         learning_rate: float,
         warmup_steps: int,
         max_steps: int,
         weight_decay: float = 0.0,
         decay: Decay | None = None,
         loss: Literal["cross_entropy", "symbol_mse"] = "cross_entropy",
+        views: Views | None = None,
     ) -> None:
         super().__init__()
         if loss not in ("cross_entropy", "symbol_mse"):
@@ -92,6 +115,7 @@ class TokenBits(pl.LightningModule):
         self.modem = modem
         self.separator = separator
         self.loss = loss
+        self.views = views
         self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
         self.scores = LevelScores()
 
@@ -99,20 +123,21 @@ class TokenBits(pl.LightningModule):
         """What the network is shown of a batch, and the bits it should find."""
         _check(batch)
         batch = MixtureBatch(*(field.cpu() for field in batch))  # detection is small matrices: no work for a GPU
-        rows = torch.arange(len(batch.mixture))
+        guidance, rows = self._guidance(batch.mixture), torch.arange(len(batch.mixture))
         parts = torch.split(rows, rows_a_core(len(rows), _MOST_ROWS))
-        found = on_every_core(partial(self._see, batch), parts)
+        found = on_every_core(partial(self._see, batch, guidance), parts)
         return Sight(*(torch.cat(field).to(self.device) for field in zip(*found, strict=True)))
 
-    def _see(self, batch: MixtureBatch, rows: Tensor) -> Sight:
-        part = MixtureBatch(*(field[rows] for field in batch))
-        told = self.separator.noise_power
-        noise = power(part.mixture - part.soi - part.interference) if told is None else torch.full((len(rows),), told)
+    def _guidance(self, mixture: Tensor) -> Tensor:
+        """Guidance complex64 [B, T, G], found or kept from before."""
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            begins = self.separator.timing_known
-            view = self.separator.view(
-                part.mixture, Timing(part.soi_offset, part.interference_offset, noise), begins, begins
-            )
+            look = self.separator.guidance
+            return look(mixture) if self.views is None else self.views(mixture, look)
+
+    def _see(self, batch: MixtureBatch, guidance: Tensor, rows: Tensor) -> Sight:
+        part = MixtureBatch(*(field[rows] for field in batch))
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            view = self.separator.training_view(part, guidance[rows])
             return Sight(view.inputs, view.phase, view.edge, view.prior, *token_truth(self.separator, view, part))
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
@@ -131,7 +156,8 @@ class TokenBits(pl.LightningModule):
         """Collect the errors of a batch by level."""
         batch = MixtureBatch(*(field.cpu() for field in batch))
         with torch.autocast(self.device.type, enabled=False):  # as evaluate.py does it
-            estimate = to_channels(self.separator.separate(batch.mixture).soi)
+            guidance = self._guidance(batch.mixture)
+            estimate = to_channels(self.separator.separate_guided(batch.mixture, guidance).soi)
         rates = {"ber": demodulated_error_rates(self.modem, estimate, batch)}
         self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
 
@@ -148,9 +174,6 @@ def _check(batch: MixtureBatch) -> None:
     """Refuse a batch that cannot be cut into tokens, or has no bits to learn."""
     if batch.bits.shape[1] == 0:
         raise InputError("the SOI carries no known bits; choose an objective of the waveform: mse, score")
-    for name in ("soi_offset", "interference_offset"):
-        if bool((getattr(batch, name) < 0).any()):
-            raise InputError(f"tokens need the timing of every training mixture; its {name} is not known here")
     if not torch.isfinite(torch.view_as_real(batch.mixture)).all():
         raise InputError("a training mixture holds NaN or infinity")
 

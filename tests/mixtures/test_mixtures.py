@@ -76,6 +76,17 @@ def test_batches_do_not_depend_on_the_number_of_workers_and_resume(mixer: Mixer)
     assert len(torch.unique(rows[:, 0].abs())) == len(rows)  # no two mixtures alike
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_come_again_where_they_are_told_to(mixer: Mixer, workers: int) -> None:
+    """Batch n is batch n mod N, whatever the number of workers, and in a resumed run."""
+    once = EndlessMixtures(mixer, 3, 160, (-30.0, 0.0), 0)
+    again = EndlessMixtures(mixer, 3, 160, (-30.0, 0.0), 0, first_batch=4, repeat_after=3)
+    loader = DataLoader(again, batch_size=None, num_workers=workers)
+    for number, batch in zip(range(4, 9), loader, strict=False):
+        assert torch.equal(batch.mixture, once.batch(number % 3).mixture)
+        assert torch.equal(batch.bits, once.batch(number % 3).bits)
+
+
 def test_sinr_is_uniform_over_its_range(mixer: Mixer) -> None:
     data = EndlessMixtures(mixer, 2000, 32, (-30.0, 0.0), 0)
     sinr = data.batch(0).sinr_db.sort().values
