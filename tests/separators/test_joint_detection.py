@@ -148,7 +148,7 @@ def test_rows_do_not_see_their_neighbours() -> None:
 
 
 def test_interference_that_is_no_ofdm_is_refused() -> None:
-    expected = r"^joint_detection: the interference is no OFDM whose symbols are known; give interference=$"
+    expected = r"^the interference is no OFDM whose symbols are known; give interference=$"
     noise = torch.randn((30, 4096), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     for examples, modem in ((NONE, LinearModem()), (noise, None)):
         with pytest.raises(InputError, match=expected):
