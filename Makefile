@@ -33,8 +33,9 @@ demo_lte: $(STAMP)
 # everything that the README shows, measured again (several hours on two cores; finished parts are kept)
 COMPARISONS := args/ofdm_qpsk args/ofdm_qpsk_span8 args/ofdm_bpsk csgaussian/cyclo csgaussian/comm csgaussian/comm2 csgaussian/qpskcomm \
   sync/noiseless sync/snr10 dnn_comparison aligned/ablation learned rfc2021/emisignal1 rfc2021/commsignal2 rfc2021/commsignal3 real/wifi20 real/lte20
-results: demo demo_lte bench
+results: demo demo_lte bench ablation
 	mkdir -p docs/results
+	$(BIN)/python train.py experiment=corrected/wifi run=headline data.repeat_after=40 trainer.max_steps=1500 trainer.val_every=300
 	for name in $(COMPARISONS); do $(BIN)/python evaluate.py experiment=$$name && \
 	  cp runs/$$name/results.json docs/results/$$(echo $$name | tr / _).json || exit; done
 	cp runs/demo/scores.json docs/results/demo.json
@@ -43,7 +44,7 @@ results: demo demo_lte bench
 	cp runs/learned/learning.png docs/learning.png
 	$(BIN)/python docs/tables.py
 
-# what each part of the aligned network is worth: six minutes of one core each
+# what each part of the aligned network is worth: six minutes of one core each, and the 21 of linear_long
 ABLATION_TRAIN := OMP_NUM_THREADS=1 $(BIN)/python train.py data.val_per_sinr=50
 ablation: $(STAMP)
 	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=linear separator.iterations=1 trainer.max_steps=650 trainer.val_every=130
@@ -53,7 +54,10 @@ ablation: $(STAMP)
 	  trainer.max_steps=650 trainer.val_every=130
 	$(ABLATION_TRAIN) experiment=aligned/unaligned trainer.max_steps=320 trainer.val_every=80
 	$(ABLATION_TRAIN) experiment=aligned/unaligned model=wavenet trainer.max_steps=100 trainer.val_every=50
+	$(ABLATION_TRAIN) experiment=aligned/qpskcomm run=linear_long separator.iterations=1 trainer.max_steps=2600 trainer.val_every=325
 	$(BIN)/python evaluate.py experiment=aligned/ablation
+	$(BIN)/rfsep curves $(addprefix runs/aligned/,unaligned/UNet unaligned/WaveNet qpskcomm/time qpskcomm/band qpskcomm/linear \
+	  qpskcomm/linear_long) --out docs/curves.png
 
 # tests of the pages need a browser: Debian's, installed where that is allowed; without it they skip (in CI they fail)
 chromium:

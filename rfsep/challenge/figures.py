@@ -128,15 +128,19 @@ def write_figure(
     metrics: tuple[Metric, ...] = ("ber", "mse_db")
     shown = [metric for metric in metrics if has_metric(rows, metric, published)]
     figure = _plot(rows, shown, published, title, level)
+    save(figure, path, title)
+
+
+def save(figure: Figure, path: Path, salt: str) -> None:
+    """Write a figure, the same bytes for the same figure; its suffix says the format, ``salt`` makes an SVG's ids."""
     stream = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(
             stream, format=path.suffix[1:], dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None
         )
-    content = stream.getvalue()
 
     def write(target: BinaryIO) -> None:
-        target.write(content)
+        target.write(stream.getvalue())
 
     write_atomically(path, write)
 
@@ -219,13 +223,15 @@ def _draw_row(axes: Axes, row: Row, metric: Metric, level: Level, index: int) ->
         y, low, high = (np.where(unseen, limits, values) for values in (y, low, high))
         low = np.maximum(low, limits / 100)  # below every axis, yet on the logarithm's side of zero
     colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+    style = "-" if index < len(PALETTE) else "-."  # where colours come again
     top = 4 - index / 100  # the first row, the submission, above all
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(x[unseen], y[unseen], "v", color=colour, mfc="none", markersize=6, zorder=top)
     seen = [int(position) for position in np.flatnonzero(~unseen)][:: _marker_stride(x)]
-    (line,) = axes.plot(x, y, color=colour, linewidth=1.6, marker=marker, markersize=4.5, markevery=seen, zorder=top)
+    look: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": style, "marker": marker, "markersize": 4.5}
+    (line,) = axes.plot(x, y, markevery=seen, zorder=top, **look)
     line.set_gid(CURVE + str(row["separator"]))
-    return Line2D([], [], color=colour, linewidth=1.6, marker=marker, markersize=4.5)
+    return Line2D([], [], **look)
 
 
 def _marker_stride(x: npt.NDArray[np.float64]) -> int:

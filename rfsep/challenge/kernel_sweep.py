@@ -1,18 +1,24 @@
 """The error of a network over the length of its first kernel: how long a filter has to be to see the structure."""
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from rfsep.challenge.figures import BOUND_ROOM_DB, GRID, INK, MARKERS, PALETTE, PUBLISHED_MARKERS, Published, Row
-from rfsep.storage.atomic import write_atomically
+from rfsep.challenge.figures import (
+    BOUND_ROOM_DB,
+    GRID,
+    INK,
+    MARKERS,
+    PALETTE,
+    PUBLISHED_MARKERS,
+    Published,
+    Row,
+    save,
+)
 
 _PUBLISHED = re.compile(r"(.*\S),? K = (\d+)")
 Curves = dict[str, list[tuple[int, float]]]
@@ -81,14 +87,7 @@ def write_kernel_figure(path: Path, rows: Sequence[Row], published: Sequence[Pub
     lowest = min(mse for points in curves for _, mse in points)
     _draw_bounds(axes, [row for row in rows if row.get("bound")], lowest - BOUND_ROOM_DB)
     _dress(axes, sorted({kernel for points in curves for kernel, _ in points}), title)
-    stream = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(stream, format=path.suffix[1:], dpi=160)
-
-    def write(target: BinaryIO) -> None:
-        target.write(stream.getvalue())
-
-    write_atomically(path, write)
+    save(figure, path, title)
 
 
 def _draw_bounds(axes: Axes, bounds: Sequence[Row], floor: float) -> None:

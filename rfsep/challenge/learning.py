@@ -1,15 +1,11 @@
 """What a separator loses by learning from few example frames."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from rfsep.challenge.figures import GRID, INK, MARKERS, PALETTE, Row
-from rfsep.storage.atomic import write_atomically
+from rfsep.challenge.figures import GRID, INK, MARKERS, PALETTE, Row, save
 
 
 def learning_costs(rows: Sequence[Row], reference: str) -> dict[float, list[tuple[int, float]]]:
@@ -56,11 +52,4 @@ def write_learning_figure(path: Path, rows: Sequence[Row], reference: str, title
     axes.axhline(0, color=INK, linewidth=0.8, alpha=0.55)
     axes.grid(color=GRID, linewidth=0.7)
     axes.legend(frameon=False)
-    stream = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(stream, format=path.suffix[1:], dpi=160)
-
-    def write(target: BinaryIO) -> None:
-        target.write(stream.getvalue())
-
-    write_atomically(path, write)
+    save(figure, path, title)

@@ -69,7 +69,12 @@ def _levels(axes: Axes, metric: str, curves: dict[str, Curve]) -> None:
     together = curves[metric]
     axes.plot(together.steps, together.values, linewidth=2.2, color=_INK, label="all levels")
     _dress(axes, _LABELS[metric], metric == "val/ber" and max(together.values) > 0)
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    _legend_below(axes)
+
+
+def _legend_below(axes: Axes) -> None:
+    """Under the panel, where it hides no curve."""
+    axes.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.15))
 
 
 def _loss(axes: Axes, curves: dict[str, Curve]) -> None:
@@ -78,7 +83,7 @@ def _loss(axes: Axes, curves: dict[str, Curve]) -> None:
     for colour, curve in zip(_COLOURS, losses, strict=False):
         axes.plot(curve.steps, curve.values, linewidth=1.0, color=colour, label=curve.label)
     _dress(axes, "training loss", all(value > 0 for curve in losses for value in curve.values))
-    axes.legend(frameon=False, fontsize=8)
+    _legend_below(axes)
 
 
 def draw_learning(path: Path, curves: dict[str, Curve], flops_per_step: float, title: str) -> None:
@@ -92,9 +97,9 @@ def draw_learning(path: Path, curves: dict[str, Curve], flops_per_step: float, t
     """
     validated = [metric for metric in _LABELS if metric in curves]
     count = 1 + len(validated)
-    figure = Figure(figsize=(4.6 * count, 4.0), facecolor="white")
+    figure = Figure(figsize=(4.6 * count, 4.4), facecolor="white")
     # a layout that fits itself takes as long as all the rest
-    figure.subplots_adjust(left=0.7 / (4.6 * count), right=1 - 0.15 / (4.6 * count), bottom=0.13, top=0.77, wspace=0.22)
+    figure.subplots_adjust(left=0.7 / (4.6 * count), right=1 - 0.15 / (4.6 * count), bottom=0.22, top=0.79, wspace=0.22)
     panels = figure.subplots(1, count, squeeze=False)[0]
     _loss(panels[0], curves)
     for axes, metric in zip(panels[1:], validated, strict=True):

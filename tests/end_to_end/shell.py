@@ -18,6 +18,18 @@ TINY = [
 ]
 
 
+TINY_TOKENS = [
+    "model.network.depth=1",
+    "model.network.heads=2",
+    "data.num_samples=640",
+    "data.batch_size=4",
+    "data.val_per_sinr=2",
+    "data.val_sinr_db=[-12,0]",
+    "trainer.max_steps=4",
+    "trainer.val_every=2",
+]
+
+
 SAME = ["testset", "interference=ofdm_qpsk", "num_samples=640", "num_per_sinr=3", "sinr_db=[-12,0]"]
 
 

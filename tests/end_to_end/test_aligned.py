@@ -3,20 +3,13 @@
 import json
 from pathlib import Path
 
-from shell import fail, succeed
+from shell import TINY_TOKENS, fail, succeed
 
 TINY = [
     "experiment=aligned/ofdm_qpsk",
     "model.network.width=32",
-    "model.network.depth=1",
-    "model.network.heads=2",
-    "data.num_samples=640",
-    "data.batch_size=4",
-    "data.val_per_sinr=2",
-    "data.val_sinr_db=[-12,0]",
     "examples.num_frames=50",
-    "trainer.max_steps=4",
-    "trainer.val_every=2",
+    *TINY_TOKENS,
 ]
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from shell import fail, succeed
+from shell import TINY_TOKENS, fail, succeed
 
 GUIDE = "{{_target_:rfsep.separators.{},_partial_:true}}"
 GUIDES = ",".join(GUIDE.format(name) for name in ("lmmse.Lmmse", "matched_filter.MatchedFilter"))
@@ -11,16 +11,9 @@ TINY = [
     "experiment=corrected/wifi",
     "interference=ofdm_qpsk",  # no recordings
     f"separator.guides=[{GUIDES}]",
-    "model.network.depth=1",
-    "model.network.heads=2",
-    "data.num_samples=640",
-    "data.batch_size=4",
-    "data.val_per_sinr=2",
-    "data.val_sinr_db=[-12,0]",
     "data.repeat_after=2",
     "examples.num_frames=20",
-    "trainer.max_steps=4",
-    "trainer.val_every=2",
+    *TINY_TOKENS,
 ]
 
 
