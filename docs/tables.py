@@ -81,7 +81,10 @@ def bench(content: dict[str, Any]) -> str:
         rows = []
         for key, value in node.items():
             name = f"{prefix} {key}".strip().replace("_", " ")
-            rows += flat(value, name) if isinstance(value, dict) else [[name, f"{value:.4g}"]]
+            if isinstance(value, list):  # of a profile: the operators that take most of the time
+                rows.append([name, ", ".join(f"{one['operator']} {one['share']:.0%}" for one in value[:3])])
+            else:
+                rows += flat(value, name) if isinstance(value, dict) else [[name, f"{value:.4g}"]]
         return rows
 
     machine = content.pop("machine")
