@@ -10,6 +10,9 @@ from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.token_transformer import TokenTransformer
 from rfsep.separators.aligned import Aligned, Timing
+from rfsep.separators.token_detection import Gaussians, TokenDetector, _Group
+from rfsep.separators.tokens import TokenGrid
+from rfsep.signals.constellations import posterior_mean_and_variance
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
@@ -53,6 +56,29 @@ def test_white_noise_alone_meets_the_closed_form() -> None:
     wrong = (ratios > 0) != batch.bits.flatten().bool()
     assert float(wrong.float().mean()) == pytest.approx(expected, rel=0.35)
     assert float(torch.sigmoid(-ratios.abs()).mean()) == pytest.approx(expected, rel=0.25)
+
+
+def test_message_and_site_have_the_moments_of_the_symbol() -> None:
+    """Minka's moment matching: what a token says times its new site is the Gaussian of the discrete posterior."""
+    grid = TokenGrid(LinearModem(), 80)
+    detector = TokenDetector(grid, OfdmModem())
+    generator = torch.Generator().manual_seed(3)
+    shape = 6, detector.num_shown
+    precision = 0.5 + 3 * torch.rand(shape, generator=generator)
+    mean = torch.randn(shape, dtype=torch.complex64, generator=generator)
+    message = Gaussians(precision, precision * mean)
+    nothing = torch.zeros(shape, dtype=torch.complex64)
+    rows = torch.arange(6)
+    group = _Group(rows, 0 * rows, nothing, nothing, Gaussians(torch.ones(shape), nothing), torch.arange(shape[1]))
+    exists = torch.ones((6, 1, grid.num_seen), dtype=torch.bool)
+    site = detector._sites(group, message, message, exists, damping=1.0)
+    expected = posterior_mean_and_variance(mean, LinearModem().constellation, 1 / precision)
+    together = Gaussians(message.precision + site.precision, message.weighted + site.weighted)
+    proper = 1 / expected[1] - precision > 1e-2  # elsewhere the prior widens what the token says: the old site stays
+    assert float(proper.float().mean()) > 0.5
+    assert torch.allclose(together.mean()[proper], expected[0][proper], atol=1e-3)
+    assert torch.allclose(1 / together.precision[proper], expected[1][proper], rtol=1e-3)
+    assert torch.equal(site.precision[~proper], torch.ones_like(site.precision[~proper]))
 
 
 def test_windows_with_a_token_behind_their_end() -> None:
