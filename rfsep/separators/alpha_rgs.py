@@ -1,0 +1,233 @@
+"""Alpha-RGS: separation by randomised Gaussian smoothing of two priors that never saw a mixture.
+
+T. Jayashankar, G. C. F. Lee, A. Lancho, A. Weiss, Y. Polyanskiy, G. W. Wornell, "Score-based source separation with
+applications to digital communication signals", NeurIPS 2023 (arXiv 2306.14411). The SOI is where
+
+    -E log p_S(smoothed s) - omega E log p_B(smoothed (y - s) / gain),    omega = kappa^2,
+
+is least, found by steps along the scores of both priors at changing noise levels (algorithm 1).
+"""
+
+import math
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.iq import squared
+from rfsep.separators.curvature import Curvature
+from rfsep.separators.interference import Setup, interference_modem, make_setup
+from rfsep.separators.noise_levels import FallingLevels, Levels, Step
+from rfsep.separators.ofdm_prior import OfdmPrior
+from rfsep.separators.priors import Prior, PulsePrior
+from rfsep.separators.synchronise import Synchronised
+from rfsep.separators.windows import in_parallel, overlapped
+from rfsep.signals.constellations import bit_means, decide
+from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.signals.periodic_covariance import modem_periodic_covariance
+from rfsep.types import InputError, Modem, Separated
+
+_BATCH_SAMPLES = 32 * 2560  # separated together
+_LEAST_OUTSIDE = 1e-6  # power outside the interference's subspace; arithmetic leaves that much even without noise
+_CLEAR = 0.5  # ratio of noise to signal, in amplitude, below which decided carriers tell the gain
+_LEAST_GAIN = 1e-2
+_QUIET = 5  # iterations without a change after which a window is done
+
+
+class _Windows(NamedTuple):
+    """Windows on their way.
+
+    Attributes:
+        mixture: complex64 [B, T].
+        prior: of the interference at unit power.
+        gain: complex64 [B].
+        soi: complex64 [B, T], the estimate.
+        curvature: None: plain gradient steps.
+    """
+
+    mixture: Tensor
+    prior: OfdmPrior
+    gain: Tensor
+    soi: Tensor
+    curvature: Curvature | None
+
+
+class AlphaRgs:
+    """The SOI between two analytic priors: its pulses, and the interference's OFDM at the timing found blindly.
+
+    As published it takes 20,000 plain steps at uniform levels from the matched filter's decisions. Each improvement is
+    an argument: falling levels; several draws of the noise a step; Newton steps among the SOI's symbols; the linear
+    estimate to start from; the gain fitted again; no room outside the interference's subspace where the mixture has
+    no noise; bits from the curvature instead of the last iterate.
+
+    Args:
+        modem: of the SOI, one data symbol a period; the signal begins and ends with the mixture.
+        examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
+        interference: modem of the interference, OFDM.
+        levels: noise levels and step sizes; None: `FallingLevels`.
+        omega: weight of the interference's prior over kappa^2.
+        draws: of the smoothing noise, averaged in every step.
+        newton: divide the gradient by the curvature among the SOI's symbols.
+        start: ``matched_filter``: its decisions, modulated again. ``linear``: the cyclic LMMSE estimate.
+        outside: variance allowed outside the interference's subspace: ``noise``, that of the mixture's noise;
+            ``smoothing``, that of the smoothing noise, as published.
+        track_gain: fit the interference's gain to its decided carriers while they clear up.
+        soft: posterior means of the symbols by the curvature; otherwise the last iterate.
+        tolerance: mean change of power below which a window is done; 0: never.
+        noise_power: of white noise in the mixture; None: estimated.
+        block: samples in a window of a longer mixture.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+        seed: of the smoothing noise, the same for every window.
+
+    Raises:
+        InputError: options that contradict each other, or examples whose modem could not be identified.
+    """
+
+    def __init__(
+        self,
+        modem: Modem,
+        examples: Tensor,
+        interference: Modem | None = None,
+        levels: Levels | None = None,
+        omega: float = 1.0,
+        draws: int = 4,
+        newton: bool = True,
+        start: Literal["matched_filter", "linear"] = "linear",
+        outside: Literal["noise", "smoothing"] = "noise",
+        track_gain: bool = True,
+        soft: bool = True,
+        tolerance: float = 0.0,
+        noise_power: float | None = None,
+        block: int = 2560,
+        margin: int = 160,
+        seed: int = 0,
+    ) -> None:
+        if newton and outside != "noise":
+            raise InputError("newton=true needs outside=noise: the curvature must not change with the noise level")
+        if soft and not newton:
+            raise InputError("soft=true needs newton=true: soft bits come from the curvature")
+        self.modem = modem
+        found = interference_modem(examples, interference)
+        if not isinstance(found, OfdmModem):
+            raise InputError("alpha_rgs has an analytic prior of OFDM interference alone; give interference=")
+        self.interference = found
+        self.levels = FallingLevels() if levels is None else levels
+        self.omega = omega
+        self.draws = draws
+        self.newton = newton
+        self.start = start
+        self.outside = outside
+        self.track_gain = track_gain
+        self.soft = soft
+        self.tolerance = tolerance
+        self.noise_power = noise_power
+        self.block = block
+        self.margin = margin
+        self.seed = seed
+        self.prior = PulsePrior(modem)
+        self._setup = lru_cache(maxsize=4)(self._make_setup)
+
+    @property
+    def score_evaluations(self) -> int:
+        """Of a window, both priors', at most."""
+        return 2 * self.levels.iterations * self.draws
+
+    def _make_setup(self, length: int) -> Setup:
+        covariance = modem_periodic_covariance(self.interference)
+        options = {"begins": True, "ends": True, "timing_known": True}
+        return make_setup(self.modem, covariance, length, noise_power=self.noise_power, **options)
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """The estimate complex64 [B, T] and hard bits uint8 [B, N]."""
+
+        def estimate(windows: Tensor) -> Tensor:
+            return in_parallel(self._estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+
+        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def _estimate(self, mixture: Tensor) -> Tensor:
+        windows = self._prepare(mixture)
+        generator = torch.Generator().manual_seed(self.seed)
+        quiet = torch.zeros(len(mixture), dtype=torch.int64)
+        ratio = 1.0
+        for iteration in range(self.levels.iterations):
+            step = self.levels.step(iteration, generator)
+            ratio = math.sqrt((1 - step.interference) / step.interference)
+            if self.track_gain and ratio < _CLEAR:
+                windows = self._tracked(windows, ratio)
+            moved = windows.soi - step.size * self._direction(windows, step, ratio, generator)
+            running = (quiet < _QUIET)[:, None]
+            change = squared(moved - windows.soi).mean(1)
+            windows = windows._replace(soi=torch.where(running, moved, windows.soi))
+            quiet = torch.where(change < self.tolerance, quiet + 1, torch.where(quiet < _QUIET, 0, quiet))
+            if bool((quiet >= _QUIET).all()):
+                break
+        return self._decided(windows, ratio) if self.soft else windows.soi
+
+    def _prepare(self, mixture: Tensor) -> _Windows:
+        setup = self._setup(mixture.shape[1])
+        at = setup.synchroniser(mixture)
+        scale = at.gain.sqrt().float()
+        room = (at.noise_power / at.gain).clamp_min(_LEAST_OUTSIDE) if self.outside == "noise" else None
+        loosening = self.omega * squared(scale.to(torch.complex64))
+        prior = OfdmPrior(self.interference, at.interference_offset, mixture.shape[1], room, loosening)
+        soi = self._linear(setup, mixture, at) if self.start == "linear" else self._remodulated(mixture)
+        gain = torch.polar(scale, prior.phase(mixture))
+        curvature = self._curvature(setup, mixture, at, prior) if self.newton else None
+        return _Windows(mixture, prior, gain, soi, curvature)
+
+    def _remodulated(self, mixture: Tensor) -> Tensor:
+        """The matched filter's decisions as a waveform."""
+        decided = decide(self.modem.analyse(mixture), self.modem.constellation)
+        return self.modem.synthesise(decided, mixture.shape[1])
+
+    def _linear(self, setup: Setup, mixture: Tensor, at: Synchronised) -> Tensor:
+        """The estimate of Gaussians with these covariances at this timing, see `rfsep.separators.cyclic_lmmse`."""
+        reduced = setup.model.reduce(mixture, at.soi_offset, at.interference_offset)
+        symbols = setup.model.solve(reduced, at.gain, at.noise_power).symbols
+        return setup.grid.synthesise(symbols, at.soi_offset)
+
+    def _curvature(self, setup: Setup, mixture: Tensor, at: Synchronised, prior: OfdmPrior) -> Curvature:
+        blocks = setup.grid.cut(mixture, at.soi_offset, at.interference_offset)
+        constellations = self.modem.constellation, self.interference.constellation
+        return Curvature(setup.grid, blocks, prior, constellations, self.omega)
+
+    def _tracked(self, windows: _Windows, ratio: float) -> _Windows:
+        """Windows with the gain that the interference's carriers have now."""
+        left = (windows.mixture - windows.soi) / windows.gain[:, None]
+        gain = windows.gain * windows.prior.gain(left, ratio**2)
+        return windows._replace(gain=torch.where(gain.abs() < _LEAST_GAIN, windows.gain, gain))
+
+    def _direction(self, windows: _Windows, step: Step, ratio: float, generator: torch.Generator) -> Tensor:
+        """Gradient of the objective complex64 [B, T], or the Newton step in units of ``1 / ratio^2``."""
+        length, gain = windows.mixture.shape[1], windows.gain[:, None]
+        interference = (windows.mixture - windows.soi) / gain
+        total = torch.zeros_like(windows.mixture)
+        for _ in range(self.draws):
+            of_soi = _smoothed(self.prior, windows.soi, step.soi, self.prior.noise(length, generator))
+            noise = windows.prior.noise(length, generator)
+            of_interference = _smoothed(windows.prior, interference, step.interference, noise)
+            total = total + self.omega * gain * of_interference - of_soi
+        total = total / self.draws
+        if windows.curvature is None:
+            return total
+        symbols = windows.curvature.newton(self.modem.analyse(total), ratio)
+        return self.modem.synthesise(symbols, length)
+
+    def _decided(self, windows: _Windows, ratio: float) -> Tensor:
+        """Posterior means complex64 [B, T] of the SOI's symbols at the last noise level."""
+        if windows.curvature is None:
+            return windows.soi
+        llr = windows.curvature.soft_bits(self.modem.analyse(windows.soi), ratio)
+        return self.modem.synthesise(bit_means(llr, self.modem.constellation), windows.soi.shape[1])
+
+
+def _smoothed(prior: Prior, clean: Tensor, alpha_bar: float, noise: Tensor) -> Tensor:
+    """sqrt(alpha_bar) (score + z / sigma) at windows complex64 [B, T] in one draw of noise (eq. 16).
+
+    The noise in the score has mean zero and is added back: what is left of it is what the prior makes of it.
+    """
+    amplitude, sigma = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+    return amplitude * (prior.score(amplitude * clean + sigma * noise, alpha_bar) + noise / sigma)
