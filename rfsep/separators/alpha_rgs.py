@@ -58,8 +58,7 @@ class AlphaRgs:
 
     As published it takes 20,000 plain steps at uniform levels from the matched filter's decisions. Each improvement is
     an argument: falling levels; several draws of the noise a step; Newton steps among the SOI's symbols; the linear
-    estimate to start from; the gain fitted again; no room outside the interference's subspace where the mixture has
-    no noise; bits from the curvature instead of the last iterate.
+    estimate to start from; the gain fitted again; bits from the curvature instead of the last iterate.
 
     Args:
         modem: of the SOI, one data symbol a period; the signal begins and ends with the mixture.
@@ -68,10 +67,10 @@ class AlphaRgs:
         levels: noise levels and step sizes; None: `FallingLevels`.
         omega: weight of the interference's prior over kappa^2.
         draws: of the smoothing noise, averaged in every step.
-        newton: divide the gradient by the curvature among the SOI's symbols.
+        newton: divide the gradient by the curvature among the SOI's symbols, and leave no more room outside the
+            interference's subspace than the mixture's noise needs; otherwise plain steps, and the smoothing noise
+            there too, as published. Plain steps would diverge without that room.
         start: ``matched_filter``: its decisions, modulated again. ``linear``: the cyclic LMMSE estimate.
-        outside: variance allowed outside the interference's subspace: ``noise``, that of the mixture's noise;
-            ``smoothing``, that of the smoothing noise, as published.
         track_gain: fit the interference's gain to its decided carriers while they clear up.
         soft: posterior means of the symbols by the curvature; otherwise the last iterate.
         tolerance: mean change of power below which a window is done; 0: never.
@@ -94,7 +93,6 @@ class AlphaRgs:
         draws: int = 4,
         newton: bool = True,
         start: Literal["matched_filter", "linear"] = "linear",
-        outside: Literal["noise", "smoothing"] = "noise",
         track_gain: bool = True,
         soft: bool = True,
         tolerance: float = 0.0,
@@ -103,8 +101,6 @@ class AlphaRgs:
         margin: int = 160,
         seed: int = 0,
     ) -> None:
-        if newton and outside != "noise":
-            raise InputError("newton=true needs outside=noise: the curvature must not change with the noise level")
         if soft and not newton:
             raise InputError("soft=true needs newton=true: soft bits come from the curvature")
         self.modem = modem
@@ -117,7 +113,6 @@ class AlphaRgs:
         self.draws = draws
         self.newton = newton
         self.start = start
-        self.outside = outside
         self.track_gain = track_gain
         self.soft = soft
         self.tolerance = tolerance
@@ -170,7 +165,7 @@ class AlphaRgs:
         setup = self._setup(mixture.shape[1])
         at = setup.synchroniser(mixture)
         scale = at.gain.sqrt().float()
-        room = (at.noise_power / at.gain).clamp_min(_LEAST_OUTSIDE) if self.outside == "noise" else None
+        room = (at.noise_power / at.gain).clamp_min(_LEAST_OUTSIDE) if self.newton else None
         loosening = self.omega * squared(scale.to(torch.complex64))
         prior = OfdmPrior(self.interference, at.interference_offset, mixture.shape[1], room, loosening)
         soi = self._linear(setup, mixture, at) if self.start == "linear" else self._remodulated(mixture)
