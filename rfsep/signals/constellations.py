@@ -1,6 +1,7 @@
 """Gray-labelled constellations of unit power, and soft demapping."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -116,13 +117,49 @@ def posterior_mean_and_variance(
 ) -> tuple[Tensor, Tensor]:
     """E[symbol | observation] and E|symbol - mean|^2 for equally likely points in circular Gaussian noise.
 
-    Arguments as `demap`; complex [..., S] and real [..., S].
+    Arguments as `demap`; complex [..., S] and real [..., S]. Where the points are all pairs of a few real and a few
+    imaginary levels, as those of BPSK, QPSK and square QAM are, the two parts are independent and each is a small sum.
     """
+    levels = _levels(tuple(points.tolist()))
+    if levels is not None:
+        parts = torch.view_as_real(symbols.resolve_conj()).unbind(-1)
+        (real, in_phase), (imaginary, quadrature) = (
+            _real_mean_and_variance(part, axis, noise_variance) for part, axis in zip(parts, levels, strict=True)
+        )
+        return torch.complex(real, imaginary), in_phase + quadrature
     points = points.to(symbols.device)
     distance = torch.view_as_real(symbols[..., None] - points).square().sum(-1)  # [..., S, P]
     weights = torch.softmax(-distance / torch.as_tensor(noise_variance, device=symbols.device)[..., None], -1)
     mean = weights.to(points.dtype) @ points  # [..., S]
     return mean, weights @ points.abs().square() - mean.abs().square()
+
+
+@lru_cache(maxsize=32)
+def _levels(points: tuple[complex, ...]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The real and the imaginary levels whose pairs the points are; None where they are no such grid."""
+    real, imaginary = (sorted({round(part, 6): part for part in parts}.values()) for parts in _parts(points))
+    return (tuple(real), tuple(imaginary)) if len(real) * len(imaginary) == len(points) else None
+
+
+def _parts(points: tuple[complex, ...]) -> tuple[list[float], list[float]]:
+    return [point.real for point in points], [point.imag for point in points]
+
+
+def _real_mean_and_variance(
+    part: Tensor, levels: tuple[float, ...], noise_variance: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """Posterior mean and variance of one part real [..., S] of a symbol; ``noise_variance`` is of both together."""
+    variance = torch.as_tensor(noise_variance, dtype=part.dtype, device=part.device)
+    if len(levels) == 1:
+        return torch.full_like(part, levels[0]), torch.zeros_like(part)
+    if len(levels) == 2:
+        middle, half = (levels[0] + levels[1]) / 2, (levels[1] - levels[0]) / 2
+        doubt = torch.tanh(2 * half * (part - middle) / variance)
+        return middle + half * doubt, half**2 * (1 - doubt.square())
+    values = torch.tensor(levels, dtype=part.dtype, device=part.device)
+    weights = torch.softmax(-(part[..., None] - values).square() / variance[..., None], -1)  # [..., S, levels]
+    mean = weights @ values
+    return mean, (weights * (values - mean[..., None]).square()).sum(-1)
 
 
 def posterior_mean(symbols: Tensor, points: Tensor, noise_variance: Tensor | float) -> Tensor:
