@@ -82,6 +82,8 @@ def check(config: DictConfig) -> None:
         numbers(config, key)
     if config.separator is not None:
         check_separator(plain(config.separator))
+    if bool(config.model.get("prior", False)) != bool(config.objective.get("prior", False)):
+        raise InputError(f"model {config.model.name} does not fit its objective: priors learn by objective=ddpm alone")
     guided = bool(config.model.network.get("guided", False))
     if guided != (config.guide is not None):
         raise InputError(f"model {config.model.name} has guided: {guided}, which does not fit guide={config.guide}")
@@ -124,17 +126,23 @@ def kept_views(config: DictConfig) -> Views | None:
     return Views(Path(str(config.views)), settings)
 
 
-def shown_by(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
-    """What stands between mixture and network: a separator that shows it tokens, or a guide."""
+def beside(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
+    """What an objective takes beside its network: nothing for a prior, else the SOI's modem and what shows the mixture.
+
+    The mixture is shown by a separator that makes tokens of it, or beside a guide's estimate.
+    """
+    if config.model.get("prior", False):
+        return {}
+    modem = build_modem(config.soi)
     if not config.model.get("tokens", False):
-        return {"guide": build_guide(config)}
+        return {"modem": modem, "guide": build_guide(config)}
     if config.separator is None:
         raise InputError(
             f"model {config.model.name} sees tokens: separator must say which, see conf/experiment/aligned"
         )
     examples = example_frames(config.interference, **config.examples)
-    separator = instantiate(config.separator, modem=build_modem(config.soi), examples=examples, model=model)
-    return {"separator": separator, "views": kept_views(config)}
+    separator = instantiate(config.separator, modem=modem, examples=examples, model=model)
+    return {"modem": modem, "separator": separator, "views": kept_views(config)}
 
 
 def main(config: DictConfig) -> None:
@@ -156,7 +164,7 @@ def main(config: DictConfig) -> None:
     per_sample = flops_per_sample(config, model)
     samples_per_step = config.data.batch_size * config.data.num_samples * schedule.accumulate
     outcome = fit(
-        instantiate(config.objective.module, model=model, modem=build_modem(config.soi), **shown_by(config, model)),
+        instantiate(config.objective.module, model=model, **beside(config, model)),
         data,
         folder,
         OmegaConf.to_yaml(OmegaConf.merge({"command": command()}, config)),

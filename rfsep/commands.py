@@ -12,14 +12,16 @@ import yaml
 from torch import Tensor
 from typer.exceptions import TyperException
 
+from rfsep.challenge.prior_check import summary, write_prior_figure
 from rfsep.cli import CONFIG_ERRORS, build_source, console, errors, option, options, register_resolvers
 from rfsep.identify_picture import draw
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.networks import export
+from rfsep.priors import check_prior
 from rfsep.signals.identify import Identified, identify, modem_arguments
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
-from rfsep.storage.atomic import staged
+from rfsep.storage.atomic import staged, write_json
 from rfsep.storage.npy import check_finite, read_complex
 from rfsep.storage.sigmf import SUFFIX, read_sigmf
 from rfsep.types import InputError
@@ -99,6 +101,25 @@ def curves_command(
 
     drawn = compare_runs(runs, metric, out)
     console.print(f"{drawn} of {len(runs)} runs in {out}", markup=False, soft_wrap=True)
+
+
+@app.command("prior")
+def prior_command(
+    run: Annotated[str, typer.Argument(help="run folder of train.py with objective=ddpm, or zoo:NAME")],
+    num_windows: Annotated[int, typer.Option(min=1, help="windows to sample")] = 50,
+    num_samples: Annotated[int | None, typer.Option(min=320, help="of a window; default: the training's")] = None,
+    lag: Annotated[int, typer.Option(min=1, max=159, help="whose correlation is told: the FFT size of OFDM")] = 64,
+    out: Annotated[Path | None, typer.Option(help="folder for prior.json and prior.png; default: the run's")] = None,
+) -> None:
+    """Sample a diffusion prior, and compare losses, spectrum, correlations and symbols with the signal's own."""
+    register_resolvers()
+    folder = out or Path("runs", "prior", run.removeprefix("zoo:")) if run.startswith("zoo:") else out or Path(run)
+    checked = check_prior(run, num_windows, num_samples)
+    found = summary(checked.learned, checked.period, lag)
+    write_json(folder / "prior.json", {"run": run, "signal": checked.name, **found})
+    write_prior_figure(folder / "prior.png", checked.learned, checked.period, checked.name)
+    loss = f"{found['noise_mse']:.4f} (a Gaussian signal's: {found['noise_mse_gaussian']:.4f})"
+    console.print(f"MSE of the noise {loss}; written: {folder / 'prior.json'}, {folder / 'prior.png'}", soft_wrap=True)
 
 
 def read_examples(interference: str, num_frames: int, num_samples: int, split: str) -> Examples:

@@ -135,10 +135,22 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
 def flops_per_sample(config: Any, model: torch.nn.Module) -> float:
     """Floating-point operations of a forward pass over a training window, a sample; config as of a run."""
     length = int(config.data.num_samples)
-    if config.model.get("tokens", False):
+    if config.model.get("tokens", False) or config.model.get("prior", False):
         return forward_flops(model, cast(Any, model).example_inputs(length)) / length
     channels = 2 if config.get("guide") is None else 4
     return forward_flops(model, [torch.zeros((1, channels, length))]) / length
+
+
+def prior_settings(config: Any, source: str) -> dict[str, Any]:
+    """What a prior's network was trained on, of a run's config or an exported one: which, period, schedule.
+
+    Raises:
+        InputError: it is no prior's.
+    """
+    if not config.model.get("prior", False):
+        raise InputError(f"{source}: holds a network that is no prior, which objective=ddpm trains")
+    settings = plain(config.objective.module)
+    return {key: settings.get(key) for key in ("which", "period", "schedule")}
 
 
 def own_separator(config: Any, run: Run | None) -> Any:
@@ -174,6 +186,8 @@ def network_arguments(method: Any, run: Run | None, modem: Modem, examples: torc
     """
     if run is None:
         return {}
+    if run.config.model.get("prior", False):
+        raise InputError(f"model {run.config.model.name} is a prior of one signal, which separates nothing by itself")
     taken = set(_parameters(method["_target_"])) - set(method)
     guide = run.config.get("guide")
     if guide is not None and "guide" not in taken:
@@ -261,6 +275,7 @@ def export(source: str, out: Path, dtype: str) -> Place:
         "data": {"num_samples": config.data.num_samples},
         "guide": config.get("guide"),
         "separator": plain(config.get("separator")),
+        **({"objective": {"module": prior_settings(config, source)}} if config.model.get("prior", False) else {}),
         "seed": config.get("seed"),
         "card": plain(config.card) if "card" in config else _card(config, run.facts, Path(source)),
     }

@@ -101,7 +101,23 @@ def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
 
 
 def of_waveforms() -> list[str]:
-    return [name for name in stems("model") if not option("model", name).get("tokens", False)]
+    configs = {name: option("model", name) for name in stems("model")}
+    return [
+        name for name, config in configs.items() if not config.get("tokens", False) and not config.get("prior", False)
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in stems("model") if option("model", name).get("prior", False)])
+def test_prior_finds_as_much_noise_as_it_is_shown_and_learns(name: str) -> None:
+    torch.manual_seed(0)
+    model = instantiate(option("model", name).network)
+    noisy, step = torch.randn(2, 2, 160), torch.tensor([3, 49])
+    noise = model(noisy, step)
+    assert noise.shape == noisy.shape
+    assert torch.equal(noise, model(noisy, step.float()))
+    noise.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert model.example_inputs(400)[0].shape[2] in (400 // 80 * 80, 400)
 
 
 @pytest.mark.parametrize("name", of_waveforms())

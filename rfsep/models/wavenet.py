@@ -1,6 +1,7 @@
 """The WaveNet of the RF Challenge, and its form with learnable dilations."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -59,9 +60,18 @@ class _Block(nn.Module):
         weight = self.dilated.weight.permute(0, 3, 1, 2).flatten(1)[:, :, None, None]  # [2 C, 3 C, 1, 1]
         return nn.functional.conv2d(torch.cat((before, x, after), 1), weight, self.dilated.bias)
 
-    def forward(self, x: Tensor, dilation: tuple[int, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Next x and skip, both [B, C, 1, T], from x [B, C, 1, T]; ``dilation`` as whole and fraction, or fixed."""
-        gates = self.dilated(x) if dilation is None else self.interpolated(x, *dilation)  # [B, 2 C, 1, T]
+    def forward(
+        self, x: Tensor, dilation: tuple[int, Tensor] | None, shift: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Next x and skip, both [B, C, 1, T], from x [B, C, 1, T].
+
+        Args:
+            x: the residual path.
+            dilation: as whole and fraction, or None for the fixed one.
+            shift: [B, C, 1, 1], added to what the convolution sees and not to the residual path.
+        """
+        seen = x if shift is None else x + shift.to(x.dtype)
+        gates = self.dilated(seen) if dilation is None else self.interpolated(seen, *dilation)  # [B, 2 C, 1, T]
         gated = _Gate.apply(gates)  # type: ignore[no-untyped-call]  # [B, C, 1, T]
         residual, skip = self.mix(gated).chunk(2, 1)
         return (x + residual).mul_(1 / math.sqrt(2)), skip
@@ -112,13 +122,19 @@ class WaveNet(nn.Module):
         dilations = self.dilations.clamp(1, _MAX_DILATION)
         return [(int(whole), d - int(whole)) for whole, d in zip(dilations.tolist(), dilations, strict=True)]
 
-    def features(self, mixture: Tensor) -> Tensor:
-        """What the blocks found, [B, C, 1, T], of the mixture float32 [B, 2, T]: the input of the last convolution."""
+    def features(self, mixture: Tensor, shifts: Sequence[Tensor | None] | None = None) -> Tensor:
+        """What the blocks found, [B, C, 1, T], of the mixture float32 [B, 2, T]: the input of the last convolution.
+
+        Args:
+            mixture: float32 [B, 2, T].
+            shifts: of every block, see there.
+        """
         x = mixture[:, :, None].contiguous(memory_format=torch.channels_last)  # [B, 2, 1, T]
         x = self.enter(x).relu_()  # [B, C, 1, T]
         total: Tensor | None = None
-        for block, dilation in zip(self.blocks, self._dilations(), strict=True):
-            x, skip = block(x, dilation)
+        shifts = shifts or [None] * len(self.blocks)
+        for block, dilation, shift in zip(self.blocks, self._dilations(), shifts, strict=True):
+            x, skip = block(x, dilation, shift)
             # in float32 even where bfloat16 is on: rounding every sum costs up to 5 dB of the error there, this no time
             total = skip.to(torch.float32, copy=True) if total is None else total.add_(skip)
         assert total is not None

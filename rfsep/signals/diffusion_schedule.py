@@ -2,8 +2,8 @@
 
 J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models", NeurIPS 2020 (arXiv 2006.11239), with the levels
 of T. Jayashankar et al., "Score-based source separation with applications to digital communication signals", NeurIPS
-2023 (arXiv 2306.14411). A signal s is seen as ``sqrt(alpha_bar) s + sigma z``, sigma^2 = 1 - alpha_bar; the power of z a
-complex sample is `LEARNED_NOISE_VARIANCE` or `ANALYTIC_NOISE_VARIANCE`: the published learned and analytic priors
+2023 (arXiv 2306.14411). A signal s is seen as ``sqrt(alpha_bar) s + sigma z``, sigma^2 = 1 - alpha_bar; the power of z
+a complex sample is `LEARNED_NOISE_VARIANCE` or `ANALYTIC_NOISE_VARIANCE`: the published learned and analytic priors
 smooth with noises that differ by 3 dB.
 """
 
@@ -80,8 +80,8 @@ def ancestral_samples(
     Args:
         noise: estimate of z complex64 [B, T] from noisy windows complex64 [B, T] and steps int64 [B].
         schedule: the prior's.
-        start: complex64 [B, T] as noisy as its last level. That level leaves 28 % of the published priors' signal, which
-            white noise of the same power does not stand for where the band is narrow; see `gaussian_like`.
+        start: complex64 [B, T] as noisy as its last level. That level leaves 28 % of the published priors' signal,
+            which white noise of the same power does not stand for where the band is narrow; see `gaussian_like`.
         variance: of z, a complex sample.
         generator: of the noise that is added again.
 

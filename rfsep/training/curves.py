@@ -25,7 +25,11 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _I
 _LEVELS = "viridis"  # levels of one metric, lowest first
 _AT_MOST = 0.01  # of a run's time goes into drawing it
 _FIRST_SECONDS = 0.5  # that a picture is thought to take before the first one is drawn
-_LABELS = {"val/ber": "validation BER", "val/mse_db": "validation MSE (dB)"}
+_LABELS = {
+    "val/ber": "validation BER",
+    "val/mse_db": "validation MSE (dB)",
+    "val/noise_mse": "validation MSE of the noise",
+}
 
 
 class Curve(NamedTuple):
@@ -65,7 +69,8 @@ def _levels(axes: Axes, metric: str, curves: dict[str, Curve]) -> None:
     levels = {float(name.rpartition("/")[2]): curve for name, curve in curves.items() if name.startswith(f"{metric}/")}
     shades = colormaps[_LEVELS](np.linspace(0, 0.9, max(1, len(levels))))
     for shade, (level, curve) in zip(shades, sorted(levels.items()), strict=False):
-        axes.plot(curve.steps, curve.values, linewidth=1.0, color=shade, label=f"{level:g} dB")
+        label = f"noise steps {level:g} and on" if metric == "val/noise_mse" else f"{level:g} dB"
+        axes.plot(curve.steps, curve.values, linewidth=1.0, color=shade, label=label)
     together = curves[metric]
     axes.plot(together.steps, together.values, linewidth=2.2, color=_INK, label="all levels")
     _dress(axes, _LABELS[metric], metric == "val/ber" and max(together.values) > 0)

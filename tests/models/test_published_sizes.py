@@ -23,9 +23,9 @@ PUBLISHED = {  # millions, as the papers round them (reference/systems.md sectio
 }
 
 
-def parameters(name: str) -> int:
+def parameters(name: str, **changes: int) -> int:
     with torch.device("meta"):  # shapes without memory
-        model = instantiate(yaml.safe_load((MODELS / f"{name}.yaml").read_text())["network"])
+        model = instantiate(yaml.safe_load((MODELS / f"{name}.yaml").read_text())["network"], **changes)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -33,6 +33,12 @@ def parameters(name: str) -> int:
 def test_parameter_counts_are_the_published_ones(name: str, millions: str) -> None:
     decimals = len(millions.split(".")[1])
     assert f"{parameters(name) / 1e6:.{decimals}f}" == millions
+
+
+@pytest.mark.parametrize(("channels", "millions"), [(64, "2.31"), (128, "6.26"), (256, "20.1")])
+def test_diffusion_networks_are_as_large_as_published(channels: int, millions: str) -> None:
+    decimals = len(millions.split(".")[1])
+    assert f"{parameters('diffwave', channels=channels) / 1e6:.{decimals}f}" == millions
 
 
 @pytest.mark.parametrize(("name", "millions"), [("soi_matched_qpsk", "0.33"), ("soi_matched_ofdm", "1.18")])

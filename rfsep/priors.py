@@ -1,0 +1,110 @@
+"""Trained diffusion priors where they are kept: opening them, and sampling them beside the signal that they learned."""
+
+from typing import Any, NamedTuple
+
+import torch
+
+from rfsep.challenge.prior_check import Learned, gaussian_losses, noise_losses
+from rfsep.cli import build_modem, build_soi, build_source, option_named
+from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.networks import open_run, prior_settings
+from rfsep.separators.learned_prior import LearnedPrior
+from rfsep.signals.diffusion_schedule import ancestral_samples, gaussian_like, linear_schedule
+from rfsep.types import Modem, Sampled
+
+_NO_PERIOD = 80  # at whose cycle frequency a signal is looked at that has no modem: that of Wi-Fi's symbols at 20 MHz
+
+
+class Prior(NamedTuple):
+    """A prior opened again.
+
+    Attributes:
+        prior: the network with its noise levels.
+        which: signal that it learned: soi or interference.
+        signal: config of that signal, as in conf/soi or conf/interference.
+        num_samples: of the windows that it was trained on.
+    """
+
+    prior: LearnedPrior
+    which: str
+    signal: Any
+    num_samples: int
+
+
+def open_prior(source: str, bfloat16: bool = False) -> Prior:
+    """The diffusion prior of a run folder, an exported one or the zoo.
+
+    Args:
+        source: see `rfsep.networks.locate`.
+        bfloat16: run the network in bfloat16.
+
+    Raises:
+        InputError: no such run, or its network is no prior.
+    """
+    run = open_run(source)
+    settings = prior_settings(run.config, source)
+    levels = {key: settings["schedule"][key] for key in ("num_steps", "first", "last")}
+    prior = LearnedPrior(run.model, linear_schedule(**levels), settings["period"], bfloat16)
+    which = settings["which"]
+    signal = run.config[which] if which in run.config else option_named(which, run.config.card[which])
+    return Prior(prior, which, signal, run.config.data.num_samples)
+
+
+class Checked(NamedTuple):
+    """What `rfsep.challenge.prior_check` describes.
+
+    Attributes:
+        learned: samples beside the signal.
+        period: of the signal's symbols, in samples.
+        name: of the signal.
+    """
+
+    learned: Learned
+    period: int
+    name: str
+
+
+def _windows(opened: Prior, num_windows: int, num_samples: int) -> Sampled:
+    """Windows of the signal, of recordings those that nothing was learned from."""
+    source = build_soi(opened.signal) if opened.which == "soi" else build_source(opened.signal, "test")
+    return source.sample(num_windows, num_samples, batch_generator(Purpose.TEST, 0))
+
+
+def check_prior(source: str, num_windows: int, num_samples: int | None) -> Checked:
+    """Sample a prior, and measure its loss on test windows of its signal.
+
+    Samples start on the grid; symbols are read where their phase is known: of a SOI.
+
+    Args:
+        source: see `rfsep.networks.locate`.
+        num_windows: to sample, and to measure on.
+        num_samples: of a window; None for the training's.
+    """
+    opened = open_prior(source)
+    prior, schedule = opened.prior, opened.prior.schedule
+    sampled = _windows(opened, num_windows, num_samples or opened.num_samples)
+    windows, generator = sampled.waveform, batch_generator(Purpose.TEST, 1)
+    losses = noise_losses(prior.at(sampled.offset).noise, windows, schedule, prior.noise_variance, generator)
+    z = prior.noise_variance**0.5 * torch.randn(windows.shape, dtype=windows.dtype, generator=generator)
+    last = torch.full((num_windows,), len(schedule.sigma) - 1)
+    start = schedule.noisy(gaussian_like(windows, generator), z, last)
+    samples = ancestral_samples(prior.noise, schedule, start, prior.noise_variance, generator)
+    modem = _modem(opened)
+    readable = modem is not None and opened.which == "soi"
+    learned = Learned(
+        source=windows,
+        samples=samples,
+        symbols=modem.analyse(samples) if modem is not None and readable else None,
+        constellation=modem.constellation if modem is not None else torch.zeros(0, dtype=torch.complex64),
+        losses=losses,
+        gaussian_losses=gaussian_losses(windows, schedule, prior.noise_variance),
+    )
+    return Checked(learned, modem.symbol_period if modem is not None else _NO_PERIOD, str(opened.signal.name))
+
+
+def _modem(opened: Prior) -> Modem | None:
+    """The modulation of a signal, where it has one that is known."""
+    if opened.which == "soi":
+        return build_modem(opened.signal)
+    source = opened.signal.source
+    return build_modem(source) if "modem" in source else None
