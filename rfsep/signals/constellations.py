@@ -127,9 +127,10 @@ def posterior_mean_and_variance(
             _real_mean_and_variance(part, axis, noise_variance) for part, axis in zip(parts, levels, strict=True)
         )
         return torch.complex(real, imaginary), in_phase + quadrature
-    points = points.to(symbols.device)
+    points = points.to(symbols.device, symbols.dtype)
     distance = torch.view_as_real(symbols[..., None] - points).square().sum(-1)  # [..., S, P]
-    weights = torch.softmax(-distance / torch.as_tensor(noise_variance, device=symbols.device)[..., None], -1)
+    variance = torch.as_tensor(noise_variance, dtype=distance.dtype, device=symbols.device)
+    weights = torch.softmax(-distance / variance[..., None], -1)
     mean = weights.to(points.dtype) @ points  # [..., S]
     return mean, weights @ points.abs().square() - mean.abs().square()
 
