@@ -45,6 +45,7 @@ from rfsep.cli import (
     read_interference,
 )
 from rfsep.networks import Run, flops_per_sample, network_arguments, open_run, own_separator
+from rfsep.priors import PRIORS, open_prior
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.submissions import Submission, list_submissions, write_submission
 from rfsep.storage.test_set import MixtureFile, list_mixtures, read_mixtures, read_truth, set_name, verify
@@ -82,7 +83,8 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
     """Factory of the separator that a conf/separator config names.
 
     Args:
-        config: of the separator; ``interference`` of those that have it names a file of ``rfsep identify``.
+        config: of the separator; ``interference`` of those that have it names a file of ``rfsep identify``, and its
+            priors runs that learned them.
         modem: of the SOI.
         examples: frames of the interference, complex64 [F, T].
         extra: what else its constructor takes: a model, a given autocorrelation, the interference's modem.
@@ -91,6 +93,9 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
     arguments = dict(extra)
     if (identified := config.get("interference")) is not None:
         arguments["interference"] = read_interference(Path(str(identified)))
+    for name in PRIORS:
+        if (run := config.get(name)) is not None:
+            arguments[name] = open_prior(str(run)).prior
 
     def make(sinr_db: float | None) -> Any:
         told = {"sinr_db": sinr_db} if oracle else {}

@@ -29,6 +29,7 @@ from rfsep.evaluation import Parts, bound_names, progress, separator_parts
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
 from rfsep.networks import Run, locate, network_arguments, open_run, own_separator
+from rfsep.priors import PRIORS, open_prior
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.weights import weights_digest
 from rfsep.types import InputError
@@ -96,6 +97,7 @@ def _separator_parts(changes: Row, run: Run | None, soi: Any, source: Any, examp
     modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
     lags_given = changes.pop("interference_autocorrelation", None) == "given"
     modem_given = changes.pop("interference", None) == "given"
+    config.update({name: changes.pop(name) for name in PRIORS if name in changes})
     config.method.update(changes)
     extra = {"interference_autocorrelation": source.autocorrelation(config.method.block)} if lags_given else {}
     extra |= {"interference": source.modem} if modem_given else {}
@@ -143,11 +145,13 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Re
     chosen = option(group, written["use"]) if "use" in written else None
     run = _open(name, written, chosen)
     base = written if chosen is None else plain(own_separator(chosen, run))
-    changes = {key: value for key, value in written.items() if key not in ("use", "method", "label", "run")}
+    beside = ("use", "method", "label", "run", *PRIORS)
+    changes = {key: value for key, value in written.items() if key not in beside}
     method = base["method"] | changes
     modem = {"modem": plain(option("soi", written["modem"]))} if "modem" in written else {}
     settings = {group: method, **modem, "data": comparison.settings, "num_mixtures": comparison.data.num_mixtures}
     settings |= {} if run is None else {"run": _network_settings(run)}
+    settings |= {key: weights_digest(open_prior(written[key]).prior.model.state_dict()) for key in _priors(written)}
     settings["code"] = code_version([*_CODE, *targets(settings)])
     told = method.get("sinr") == "known"
     parts = cache(lambda: comparison.separator(written, run))
@@ -196,14 +200,18 @@ def _with_run(separators: Row, chosen: list[str], run: str) -> list[str]:
     return plainly
 
 
+def _priors(written: Row) -> list[str]:
+    return [key for key in PRIORS if key in written]
+
+
 def _is_there(name: str, written: Row) -> bool:
-    """The network of an entry is there, or it has none; says so where it is not."""
-    if "run" not in written:
-        return True
-    missing = locate(written["run"], option("separator", written["use"]).get("checkpoint", "best")).missing()
-    if missing:
-        console.print(f"{name} is left out: its network {written['run']} is not here ({missing[0]} not found)")
-    return not missing
+    """The networks of an entry are there, or it has none; says so where one is not."""
+    for key in [key for key in ("run", *PRIORS) if key in written]:
+        missing = locate(written[key], option("separator", written["use"]).get("checkpoint", "best")).missing()
+        if missing:
+            console.print(f"{name} is left out: its network {written[key]} is not here ({missing[0]} not found)")
+            return False
+    return True
 
 
 def _named(entries: Row, names: Collection[str], key: str) -> list[str]:

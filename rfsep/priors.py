@@ -12,6 +12,7 @@ from rfsep.separators.learned_prior import LearnedPrior
 from rfsep.signals.diffusion_schedule import ancestral_samples, gaussian_like, linear_schedule
 from rfsep.types import Modem, Sampled
 
+PRIORS = ("soi_prior", "interference_prior")  # keys of a separator's config that name runs of priors
 _NO_PERIOD = 80  # at whose cycle frequency a signal is looked at that has no modem: that of Wi-Fi's symbols at 20 MHz
 
 

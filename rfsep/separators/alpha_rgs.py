@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.iq import squared
+from rfsep.iq import power, squared
 from rfsep.separators.curvature import Curvature
 from rfsep.separators.interference import Setup, interference_modem, make_setup
+from rfsep.separators.learned_prior import LearnedPrior
 from rfsep.separators.noise_levels import FallingLevels, Levels, Step
 from rfsep.separators.ofdm_prior import OfdmPrior
 from rfsep.separators.priors import Prior, PulsePrior
@@ -26,6 +27,7 @@ from rfsep.separators.windows import in_parallel, overlapped
 from rfsep.signals.constellations import bit_means, decide
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
+from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separated
 
 _BATCH_SAMPLES = 32 * 2560  # separated together
@@ -41,20 +43,22 @@ class _Windows(NamedTuple):
     Attributes:
         mixture: complex64 [B, T].
         prior: of the interference at unit power.
+        carriers: the analytic one, to follow the gain by; None: the gain stays.
         gain: complex64 [B].
         soi: complex64 [B, T], the estimate.
         curvature: None: plain gradient steps.
     """
 
     mixture: Tensor
-    prior: OfdmPrior
+    prior: Prior
+    carriers: OfdmPrior | None
     gain: Tensor
     soi: Tensor
     curvature: Curvature | None
 
 
 class AlphaRgs:
-    """The SOI between two analytic priors: its pulses, and the interference's OFDM at the timing found blindly.
+    """The SOI between two priors, analytic ones or learned ones: its pulses, and OFDM at the timing found blindly.
 
     As published it takes 20,000 plain steps at uniform levels from the matched filter's decisions. Each improvement is
     an argument: falling levels; several draws of the noise a step; Newton steps among the SOI's symbols; the linear
@@ -64,6 +68,9 @@ class AlphaRgs:
         modem: of the SOI, one data symbol a period; the signal begins and ends with the mixture.
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
         interference: modem of the interference, OFDM.
+        soi_prior: of the SOI; None: the analytic one of its pulses.
+        interference_prior: of the interference at unit power; None: the analytic one of its OFDM. A learned prior that
+            sees windows as they are needs no modem of the interference.
         levels: noise levels and step sizes; None: `FallingLevels`.
         omega: weight of the interference's prior over kappa^2.
         draws: of the smoothing noise, averaged in every step.
@@ -88,6 +95,8 @@ class AlphaRgs:
         modem: Modem,
         examples: Tensor,
         interference: Modem | None = None,
+        soi_prior: LearnedPrior | None = None,
+        interference_prior: LearnedPrior | None = None,
         levels: Levels | None = None,
         omega: float = 1.0,
         draws: int = 4,
@@ -104,10 +113,9 @@ class AlphaRgs:
         if soft and not newton:
             raise InputError("soft=true needs newton=true: soft bits come from the curvature")
         self.modem = modem
-        found = interference_modem(examples, interference)
-        if not isinstance(found, OfdmModem):
-            raise InputError("alpha_rgs has an analytic prior of OFDM interference alone; give interference=")
-        self.interference = found
+        if newton and interference_prior is not None:
+            raise InputError("newton=true needs the analytic prior of the interference, whose curvature is known")
+        self.interference = _ofdm(examples, interference, interference_prior, start)
         self.levels = FallingLevels() if levels is None else levels
         self.omega = omega
         self.draws = draws
@@ -120,7 +128,9 @@ class AlphaRgs:
         self.block = block
         self.margin = margin
         self.seed = seed
-        self.prior = PulsePrior(modem)
+        self.prior: Prior = PulsePrior(modem) if soi_prior is None else soi_prior
+        self.interference_prior = interference_prior
+        self._power = float(modem_autocorrelation(modem, 1).real)
         self._setup = lru_cache(maxsize=4)(self._make_setup)
 
     @property
@@ -128,8 +138,8 @@ class AlphaRgs:
         """Of a window, both priors', at most."""
         return 2 * self.levels.iterations * self.draws
 
-    def _make_setup(self, length: int) -> Setup:
-        covariance = modem_periodic_covariance(self.interference)
+    def _make_setup(self, interference: OfdmModem, length: int) -> Setup:
+        covariance = modem_periodic_covariance(interference)
         options = {"begins": True, "ends": True, "timing_known": True}
         return make_setup(self.modem, covariance, length, noise_power=self.noise_power, **options)
 
@@ -151,7 +161,7 @@ class AlphaRgs:
             step = self.levels.step(iteration, generator)
             ratio = math.sqrt((1 - step.interference) / step.interference)
             if self.track_gain and ratio < _CLEAR:
-                windows = self._tracked(windows, ratio)
+                windows = _tracked(windows, ratio)
             moved = windows.soi - step.size * self._direction(windows, step, ratio, generator)
             running = (quiet < _QUIET)[:, None]
             change = squared(moved - windows.soi).mean(1)
@@ -162,7 +172,9 @@ class AlphaRgs:
         return self._decided(windows, ratio) if self.soft else windows.soi
 
     def _prepare(self, mixture: Tensor) -> _Windows:
-        setup = self._setup(mixture.shape[1])
+        if self.interference is None:
+            return self._unsynchronised(mixture)
+        setup = self._setup(self.interference, mixture.shape[1])
         at = setup.synchroniser(mixture)
         scale = at.gain.sqrt().float()
         room = (at.noise_power / at.gain).clamp_min(_LEAST_OUTSIDE) if self.newton else None
@@ -171,7 +183,15 @@ class AlphaRgs:
         soi = self._linear(setup, mixture, at) if self.start == "linear" else self._remodulated(mixture)
         gain = torch.polar(scale, prior.phase(mixture))
         curvature = self._curvature(setup, mixture, at, prior) if self.newton else None
-        return _Windows(mixture, prior, gain, soi, curvature)
+        learned = self.interference_prior
+        of_interference = prior if learned is None else learned.at(at.interference_offset)
+        return _Windows(mixture, of_interference, prior, gain, soi, curvature)
+
+    def _unsynchronised(self, mixture: Tensor) -> _Windows:
+        """Windows in interference of unknown modem: a learned prior, and the gain that the power shows."""
+        assert self.interference_prior is not None
+        size = (power(mixture) - self._power).clamp_min(_LEAST_GAIN**2).sqrt()
+        return _Windows(mixture, self.interference_prior, None, size + 0j, self._remodulated(mixture), None)
 
     def _remodulated(self, mixture: Tensor) -> Tensor:
         """The matched filter's decisions as a waveform."""
@@ -186,14 +206,8 @@ class AlphaRgs:
 
     def _curvature(self, setup: Setup, mixture: Tensor, at: Synchronised, prior: OfdmPrior) -> Curvature:
         blocks = setup.grid.cut(mixture, at.soi_offset, at.interference_offset)
-        constellations = self.modem.constellation, self.interference.constellation
+        constellations = self.modem.constellation, prior.modem.constellation
         return Curvature(setup.grid, blocks, prior, constellations, self.omega)
-
-    def _tracked(self, windows: _Windows, ratio: float) -> _Windows:
-        """Windows with the gain that the interference's carriers have now."""
-        left = (windows.mixture - windows.soi) / windows.gain[:, None]
-        gain = windows.gain * windows.prior.gain(left, ratio**2)
-        return windows._replace(gain=torch.where(gain.abs() < _LEAST_GAIN, windows.gain, gain))
 
     def _direction(self, windows: _Windows, step: Step, ratio: float, generator: torch.Generator) -> Tensor:
         """Gradient of the objective complex64 [B, T], or the Newton step in units of ``1 / ratio^2``."""
@@ -201,8 +215,8 @@ class AlphaRgs:
         interference = (windows.mixture - windows.soi) / gain
         total = torch.zeros_like(windows.mixture)
         for _ in range(self.draws):
-            of_soi = _smoothed(self.prior, windows.soi, step.soi, self.prior.noise(length, generator))
-            noise = windows.prior.noise(length, generator)
+            of_soi = _smoothed(self.prior, windows.soi, step.soi, self.prior.draw(length, generator))
+            noise = windows.prior.draw(length, generator)
             of_interference = _smoothed(windows.prior, interference, step.interference, noise)
             total = total + self.omega * gain * of_interference - of_soi
         total = total / self.draws
@@ -217,6 +231,31 @@ class AlphaRgs:
             return windows.soi
         llr = windows.curvature.soft_bits(self.modem.analyse(windows.soi), ratio)
         return self.modem.synthesise(bit_means(llr, self.modem.constellation), windows.soi.shape[1])
+
+
+def _ofdm(examples: Tensor, interference: Modem | None, learned: LearnedPrior | None, start: str) -> OfdmModem | None:
+    """The interference's modem; None where a learned prior does without.
+
+    Raises:
+        InputError: it is needed, and is no OFDM.
+    """
+    if learned is not None and learned.period is None and interference is None:
+        if start == "linear":
+            raise InputError("start=linear needs the interference's modem; choose start=matched_filter")
+        return None
+    found = interference_modem(examples, interference)
+    if not isinstance(found, OfdmModem):
+        raise InputError("alpha_rgs has an analytic prior of OFDM interference alone; give interference=")
+    return found
+
+
+def _tracked(windows: _Windows, ratio: float) -> _Windows:
+    """Windows with the gain that the interference's carriers have now."""
+    if windows.carriers is None:
+        return windows
+    left = (windows.mixture - windows.soi) / windows.gain[:, None]
+    gain = windows.gain * windows.carriers.gain(left, ratio**2)
+    return windows._replace(gain=torch.where(gain.abs() < _LEAST_GAIN, windows.gain, gain))
 
 
 def _smoothed(prior: Prior, clean: Tensor, alpha_bar: float, noise: Tensor) -> Tensor:

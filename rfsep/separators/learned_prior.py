@@ -117,6 +117,16 @@ class LearnedPrior:
         found = torch.cat([from_channels(part) for part in parts])
         return found if turn is None else found * turn
 
+    def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
+        """White noise, see `rfsep.separators.priors.Prior`."""
+        white = torch.randn((1, num_samples), dtype=torch.complex64, generator=generator)
+        return math.sqrt(self.noise_variance) * white
+
+    def score(self, noisy: Tensor, alpha_bar: float) -> Tensor:
+        """See `rfsep.separators.priors.Prior`."""
+        step = torch.full((len(noisy),), self.schedule.step_of(alpha_bar))
+        return -self.noise(noisy, step) / math.sqrt(1 - alpha_bar)
+
     def posterior_mean(self, noisy: Tensor, alpha_bar: float) -> Tensor:
         """Mean of s complex64 [B, T] given x complex64 [B, T] at any noise level within the schedule's."""
         step = torch.full((len(noisy),), self.schedule.step_of(alpha_bar))

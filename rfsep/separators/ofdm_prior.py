@@ -110,7 +110,7 @@ class OfdmPrior:
     def _joined(self, blocks: Tensor) -> Tensor:
         return blocks.flatten(1).gather(1, self._cut.back)
 
-    def noise(self, num_samples: int, generator: torch.Generator) -> Tensor:
+    def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
         """Noise in the subspace of the whole symbols, see `rfsep.separators.priors.Prior`."""
         shape = 1, self._cut.whole.shape[1], self.waveforms.shape[1]
         white = torch.randn(shape, dtype=torch.complex64, generator=generator)

@@ -1,9 +1,10 @@
 """What score-based separators know of a source: the gradient of its log-density, smoothed by noise.
 
 A prior is smoothed at a level alpha_bar of the diffusion schedule: its density is that of ``sqrt(alpha_bar) s +
-sqrt(1 - alpha_bar) z``, with s a window of the source and z noise of the prior's own kind (`Prior.noise`). Scores are
-derivatives with respect to the conjugate of the window: of a circular Gaussian of variance v a complex sample,
-``-(x - mean) / v``.
+sqrt(1 - alpha_bar) z``, with s a window of the source at unit power and z noise of the prior's own kind (`Prior.draw`).
+A score is ``-E[z | x] / sigma``. Where z has unit power a complex sample, that is the derivative of the log-density with
+respect to the conjugate of the window, ``-(x - mean) / variance`` of a circular Gaussian; published learned priors draw
+z at twice that power and use the same formula.
 """
 
 import math
@@ -19,7 +20,7 @@ from rfsep.types import InputError, Modem
 class Prior(Protocol):
     """A source, smoothed."""
 
-    def noise(self, num_samples: int, generator: torch.Generator) -> Tensor:
+    def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
         """Noise z complex64 [1 or B, num_samples] that smooths the prior: the same draw for every window."""
         ...
 
@@ -41,7 +42,7 @@ class PulsePrior:
     def __init__(self, modem: Modem) -> None:
         self.modem = modem
 
-    def noise(self, num_samples: int, generator: torch.Generator) -> Tensor:
+    def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
         """Noise in the subspace, see `Prior`."""
         silence = torch.zeros((1, num_samples), dtype=torch.complex64)
         num_symbols = self.modem.analyse(silence).shape[1]
@@ -76,7 +77,7 @@ class GaussianPrior:
             raise InputError(f"covariance has the negative eigenvalue {float(values[0]):.3g}")
         self._values, self._vectors = values.clamp_min(0).float(), vectors.to(torch.complex64)
 
-    def noise(self, num_samples: int, generator: torch.Generator) -> Tensor:
+    def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
         """White noise, see `Prior`."""
         return torch.randn((1, num_samples), dtype=torch.complex64, generator=generator)
 

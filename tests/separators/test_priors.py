@@ -134,7 +134,7 @@ def test_the_pulse_score_draws_towards_the_sent_symbols_and_away_from_other_wave
 
 def test_noise_of_the_pulse_prior_has_unit_power_and_lies_in_the_pulses() -> None:
     modem = LinearModem()
-    noise = PulsePrior(modem).noise(16000, torch.Generator().manual_seed(7))
+    noise = PulsePrior(modem).draw(16000, torch.Generator().manual_seed(7))
     assert noise.abs().square().mean().item() == pytest.approx(1.0, abs=0.05)
     rest = noise - modem.synthesise(modem.analyse(noise), 16000)
     assert rest[:, 200:-200].abs().square().mean() < 1e-3
