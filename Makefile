@@ -70,6 +70,7 @@ test: $(STAMP) chromium
 
 bench: $(STAMP)
 	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench_alpha_rgs.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

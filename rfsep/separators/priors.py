@@ -2,8 +2,8 @@
 
 A prior is smoothed at a level alpha_bar of the diffusion schedule: its density is that of ``sqrt(alpha_bar) s +
 sqrt(1 - alpha_bar) z``, with s a window of the source at unit power and z noise of the prior's own kind (`Prior.draw`).
-A score is ``-E[z | x] / sigma``. Where z has unit power a complex sample, that is the derivative of the log-density with
-respect to the conjugate of the window, ``-(x - mean) / variance`` of a circular Gaussian; published learned priors draw
+A score is ``-E[z | x] / sigma``. Where z has unit power a complex sample, that is the derivative of the log-density by
+the conjugate of the window, ``-(x - mean) / variance`` of a circular Gaussian; published learned priors draw
 z at twice that power and use the same formula.
 """
 
