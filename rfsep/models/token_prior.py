@@ -8,22 +8,6 @@ from torch import Tensor, nn
 from rfsep.models.diffwave import StepEmbedding
 
 
-def symbol_transform(period: int, fft_size: int) -> Tensor:
-    """Orthonormal float32 [2 P, 2 P] from the samples of a period to its prefix and the bins of its last F samples.
-
-    Both sides are real parts, then imaginary parts; ``fft_size`` F of 1 leaves samples as they are.
-
-    >>> (symbol_transform(2, 2)[:2, :2] * 2**0.5).round().tolist()
-    [[1.0, 1.0], [1.0, -1.0]]
-    """
-    bins = torch.eye(period, dtype=torch.complex128)
-    bins[period - fft_size :, period - fft_size :] = torch.fft.fft(
-        torch.eye(fft_size, dtype=torch.complex128), norm="ortho"
-    )
-    rows = (torch.cat((bins.real, -bins.imag), 1), torch.cat((bins.imag, bins.real), 1))
-    return torch.cat(rows).float()
-
-
 class _Block(nn.Module):
     """Convolution over tokens, scale and shift of the step's, SiLU, and a 1x1 convolution that is added; zero at first.
 
@@ -52,14 +36,13 @@ class _Block(nn.Module):
 class TokenPrior(nn.Module):
     """The noise in a noisy signal: float32 [B, 2, T] and steps [B] to float32 [B, 2, T], T a multiple of the period.
 
-    A token holds the samples of one symbol period, for OFDM as its prefix and its bins: where windows start on the
-    grid, symbols stand at the same places of every token, while a network that slides over samples has to find them at
-    every offset anew. What comes in and goes out is scaled by the step: where the noise is a hundredth of the signal,
-    a network's output has to be a hundred times what it sees.
+    A token holds the samples of one symbol period: where windows start on the grid, symbols stand at the same places of
+    every token, while a network that slides over samples has to find them at every offset anew. What comes in and goes
+    out is scaled by the step: where the noise is a hundredth of the signal, a network's output has to be a hundred
+    times what it sees.
 
     Args:
         period: samples in a token, P.
-        fft_size: of the last samples of a token, shown as bins; 1 shows all samples as they are.
         width: channels of a token, at least 2 P.
         depth: blocks.
         kernel: tokens that a block sees.
@@ -67,12 +50,9 @@ class TokenPrior(nn.Module):
         step_width: of the step's embedding.
     """
 
-    transform: Tensor
-
     def __init__(
         self,
         period: int,
-        fft_size: int = 1,
         width: int = 160,
         depth: int = 3,
         kernel: int = 1,
@@ -83,7 +63,6 @@ class TokenPrior(nn.Module):
         if width < 2 * period:
             raise ValueError(f"width {width} is too narrow for tokens of {period} complex samples")
         self.period = period
-        self.register_buffer("transform", symbol_transform(period, fft_size), persistent=False)
         self.embedding = StepEmbedding(num_steps, step_width)
         self.enter = nn.Conv2d(2 * period, width, (1, kernel), padding="same")
         nn.init.dirac_(self.enter.weight)
@@ -107,13 +86,13 @@ class TokenPrior(nn.Module):
         with torch.autocast(noisy.device.type, enabled=False):
             embedding = self.embedding(step)
             modulation, gains = self.modulation(embedding), self.gains(embedding)[:, :, None, None]
-            tokens = (self.transform @ samples)[:, :, None] * gains[:, :1].exp()  # [B, 2 P, 1, K]
+            tokens = samples[:, :, None] * gains[:, :1].exp()  # [B, 2 P, 1, K]
         scales, shifts = modulation[:, :, None, None].unflatten(1, (2, len(self.blocks), -1)).unbind(1)
         x = self.enter(tokens.contiguous(memory_format=torch.channels_last))  # [B, W, 1, K]
         for index, block in enumerate(self.blocks):
             x = block(x, 1 + scales[:, index], shifts[:, index])
         with torch.autocast(noisy.device.type, enabled=False):
-            found = self.transform.T @ self.leave(x.float())[:, :, 0]  # [B, 2 P, K]
+            found = self.leave(x.float())[:, :, 0]  # [B, 2 P, K]
         found = found.view(batch, 2, self.period, -1).transpose(2, 3).reshape(batch, 2, length)
         noise: Tensor = gains[:, 1] * noisy + gains[:, 2].exp() * found
         return noise

@@ -49,7 +49,8 @@ class Ddpm(pl.LightningModule):
         weight_decay: of AdamW.
         decay: in place of the cosine.
         schedule: noise levels.
-        period: of the signal's grid, for a network that sees whole periods, see `rfsep.models.token_prior`.
+        period: of the signal's grid, for a network that sees whole periods, as those of
+            `rfsep.models.token_prior` and `rfsep.models.carrier_prior`.
     """
 
     alpha_bar: Tensor

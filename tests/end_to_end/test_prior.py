@@ -16,7 +16,6 @@ from rfsep.priors import open_prior
 TINY = [
     "experiment=prior/ofdm_qpsk",
     "run=tiny",
-    "model.network.depth=1",
     "data.num_samples=400",
     "data.batch_size=4",
     "data.val_per_sinr=10",
@@ -61,4 +60,4 @@ def test_networks_and_objectives_that_do_not_fit_are_refused(place: Path) -> Non
     prepare(place)
     run = "run=runs/prior/ofdm_qpsk/tiny"
     line = fail("evaluate.py", "separator=neural", "testset=set", run, cwd=place)
-    assert "model TokenPriorOFDM is a prior of one signal, which separates nothing by itself" in line
+    assert "model CarrierPrior is a prior of one signal, which separates nothing by itself" in line
