@@ -86,10 +86,14 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Check
     sampled = _windows(opened, num_windows, num_samples or opened.num_samples)
     windows, generator = sampled.waveform, batch_generator(Purpose.TEST, 1)
     losses = noise_losses(prior.at(sampled.offset).noise, windows, schedule, prior.noise_variance, generator)
-    z = prior.noise_variance**0.5 * torch.randn(windows.shape, dtype=windows.dtype, generator=generator)
+
+    def fresh() -> torch.Tensor:
+        white = torch.randn(windows.shape, dtype=windows.dtype, generator=generator)
+        return prior.noise_variance**0.5 * white
+
     last = torch.full((num_windows,), len(schedule.sigma) - 1)
-    start = schedule.noisy(gaussian_like(windows, generator), z, last)
-    samples = ancestral_samples(prior.noise, schedule, start, prior.noise_variance, generator)
+    start = schedule.noisy(gaussian_like(windows, generator), fresh(), last)
+    samples = ancestral_samples(prior.noise, schedule, start, fresh)
     modem = _modem(opened)
     readable = modem is not None and opened.which == "soi"
     learned = Learned(

@@ -72,8 +72,7 @@ def ancestral_samples(
     noise: Callable[[Tensor, Tensor], Tensor],
     schedule: Schedule,
     start: Tensor,
-    variance: float,
-    generator: torch.Generator,
+    fresh: Callable[[], Tensor],
 ) -> Tensor:
     """Windows drawn from a prior: algorithm 2, with the smaller of its two variances (eq. 7).
 
@@ -82,8 +81,7 @@ def ancestral_samples(
         schedule: the prior's.
         start: complex64 [B, T] as noisy as its last level. That level leaves 28 % of the published priors' signal,
             which white noise of the same power does not stand for where the band is narrow; see `gaussian_like`.
-        variance: of z, a complex sample.
-        generator: of the noise that is added again.
+        fresh: draws z complex64 [B or 1, T], the noise that is added again.
 
     Returns:
         complex64 [B, T].
@@ -95,8 +93,7 @@ def ancestral_samples(
         beta = 1 - now / before
         estimated = noise(x, torch.full((len(x),), step))
         x = (x - beta / math.sqrt(1 - now) * estimated) / math.sqrt(1 - beta)
-        again = math.sqrt(variance * beta * (1 - before) / (1 - now))
-        x = x + again * torch.randn(x.shape, dtype=x.dtype, generator=generator)
+        x = x + math.sqrt(beta * (1 - before) / (1 - now)) * fresh()
     return x
 
 

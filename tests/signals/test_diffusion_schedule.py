@@ -54,7 +54,11 @@ def test_samples_of_an_exact_gaussian_prior_have_its_power(variance: float) -> N
 
     start = torch.randn((20, 2000), dtype=torch.complex64, generator=generator)
     start = start * math.sqrt(0.27967 * power + 0.72033 * variance)
-    samples = ancestral_samples(noise, schedule, start, variance, generator)
+
+    def fresh() -> Tensor:
+        return math.sqrt(variance) * torch.randn(start.shape, dtype=start.dtype, generator=generator)
+
+    samples = ancestral_samples(noise, schedule, start, fresh)
     # the smaller of the two variances is exact for a signal of one point, and too small else: a tenth here
     assert float(samples.abs().square().mean()) == pytest.approx(power, rel=0.15)
 
@@ -68,7 +72,11 @@ def test_samples_of_a_two_point_prior_are_its_points() -> None:
         return (x - root * mean) / sigma
 
     start = torch.randn((4, 500), dtype=torch.complex64, generator=generator) * 0.85
-    samples = ancestral_samples(noise, schedule, start, 1.0, generator)
+
+    def fresh() -> Tensor:
+        return torch.randn(start.shape, dtype=start.dtype, generator=generator)
+
+    samples = ancestral_samples(noise, schedule, start, fresh)
     assert float((samples.real.abs() - 1).abs().max()) < 0.05
     assert float(samples.imag.abs().max()) < 0.05
     assert 0.4 < float((samples.real > 0).float().mean()) < 0.6
