@@ -1,5 +1,6 @@
 """Trained diffusion priors where they are kept: opening them, and sampling them beside the signal that they learned."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -89,7 +90,7 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Check
 
     def fresh() -> torch.Tensor:
         white = torch.randn(windows.shape, dtype=windows.dtype, generator=generator)
-        return prior.noise_variance**0.5 * white
+        return math.sqrt(prior.noise_variance) * white
 
     last = torch.full((num_windows,), len(schedule.sigma) - 1)
     start = schedule.noisy(gaussian_like(windows, generator), fresh(), last)
