@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from rfsep.challenge.scoring import scores_folder
 from rfsep.cli import run
 from rfsep.evaluation import check_bounds, score_submission, separate_testset
-from rfsep.experiments import run_comparison
+from rfsep.experiments import run_comparison, run_landscape
 from rfsep.storage.test_set import list_mixtures, read_truth
 from rfsep.types import InputError
 
@@ -16,6 +16,9 @@ def main(config: DictConfig) -> None:
     """Do what the command line asks for."""
     if "comparison" in config:
         run_comparison(config)
+        return
+    if "landscape" in config:
+        run_landscape(config)
         return
     if config.testset is None or (config.separator is None) == (config.submission is None):
         raise InputError("give separator=NAME testset=DIR, or submission=DIR testset=DIR, or experiment=NAME")

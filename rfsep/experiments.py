@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels
 from rfsep.challenge.figures import write_figure
 from rfsep.challenge.kernel_sweep import write_kernel_figure
+from rfsep.challenge.landscape import write_landscape_figure
 from rfsep.challenge.learning import write_learning_figure
+from rfsep.challenge.omega_study import write_omega_figure
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.report import Published
 from rfsep.challenge.scoring import SCHEMA, Row
@@ -284,3 +286,18 @@ def _draw(config: Any, folder: Path, rows: list[Row], published: list[Published]
         write_learning_figure(folder / "learning.png", rows, str(reference), config.name)
     if config.comparison.get("kernel_sweep"):
         write_kernel_figure(folder / "kernel_sweep.png", rows, published, config.name)
+    if config.comparison.get("omega_study"):
+        write_omega_figure(folder / "omega.png", rows, config.name)
+
+
+def run_landscape(config: Any) -> None:
+    """The loss of a toy mixture: results.json and a figure in runs/<experiment>/.
+
+    Args:
+        config: of evaluate.py with an experiment that has a ``landscape`` in place of a comparison.
+    """
+    folder = Path(str(config.out or f"runs/{config.name}"))
+    content = {"schema": SCHEMA, "experiment": config.name, **instantiate(config.landscape).study()}
+    write_json(folder / "results.json", content)
+    write_landscape_figure(folder / "figure.png", content, config.name)
+    console.print(f"results in {folder / 'results.json'}, figure: {folder / 'figure.png'}")

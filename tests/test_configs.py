@@ -135,13 +135,17 @@ def test_model_maps_windows_to_windows_and_learns(name: str) -> None:
 
 @pytest.mark.parametrize("name", experiments())
 def test_experiment_composes(name: str) -> None:
-    config_name = "evaluate" if "comparison:" in (CONF / "experiment" / f"{name}.yaml").read_text() else "train"
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    config_name = "evaluate" if "comparison:" in text or "landscape:" in text else "train"
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose(config_name, overrides=[f"experiment={name}"])
     assert Path(config.name).as_posix().startswith(name.split("/")[0])
     if config_name == "train":
         assert config.trainer.max_steps % config.trainer.val_every == 0
         instantiate(config.model.network)
+    elif "landscape" in config:
+        assert config.name == name
+        instantiate(config.landscape)
     else:
         assert config.name == name
         for group, key in (("separator", "separators"), ("bound", "bounds")):

@@ -9,7 +9,6 @@ is least, found by steps along the scores of both priors at changing noise level
 """
 
 import math
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,21 +16,19 @@ from torch import Tensor
 
 from rfsep.iq import power, squared
 from rfsep.separators.curvature import Curvature
-from rfsep.separators.interference import Setup, interference_modem, make_setup
 from rfsep.separators.learned_prior import LearnedPrior
+from rfsep.separators.located import Located, OfdmLocator, ofdm_interference
+from rfsep.separators.matched_filter import remodulated
 from rfsep.separators.noise_levels import FallingLevels, Levels, Step
 from rfsep.separators.ofdm_prior import OfdmPrior
 from rfsep.separators.priors import Prior, PulsePrior
-from rfsep.separators.synchronise import Synchronised
 from rfsep.separators.windows import in_parallel, overlapped
-from rfsep.signals.constellations import bit_means, decide
+from rfsep.signals.constellations import bit_means
 from rfsep.signals.ofdm_modem import OfdmModem
-from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separated
 
 _BATCH_SAMPLES = 32 * 2560  # separated together
-_LEAST_OUTSIDE = 1e-6  # power outside the interference's subspace; arithmetic leaves that much even without noise
 _CLEAR = 0.5  # ratio of noise to signal, in amplitude, below which decided carriers tell the gain
 _LEAST_GAIN = 1e-2
 _QUIET = 5  # iterations without a change after which a window is done
@@ -115,7 +112,8 @@ class AlphaRgs:
         self.modem = modem
         if newton and interference_prior is not None:
             raise InputError("newton=true needs the analytic prior of the interference, whose curvature is known")
-        self.interference = _ofdm(examples, interference, interference_prior, start)
+        found = _ofdm(examples, interference, interference_prior, start)
+        self.locate = None if found is None else OfdmLocator(modem, found, noise_power)
         self.levels = FallingLevels() if levels is None else levels
         self.omega = omega
         self.draws = draws
@@ -124,24 +122,17 @@ class AlphaRgs:
         self.track_gain = track_gain
         self.soft = soft
         self.tolerance = tolerance
-        self.noise_power = noise_power
         self.block = block
         self.margin = margin
         self.seed = seed
         self.prior: Prior = PulsePrior(modem) if soi_prior is None else soi_prior
         self.interference_prior = interference_prior
         self._power = float(modem_autocorrelation(modem, 1).real)
-        self._setup = lru_cache(maxsize=4)(self._make_setup)
 
     @property
     def score_evaluations(self) -> int:
         """Of a window, both priors', at most."""
         return 2 * self.levels.iterations * self.draws
-
-    def _make_setup(self, interference: OfdmModem, length: int) -> Setup:
-        covariance = modem_periodic_covariance(interference)
-        options = {"begins": True, "ends": True, "timing_known": True}
-        return make_setup(self.modem, covariance, length, noise_power=self.noise_power, **options)
 
     def separate(self, mixture: Tensor) -> Separated:
         """The estimate complex64 [B, T] and hard bits uint8 [B, N]."""
@@ -172,39 +163,30 @@ class AlphaRgs:
         return self._decided(windows, ratio) if self.soft else windows.soi
 
     def _prepare(self, mixture: Tensor) -> _Windows:
-        if self.interference is None:
+        if self.locate is None:
             return self._unsynchronised(mixture)
-        setup = self._setup(self.interference, mixture.shape[1])
-        at = setup.synchroniser(mixture)
-        scale = at.gain.sqrt().float()
-        room = (at.noise_power / at.gain).clamp_min(_LEAST_OUTSIDE) if self.newton else None
-        loosening = self.omega * squared(scale.to(torch.complex64))
-        prior = OfdmPrior(self.interference, at.interference_offset, mixture.shape[1], room, loosening)
-        soi = self._linear(setup, mixture, at) if self.start == "linear" else self._remodulated(mixture)
-        gain = torch.polar(scale, prior.phase(mixture))
-        curvature = self._curvature(setup, mixture, at, prior) if self.newton else None
+        located = self.locate(mixture, smoothed_outside=not self.newton, omega=self.omega)
+        soi = self._linear(mixture, located) if self.start == "linear" else remodulated(self.modem, mixture)
+        curvature = self._curvature(mixture, located) if self.newton else None
         learned = self.interference_prior
-        of_interference = prior if learned is None else learned.at(at.interference_offset)
-        return _Windows(mixture, of_interference, prior, gain, soi, curvature)
+        of_interference = located.prior if learned is None else learned.at(located.at.interference_offset)
+        return _Windows(mixture, of_interference, located.prior, located.gain, soi, curvature)
 
     def _unsynchronised(self, mixture: Tensor) -> _Windows:
         """Windows in interference of unknown modem: a learned prior, and the gain that the power shows."""
         assert self.interference_prior is not None
         size = (power(mixture) - self._power).clamp_min(_LEAST_GAIN**2).sqrt()
-        return _Windows(mixture, self.interference_prior, None, size + 0j, self._remodulated(mixture), None)
+        return _Windows(mixture, self.interference_prior, None, size + 0j, remodulated(self.modem, mixture), None)
 
-    def _remodulated(self, mixture: Tensor) -> Tensor:
-        """The matched filter's decisions as a waveform."""
-        decided = decide(self.modem.analyse(mixture), self.modem.constellation)
-        return self.modem.synthesise(decided, mixture.shape[1])
-
-    def _linear(self, setup: Setup, mixture: Tensor, at: Synchronised) -> Tensor:
+    def _linear(self, mixture: Tensor, located: Located) -> Tensor:
         """The estimate of Gaussians with these covariances at this timing, see `rfsep.separators.cyclic_lmmse`."""
+        setup, at = located.setup, located.at
         reduced = setup.model.reduce(mixture, at.soi_offset, at.interference_offset)
         symbols = setup.model.solve(reduced, at.gain, at.noise_power).symbols
         return setup.grid.synthesise(symbols, at.soi_offset)
 
-    def _curvature(self, setup: Setup, mixture: Tensor, at: Synchronised, prior: OfdmPrior) -> Curvature:
+    def _curvature(self, mixture: Tensor, located: Located) -> Curvature:
+        setup, at, prior = located.setup, located.at, located.prior
         blocks = setup.grid.cut(mixture, at.soi_offset, at.interference_offset)
         constellations = self.modem.constellation, prior.modem.constellation
         return Curvature(setup.grid, blocks, prior, constellations, self.omega)
@@ -243,10 +225,7 @@ def _ofdm(examples: Tensor, interference: Modem | None, learned: LearnedPrior | 
         if start == "linear":
             raise InputError("start=linear needs the interference's modem; choose start=matched_filter")
         return None
-    found = interference_modem(examples, interference)
-    if not isinstance(found, OfdmModem):
-        raise InputError("alpha_rgs has an analytic prior of OFDM interference alone; give interference=")
-    return found
+    return ofdm_interference(examples, interference)
 
 
 def _tracked(windows: _Windows, ratio: float) -> _Windows:

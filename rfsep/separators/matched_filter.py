@@ -35,3 +35,8 @@ class MatchedFilter:
         elif self.remodulation == "hard":
             symbols = decide(symbols, points)
         return Separated(self.modem.synthesise(symbols, mixture.shape[1]), bits)
+
+
+def remodulated(modem: Modem, waveform: Tensor) -> Tensor:
+    """The matched filter's decisions as a waveform complex64 [B, T]."""
+    return modem.synthesise(decide(modem.analyse(waveform), modem.constellation), waveform.shape[1])
