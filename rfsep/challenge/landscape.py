@@ -58,7 +58,8 @@ def _draw_losses(axes: Axes, content: Mapping[str, Any], key: str) -> None:
 def _above_least(loss: list[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A loss above its minimum, which is drawn at the lower edge."""
     values = np.asarray(loss, dtype=np.float64)
-    return np.maximum(values - values.min(), _LEAST)
+    above: np.ndarray[Any, np.dtype[np.float64]] = np.maximum(values - values.min(), _LEAST)
+    return above
 
 
 def _draw_differences(axes: Axes, content: Mapping[str, Any]) -> None:
