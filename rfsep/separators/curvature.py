@@ -14,6 +14,7 @@ from rfsep.iq import squared
 from rfsep.separators.grid import Blocks, SoiGrid, scattered_matrix
 from rfsep.separators.ofdm_prior import OfdmPrior
 from rfsep.signals.constellations import demap, posterior_mean_and_variance
+from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import InputError, Modem
 
 _DRAWS = 4096  # of the noise that a constellation's uncertainty is averaged over
@@ -49,7 +50,7 @@ class Curvature:
         gram = prior.outside_gram(grid.pulses, blocks.phase)
         every = scattered_matrix(gram, blocks.columns, grid.num_symbols)
         there = grid.exists(torch.zeros(1, dtype=torch.int64))[0]
-        energy = float(symbol_energy(grid.modem))
+        energy = _symbol_energy(grid.modem)
         values, vectors = torch.linalg.eigh(every[:, there][:, :, there] / energy)
         self._outside = values.clamp(0, 1).float()  # share of each direction outside the interference's subspace
         self._vectors = vectors.to(torch.complex64)
@@ -85,11 +86,10 @@ class Curvature:
         return demap((symbols / variance - own * mean) / precision, self.constellations[0], 1 / precision)
 
 
-def symbol_energy(modem: Modem) -> Tensor:
-    """Energy float32 of a symbol's waveform away from a signal's ends, for a symbol of unit power."""
-    one = torch.zeros((1, 2 * _CONTEXT + 1), dtype=torch.complex64)
-    one[0, _CONTEXT] = 1
-    return squared(modem.synthesise(one, one.shape[1] * modem.symbol_period)).sum()
+def _symbol_energy(modem: Modem) -> float:
+    """Energy of a symbol's waveform away from a signal's ends, for a symbol of unit power."""
+    waveforms = modem_waveforms(modem, (2 * _CONTEXT + 1) * modem.symbol_period, 0)
+    return float(squared(waveforms).sum(1).max())
 
 
 @lru_cache(maxsize=4096)
