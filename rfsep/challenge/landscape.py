@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -55,10 +56,10 @@ def _draw_losses(axes: Axes, content: Mapping[str, Any], key: str) -> None:
     axes.plot(theta[places], averaged[places], "o", label="local minimum of the average", **look)
 
 
-def _above_least(loss: list[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _above_least(loss: list[float]) -> npt.NDArray[np.float64]:
     """A loss above its minimum, which is drawn at the lower edge."""
     values = np.asarray(loss, dtype=np.float64)
-    above: np.ndarray[Any, np.dtype[np.float64]] = np.maximum(values - values.min(), _LEAST)
+    above: npt.NDArray[np.float64] = np.maximum(values - values.min(), _LEAST)
     return above
 
 
