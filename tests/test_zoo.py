@@ -19,6 +19,7 @@ from rfsep.metrics import floored_db, row_mse
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.networks import ZOO, check_separator, export, network_arguments, open_run, own_separator
+from rfsep.priors import check_prior
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.storage.weights import read_weights, weights_digest, write_weights
 from rfsep.types import InputError
@@ -46,14 +47,27 @@ def test_the_zoo_is_small_and_whole() -> None:
     assert sorted(path.stem for path in ZOO.glob("*.safetensors")) == shipped()
 
 
-@pytest.mark.parametrize("name", shipped())
-def test_a_network_of_the_zoo_tells_how_it_was_made_and_runs(name: str) -> None:
-    run = open_run(f"zoo:{name}")
-    card = yaml.safe_load((ZOO / f"{name}.yaml").read_text())["card"]
+def card_of(name: str) -> dict[str, Any]:
+    card: dict[str, Any] = yaml.safe_load((ZOO / f"{name}.yaml").read_text())["card"]
     assert card["command"].startswith("python train.py ")
     assert card["minutes"] > 0
     assert card["core_minutes"] > 0
     assert isinstance(card["seed"], int)
+    return card
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("prior_")])
+def test_a_prior_of_the_zoo_knows_more_of_its_signal_than_any_gaussian(name: str) -> None:
+    scores = card_of(name)["scores"]
+    found = check_prior(f"zoo:{name}", 50, None).learned
+    assert found.losses.mean() < 0.7 * found.gaussian_losses.mean()
+    assert float(found.losses.mean()) == pytest.approx(scores["val/noise_mse"], rel=0.15)
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if not name.startswith("prior_")])
+def test_a_network_of_the_zoo_tells_how_it_was_made_and_runs(name: str) -> None:
+    run = open_run(f"zoo:{name}")
+    card = card_of(name)
     assert card["scores"]["val/mse_db"] < 0
     soi, interference = option_named("soi", card["soi"]), option_named("interference", card["interference"])
     source = build_source(interference, "train")
