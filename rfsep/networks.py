@@ -153,6 +153,12 @@ def prior_settings(config: Any, source: str) -> dict[str, Any]:
     return {key: settings.get(key) for key in ("which", "period", "schedule")}
 
 
+def _prior_content(config: Any, source: str) -> dict[str, Any]:
+    """What an exported prior has beside other networks: its settings, and the signal as it was learned."""
+    settings = prior_settings(config, source)
+    return {"objective": {"module": settings}, settings["which"]: plain(config[settings["which"]])}
+
+
 def own_separator(config: Any, run: Run | None) -> Any:
     """A conf/separator config, with the separator that the run was trained for in place of its method.
 
@@ -275,7 +281,7 @@ def export(source: str, out: Path, dtype: str) -> Place:
         "data": {"num_samples": config.data.num_samples},
         "guide": config.get("guide"),
         "separator": plain(config.get("separator")),
-        **({"objective": {"module": prior_settings(config, source)}} if config.model.get("prior", False) else {}),
+        **(_prior_content(config, source) if config.model.get("prior", False) else {}),
         "seed": config.get("seed"),
         "card": plain(config.card) if "card" in config else _card(config, run.facts, Path(source)),
     }
