@@ -5,12 +5,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rfsep.challenge.prior_check import Learned, gaussian_losses, noise_losses
+from rfsep.challenge.prior_check import Learned, Noise, gaussian_losses, noise_losses
 from rfsep.cli import build_modem, build_soi, build_source, option_named
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.networks import open_run, prior_settings
+from rfsep.separators.curvature import symbol_energy
 from rfsep.separators.learned_prior import LearnedPrior
+from rfsep.separators.ofdm_prior import OfdmPrior
+from rfsep.separators.priors import Prior as AnalyticPrior
+from rfsep.separators.priors import PulsePrior
 from rfsep.signals.diffusion_schedule import ancestral_samples, gaussian_like, linear_schedule
+from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.types import Modem, Sampled
 
 PRIORS = ("soi_prior", "interference_prior")  # keys of a separator's config that name runs of priors
@@ -92,6 +97,8 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Check
         white = torch.randn(windows.shape, dtype=windows.dtype, generator=generator)
         return math.sqrt(prior.noise_variance) * white
 
+    analytic = _analytic_noise(opened, sampled)
+    by_modem = None if analytic is None else noise_losses(analytic, windows, schedule, prior.noise_variance, generator)
     last = torch.full((num_windows,), len(schedule.sigma) - 1)
     start = schedule.noisy(gaussian_like(windows, generator), fresh(), last)
     samples = ancestral_samples(prior.noise, schedule, start, fresh)
@@ -104,8 +111,37 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Check
         constellation=modem.constellation if modem is not None else torch.zeros(0, dtype=torch.complex64),
         losses=losses,
         gaussian_losses=gaussian_losses(windows, schedule, prior.noise_variance),
+        analytic_losses=by_modem,
     )
     return Checked(learned, modem.symbol_period if modem is not None else _NO_PERIOD, str(opened.signal.name))
+
+
+def _analytic_noise(opened: Prior, sampled: Sampled) -> Noise | None:
+    """What the analytic prior of windows on a grid makes of white noise like the learned one's; None where none is.
+
+    Its symbols stand in noise of their own, of ``seen`` times the power of the white noise a sample.
+    """
+    modem, schedule = _modem(opened), opened.prior.schedule
+    if modem is None or opened.prior.period is None:
+        return None
+    known: AnalyticPrior
+    if isinstance(modem, OfdmModem):
+        known = located = OfdmPrior(modem, sampled.offset, sampled.waveform.shape[1])
+        gram = located.waveforms.mH @ located.waveforms
+        seen = float(torch.linalg.inv(gram).diagonal().real.mean())
+    else:
+        known, seen = PulsePrior(modem), 1 / symbol_energy(modem)
+
+    def noise(noisy: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        amplitude, sigma = float(schedule.alpha_bar[step[0]]) ** 0.5, float(schedule.sigma[step[0]])
+        ratio = opened.prior.noise_variance * seen * (sigma / amplitude) ** 2
+        alpha_bar = 1 / (1 + ratio)  # at which the analytic prior's own noise is as strong
+        scaled = noisy * math.sqrt(alpha_bar) / amplitude
+        mean = ((1 - alpha_bar) * known.score(scaled, alpha_bar) + scaled) / math.sqrt(alpha_bar)
+        found: torch.Tensor = (noisy - amplitude * mean) / sigma
+        return found
+
+    return noise
 
 
 def _modem(opened: Prior) -> Modem | None:

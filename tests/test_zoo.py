@@ -61,6 +61,8 @@ def test_a_prior_of_the_zoo_knows_more_of_its_signal_than_any_gaussian(name: str
     scores = card_of(name)["scores"]
     found = check_prior(f"zoo:{name}", 50, None).learned
     assert found.losses.mean() < 0.7 * found.gaussian_losses.mean()
+    assert found.analytic_losses is not None
+    assert 0 < found.analytic_losses.mean() < found.losses.mean()
     assert float(found.losses.mean()) == pytest.approx(scores["val/noise_mse"], rel=0.15)
 
 

@@ -17,6 +17,7 @@ from rfsep.signals.diffusion_schedule import Schedule
 
 _LAGS = 160  # of the correlations: two symbols of the RF Challenge's OFDM
 _BAND = 0.1  # of the strongest density: what lies above is in band; the sides of an OFDM symbol are not
+_LEAST_LOSS = 1e-4  # drawn
 _POINTS = 4000  # of a drawn constellation
 Noise = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,6 +32,7 @@ class Learned(NamedTuple):
         constellation: their points complex64 [M], where there are symbols.
         losses: mean squared error of the noise in the source's windows at every step, a real component, float32 [N].
         gaussian_losses: those of the best prior that knows the source's spectrum alone, float32 [N].
+        analytic_losses: those of the analytic prior of its modem on its grid, float32 [N]; None where there is none.
     """
 
     source: Tensor
@@ -39,6 +41,7 @@ class Learned(NamedTuple):
     constellation: Tensor
     losses: Tensor
     gaussian_losses: Tensor
+    analytic_losses: Tensor | None = None
 
 
 def noise_losses(
@@ -111,6 +114,9 @@ def summary(learned: Learned, period: int, lag: int) -> Row:
     found |= {"lag": lag, "period": period, "num_windows": len(learned.samples)}
     found["noise_mse"] = float(learned.losses.mean())
     found["noise_mse_gaussian"] = float(learned.gaussian_losses.mean())
+    if learned.analytic_losses is not None:
+        found["noise_mse_analytic"] = float(learned.analytic_losses.mean())
+        found["noise_mse_analytic_by_step"] = learned.analytic_losses.tolist()
     found["noise_mse_by_step"] = learned.losses.tolist()
     found["noise_mse_gaussian_by_step"] = learned.gaussian_losses.tolist()
     return found
@@ -128,6 +134,9 @@ def write_prior_figure(path: Path, learned: Learned, period: int, title: str) ->
     steps = np.arange(len(learned.losses))
     panels[0].plot(steps, learned.gaussian_losses, color=INK, linestyle="--", linewidth=1.1, label="Gaussian signal")
     panels[0].plot(steps, learned.losses, color=PALETTE[0], linewidth=1.6, label="this prior")
+    if learned.analytic_losses is not None:
+        shown = learned.analytic_losses.clamp_min(_LEAST_LOSS)
+        panels[0].plot(steps, shown, color=PALETTE[1], linewidth=1.1, label="analytic prior")
     panels[0].set_yscale("log")
     _dress(panels[0], "step", "MSE of the noise")
     for name, windows, colour in (("source", learned.source, INK), ("samples", learned.samples, PALETTE[0])):

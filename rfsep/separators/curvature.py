@@ -50,7 +50,7 @@ class Curvature:
         gram = prior.outside_gram(grid.pulses, blocks.phase)
         every = scattered_matrix(gram, blocks.columns, grid.num_symbols)
         there = grid.exists(torch.zeros(1, dtype=torch.int64))[0]
-        energy = _symbol_energy(grid.modem)
+        energy = symbol_energy(grid.modem)
         values, vectors = torch.linalg.eigh(every[:, there][:, :, there] / energy)
         self._outside = values.clamp(0, 1).float()  # share of each direction outside the interference's subspace
         self._vectors = vectors.to(torch.complex64)
@@ -86,7 +86,7 @@ class Curvature:
         return demap((symbols / variance - own * mean) / precision, self.constellations[0], 1 / precision)
 
 
-def _symbol_energy(modem: Modem) -> float:
+def symbol_energy(modem: Modem) -> float:
     """Energy of a symbol's waveform away from a signal's ends, for a symbol of unit power."""
     waveforms = modem_waveforms(modem, (2 * _CONTEXT + 1) * modem.symbol_period, 0)
     return float(squared(waveforms).sum(1).max())
