@@ -1,12 +1,13 @@
 """Trained diffusion priors where they are kept: opening them, and sampling them beside the signal that they learned."""
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from rfsep.challenge.prior_check import Learned, Noise, gaussian_losses, noise_losses
-from rfsep.cli import build_modem, build_soi, build_source, option_named
+from rfsep.cli import build_modem, build_soi, build_source, check_targets, option_named, plain
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.networks import open_run, prior_settings
 from rfsep.separators.curvature import symbol_energy
@@ -88,6 +89,7 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Check
         num_samples: of a window; None for the training's.
     """
     opened = open_prior(source)
+    check_targets(plain(opened.signal), Path(source), ("rfsep.signals.",))  # foreign configs are not instantiated
     prior, schedule = opened.prior, opened.prior.schedule
     sampled = _windows(opened, num_windows, num_samples or opened.num_samples)
     windows, generator = sampled.waveform, batch_generator(Purpose.TEST, 1)

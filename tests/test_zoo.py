@@ -309,3 +309,12 @@ def test_commands_export_and_refuse(
         refusal = capsys.readouterr().err
         assert word in refusal
         assert len(refusal.strip().splitlines()) == 1
+
+
+def test_a_prior_whose_signal_is_foreign_code_is_refused(tmp_path: Path) -> None:
+    content = yaml.safe_load((ZOO / "prior_ofdm_qpsk.yaml").read_text())
+    content["interference"]["source"] = {"_target_": "os.system", "command": "true"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "model.safetensors").write_bytes((ZOO / "prior_ofdm_qpsk.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"_target_ 'os.system' is no class of rfsep.signals; refused"):
+        check_prior(str(tmp_path), 1, 320)
