@@ -1,5 +1,8 @@
 """The Wave-U-Net of the OFDM architecture study."""
 
+import math
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -7,10 +10,23 @@ _STEP = 24  # channels more a level
 _KERNEL = 15  # of the encoder, behind the first level
 _UP_KERNEL = 5  # of the decoder
 _SLOPE = 0.3  # of the rectifiers
+_PERIOD = 64  # samples of the study's OFDM symbol
+_BINS = 28  # frequencies in it
 
 
-def _same(width_in: int, width_out: int, kernel: int) -> nn.Conv2d:
-    return nn.Conv2d(width_in, width_out, (1, kernel), padding="same")
+class _Same(nn.Conv2d):
+    """Convolution float [B, C, 1, T] to [B, C', 1, T] over windows that zeros surround, or that wrap around."""
+
+    def __init__(self, width_in: int, width_out: int, kernel: int, circular: bool) -> None:
+        self.around = ((kernel - 1) // 2, kernel // 2) if circular else None
+        super().__init__(width_in, width_out, (1, kernel), padding="valid" if circular else "same")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.around:  # torch's own circular padding refuses kernels that reach around more than once
+            before, behind = self.around
+            samples = torch.arange(-before, x.shape[-1] + behind, device=x.device) % x.shape[-1]
+            x = x[..., samples].contiguous(memory_format=torch.channels_last)
+        return super().forward(x)
 
 
 class WaveUNet(nn.Module):
@@ -28,24 +44,37 @@ class WaveUNet(nn.Module):
         width_factor: F, the very first convolution has 24 F channels; level l behind it has 24 (l + 1).
         depth: levels.
         real: the study's signals are real: work on the real part alone, the imaginary part of the estimate is zero.
+        circular: the window wraps around in every convolution where the published network pads with zeros: a window
+            of one period is then what the inside of any longer one is.
+        tuned: the first kernels start from cosines, see `_tune`, in place of torch's random numbers.
     """
 
-    def __init__(self, first_kernel: int = 101, width_factor: int = 20, depth: int = 5, real: bool = True) -> None:
+    def __init__(
+        self,
+        first_kernel: int = 101,
+        width_factor: int = 20,
+        depth: int = 5,
+        real: bool = True,
+        circular: bool = False,
+        tuned: bool = False,
+    ) -> None:
         super().__init__()
         self.parts = 1 if real else 2
         widths = [_STEP * (level + 1) for level in range(depth + 1)]
         skips = [_STEP * width_factor, *widths[1:depth]]
-        self.encoder = nn.ModuleList(
-            _same(self.parts if level == 0 else skips[level - 1], skips[level], _KERNEL if level else first_kernel)
-            for level in range(depth)
-        )
-        self.middle = _same(skips[-1], widths[depth], _KERNEL)
-        self.up = nn.ModuleList(_same(width, width, _UP_KERNEL) for width in widths[:0:-1])
+        inputs, kernels = [self.parts, *skips[:-1]], [first_kernel, *(depth - 1) * [_KERNEL]]
+        shapes = zip(inputs, skips, kernels, strict=True)
+        self.encoder = nn.ModuleList(_Same(*shape, circular) for shape in shapes)
+        self.middle = _Same(skips[-1], widths[depth], _KERNEL, circular)
+        self.up = nn.ModuleList(_Same(width, width, _UP_KERNEL, circular) for width in widths[:0:-1])
         self.decoder = nn.ModuleList(
-            _same(widths[level + 1] + skips[level], widths[level], _UP_KERNEL) for level in reversed(range(depth))
+            _Same(widths[level + 1] + skips[level], widths[level], _UP_KERNEL, circular)
+            for level in reversed(range(depth))
         )
         self.activation = nn.LeakyReLU(_SLOPE, inplace=True)
         self.head = nn.Conv2d(widths[0] + self.parts, self.parts, 1)
+        if tuned:
+            _tune(cast(nn.Conv2d, self.encoder[0]))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -64,3 +93,20 @@ class WaveUNet(nn.Module):
             x = self.activation(layer(torch.cat((x, skips.pop()), 1)))
         estimate: Tensor = self.head(torch.cat((x, padded), 1))[:, :, 0, :length].float()  # [B, 1 or 2, T]
         return torch.cat((estimate, torch.zeros_like(estimate)), 1) if self.parts == 1 else estimate
+
+
+@torch.no_grad()
+def _tune(first: nn.Conv2d) -> None:
+    """Start the first convolution as cosines of 1 to 28 periods in 64 samples, with thresholds in equal steps.
+
+    Kernel i has i % 28 + 1 periods, is even around its centre, spans 64 samples or what it has, and has the norm 1/2,
+    at which the study's loudest cosine answers with 5; the kernels of one frequency differ in their biases, from -5
+    to 5. The study's frequencies are in this start, its amplitudes and decisions are not; all of it learns.
+    """
+    weight, bias = first.weight, cast(Tensor, first.bias)  # [C, 1 or 2, 1, K], [C]
+    index = torch.arange(len(weight))
+    offset = torch.arange(weight.shape[-1]) - weight.shape[-1] // 2
+    window = (_PERIOD / 2 + 0.5 - offset.abs()).clamp(0, 1)  # 1/2 at both ends of 65 samples: 64 of them
+    waves = window * torch.cos(2 * math.pi / _PERIOD * (index % _BINS + 1)[:, None] * offset)  # [C, K]
+    weight.copy_((0.5 * waves / waves.norm(dim=1, keepdim=True))[:, None, None].expand_as(weight))
+    bias.copy_(5 * (2 * (index // _BINS + 0.5) * _BINS / len(index) - 1))

@@ -11,6 +11,9 @@ from torch import nn
 Decay = Callable[[int], float]
 """Learning-rate factor of an optimiser step."""
 
+Optimiser = Callable[..., torch.optim.Optimizer]
+"""Makes an optimiser of parameters and ``lr``."""
+
 
 def warmup_cosine(step: int, warmup_steps: int, max_steps: int) -> float:
     """Learning-rate factor: linear over ``warmup_steps``, then half a cosine down to zero at ``max_steps``.
@@ -57,6 +60,7 @@ class Optimisation(NamedTuple):
         max_steps: steps after which the cosine has brought it to zero.
         weight_decay: of AdamW.
         decay: factor of each step behind the warm-up; None for the cosine.
+        optimiser: in place of AdamW.
     """
 
     learning_rate: float
@@ -64,6 +68,7 @@ class Optimisation(NamedTuple):
     max_steps: int
     weight_decay: float
     decay: Decay | None
+    optimiser: Optimiser | None = None
 
     def factor(self, step: int) -> float:
         """Learning-rate factor of a step."""
@@ -73,9 +78,12 @@ class Optimisation(NamedTuple):
 
 
 def adamw(parameters: Iterable[nn.Parameter], optimisation: Optimisation) -> OptimizerLRSchedulerConfig:
-    """AdamW over the parameters that learn, its rate set step by step."""
+    """AdamW, or the optimiser given, over the parameters that learn, its rate set step by step."""
     learning = [parameter for parameter in parameters if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(learning, lr=optimisation.learning_rate, weight_decay=optimisation.weight_decay)
+    if optimisation.optimiser is not None:
+        optimiser = optimisation.optimiser(learning, lr=optimisation.learning_rate)
+    else:
+        optimiser = torch.optim.AdamW(learning, lr=optimisation.learning_rate, weight_decay=optimisation.weight_decay)
     # a plain function, as LambdaLR would put the attributes of any other callable into every checkpoint
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: optimisation.factor(step))
     return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

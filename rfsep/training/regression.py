@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rfsep.separators.neural import network_input
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import row_errors
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Decay, Optimisation, Optimiser, adamw
 from rfsep.training.soi_bits import demodulated_error_rates
 from rfsep.types import MixtureBatch, Modem, Separator
 
@@ -30,6 +30,7 @@ class Regression(pl.LightningModule):
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
         modem: of the SOI, to count wrong bits in validation; without it none are counted.
         loss: of the errors float32 [B] of a batch.
+        optimiser: in place of AdamW, such as `rfsep.training.soap.Soap`.
     """
 
     def __init__(
@@ -43,13 +44,14 @@ class Regression(pl.LightningModule):
         guide: Separator | None = None,
         modem: Modem | None = None,
         loss: Callable[[Tensor], Tensor] = torch.mean,
+        optimiser: Optimiser | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.guide = guide
         self.modem = modem
         self.loss = loss
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay, optimiser)
         self.scores = LevelScores()
 
     def estimate(self, batch: MixtureBatch) -> Tensor:
@@ -76,5 +78,5 @@ class Regression(pl.LightningModule):
         log_levels(self, self.scores)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and its learning rate."""
+        """The optimiser and its learning rate."""
         return adamw(self.parameters(), self.optimisation)

@@ -1,5 +1,7 @@
 """Wave-U-Net: the plain computation, what the first kernel adds to the reach, real signals."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -65,3 +67,33 @@ def test_the_first_kernel_adds_its_own_length_to_the_reach(first_kernel: int) ->
     (low, high), (base_low, base_high) = reach(first_kernel), reach(15)
     assert base_low > 0
     assert base_low - low == high - base_high == (first_kernel - 15) // 2
+
+
+def test_a_circular_window_is_the_inside_of_a_longer_one() -> None:
+    torch.manual_seed(0)
+    circular = WaveUNet(width_factor=1, depth=3, circular=True)
+    zeros = WaveUNet(width_factor=1, depth=3)
+    zeros.load_state_dict(circular.state_dict())
+    period = torch.randn(2, 2, 16)
+    inside = zeros(period.repeat(1, 1, 32))[..., 256:272]
+    assert inside.std() > 0.01
+    assert (circular(period) - inside).abs().max() < 1e-5
+    assert (circular(period.repeat(1, 1, 2))[..., 16:] - inside).abs().max() < 1e-5
+    assert (zeros(period) - inside).abs().max() > 1e-2
+
+
+def test_tuned_kernels_answer_to_one_frequency_each() -> None:
+    first = WaveUNet(first_kernel=101, tuned=True).requires_grad_(False).encoder[0]
+    samples = torch.arange(64 * 6)
+    waves = torch.cos(2 * math.pi / 64 * torch.arange(1, 29)[:, None] * samples)  # [F, T]
+    answers = nn.functional.conv1d(waves[:, None], first.weight[:, :, 0])  # [F, 480, T']
+    loudest = answers.abs().amax(-1)  # [F, 480]
+    own = torch.arange(480) % 28
+    assert torch.equal(loudest.argmax(0), own)
+    strength = loudest[own, torch.arange(480)]
+    assert (loudest.sum(0) - strength < 1e-3 * strength).all()
+    # the loudest cosine of the study: amplitudes 3 and 4 x 3 over sqrt(5), times 2 over sqrt(56)
+    assert torch.allclose(strength * 15 / 5**0.5 * 2 / 56**0.5, torch.tensor(5.0), rtol=0.03)
+    steps = first.bias[own == 27].diff()  # 17 kernels
+    assert torch.allclose(steps, torch.tensor(10 * 28 / 480), rtol=1e-3)
+    assert first.bias[27] < -4.5
