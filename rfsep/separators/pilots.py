@@ -29,11 +29,11 @@ from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
 
 _SHIFTS = tuple(range(-4, 5))  # whole carriers that receiver and base station may be apart
-_BESIDE = 66  # carriers from the middle, up to which the SOI reaches
+_BLOCKS = (25, 50, 75, 100)  # resource blocks of a cell: TS 36.101 clause 5.6, without the narrowest
 _EARLY = 8  # samples inside the prefix at which a body is cut
 _LEAST_SEEN = 240  # samples of a body in the window
-_LEAST_SENT = 48.0  # energy of pilots in the window, .3 a sample
-_LEAST_SCORE, _LEAST_ALIKE = 0.26, 0.2
+_LEAST_SENT = 150  # samples of a symbol
+_LEAST_SCORE, _LEAST_ALIKE = 4.9, 3.8  # of some millions, and of some thousands
 _TIMINGS = 3
 _MOST_CELLS = 4
 _REPETITION = FFT_SIZE / SPACING  # samples after which a port's pilots come again
@@ -58,7 +58,8 @@ class Pilots(NamedTuple):
         shift: whole carriers that it is off.
         fraction: of a carrier beside that.
         start: sample at which its body begins.
-        score: likeness of its pilots, at most 1.
+        blocks: resource blocks of the cell.
+        score: likeness of its pilots, in standard deviations of noise.
     """
 
     cell: int
@@ -67,15 +68,36 @@ class Pilots(NamedTuple):
     shift: int
     fraction: float
     start: int
+    blocks: int
     score: float
 
 
+class _Ring(NamedTuple):
+    """Pairs of neighbouring pilots that a band has and the next narrower one has not.
+
+    Attributes:
+        pairs: their numbers, int64 [n].
+        values: products of cells 3 c .. for each remainder c modulo 3, conjugated: complex64 [n, 168 * 20 * 2].
+    """
+
+    pairs: Tensor
+    values: list[Tensor]
+
+
 @cache
-def _steps() -> list[Tensor]:
-    """Products of neighbouring pilots, of cells 3 n + c for each c: complex64 [199, 168 * 20 * 2]."""
+def _rings() -> list[_Ring]:
+    """Rings of `_BLOCKS`, the narrowest band's first."""
     values = pilot_values()
-    steps = values[..., 1:] * values[..., :-1].conj()  # [504, 20, 2, 199]
-    return [steps[comb::3].flatten(0, 2).T.contiguous().conj().resolve_conj() for comb in range(3)]
+    steps = (values[..., 1:] * values[..., :-1].conj()).conj().resolve_conj()  # [504, 20, 2, 199]
+    middle, rings = NUM_PILOTS // 2, list[_Ring]()
+    pair, before = torch.arange(NUM_PILOTS - 1), torch.zeros(NUM_PILOTS - 1, dtype=torch.bool)
+    for blocks in _BLOCKS:
+        inside = (pair >= middle - blocks) & (pair + 1 < middle + blocks)
+        pairs = pair[inside & ~before]
+        every = [steps[comb::3].flatten(0, 2)[:, pairs].T.contiguous() for comb in range(3)]
+        rings.append(_Ring(pairs, every))
+        before = inside
+    return rings
 
 
 @cache
@@ -96,34 +118,51 @@ def _bodies(window: Tensor, starts: list[int], fraction: float) -> Tensor:
     return torch.fft.fft(torch.stack(rows))
 
 
-def likeliest(window: Tensor, starts: list[int], fraction: float) -> Pilots:
-    """The likeliest pilots of a window complex64 [T] without the SOI, of bodies that begin at one of ``starts``."""
-    places = _pilot_places()
-    heard = _bodies(window, starts, fraction)[:, places % FFT_SIZE]  # [P, 9, 6, 200]
+def _steps(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted turns from pilot to pilot, of two ports: their sum complex64 and its variance float32 [P, 9, 3, 199]."""
+    places = _pilot_places() % FFT_SIZE
+    heard = _bodies(window, starts, fraction)[:, places]  # [P, 9, 6, 200]
     step = heard[..., 1:] * heard[..., :-1].conj()
-    step = step / step.abs().clamp_min(_SILENCE)
-    clear = (places[..., 1:].abs() > _BESIDE) & (places[..., :-1].abs() > _BESIDE)
-    step = step * clear
-    both = step[:, :, :3] + step[:, :, 3:]  # of two ports, whose pilots lie three carriers apart
-    best = Pilots(0, 0, 0, 0, fraction, 0, -1.0)
-    for comb, steps in enumerate(_steps()):
-        score = (both[:, :, comb].flatten(0, 1) @ steps).abs()
-        value, place = score.max(1)
-        row = int(value.argmax())
-        likeness = float(value[row]) / (2 * float(clear.float().mean()) * (NUM_PILOTS - 1))
-        if likeness > best.score:
-            number = int(place[row])
-            cell, slot, symbol = comb + 3 * (number // 40), number // 2 % 20, number % 2
-            start, shift = starts[row // len(_SHIFTS)], _SHIFTS[row % len(_SHIFTS)]
-            best = Pilots(cell, slot, symbol, shift, fraction, start, likeness)
+    trust = weight[places[..., 1:]] * weight[places[..., :-1]]  # [9, 6, 199]
+    step = step / step.abs().clamp_min(_SILENCE) * trust
+    return step[:, :, :3] + step[:, :, 3:], (trust.square()[:, :3] + trust.square()[:, 3:]).expand(
+        len(starts), -1, -1, -1
+    )
+
+
+def likeliest(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> Pilots:
+    """The likeliest pilots of a window, of bodies that begin at one of ``starts``.
+
+    Args:
+        window: complex64 [T].
+        starts: samples.
+        fraction: offset of the carriers, less than one.
+        weight: float32 [FFT_SIZE], how much of a carrier is not the SOI's, at most 1.
+    """
+    step, trust = _steps(window, starts, fraction, weight)
+    best = Pilots(0, 0, 0, 0, fraction, 0, 0, -1.0)
+    for comb in range(3):
+        total, noise = torch.zeros(()), torch.zeros(())
+        for blocks, ring in zip(_BLOCKS, _rings(), strict=True):
+            total = total + step[:, :, comb, ring.pairs].flatten(0, 1) @ ring.values[comb]  # [P * 9, 6720]
+            noise = noise + trust[:, :, comb, ring.pairs].flatten(0, 1).sum(1)  # [P * 9], variance if all were noise
+            value, place = total.abs().max(1)
+            value = value / noise.clamp_min(_SILENCE).sqrt()
+            row = int(value.argmax())
+            if float(value[row]) > best.score:
+                number = int(place[row])
+                cell, slot, symbol = comb + 3 * (number // 40), number // 2 % 20, number % 2
+                start, shift = starts[row // len(_SHIFTS)], _SHIFTS[row % len(_SHIFTS)]
+                best = Pilots(cell, slot, symbol, shift, fraction, start, blocks, float(value[row]))
     return best
 
 
 def _body(found: Pilots, port: int) -> Tensor:
     """Body complex64 [FFT_SIZE] of a port's pilots at unit power a carrier."""
-    carriers = pilot_carriers(pilot_shift(found.cell, found.symbol, port)) + found.shift
+    sent = slice(NUM_PILOTS // 2 - found.blocks, NUM_PILOTS // 2 + found.blocks)
+    carriers = pilot_carriers(pilot_shift(found.cell, found.symbol, port))[sent] + found.shift
     spectrum = torch.zeros(FFT_SIZE, dtype=torch.complex64)
-    spectrum[carriers % FFT_SIZE] = pilot_values()[found.cell, found.slot, found.symbol]
+    spectrum[carriers % FFT_SIZE] = pilot_values()[found.cell, found.slot, found.symbol, sent]
     body: Tensor = torch.fft.ifft(spectrum, norm="ortho")
     return body
 
@@ -152,6 +191,14 @@ class PilotFit(NamedTuple):
     rest: Tensor
 
 
+@lru_cache(maxsize=8)
+def modem_spectrum(modem: Modem, size: int) -> Tensor:
+    """Power spectral density float32 [size] of a modem's waveform, of mean the waveform's power."""
+    lags = modem_autocorrelation(modem, size // 2)
+    both = torch.cat((lags, torch.zeros_like(lags[:1]), lags[1:].flip(0).conj()))
+    return torch.fft.fft(both).real.clamp_min(0).float()
+
+
 class _Placed(NamedTuple):
     """Pilots at a timing, and the likelihood of it."""
 
@@ -168,37 +215,42 @@ class PilotFinder:
     """
 
     def __init__(self, modem: Modem, num_samples: int) -> None:
-        self.size = 2 ** (num_samples + FFT_SIZE).bit_length()
+        self.modem = modem
         self.num_samples = num_samples
-        lags = modem_autocorrelation(modem, self.size // 2)
-        self.soi = torch.fft.fft(torch.cat((lags, lags[:1] * 0, lags[1:].flip(0).conj()))).real.clamp_min(0).float()
-        self.soi_power = float(lags[0].real)
+        self.size = 2 ** (num_samples + FFT_SIZE).bit_length()
+        self.soi_power = float(modem_autocorrelation(modem, 1).real)
 
     def separate(self, window: Tensor) -> PilotFit:
         """Pilots of one window complex64 [T], and what is left without them."""
         level = max(float(squared(window).mean()) - self.soi_power, _LEAST_LEVEL)
-        weight = (_FLOOR * level / (self.soi + _FLOOR * level)).sqrt()
+        weight = self._weight(level, self.size)
+        carriers = self._weight(level, FFT_SIZE)
         fit = PilotFit([], torch.zeros_like(window), window)
         while len(fit.found) < _MOST_CELLS:
             spectrum = torch.fft.fft(fit.rest, self.size)
             beside = torch.fft.ifft(spectrum * weight)[: self.num_samples]
-            one = self._next(beside, fit.found)
+            one = self._next(beside, fit.found, carriers)
             if one is None:
                 break
             fit = self._fitted(window, [*fit.found, self._refined(one, spectrum * weight.square())], weight)
         return fit
 
-    def _next(self, beside: Tensor, found: list[Pilots]) -> Pilots | None:
+    def _next(self, beside: Tensor, found: list[Pilots], weight: Tensor) -> Pilots | None:
         """The next cell of a window complex64 [T] without the SOI."""
         if found:  # cells that are heard together keep time, as a rule
-            one = likeliest(beside, [found[0].start], found[0].fraction)
+            one = likeliest(beside, [found[0].start], found[0].fraction, weight)
             alike = one.slot == found[0].slot and one.symbol == found[0].symbol and one.shift == found[0].shift
             if one.score > (_LEAST_ALIKE if alike else _LEAST_SCORE):
                 return one
         timings = find_timings(beside, _TIMINGS)
-        tried = [likeliest(beside, self._starts(timing), timing.offset) for timing in timings]
+        tried = [likeliest(beside, self._starts(timing), timing.offset, weight) for timing in timings]
         best = max(tried, key=lambda one: one.score)
         return best if best.score > _LEAST_SCORE else None
+
+    def _weight(self, level: float, size: int) -> Tensor:
+        """Amplitude float32 [size] by frequency that makes the SOI and interference of a level white."""
+        soi = modem_spectrum(self.modem, size)
+        return (_FLOOR * level / (soi + _FLOOR * level)).sqrt()
 
     def _starts(self, timing: Timing) -> list[int]:
         """Samples at which bodies begin of which enough is seen."""
@@ -222,7 +274,7 @@ class PilotFinder:
         """The best timing within half a repetition, and how much of a channel shows there for the energy sent."""
         sent = _waveforms(tried, self.num_samples, 0, 1)[:, 0]
         energy = float(squared(sent).sum())
-        if energy < _LEAST_SENT:
+        if energy * FFT_SIZE < _LEAST_SENT * 4 * tried.blocks:
             return _Placed(tried, -1.0)
         profile = squared(torch.fft.ifft(torch.fft.fft(sent, self.size).conj() * spectrum)).sum(0)
         profile = torch.cat((profile[-_LATEST:], profile[: _LATEST + _GATHERED]))

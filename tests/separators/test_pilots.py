@@ -15,15 +15,16 @@ NUM_SAMPLES = 2560
 NOISE = 0.1
 
 
-def quiet_cell(start: int, generator: torch.Generator) -> Tensor:
+def quiet_cell(start: int, generator: torch.Generator, blocks: int = 100) -> Tensor:
     """Nothing but the pilots of symbol 4 of a slot, of two ports through channels of three paths: complex64 [T]."""
     spectrum = torch.zeros(FFT_SIZE, dtype=torch.complex64)
     for port in (0, 1):
-        carriers = pilot_carriers(pilot_shift(CELL, 1, port)) + SHIFT
+        sent = slice(100 - blocks, 100 + blocks)
+        carriers = pilot_carriers(pilot_shift(CELL, 1, port))[sent] + SHIFT
         taps = torch.randn(3, dtype=torch.complex64, generator=generator)
         delays = torch.tensor([0, 2, 7])
         turns = torch.polar(torch.ones(()), -2 * torch.pi / FFT_SIZE * carriers[:, None] * delays)
-        spectrum[carriers % FFT_SIZE] = pilot_values()[CELL, SLOT, 1] * (turns @ taps)
+        spectrum[carriers % FFT_SIZE] = pilot_values()[CELL, SLOT, 1, sent] * (turns @ taps)
     since = torch.arange(NUM_SAMPLES) - start
     turn = torch.polar(((since >= -PREFIX) & (since < FFT_SIZE)).float(), 2 * torch.pi / FFT_SIZE * FRACTION * since)
     return torch.fft.ifft(spectrum, norm="ortho")[since % FFT_SIZE] * turn
@@ -49,6 +50,14 @@ def test_cell_is_found_and_taken_away(start: int, generator: torch.Generator) ->
     assert abs(found.fraction - FRACTION) < 0.08
     left, before = (fit.pilots - cell).abs().square().mean(), cell.abs().square().mean()
     assert left < 0.03 * before
+
+
+def test_narrow_cell_is_found_beneath_the_soi(generator: torch.Generator) -> None:
+    """Half of the pilots of 5 MHz lie in the SOI's band, where they stand above it at a low SINR."""
+    soi, cell = MODEM.sample(1, NUM_SAMPLES, generator).waveform[0], 8 * quiet_cell(600, generator, 25)
+    fit = PilotFinder(MODEM, NUM_SAMPLES).separate(soi + cell + white(1, generator)[0])
+    assert (fit.found[0].cell, fit.found[0].blocks, fit.found[0].slot) == (CELL, 25, SLOT)
+    assert (fit.pilots - cell).abs().square().mean() < 0.05 * cell.abs().square().mean()
 
 
 def test_nothing_is_found_where_nothing_is(generator: torch.Generator) -> None:
