@@ -115,7 +115,8 @@ def _bodies(window: Tensor, starts: list[int], fraction: float) -> Tensor:
         time = torch.arange(low, high)
         turned = window[low:high] * torch.polar(torch.ones(()), -2 * torch.pi / FFT_SIZE * fraction * (time - start))
         rows.append(pad(turned, (low - start + _EARLY, FFT_SIZE - (high - start + _EARLY))))
-    return torch.fft.fft(torch.stack(rows))
+    spectra: Tensor = torch.fft.fft(torch.stack(rows))
+    return spectra
 
 
 def _steps(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,12 +192,17 @@ class PilotFit(NamedTuple):
     rest: Tensor
 
 
-@lru_cache(maxsize=8)
 def modem_spectrum(modem: Modem, size: int) -> Tensor:
     """Power spectral density float32 [size] of a modem's waveform, of mean the waveform's power."""
     lags = modem_autocorrelation(modem, size // 2)
     both = torch.cat((lags, torch.zeros_like(lags[:1]), lags[1:].flip(0).conj()))
-    return torch.fft.fft(both).real.clamp_min(0).float()
+    density: Tensor = torch.fft.fft(both).real.clamp_min(0)
+    return density.float()
+
+
+def _whitening(soi: Tensor, level: float) -> Tensor:
+    """Amplitude float32 [n] that makes a SOI of density float32 [n], and interference of a level, white."""
+    return (_FLOOR * level / (soi + _FLOOR * level)).sqrt()
 
 
 class _Placed(NamedTuple):
@@ -215,16 +221,16 @@ class PilotFinder:
     """
 
     def __init__(self, modem: Modem, num_samples: int) -> None:
-        self.modem = modem
         self.num_samples = num_samples
         self.size = 2 ** (num_samples + FFT_SIZE).bit_length()
-        self.soi_power = float(modem_autocorrelation(modem, 1).real)
+        self.soi = modem_spectrum(modem, self.size)
+        self.soi_carriers = modem_spectrum(modem, FFT_SIZE)
+        self.soi_power = float(self.soi.mean())
 
     def separate(self, window: Tensor) -> PilotFit:
         """Pilots of one window complex64 [T], and what is left without them."""
         level = max(float(squared(window).mean()) - self.soi_power, _LEAST_LEVEL)
-        weight = self._weight(level, self.size)
-        carriers = self._weight(level, FFT_SIZE)
+        weight, carriers = _whitening(self.soi, level), _whitening(self.soi_carriers, level)
         fit = PilotFit([], torch.zeros_like(window), window)
         while len(fit.found) < _MOST_CELLS:
             spectrum = torch.fft.fft(fit.rest, self.size)
@@ -246,11 +252,6 @@ class PilotFinder:
         tried = [likeliest(beside, self._starts(timing), timing.offset, weight) for timing in timings]
         best = max(tried, key=lambda one: one.score)
         return best if best.score > _LEAST_SCORE else None
-
-    def _weight(self, level: float, size: int) -> Tensor:
-        """Amplitude float32 [size] by frequency that makes the SOI and interference of a level white."""
-        soi = modem_spectrum(self.modem, size)
-        return (_FLOOR * level / (soi + _FLOOR * level)).sqrt()
 
     def _starts(self, timing: Timing) -> list[int]:
         """Samples at which bodies begin of which enough is seen."""
