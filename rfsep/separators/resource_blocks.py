@@ -125,8 +125,8 @@ class Timing(NamedTuple):
     offset: float
 
 
-def find_timing(mixture: Tensor) -> Timing:
-    """From the likeliest prefix of one mixture complex64 [T], outside the SOI's band."""
+def find_timings(mixture: Tensor, count: int) -> list[Timing]:
+    """From the likeliest prefixes of one mixture complex64 [T], outside the SOI's band, a prefix apart; best first."""
     time = torch.arange(_TIMING_TAPS) - _TIMING_TAPS // 2
     window = torch.hamming_window(_TIMING_TAPS, periodic=False)
     taps = (time == 0).float() - 2 * _TIMING_CUT * torch.sinc(2 * _TIMING_CUT * time) * window
@@ -138,8 +138,13 @@ def find_timing(mixture: Tensor) -> Timing:
     total, power = (pad(values.cumsum(0), (1, 0)) for values in (second * first.conj(), energy))
     correlation = total[width:] - total[:-width]
     scale = power[width:] - power[:-width] + 0.1 * width * energy.mean() + 1e-12
-    best = int((correlation.abs().square() / scale).argmax())  # the log likelihood of a prefix of unknown level
-    return Timing(best - _TIMING_LEAD, float(correlation[best].angle()) / (2 * torch.pi))
+    likelihood = correlation.abs().square() / scale  # its logarithm, of a prefix of unknown level
+    found = []
+    for _ in range(count):
+        best = int(likelihood.argmax())
+        found.append(Timing(best - _TIMING_LEAD, float(correlation[best].angle()) / (2 * torch.pi)))
+        likelihood[max(0, best - width) : best + width] = -1
+    return found
 
 
 class Lattice(NamedTuple):
@@ -275,29 +280,34 @@ class ResourceBlockLmmse:
         self._stationary = Lmmse(modem, examples)
         self._soi_power = float(modem_autocorrelation(modem, 1).real)
         self._narrow = fits_band(modem)
-        self._response = lru_cache(maxsize=4)(self._make_response)
+        self.response = lru_cache(maxsize=4)(self._make_response)
 
     def _make_response(self, num_samples: int, whole: bool) -> tuple[Response, Band]:
+        """Of a window; ``whole``: the signal begins and ends with it."""
         response = make_response(self.modem, num_samples, whole)
         return response, make_band(response)
+
+    def fits(self, num_samples: int) -> bool:
+        """Whether mixtures of so many samples are not left to `Lmmse`."""
+        return self._narrow and num_samples >= 2 * SYMBOL - FFT_SIZE // 2
 
     def separate(self, mixture: Tensor) -> Separated:
         """Estimate complex64 [B, T] and hard bits uint8 [B, N] of its matched filter."""
         length = mixture.shape[1]
-        if not self._narrow or length < 2 * SYMBOL - FFT_SIZE // 2:
+        if not self.fits(length):
             return self._stationary.separate(mixture)
 
         def estimate(windows: Tensor) -> Tensor:
-            response, band = self._response(windows.shape[1], length <= self.block)
-            symbols = torch.stack([self._symbols(window, band) for window in windows])
+            response, band = self.response(windows.shape[1], length <= self.block)
+            symbols = torch.stack([self.symbols(window, band, find_timings(window, 1)[0]) for window in windows])
             return (symbols @ response.waveforms.T).to(torch.complex64)
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
 
-    def _symbols(self, window: Tensor, band: Band) -> Tensor:
-        """Symbols complex128 [S] of one window complex64 [T]."""
-        lattice = make_lattice(band, find_timing(window))
+    def symbols(self, window: Tensor, band: Band, timing: Timing) -> Tensor:
+        """Symbols complex128 [S] of one window complex64 [T] with the interference's timing."""
+        lattice = make_lattice(band, timing)
         samples = band.decimator @ window.to(torch.complex128)
         level = max(float(window.abs().square().mean()) - self._soi_power, _LEAST_LEVEL)
         power = torch.full(lattice.weight.shape, level, dtype=torch.float64)

@@ -14,7 +14,7 @@ from rfsep.separators import resource_blocks
 from rfsep.separators.resource_blocks import (
     FFT_SIZE,
     ResourceBlockLmmse,
-    find_timing,
+    find_timings,
     fits_band,
     make_band,
     make_lattice,
@@ -61,7 +61,7 @@ def test_timing_is_found_beneath_the_soi(generator: torch.Generator) -> None:
     begins = [9600 + 1380 + 1370 * index for index in range(6)]
     soi = MODEM.sample(1, 2560, generator).waveform[0]
     for place in (10000, 10700, 12345):
-        found = find_timing(soi + 4 * signal[place : place + 2560])
+        found = find_timings(soi + 4 * signal[place : place + 2560], 1)[0]
         assert min(abs(place + found.start - begin) for begin in begins) <= 8
         assert found.offset == pytest.approx(OFFSET, abs=0.02)
 
@@ -97,7 +97,7 @@ def test_band_keeps_the_soi_and_its_carriers() -> None:
 
 def test_resource_blocks_leave_the_carrier_at_zero_out(generator: torch.Generator) -> None:
     """3GPP TS 36.211 clause 6.2.3: twelve carriers -12..-1, and twelve 1..12, of which 0 is none."""
-    lattice = make_lattice(make_band(make_response(MODEM, 2560, whole=True)), find_timing(torch.ones(2560) + 0j))
+    lattice = make_lattice(make_band(make_response(MODEM, 2560, whole=True)), find_timings(torch.ones(2560) + 0j, 1)[0])
     block = lattice.block[:169] - lattice.block[84 - 12]
     assert block[84 - 12 : 84].tolist() == [0] * 12
     assert block[84 + 1 : 84 + 13].tolist() == [1] * 12
