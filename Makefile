@@ -31,17 +31,21 @@ demo_lte: $(STAMP)
 	$(BIN)/python evaluate.py separator=neural run=runs/demo_lte/unet testset=runs/lte_test out=runs/demo_lte/scores
 
 # everything that the README shows, measured again (several hours on two cores; finished parts are kept)
-COMPARISONS := args/ofdm_qpsk args/ofdm_qpsk_span8 args/ofdm_bpsk csgaussian/cyclo csgaussian/comm csgaussian/comm2 csgaussian/qpskcomm \
+COMPARISONS := args/ofdm_qpsk args/ofdm_qpsk_span8 args/ofdm_bpsk args/alpha_rgs args/learned_priors args/published args/omega args/basis \
+  args/toy csgaussian/cyclo csgaussian/comm csgaussian/comm2 csgaussian/qpskcomm \
   sync/noiseless sync/snr10 dnn_comparison aligned/ablation learned rfc2021/emisignal1 rfc2021/commsignal2 rfc2021/commsignal3 real/wifi20 real/lte20
 results: demo demo_lte bench ablation
 	mkdir -p docs/results
 	$(BIN)/python train.py experiment=corrected/wifi run=headline data.repeat_after=40 trainer.max_steps=1500 trainer.val_every=300
+	$(BIN)/python train.py experiment=corrected/lte run=headline
 	for name in $(COMPARISONS); do $(BIN)/python evaluate.py experiment=$$name && \
 	  cp runs/$$name/results.json docs/results/$$(echo $$name | tr / _).json || exit; done
 	cp runs/demo/scores.json docs/results/demo.json
 	cp runs/demo_lte/scores/scores.json docs/results/demo_lte.json
 	cp runs/bench/*.json docs/results/
 	cp runs/learned/learning.png docs/learning.png
+	cp runs/args/toy/figure.png docs/args_toy.png
+	cp runs/args/omega/omega.png docs/omega.png
 	$(BIN)/python docs/tables.py
 
 # what each part of the aligned network is worth: six minutes of one core each, and the 21 of linear_long
