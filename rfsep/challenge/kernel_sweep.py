@@ -21,6 +21,7 @@ from rfsep.challenge.figures import (
 )
 
 _PUBLISHED = re.compile(r"(.*\S),? K = (\d+)")
+_LABEL_RATIO = 1.05  # between kernels whose labels do not run into each other
 Curves = dict[str, list[tuple[int, float]]]
 
 
@@ -100,7 +101,11 @@ def _draw_bounds(axes: Axes, bounds: Sequence[Row], floor: float) -> None:
 
 def _dress(axes: Axes, kernels: Sequence[int], title: str) -> None:
     axes.set_xscale("log")
-    axes.set_xticks(kernels, [str(kernel) for kernel in kernels], rotation=60)
+    labelled: list[int] = []
+    for kernel in kernels:
+        if not labelled or kernel > _LABEL_RATIO * labelled[-1]:
+            labelled.append(kernel)
+    axes.set_xticks(labelled, [str(kernel) for kernel in labelled], rotation=60)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("samples in the first kernel", fontsize=12, color=INK)
     axes.set_ylabel("MSE (dB)", fontsize=12, color=INK)
