@@ -22,7 +22,7 @@ from rfsep.separators.matched_filter import remodulated
 from rfsep.separators.noise_levels import FallingLevels, Levels, Step
 from rfsep.separators.ofdm_prior import OfdmPrior
 from rfsep.separators.priors import Prior, PulsePrior
-from rfsep.separators.windows import in_parallel, overlapped
+from rfsep.separators.windows import in_windows
 from rfsep.signals.constellations import bit_means
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.statistics import modem_autocorrelation
@@ -136,12 +136,7 @@ class AlphaRgs:
 
     def separate(self, mixture: Tensor) -> Separated:
         """The estimate complex64 [B, T] and hard bits uint8 [B, N]."""
-
-        def estimate(windows: Tensor) -> Tensor:
-            return in_parallel(self._estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
-
-        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return in_windows(self._estimate, mixture, self.block, self.margin, self.modem, _BATCH_SAMPLES)
 
     def _estimate(self, mixture: Tensor) -> Tensor:
         windows = self._prepare(mixture)

@@ -14,7 +14,7 @@ from torch import Tensor
 from rfsep.separators.located import OfdmLocator, ofdm_interference
 from rfsep.separators.matched_filter import remodulated
 from rfsep.separators.priors import Prior, PulsePrior
-from rfsep.separators.windows import in_parallel, overlapped
+from rfsep.separators.windows import in_windows
 from rfsep.signals.diffusion_schedule import linear_schedule
 from rfsep.types import InputError, Modem, Separated
 
@@ -111,12 +111,7 @@ class Basis:
 
     def separate(self, mixture: Tensor) -> Separated:
         """The estimate complex64 [B, T] and hard bits uint8 [B, N]."""
-
-        def estimate(windows: Tensor) -> Tensor:
-            return in_parallel(self._estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
-
-        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return in_windows(self._estimate, mixture, self.block, self.margin, self.modem, _BATCH_SAMPLES)
 
     def _estimate(self, mixture: Tensor) -> Tensor:
         omega = None if self.omega == "one" else 1.0

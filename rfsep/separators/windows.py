@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from rfsep.types import InputError
+from rfsep.types import InputError, Modem, Separated
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
@@ -71,6 +71,27 @@ def in_parallel(apply: Callable[[Tensor], Tensor], windows: Tensor, most: int) -
         complex64 [W, L].
     """
     return torch.cat(on_every_core(apply, torch.split(windows, rows_a_core(len(windows), most))))
+
+
+def in_windows(
+    apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, margin: int, modem: Modem, batch_samples: int
+) -> Separated:
+    """What an estimator of the SOI in single windows, each row by itself, makes of mixtures of any length.
+
+    Args:
+        apply: windows complex64 [w, L] to the SOI in them complex64 [w, L].
+        mixture: complex64 [B, T].
+        block: see `overlapped`.
+        margin: likewise.
+        modem: of the SOI, whose bits are read from the estimate.
+        batch_samples: given to ``apply`` at once, at most.
+    """
+
+    def estimate(windows: Tensor) -> Tensor:
+        return in_parallel(apply, windows, max(1, batch_samples // windows.shape[1]))
+
+    soi = overlapped(estimate, mixture, block, margin, modem.symbol_period)
+    return Separated(soi, (modem.demodulate(soi) > 0).byte())
 
 
 def rows_a_core(num_rows: int, most: int) -> int:

@@ -32,7 +32,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_trained_prior_is_sampled_exported_and_drawn(place: Path) -> None:
-
     run = place / "runs" / "prior" / "ofdm_qpsk" / "tiny"
     export(str(run), place / "kept", "float32")
     opened, kept = open_prior(str(run)), open_prior(str(place / "kept"))
