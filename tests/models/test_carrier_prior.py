@@ -68,3 +68,17 @@ def test_it_learns_a_constellation_within_seconds() -> None:
         optimizer.step()
     with torch.no_grad():
         assert loss(torch.full((500,), 10)).mean() < 0.4  # four of five dimensions cannot be told linearly: 0.8
+
+
+def test_what_the_network_finds_is_held_against_the_noise() -> None:
+    """The same F weighs sqrt(alpha_bar) / sigma at every step, and no more than at sigma 0.05."""
+    schedule, model = linear_schedule(), CarrierPrior(8, 4)
+    torch.nn.init.ones_(model.slicer.last.bias)
+    noisy, steps = torch.zeros(3, 2, 16), torch.tensor([0, 20, 49])
+    with torch.no_grad():
+        found = model(noisy, steps)
+    weight = schedule.alpha_bar[steps].sqrt() / schedule.sigma[steps].clamp_min(0.05)
+    torch.testing.assert_close(
+        found / weight[:, None, None], found[:1].expand(3, -1, -1) / weight[0], rtol=1e-4, atol=1e-5
+    )
+    assert found.abs().max() > 1

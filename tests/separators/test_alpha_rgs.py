@@ -9,9 +9,11 @@ from rfsep.mixtures.mix import Mixer
 from rfsep.separators.alpha_rgs import AlphaRgs
 from rfsep.separators.curvature import Curvature
 from rfsep.separators.grid import SoiGrid
+from rfsep.separators.located import OfdmLocator
 from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.separators.noise_levels import FallingLevels, UniformLevels
 from rfsep.separators.ofdm_prior import OfdmPrior
+from rfsep.signals.constellations import demap, posterior_mean
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
@@ -153,3 +155,29 @@ def test_soft_bits_without_a_curvature_are_refused() -> None:
 def test_interference_without_an_analytic_prior_is_refused() -> None:
     with pytest.raises(InputError, match="OFDM"):
         AlphaRgs(SOI, EXAMPLES, interference=LinearModem("qpsk", samples_per_symbol=4))
+
+
+def test_soft_bits_are_of_the_mixture_alone() -> None:
+    """At the minimum of own prior and mixture together, what is left without the prior is what the mixture said."""
+    ratio, said = 0.5, torch.tensor([[0.3 - 0.2j, -0.8 + 0.1j]])
+    curvature = Curvature.__new__(Curvature)
+    curvature.constellations, curvature.omega = (SOI.constellation, SOI.constellation), 1.0
+    curvature._outside, curvature._room = torch.ones(1, 2), torch.tensor([[0.4]])
+    curvature._vectors = torch.eye(2, dtype=torch.complex64)[None]
+    own = float(curvature._along(ratio)[0, 0]) / ratio**2 - 1 / 0.4  # the prior's curvature, above the mixture's
+    symbols = said
+    for _ in range(200):
+        symbols = (said / 0.4 + own * posterior_mean(symbols, SOI.constellation, ratio**2)) / (1 / 0.4 + own)
+    expected = demap(said, SOI.constellation, 0.4)
+    torch.testing.assert_close(curvature.soft_bits(symbols, ratio), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_stand_in_for_cut_symbols_keeps_its_own_weight() -> None:
+    """Where the interference's prior is sharpened by kappa^2, the Gaussian in place of cut symbols is loosened by it."""
+    batch = mixtures(-12.0, count=1)
+    locate = OfdmLocator(SOI, INTERFERENCE, None)
+    loose = locate(batch.mixture, smoothed_outside=True, omega=1.0)
+    tight = locate(batch.mixture, smoothed_outside=True, omega=None)
+    cut = slice(0, (80 - int(loose.at.interference_offset)) % 80 or 80)
+    scores = [one.prior.score(batch.interference / one.gain, 0.9999)[0, cut] for one in (loose, tight)]
+    assert float(scores[0].abs().max()) < 0.7 * float(scores[1].abs().max())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from rfsep.training.soap import Soap, _turned
+from rfsep.training.soap import Soap, _follow, _turned
 
 
 def test_turning_and_back_is_nothing() -> None:
@@ -56,3 +56,12 @@ def test_the_first_step_only_measures_and_a_resumed_run_is_the_same() -> None:
     after.load_state_dict(before.state_dict())
     assert torch.equal(steps(half, after, 5, 5), end)
     assert end.abs().max() > 0.1
+
+
+def test_mean_squares_go_with_their_eigenvectors() -> None:
+    covariance = torch.diag(torch.tensor([1.0, 5.0]))
+    square = torch.tensor([[1.0, 1.0], [2.0, 2.0]])
+    state = {"covariances": [covariance, None], "turns": [torch.eye(2), None], "square": square}
+    _follow(state)
+    assert state["turns"][0].abs().tolist() == [[0.0, 1.0], [1.0, 0.0]]  # the larger one in front
+    assert state["square"].tolist() == [[2.0, 2.0], [1.0, 1.0]]
