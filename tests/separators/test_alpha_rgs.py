@@ -173,7 +173,7 @@ def test_soft_bits_are_of_the_mixture_alone() -> None:
 
 
 def test_the_stand_in_for_cut_symbols_keeps_its_own_weight() -> None:
-    """Where the interference's prior is sharpened by kappa^2, the Gaussian in place of cut symbols is loosened by it."""
+    """The exponent kappa^2 sharpens the discrete prior; the Gaussian in place of cut symbols is loosened by it."""
     batch = mixtures(-12.0, count=1)
     locate = OfdmLocator(SOI, INTERFERENCE, None)
     loose = locate(batch.mixture, smoothed_outside=True, omega=1.0)
