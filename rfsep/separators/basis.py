@@ -52,6 +52,7 @@ class Basis:
     As published the priors see the iterates unscaled, and the dynamics' noise is white, of power 2 eta a sample. (The
     published ``sqrt(eta)`` is that: their noise has unit variance in each of I and Q, and the scores are those of noise
     of unit variance a complex sample.) The published code has the sign of d wrong; here it is BASIS's.
+    A thousand steps amplify rounding: on other numbers of threads an estimate agrees to about 0.01.
 
     Args:
         modem: of the SOI; the signal begins and ends with the mixture.
