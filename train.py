@@ -26,7 +26,15 @@ from rfsep.cli import (
     run,
     whole,
 )
-from rfsep.networks import check_separator, flops_per_sample, open_run, weights_of, write_weights_of
+from rfsep.networks import (
+    check_separator,
+    flops_per_sample,
+    open_run,
+    take_tokenizer,
+    weights_of,
+    with_tokenizer,
+    write_weights_of,
+)
 from rfsep.training.data import MixtureData
 from rfsep.training.fit import Outcome, Schedule, fit
 from rfsep.training.start import start_from
@@ -148,6 +156,7 @@ def beside(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
 def main(config: DictConfig) -> None:
     """Instantiate the parts, train them, and say where the results are."""
     check(config)
+    config = with_tokenizer(config)
     folder = run_folder(config)
     torch.manual_seed(config.seed)
     data = MixtureData(
@@ -157,6 +166,7 @@ def main(config: DictConfig) -> None:
         **plain(config.data),
     )
     model = instantiate(config.model.network)
+    take_tokenizer(config, model)
     if config.init_from is not None:
         taken = start_from(model, weights_of(str(config.init_from)), config.init_from)
         rank_zero_only(console.print)(f"{taken.copied} of {taken.of} weights from {config.init_from}")

@@ -132,6 +132,34 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
     return Run(model.eval(), config, _facts(place))
 
 
+def _writes_tokens(config: Any) -> bool:
+    return "tokenizer" in config.model.network
+
+
+def with_tokenizer(config: Any) -> Any:
+    """A training config whose network holds the tokenizer that ``tokenizer`` names, where it holds one.
+
+    Raises:
+        InputError: none is named, one is named for another network, or it is no tokenizer.
+    """
+    if _writes_tokens(config) != (config.tokenizer is not None):
+        raise InputError(f"model {config.model.name} does not fit tokenizer={config.tokenizer}")
+    if config.tokenizer is None:
+        return config
+    network = plain(open_run(str(config.tokenizer)).config.model.network)
+    if not str(network.get("_target_")).endswith(".Tokenizer"):
+        raise InputError(f"tokenizer={config.tokenizer} is {network.get('_target_')}, expected a Tokenizer")
+    config = config.copy()
+    config.model.network.tokenizer = network
+    return config
+
+
+def take_tokenizer(config: Any, model: torch.nn.Module) -> None:
+    """Give a network the weights of the tokenizer that its training config names, if it does."""
+    if config.tokenizer is not None:
+        cast(Any, model).tokenizer.load_state_dict(weights_of(str(config.tokenizer)))
+
+
 def flops_per_sample(config: Any, model: torch.nn.Module) -> float:
     """Floating-point operations of a forward pass over a training window, a sample; config as of a run."""
     length = int(config.data.num_samples)
