@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from rfsep.models.quantisers import FiniteScalar, Quantiser, VectorCodebook
 
+_CHUNK = 32  # tokens that look together
+
 
 class Tokenized(NamedTuple):
     """A waveform through tokens and back.
@@ -39,39 +41,39 @@ class _Residual(nn.Module):
 
 
 class _Down(nn.Module):
-    """Two residual units, then a convolution that takes one of ``stride`` samples."""
+    """ELU and a convolution that takes one of ``stride`` samples, then two residual units."""
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        self.units = nn.Sequential(_Residual(channels, 1), _Residual(channels, 3), nn.ELU())
         self.pad = (stride // 2, stride - stride // 2)
-        self.strided = nn.Conv1d(channels, 2 * channels, 2 * stride, stride)
+        self.strided = nn.Conv1d(channels, width, 2 * stride, stride)
+        self.units = nn.Sequential(_Residual(width, 1), _Residual(width, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, C, T] to [B, 2 C, T / stride]."""
-        fewer: Tensor = self.strided(nn.functional.pad(self.units(x), self.pad))
+        """Map [B, C, T] to [B, W, T / stride]."""
+        fewer: Tensor = self.units(self.strided(nn.functional.pad(x, self.pad)))
         return fewer
 
 
 class _Up(nn.Module):
-    """The mirror image of `_Down`: [B, 2 C, T / stride] to [B, C, T]."""
+    """The mirror image of `_Down`."""
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.strided = nn.ConvTranspose1d(2 * channels, channels, 2 * stride, stride)
-        self.units = nn.Sequential(_Residual(channels, 1), _Residual(channels, 3))
+        self.units = nn.Sequential(_Residual(width, 1), _Residual(width, 3), nn.ELU())
+        self.strided = nn.ConvTranspose1d(width, channels, 2 * stride, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, 2 C, T / stride] to [B, C, T]."""
-        more = self.strided(nn.functional.elu(x))[:, :, self.stride // 2 :]
-        spread: Tensor = self.units(more[:, :, : x.shape[2] * self.stride])
-        return spread
+        """Map [B, W, T / stride] to [B, C, T]."""
+        more: Tensor = self.strided(self.units(x))[:, :, self.stride // 2 :]
+        return more[:, :, : x.shape[2] * self.stride]
 
 
 class _Neighbours(nn.Module):
-    """Pre-norm attention to the tokens at most ``reach`` away, then an MLP: runs over any length, and nothing depends
-    on where a window was cut that is farther away.
+    """Pre-norm attention to the tokens at most ``reach`` away, then an MLP.
+
+    It runs over any length, and no token depends on what is farther away. Queries come in chunks that share their keys.
     """
 
     def __init__(self, width: int, heads: int, reach: int) -> None:
@@ -82,24 +84,32 @@ class _Neighbours(nn.Module):
         self.distance = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
+    def _bias(self, chunks: int, count: int) -> Tensor:
+        """What distances add to scores float32 [N, H, chunk, chunk + 2 reach]: minus infinity where none is seen."""
+        device = self.distance.device
+        query, key = torch.arange(_CHUNK, device=device)[:, None], torch.arange(_CHUNK + 2 * self.reach, device=device)
+        distance = key - query  # [chunk, chunk + 2 reach], 0 for the farthest in front
+        place = torch.arange(chunks, device=device)[:, None] * _CHUNK + key - self.reach  # [N, chunk + 2 reach]
+        near = (distance >= 0) & (distance <= 2 * self.reach)
+        own = distance == self.reach  # so that no row, of padding either, is empty
+        seen = near & ((place >= 0) & (place < count))[:, None] | own
+        bias = self.distance[:, distance.clamp(0, 2 * self.reach)]  # [H, chunk, chunk + 2 reach]
+        return bias.masked_fill(~seen[:, None], -math.inf)
+
     def _seen(self, x: Tensor) -> Tensor:
         """What every token of [B, K, W] sees of its neighbours: [B, K, W]."""
         batch, count, width = x.shape
-        query, key, value = self.mixed(x).chunk(3, 2)
-        pad, seen = (0, 0, self.reach, self.reach), 2 * self.reach + 1
-        keys, values = (
-            nn.functional.pad(one, pad).unfold(1, seen, 1).reshape(batch, count, self.heads, -1, seen)
-            for one in (key, value)
-        )  # [B, K, H, W / H, 2 reach + 1]
-        query = query.view(batch, count, self.heads, 1, -1) / math.sqrt(width // self.heads)
-        place = torch.arange(count, device=x.device)[:, None] + torch.arange(
-            -self.reach, self.reach + 1, device=x.device
+        chunks = -(-count // _CHUNK)
+        padded = nn.functional.pad(self.mixed(x), (0, 0, self.reach, self.reach + chunks * _CHUNK - count))
+        query, key, value = padded.unfold(1, _CHUNK + 2 * self.reach, _CHUNK).chunk(3, 2)  # [B, N, W, keys]
+        query = query[:, :, :, self.reach : self.reach + _CHUNK]
+        query, key, value = (
+            part.reshape(batch, chunks, self.heads, width // self.heads, -1).mT for part in (query, key, value)
         )
-        outside = (place < 0) | (place >= count)  # [K, 2 reach + 1]
-        scores = (query @ keys)[:, :, :, 0] + self.distance  # [B, K, H, 2 reach + 1]
-        weights = scores.masked_fill(outside[:, None], -math.inf).softmax(3)
-        mean: Tensor = (values @ weights[..., None]).reshape(batch, count, width)
-        return mean
+        bias = self._bias(chunks, count).expand(batch, -1, -1, -1, -1)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)  # [B, N, H, chunk, W / H]
+        merged: Tensor = seen.transpose(2, 3).reshape(batch, -1, width)
+        return merged[:, :count]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, K, W] to [B, K, W]."""
@@ -108,14 +118,20 @@ class _Neighbours(nn.Module):
         return corrected
 
 
+def _widths(strides: Sequence[int], channels: int) -> list[tuple[int, int, int]]:
+    """Channels in, channels out and stride of the convolutions: 2, then doubled by each stride behind the first."""
+    widths = [2, *(channels * 2**index for index in range(len(strides)))]
+    return list(zip(widths[:-1], widths[1:], strides, strict=True))
+
+
 class _Reader(nn.Module):
     """A window's nonlinear share of its latents, zero at first: float32 [B, 2, T] to [B, K, V]."""
 
     def __init__(self, strides: Sequence[int], channels: int, depth: int, heads: int, reach: int, width: int) -> None:
         super().__init__()
-        tokens = channels * 2 ** len(strides)
-        stages = [_Down(channels * 2**index, stride) for index, stride in enumerate(strides)]
-        self.convolutions = nn.Sequential(nn.Conv1d(2, channels, 7, padding=3), *stages)
+        stages = _widths(strides, channels)
+        tokens = stages[-1][1]
+        self.convolutions = nn.Sequential(*(_Down(*stage) for stage in stages))
         self.blocks = nn.Sequential(*(_Neighbours(tokens, heads, reach) for _ in range(depth)), nn.LayerNorm(tokens))
         self.last = nn.Linear(tokens, width)
         nn.init.zeros_(self.last.weight)
@@ -132,12 +148,12 @@ class _Writer(nn.Module):
 
     def __init__(self, strides: Sequence[int], channels: int, depth: int, heads: int, reach: int, width: int) -> None:
         super().__init__()
-        tokens = channels * 2 ** len(strides)
+        stages = _widths(strides, channels)
+        tokens = stages[-1][1]
         self.first = nn.Linear(width, tokens)
         self.blocks = nn.Sequential(*(_Neighbours(tokens, heads, reach) for _ in range(depth)), nn.LayerNorm(tokens))
-        stages = [_Up(channels * 2**index, stride) for index, stride in enumerate(strides)]
-        last = nn.Conv1d(channels, 2, 7, padding=3)
-        self.convolutions = nn.Sequential(*reversed(stages), nn.ELU(), last)
+        self.convolutions = nn.Sequential(*(_Up(*stage) for stage in reversed(stages)))
+        last = cast(_Up, self.convolutions[-1]).strided
         nn.init.zeros_(last.weight)
         nn.init.zeros_(cast(Tensor, last.bias))
 
@@ -163,7 +179,7 @@ class Tokenizer(nn.Module):
         codebook: vectors of a plain vector quantiser in its place; None for the finite scalar one.
         embedding: width of these vectors.
         span: tokens that the linear maps reach over, an odd number.
-        channels: of the convolutions at full rate; each stride doubles them.
+        channels: of the convolutions behind the first stride; each other one doubles them.
         depth: transformer blocks, each in encoder and decoder.
         heads: of their attention.
         reach: tokens to both sides that it sees.
@@ -177,7 +193,7 @@ class Tokenizer(nn.Module):
         codebook: int | None = None,
         embedding: int = 2,
         span: int = 9,
-        channels: int = 8,
+        channels: int = 16,
         depth: int = 1,
         heads: int = 4,
         reach: int = 8,
