@@ -37,6 +37,10 @@ class Quantiser(Protocol):
         """The nearest values."""
         ...
 
+    def start(self, latents: Tensor) -> None:
+        """Make ready for what latents float32 [B, K, V] are when quantisation begins."""
+        ...
+
     def values(self, codes: Tensor) -> Tensor:
         """Values float32 [B, K, V] of digits int64 [B, K, D]."""
         ...
@@ -77,6 +81,9 @@ class FiniteScalar(nn.Module):
         digits = torch.floor(self.steps * (bounded.detach() + 1) / 2 + 0.5).minimum(self.steps)
         values = bounded + (2 * digits / self.steps - 1 - bounded).detach()
         return Quantised(values, digits.long(), latents.new_zeros(()))
+
+    def start(self, latents: Tensor) -> None:
+        """Levels lie where they lie."""
 
     def values(self, codes: Tensor) -> Tensor:
         """Values float32 [B, K, V] of digits int64 [B, K, V]."""
@@ -119,6 +126,15 @@ class VectorCodebook(nn.Module):
             latents - vectors.detach()
         ).square().mean()
         return Quantised(latents + (vectors - latents).detach(), codes[:, :, None], penalty)
+
+    @torch.no_grad()
+    def start(self, latents: Tensor) -> None:
+        """Put each vector on that of the latents float32 [B, K, V] which is farthest from the vectors before it."""
+        found = latents.flatten(0, 1)  # [B K, V]
+        distances = torch.full((len(found),), torch.inf)
+        for index in range(len(self.vectors)):
+            self.vectors[index] = found[int(distances.argmax())]
+            distances = distances.minimum((found - self.vectors[index]).square().sum(1))
 
     def values(self, codes: Tensor) -> Tensor:
         """Vectors float32 [B, K, V] of digits int64 [B, K, 1]."""

@@ -18,11 +18,13 @@ class Tokenized(NamedTuple):
     Attributes:
         waveform: float32 [B, 2, T], the reconstruction.
         codes: int64 [B, K, D], the digits.
+        latents: float32 [B, K, V], bounded, before they are quantised.
         penalty: float32 scalar, what the quantiser wants to be small beside the waveform's error.
     """
 
     waveform: Tensor
     codes: Tensor
+    latents: Tensor
     penalty: Tensor
 
 
@@ -245,8 +247,13 @@ class Tokenizer(nn.Module):
             dither: noise on the bounded latents, in half quantisation steps.
         """
         latents = self.latents(waveform)
-        quantised = self.quantiser.forward(latents)
+        quantised, bounded = self.quantiser.forward(latents), self.quantiser.bounded(latents, dither)
         if self.quantise:
-            return Tokenized(self.decode(quantised.values), quantised.codes, quantised.penalty)
-        unquantised = self.decode(self.quantiser.bounded(latents, dither))
-        return Tokenized(unquantised, quantised.codes, latents.new_zeros(()))
+            return Tokenized(self.decode(quantised.values), quantised.codes, bounded, quantised.penalty)
+        return Tokenized(self.decode(bounded), quantised.codes, bounded, latents.new_zeros(()))
+
+    def start_quantising(self, waveform: Tensor) -> None:
+        """Quantise from now on, beginning with what windows float32 [B, 2, T] look like."""
+        with torch.no_grad():
+            self.quantiser.start(self.latents(waveform))
+        self.quantise = True
