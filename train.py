@@ -92,6 +92,10 @@ def check(config: DictConfig) -> None:
         check_separator(plain(config.separator))
     if bool(config.model.get("prior", False)) != bool(config.objective.get("prior", False)):
         raise InputError(f"model {config.model.name} does not fit its objective: priors learn by objective=ddpm alone")
+    if bool(config.model.get("tokenizer", False)) != bool(config.objective.get("tokenizer", False)):
+        raise InputError(
+            f"model {config.model.name} does not fit its objective: tokenizers learn by objective=tokenizer alone"
+        )
     guided = bool(config.model.network.get("guided", False))
     if guided != (config.guide is not None):
         raise InputError(f"model {config.model.name} has guided: {guided}, which does not fit guide={config.guide}")
@@ -135,11 +139,11 @@ def kept_views(config: DictConfig) -> Views | None:
 
 
 def beside(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
-    """What an objective takes beside its network: nothing for a prior, else the SOI's modem and what shows the mixture.
+    """What an objective takes beside its network: the SOI's modem and what shows the mixture.
 
-    The mixture is shown by a separator that makes tokens of it, or beside a guide's estimate.
+    Priors and tokenizers take nothing: they see one signal alone. The mixture is shown by a separator that makes tokens of it, or beside a guide's estimate.
     """
-    if config.model.get("prior", False):
+    if config.model.get("prior", False) or config.model.get("tokenizer", False):
         return {}
     modem = build_modem(config.soi)
     if not config.model.get("tokens", False):

@@ -1,0 +1,55 @@
+"""Which tokens occur, and in how many dimensions their latents lie."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_JOINTLY = 4096  # choices of a token up to which all its digits are counted together
+
+
+class CodeUse(NamedTuple):
+    """Which tokens occur.
+
+    Attributes:
+        used: number of different ones; of all digits together where ``possible`` tokens are too many to count.
+        possible: number that could.
+        entropy_bits: of a token, the sum of its digits' entropies where these are counted apart.
+        tokens: that were looked at.
+    """
+
+    used: int
+    possible: int
+    entropy_bits: float
+    tokens: int
+
+
+def code_use(codes: Tensor, sizes: Sequence[int]) -> CodeUse:
+    """Which of the tokens int64 [N, D] with sizes[d] choices for digit d occur; digits apart above 4,096 choices.
+
+    >>> code_use(torch.tensor([[0, 1], [1, 1], [0, 1], [1, 1]]), [2, 2])
+    CodeUse(used=2, possible=4, entropy_bits=1.0, tokens=4)
+    """
+    if math.prod(sizes) <= _JOINTLY:
+        index = torch.zeros_like(codes[:, 0])
+        for digit, size in zip(codes.unbind(1), sizes, strict=True):
+            index = index * size + digit
+        counts = [torch.bincount(index, minlength=math.prod(sizes))]
+    else:
+        counts = [torch.bincount(digit, minlength=size) for digit, size in zip(codes.unbind(1), sizes, strict=True)]
+    shares = torch.cat(counts).double() / len(codes)
+    entropy = -(shares * shares.clamp_min(1e-300).log2()).sum()
+    return CodeUse(int((shares > 0).sum()), len(shares), float(entropy), len(codes))
+
+
+def participation(values: Tensor) -> float:
+    """Effective dimension of rows float32 [N, V]: (sum of the covariance's eigenvalues)^2 / sum of their squares.
+
+    >>> round(participation(torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])), 6)
+    2.0
+    """
+    centred = values.double() - values.double().mean(0)
+    covariance = centred.T @ centred
+    return float(covariance.trace() ** 2 / covariance.square().sum())
