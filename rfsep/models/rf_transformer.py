@@ -186,11 +186,14 @@ class RfTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, self.num_logits)
         self.prior_head = nn.Linear(num_prior, self.num_logits, bias=False) if num_prior else None
+        self.gate = nn.Linear(width, num_prior) if num_prior else None  # how far each ratio is trusted, fully at first
         for embedding in (self.edge, self.within):
             nn.init.normal_(embedding.weight, std=0.02)
-        for last in (self.head, self.prior_head):
+        for last in (self.head, self.prior_head, self.gate):
             if last is not None:
                 nn.init.zeros_(last.weight)
+        if self.gate is not None:
+            nn.init.ones_(self.gate.bias)
 
     def example_inputs(self, num_samples: int) -> tuple[Sight, Tensor]:
         """Inputs of one window of ``num_samples`` samples, all zero."""
@@ -222,8 +225,22 @@ class RfTransformer(nn.Module):
         return torch.cat((self.start.expand(len(codes), 1, -1).to(told.dtype), told), 1)
 
     def _logits(self, x: Tensor, prior: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.norm(x)).float()
-        return logits if self.prior_head is None else logits + self.prior_head(prior).float()
+        x = self.norm(x)
+        logits: Tensor = self.head(x).float()
+        if self.prior_head is None or self.gate is None:
+            return logits
+        with torch.autocast(x.device.type, enabled=False):  # ratios of 40 have to cancel
+            return logits + self.prior_head(self.gate(x.float()) * prior)
+
+    def trust(self, bits_of_class: Tensor) -> None:
+        """Make an untrained transformer decide as the prior does.
+
+        Args:
+            bits_of_class: float32 [C, N], probability that a bit is 1 in a token of each class.
+        """
+        assert self.prior_head is not None
+        with torch.no_grad():
+            self.prior_head.weight.copy_(bits_of_class)
 
     def _decoded(self, heard: _Heard, x: Tensor, first: int, caches: list[Cache] | None) -> Tensor:
         place = torch.arange(first, first + x.shape[1], device=x.device) + 0.5

@@ -246,7 +246,7 @@ class RfTransformerSeparator:
             return self._waveform(written)[:, :length]
 
     @cached_property
-    def _bits_of_class(self) -> Tensor:
+    def bits_of_class(self) -> Tensor:
         """Probability that a bit is 1 in a token of each class: float32 [C, bits], found by tokenizing known bits."""
         model, modem = self.model, self.modem
         if len(model.head_sizes) != 1:
@@ -272,7 +272,7 @@ class RfTransformerSeparator:
             raise InputError(f"a mixture of {mixture.shape[1]} samples is longer than a window of {self.block}")
         with torch.inference_mode():
             found = self._written(mixture, self.guidance(mixture), (True, True), None)
-            one, probability = self._bits_of_class, found.written.log_probability.exp().cpu()
+            one, probability = self.bits_of_class, found.written.log_probability.exp().cpu()
             ratio = (probability @ one).clamp_min(1e-12).log() - (probability @ (1 - one)).clamp_min(1e-12).log()
         bits = ratio.flatten(1)
         return bits[:, : min(bits.shape[1], self.modem.num_bits(mixture.shape[1]))]

@@ -90,6 +90,8 @@ class SoiTokens(pl.LightningModule):
         super().__init__()
         if loss not in ("cross_entropy", "waveform_mse"):
             raise InputError(f"unknown loss '{loss}'; choose one of cross_entropy, waveform_mse")
+        if model.prior_head is not None and not model.prior_head.weight.any():
+            model.trust(separator.bits_of_class)
         self.model = model
         self.modem = modem
         self.separator = separator
