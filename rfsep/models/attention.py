@@ -11,7 +11,7 @@ _LONGEST = 10_000.0  # ratio of the slowest to the fastest rotation
 
 
 def rotation(place: Tensor, count: int) -> Tensor:
-    """Angles [..., n, count] of places [..., n] for rotary position embeddings (Su et al., arXiv 2104.09864, eq. 15)."""
+    """Angles [..., n, count] of places [..., n]: rotary position embeddings (Su et al., arXiv 2104.09864, eq. 15)."""
     rate = _LONGEST ** (-torch.arange(count, device=place.device) / count)
     return place[..., None] * rate
 
@@ -106,9 +106,9 @@ class Residual(nn.Module):
 
 
 class Accelerated(nn.Module):
-    """``x + momentum (x - before)``: the point ahead that Nesterov's method takes its gradient at; learned, 0 at first.
+    """``x + momentum (x - before)``, the point ahead where Nesterov's method takes its gradient; learned, 0 at first.
 
-    A residual block is a gradient step on what its layers minimise; stepping from the point ahead is his method of 1983.
+    A residual block is a gradient step on what its layers minimise, and this his method of 1983.
     """
 
     def __init__(self, active: bool) -> None:

@@ -117,9 +117,7 @@ class _EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor, before: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
         """Patches [B, P, W] and their state one block before to the next pair."""
-        new = self.around_own(
-            self.step(x, before), lambda y: self.own(y, angle, self.own.heard(y, angle), None, False)
-        )
+        new = self.around_own(self.step(x, before), lambda y: self.own(y, angle, self.own.heard(y, angle), None, False))
         return self.around_mlp(new, self.mlp), x
 
 
@@ -192,6 +190,7 @@ class RfTransformer(nn.Module):
         for last in (self.head, self.prior_head, self.gate):
             if last is not None:
                 nn.init.zeros_(last.weight)
+        nn.init.zeros_(self.head.bias)
         if self.gate is not None:
             nn.init.ones_(self.gate.bias)
 
@@ -219,6 +218,10 @@ class RfTransformer(nn.Module):
             local = local + self.prior_input(torch.tanh(sight.prior / 4))
         return _Heard(keys, local)
 
+    def _heads(self, x: Tensor) -> list[Tensor]:
+        """Columns [B, K, C] of each head."""
+        return list(torch.split(x, list(self.head_sizes), 2))
+
     def _embedded(self, codes: Tensor) -> Tensor:
         """Tokens written before each of K tokens: [B, K, W] of digits int64 [B, K - 1, D]."""
         told = self.written(self.tokenizer.values(codes))
@@ -230,7 +233,8 @@ class RfTransformer(nn.Module):
         if self.prior_head is None or self.gate is None:
             return logits
         with torch.autocast(x.device.type, enabled=False):  # ratios of 40 have to cancel
-            return logits + self.prior_head(self.gate(x.float()) * prior)
+            corrected: Tensor = logits + self.prior_head(self.gate(x.float()) * prior)
+            return corrected
 
     def trust(self, bits_of_class: Tensor) -> None:
         """Make an untrained transformer decide as the prior does.
@@ -275,24 +279,24 @@ class RfTransformer(nn.Module):
 
     def log_probability(self, logits: Tensor) -> Tensor:
         """Logarithms of probabilities float32 [B, K, C] of logits, head by head."""
-        return torch.cat([part.log_softmax(2) for part in logits.split(self.head_sizes, 2)], 2)
+        return torch.cat([part.log_softmax(2) for part in self._heads(logits)], 2)
 
     def cross_entropy(self, logits: Tensor, codes: Tensor) -> Tensor:
         """Of every token, in nats: float32 [B, K]."""
-        log_probability = self.log_probability(logits).split(self.head_sizes, 2)
-        chosen = zip(log_probability, self.indices(codes).split(1, 2), strict=True)
+        log_probability = self._heads(self.log_probability(logits))
+        chosen = zip(log_probability, torch.split(self.indices(codes), 1, 2), strict=True)
         return -torch.cat([part.gather(2, index) for part, index in chosen], 2).sum(2)
 
     def expected(self, log_probability: Tensor) -> Tensor:
         """Waveform float32 [B, 2, K * stride] of the mean of what tokens stand for, log-probabilities [B, K, C]."""
-        probability = [part.exp() for part in log_probability.split(self.head_sizes, 2)]
+        probability = [part.exp() for part in self._heads(log_probability)]
         if len(self.head_sizes) == 1:
             codes = self.digits(torch.arange(self.head_sizes[0], device=log_probability.device)[None, :, None])
             return self.tokenizer.decode(probability[0] @ self.tokenizer.values(codes)[0])
         return self.tokenizer.decode(self.tokenizer.expected_values(probability))
 
     def _most_likely(self, log_probability: Tensor) -> Tensor:
-        parts = log_probability.split(self.head_sizes, 2)
+        parts = self._heads(log_probability)
         return self.digits(torch.stack([part.argmax(2) for part in parts], 2))
 
     def write(self, sight: Sight, beams: int = 1, prefix: Tensor | None = None, cached: bool = True) -> Written:
@@ -311,7 +315,9 @@ class RfTransformer(nn.Module):
             raise ValueError(f"beam search needs tokens of at most {_MOST_JOINT} codes")
         if not self.autoregressive:
             heard = self.hear(sight)
-            log_probability = self.log_probability(self._logits(self._decoded(heard, heard.local, 0, None), sight.prior))
+            log_probability = self.log_probability(
+                self._logits(self._decoded(heard, heard.local, 0, None), sight.prior)
+            )
             return Written(self._most_likely(log_probability), log_probability)
         if not cached:
             return self._write_anew(sight, prefix)

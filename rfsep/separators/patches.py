@@ -94,4 +94,6 @@ class Patches:
         if missing:
             edge[:, -1] = 2 * self.period - missing
         begin = self.period * torch.arange(count).expand(batch_size, -1)
-        return Look(torch.cat(columns, 2), zero, edge, mixture.real.new_zeros((batch_size, count, 0)), begin, zero[:, 0])
+        return Look(
+            torch.cat(columns, 2), zero, edge, mixture.real.new_zeros((batch_size, count, 0)), begin, zero[:, 0]
+        )

@@ -11,7 +11,7 @@ from rfsep.iq import from_channels, to_channels
 from rfsep.models.rf_transformer import Sight, TokenizerModel, Written
 from rfsep.separators.aligned import Look
 from rfsep.separators.windows import in_parallel, overlapped_ends
-from rfsep.signals.constellations import bits_per_symbol, random_bits
+from rfsep.signals.constellations import random_bits
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 _BATCH_SAMPLES = 64 * 2560  # written together
@@ -51,9 +51,7 @@ class Transformer(Protocol):
     num_prior: int
     head_sizes: tuple[int, ...]
 
-    def write(
-        self, sight: Sight, beams: int = 1, prefix: Tensor | None = None, cached: bool = True
-    ) -> Written:
+    def write(self, sight: Sight, beams: int = 1, prefix: Tensor | None = None, cached: bool = True) -> Written:
         """Tokens of a mixture."""
         ...
 
@@ -108,7 +106,7 @@ def sight_of(look: Look, num_samples: int, period: int, stride: int, step: int, 
         bits = num_prior * step // stride
         if look.prior.shape[2] < bits:
             raise InputError(f"model.network.num_prior is {num_prior}; the mixture is shown without ratios of bits")
-        every = look.prior.unflatten(2, (-1, bits))  # [B, P, slots, bits]
+        every = look.prior.view(*look.prior.shape[:2], -1, bits)  # [B, P, slots, bits]
         index = symbol_patch * every.shape[2] + offset // step
         prior = every.flatten(1, 2).gather(1, index[:, :, None].expand(-1, -1, bits)).view(len(start), count, -1)
     return Sight(look.inputs, look.phase, look.edge, place, patch, within // stride, within, prior)
@@ -170,9 +168,10 @@ class RfTransformerSeparator:
 
     def training_sight(self, batch: MixtureBatch, guidance: Tensor) -> Sight:
         """What the transformer is shown of training mixtures."""
-        return self._sight(self.front.training_look(batch, guidance), batch.mixture.shape[1])
+        return self.sight(self.front.training_look(batch, guidance), batch.mixture.shape[1])
 
-    def _sight(self, look: Look, num_samples: int) -> Sight:
+    def sight(self, look: Look, num_samples: int) -> Sight:
+        """What the transformer is shown of windows of ``num_samples`` samples."""
         model = self.model
         step = self.modem.symbol_period
         return sight_of(look, num_samples, model.period, model.stride, step, model.num_prior)
@@ -196,7 +195,7 @@ class RfTransformerSeparator:
         """Tokens of windows complex64 [w, L]."""
         look = self.front.look(mixture, guidance, *ends)
         device = next(iter(self.model.parameters())).device
-        sight = Sight(*(field.to(device) for field in self._sight(look, mixture.shape[1])))
+        sight = Sight(*(field.to(device) for field in self.sight(look, mixture.shape[1])))
         written = self.model.write(sight, self.beams, prefix)
         return _Found(written, first_sample(look.soi_offset, self.modem.symbol_period))
 
@@ -230,7 +229,8 @@ class RfTransformerSeparator:
         known, hop = self.margin // stride, self.block - 2 * self.margin
         if hop <= 0:
             raise InputError(f"block {self.block} leaves nothing between two margins of {self.margin}")
-        codes, log_probability = [], []
+        codes: list[Tensor] = []
+        log_probability: list[Tensor] = []
         with torch.inference_mode():
             for start in range(0, max(1, length - 2 * self.margin), hop):
                 window = slice(start, start + self.block)
