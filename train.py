@@ -133,7 +133,8 @@ def kept_views(config: DictConfig) -> Views | None:
 def beside(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
     """What an objective takes beside its network: the SOI's modem and what shows the mixture.
 
-    Priors and tokenizers take nothing: they see one signal alone. The mixture is shown by a separator that makes tokens of it, or beside a guide's estimate.
+    Priors and tokenizers take nothing: they see one signal alone. The mixture is shown by a separator that makes tokens
+    of it, or beside a guide's estimate.
     """
     if config.model.get("prior", False) or config.model.get("tokenizer", False):
         return {}

@@ -212,6 +212,13 @@ class Tokenizer(nn.Module):
         size, pad = span * self.stride, (span - 1) // 2 * self.stride
         self.analysis = nn.Conv1d(2, self.width_of_values, size, self.stride, pad, bias=False)
         self.synthesis = nn.ConvTranspose1d(self.width_of_values, 2, size, self.stride, pad, bias=False)
+        own = slice(
+            pad, pad + self.stride
+        )  # a token's samples: two digits of one symbol are not to settle in two tokens
+        for layer in (self.analysis, self.synthesis):
+            weight = layer.weight.detach()
+            kept = weight[:, :, own].clone() * math.sqrt(span)
+            weight.zero_()[:, :, own] = kept
         parts = (strides, channels, depth, heads, reach, self.width_of_values)
         self.reader = _Reader(*parts) if corrected else None
         self.writer = _Writer(*parts) if corrected else None
