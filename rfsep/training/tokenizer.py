@@ -87,13 +87,23 @@ class Tokenization(pl.LightningModule):
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
         windows = self.signal(batch)
-        if not self.model.quantise and (self.ended or self.global_step >= self.autoencoder.steps):
-            self.model.start_quantising(windows)
+        self._start(windows)
         found = self.model(windows, self.autoencoder.dither)
         error = (found.waveform - windows).square().sum(1).mean()
         self.log("train/mse", error, prog_bar=True)
         loss: Tensor = error + found.penalty
         return loss
+
+    def _start(self, windows: Tensor) -> None:
+        """Begin at the first step and at the end of the warm-up with what the first process sees."""
+        ends = not self.model.quantise and (self.ended or self.global_step >= self.autoencoder.steps)
+        if self.global_step > 0 and not ends:
+            return
+        windows = self.trainer.strategy.broadcast(windows)
+        if self.global_step == 0:
+            self.model.start(windows)
+        if ends:
+            self.model.start_quantising(windows)
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
         """Collect errors, digits and latents of a batch."""
