@@ -29,8 +29,12 @@ class Quantiser(Protocol):
     sizes: tuple[int, ...]
     width: int
 
-    def bounded(self, latents: Tensor, dither: float) -> Tensor:
+    def bounded(self, latents: Tensor) -> Tensor:
         """What takes the place of the values before quantisation begins: float32 [B, K, V]."""
+        ...
+
+    def rounding(self) -> Tensor:
+        """Variance float32 [V] of noise that is uniform over a step of each value; 0 where no step is known."""
         ...
 
     def forward(self, latents: Tensor) -> Quantised:
@@ -70,10 +74,13 @@ class FiniteScalar(nn.Module):
         self.register_buffer("steps", torch.tensor(levels, dtype=torch.float32) - 1, persistent=False)
         self.steps: Tensor
 
-    def bounded(self, latents: Tensor, dither: float) -> Tensor:
-        """Tanh, and uniform noise of up to ``dither`` half steps to both sides."""
-        bounded = latents.tanh()
-        return bounded if dither == 0 else bounded + dither / self.steps * (2 * torch.rand_like(bounded) - 1)
+    def bounded(self, latents: Tensor) -> Tensor:
+        """Tanh."""
+        return latents.tanh()
+
+    def rounding(self) -> Tensor:
+        """Variance float32 [V] of uniform noise over a step."""
+        return self.steps.pow(-2) / 3
 
     def forward(self, latents: Tensor) -> Quantised:
         """The nearest levels of latents float32 [B, K, V]."""
@@ -114,9 +121,13 @@ class VectorCodebook(nn.Module):
         self.width = width
         self.vectors = nn.Parameter(torch.randn(size, width) / width**0.5)
 
-    def bounded(self, latents: Tensor, dither: float) -> Tensor:
-        """The latents as they are; no step is known that noise could have."""
+    def bounded(self, latents: Tensor) -> Tensor:
+        """The latents as they are."""
         return latents
+
+    def rounding(self) -> Tensor:
+        """Nothing: no step is known."""
+        return torch.zeros_like(self.vectors[0])
 
     def forward(self, latents: Tensor) -> Quantised:
         """The nearest vectors to latents float32 [B, K, V]; the penalty draws both to each other."""

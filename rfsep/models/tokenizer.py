@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from rfsep.models.quantisers import FiniteScalar, Quantiser, VectorCodebook
 
 _CHUNK = 32  # tokens that look together
+_SHARE = 0.1  # of the corrections: at 1, what Adam moves in them while errors are large takes long to unlearn
+_LEAST_POWER = 1e-4  # of a principal component beside the strongest one
 
 
 class Tokenized(NamedTuple):
@@ -170,8 +172,7 @@ class Tokenizer(nn.Module):
 
     Encoder and decoder are a linear map each, of the samples of ``span`` tokens to the latents of one and back, plus
     a nonlinear correction that starts at zero: strided convolutions with residual units and a transformer over
-    tokens, as in SoundStream (Zeghidour et al., 2021). What modems make is linear in its symbols: the maps alone reach
-    errors of -50 dB within minutes that the corrections, ending in sums of many ELUs, approach slowly.
+    tokens, as in SoundStream (Zeghidour et al., 2021). What modems make is linear in its symbols.
 
     Convolutions pad zeros. A signal that is silent outside the window is therefore reconstructed to its ends.
 
@@ -209,6 +210,7 @@ class Tokenizer(nn.Module):
         self.quantiser = cast(Quantiser, quantiser)
         self.sizes, self.width_of_values = self.quantiser.sizes, self.quantiser.width
         self.quantise = True  # training may begin without
+        self.linear = False  # and with the linear maps alone
         size, pad = span * self.stride, (span - 1) // 2 * self.stride
         self.analysis = nn.Conv1d(2, self.width_of_values, size, self.stride, pad, bias=False)
         self.synthesis = nn.ConvTranspose1d(self.width_of_values, 2, size, self.stride, pad, bias=False)
@@ -219,7 +221,7 @@ class Tokenizer(nn.Module):
     def latents(self, waveform: Tensor) -> Tensor:
         """Latents float32 [B, K, V] of windows float32 [B, 2, T], before they are bounded."""
         linear: Tensor = self.analysis(waveform).transpose(1, 2)
-        return linear if self.reader is None else linear + self.reader(waveform)
+        return linear if self.reader is None or self.linear else linear + _SHARE * self.reader(waveform)
 
     def codes(self, waveform: Tensor) -> Tensor:
         """Digits int64 [B, K, D] of windows float32 [B, 2, T]."""
@@ -237,23 +239,45 @@ class Tokenizer(nn.Module):
     def decode(self, values: Tensor) -> Tensor:
         """Waveform float32 [B, 2, T] of values float32 [B, K, V]."""
         linear: Tensor = self.synthesis(values.transpose(1, 2))
-        return linear if self.writer is None else linear + self.writer(values)
+        return linear if self.writer is None or self.linear else linear + _SHARE * self.writer(values)
 
-    def forward(self, waveform: Tensor, dither: float = 0.0) -> Tokenized:
-        """Windows float32 [B, 2, T] through their tokens, or where ``quantise`` is False through bounded latents.
-
-        Args:
-            waveform: of the signal.
-            dither: noise on the bounded latents, in half quantisation steps.
-        """
+    def forward(self, waveform: Tensor) -> Tokenized:
+        """Windows float32 [B, 2, T] through their tokens, or where ``quantise`` is False through bounded latents."""
         latents = self.latents(waveform)
-        quantised, bounded = self.quantiser.forward(latents), self.quantiser.bounded(latents, dither)
+        quantised, bounded = self.quantiser.forward(latents), self.quantiser.bounded(latents)
         if self.quantise:
             return Tokenized(self.decode(quantised.values), quantised.codes, bounded, quantised.penalty)
         return Tokenized(self.decode(bounded), quantised.codes, bounded, latents.new_zeros(()))
 
+    def rounding_error(self) -> Tensor:
+        """Error power a sample, float32 scalar, that the linear map makes of noise uniform over a step of each value.
+
+        In the sum with the waveform's error it makes latents use the whole range of their values. Where these are far
+        apart, that is best used by latents that are discrete themselves: the axes of independent digits are found
+        before anything is rounded. Without it, any rotation of them does as well.
+        """
+        gains = self.synthesis.weight.square().sum((1, 2)) / self.stride  # [V]
+        return (gains * self.quantiser.rounding()).sum()
+
+    @torch.no_grad()
+    def start(self, waveform: Tensor) -> None:
+        """Begin the linear maps as the principal components of a token's own samples in windows float32 [B, 2, T].
+
+        From random weights, two digits of one symbol can settle in two tokens, which costs one of them at an end of
+        every window, and nothing leads from there to where both are in one.
+        """
+        blocks = waveform.reshape(len(waveform), 2, -1, self.stride).transpose(1, 2)  # [B, K, 2, stride]
+        samples = blocks.reshape(-1, 2 * self.stride)  # [B K, 2 stride]
+        powers, components = torch.linalg.eigh(samples.T @ samples / len(samples))
+        powers, components = powers[-self.width_of_values :], components[:, -self.width_of_values :]
+        deviation = powers.clamp_min(_LEAST_POWER * float(powers[-1])).sqrt()  # [V]
+        first = (self.analysis.weight.shape[2] - self.stride) // 2
+        for layer, maps in ((self.analysis, components / deviation), (self.synthesis, components * deviation)):
+            layer.weight.zero_()
+            layer.weight[:, :, first : first + self.stride] = maps.T.reshape(-1, 2, self.stride)
+
     def start_quantising(self, waveform: Tensor) -> None:
-        """Quantise from now on, beginning with what windows float32 [B, 2, T] look like."""
+        """Quantise and correct from now on, beginning with what windows float32 [B, 2, T] look like."""
         with torch.no_grad():
             self.quantiser.start(self.latents(waveform))
-        self.quantise = True
+        self.quantise, self.linear = True, False

@@ -18,27 +18,27 @@ Which = Literal["soi", "interference"]
 
 
 class Warmup(NamedTuple):
-    """How long the autoencoder learns before its tokens are quantised.
+    """How long the linear maps learn as an autoencoder before its tokens are quantised and corrections join.
 
     Attributes:
         steps: at most; 0 for none.
         patience: validations in a row after which it ends before, each with an unquantised error that is not
             ``least_fall_db`` below the lowest of those before; None for no such end.
         least_fall_db: what counts as a fall.
-        dither: uniform noise on the bounded latents meanwhile, in half quantisation steps.
+        rounding: weight of `rfsep.models.tokenizer.Tokenizer.rounding_error` meanwhile.
     """
 
     steps: int = 0
     patience: int | None = None
     least_fall_db: float = 0.5
-    dither: float = 0.0
+    rounding: float = 0.0
 
 
 class Tokenization(pl.LightningModule):
     """Minimises the mean of |reconstruction - signal|^2, and what the quantiser wants to be small.
 
-    Training may begin as an unquantised autoencoder. Validation logs the error through tokens as ``val/mse_db``, by
-    which the best checkpoint is chosen, without quantisation as ``val/unquantised_db``, ``val/codes_used`` and
+    Training may begin as a linear, unquantised autoencoder. Validation logs the error through tokens as ``val/mse_db``,
+    by which the best checkpoint is chosen, without quantisation as ``val/unquantised_db``, ``val/codes_used`` and
     ``val/entropy_bits`` as `rfsep.models.code_use.code_use` has them, ``val/effective_dimension`` of the bounded
     latents, and ``val/quantised``: 1 where training quantises.
 
@@ -72,7 +72,7 @@ class Tokenization(pl.LightningModule):
         self.model = model
         self.which = which
         self.autoencoder = autoencoder or Warmup()
-        self.model.quantise = self.autoencoder.steps == 0
+        self._warm_up(self.autoencoder.steps > 0)
         self.ended = False  # by patience
         self.lowest_db, self.waited = float("inf"), 0
         self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay, optimiser)
@@ -87,13 +87,28 @@ class Tokenization(pl.LightningModule):
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
         windows = self.signal(batch)
-        if not self.model.quantise and (self.ended or self.global_step >= self.autoencoder.steps):
-            self.model.start_quantising(windows)
-        found = self.model(windows, self.autoencoder.dither)
+        self._start(windows)
+        found = self.model(windows)
         error = (found.waveform - windows).square().sum(1).mean()
         self.log("train/mse", error, prog_bar=True)
-        loss: Tensor = error + found.penalty
+        penalty = found.penalty if self.model.quantise else self.autoencoder.rounding * self.model.rounding_error()
+        loss: Tensor = error + penalty
         return loss
+
+    def _warm_up(self, lasts: bool) -> None:
+        """Whether the autoencoder is linear and unquantised."""
+        self.model.quantise, self.model.linear = not lasts, lasts
+
+    def _start(self, windows: Tensor) -> None:
+        """Begin at the first step and at the end of the warm-up with what the first process sees."""
+        ends = not self.model.quantise and (self.ended or self.global_step >= self.autoencoder.steps)
+        if self.global_step > 0 and not ends:
+            return
+        windows = self.trainer.strategy.broadcast(windows)
+        if self.global_step == 0:
+            self.model.start(windows)
+        if ends:
+            self.model.start_quantising(windows)
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
         """Collect errors, digits and latents of a batch."""
@@ -139,7 +154,8 @@ class Tokenization(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where the warm-up stood."""
         state = checkpoint["autoencoder"]
-        self.model.quantise, self.ended = state["quantise"], state["ended"]
+        self._warm_up(not state["quantise"])
+        self.ended = state["ended"]
         self.lowest_db, self.waited = state["lowest_db"], state["waited"]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
