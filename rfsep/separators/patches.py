@@ -8,14 +8,16 @@ from torch.nn.functional import pad
 
 from rfsep.iq import power
 from rfsep.separators.aligned import Look, real_columns
+from rfsep.signals.constellations import bits_per_symbol, demap
 from rfsep.types import InputError, MixtureBatch, Modem
 
 INPUTS = ("time", "symbols")
 _SILENCE = 1e-12
+_LEAST_NOISE = 1e-2  # beside symbols of unit power, so that no bit is beyond doubt
 
 
 class Patches:
-    """Shows of every patch its level and any of: ``time``, its samples with context on both sides, at unit power of the
+    """Shows of every patch its level, the matched filter's log-likelihood ratios, and any of: ``time``, its samples with context on both sides, at unit power of the
     window; ``symbols``, the demodulator's output at the data symbols in it and in the context.
 
     Args:
@@ -80,20 +82,27 @@ class Patches:
         missing = count * self.period - length
         rms = power(mixture).clamp_min(_SILENCE).sqrt()[:, None]
         columns = [rms.log()[:, :, None].expand(-1, count, 1)]
+        symbols, density = self.modem.analyse(mixture), self._density  # [B, S]
+        own = self.period // step * density
+        missing_symbols = count * own - symbols.shape[1]
         if "time" in self.inputs:
             samples = pad(mixture / rms, (self.context, self.context + missing))
             columns += [real_columns(samples.unfold(1, self.period + 2 * self.context, self.period))]
         if "symbols" in self.inputs:
-            symbols, density = self.modem.analyse(mixture) / rms, self._density  # [B, S]
             around = self._reach * density
-            own = self.period // step * density
-            symbols = pad(symbols, (around, count * own - symbols.shape[1] + around))
-            columns += [real_columns(symbols.unfold(1, own + 2 * around, own))]
+            near = pad(symbols / rms, (around, missing_symbols + around))
+            columns += [real_columns(near.unfold(1, own + 2 * around, own))]
+        prior = pad(self._ratios(symbols), (0, 0, 0, missing_symbols)).reshape(batch_size, count, -1)
         zero = torch.zeros((batch_size, count), dtype=torch.int64)
         edge = zero.clone()
         if missing:
             edge[:, -1] = 2 * self.period - missing
         begin = self.period * torch.arange(count).expand(batch_size, -1)
-        return Look(
-            torch.cat(columns, 2), zero, edge, mixture.real.new_zeros((batch_size, count, 0)), begin, zero[:, 0]
-        )
+        return Look(torch.cat(columns, 2), zero, edge, prior, begin, zero[:, 0])
+
+    def _ratios(self, symbols: Tensor) -> Tensor:
+        """Log-likelihood ratios float32 [B, S, bits] as if all but the SOI's own power in symbols [B, S] were noise."""
+        points = self.modem.constellation
+        noise = (power(symbols) - power(points)).clamp_min(_LEAST_NOISE)
+        bits = demap(symbols, points, noise[:, None])
+        return bits.view(*symbols.shape, bits_per_symbol(points)).clamp(-40, 40)

@@ -15,7 +15,8 @@ from rfsep.signals.constellations import random_bits
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 _BATCH_SAMPLES = 64 * 2560  # written together
-_TABLE_TOKENS = 40  # a code, from which is learned which bits it stands for
+_TABLE_TOKENS = 100  # a code, from which is learned which bits it stands for
+_STANDARD_ERRORS = 5
 
 
 class Front(Protocol):
@@ -247,18 +248,24 @@ class RfTransformerSeparator:
 
     @cached_property
     def bits_of_class(self) -> Tensor:
-        """Probability that a bit is 1 in a token of each class: float32 [C, bits], found by tokenizing known bits."""
+        """Probability that a bit is 1 in a token of each class, head by head: float32 [C, bits].
+
+        Found by tokenizing known bits, so up to chance: what is within a few standard errors of 1/2 is 1/2.
+        """
         model, modem = self.model, self.modem
-        if len(model.head_sizes) != 1:
-            raise InputError("ratios of bits need tokens with one class each; their digits are independent here")
         width = modem.num_bits(8 * model.stride) // 8
-        tokens = _TABLE_TOKENS * model.head_sizes[0]
+        tokens = _TABLE_TOKENS * max(model.head_sizes)
         bits = random_bits(1, tokens * width, torch.Generator().manual_seed(0))
         with torch.inference_mode():
-            index = model.indices(model.tokenizer.codes(to_channels(modem.modulate(bits))))[0, :, 0]
-        sums = torch.zeros((model.head_sizes[0], width)).index_add_(0, index, bits[0].view(tokens, width).float())
-        counts = torch.bincount(index, minlength=model.head_sizes[0])[:, None]
-        return torch.where(counts > 0, sums / counts.clamp_min(1), 0.5)
+            indices = model.indices(model.tokenizer.codes(to_channels(modem.modulate(bits))))[0]  # [K, heads]
+        tables = []
+        for head, size in enumerate(model.head_sizes):
+            told = bits[0].view(tokens, width).float()
+            sums = torch.zeros((size, width)).index_add_(0, indices[:, head], told)
+            counts = torch.bincount(indices[:, head], minlength=size)[:, None].clamp_min(1)
+            chance = _STANDARD_ERRORS * 0.5 / counts.sqrt()
+            tables.append(torch.where((sums / counts - 0.5).abs() > chance, sums / counts, 0.5))
+        return torch.cat(tables)
 
     def log_likelihood_ratios(self, mixture: Tensor) -> Tensor:
         """Of the bits in windows of at most one block, complex64 [B, T]: float32 [B, N], positive for 1.
@@ -270,6 +277,8 @@ class RfTransformerSeparator:
         """
         if mixture.shape[1] > self.block:
             raise InputError(f"a mixture of {mixture.shape[1]} samples is longer than a window of {self.block}")
+        if len(self.model.head_sizes) != 1:
+            raise InputError("ratios of bits need tokens with one class each; their digits are independent here")
         with torch.inference_mode():
             found = self._written(mixture, self.guidance(mixture), (True, True), None)
             one, probability = self.bits_of_class, found.written.log_probability.exp().cpu()

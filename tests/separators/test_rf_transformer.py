@@ -196,3 +196,25 @@ def test_what_does_not_fit_is_refused() -> None:
     moved = mixtures(2, 640, 0.0)
     with pytest.raises(InputError, match="patches lie on the SOI's own grid"):
         Patches(MODEM, NOTHING).training_look(moved._replace(soi_offset=torch.tensor([0, 3])), NOTHING)
+
+
+@pytest.mark.parametrize("length", [640, 1216])
+def test_the_prior_of_patches_is_the_matched_filter(length: int) -> None:
+    """In white noise of known power, its ratios are exact; an untrained transformer decides as it does."""
+    noise = 0.8
+    clean = MODEM.sample(40, length, torch.Generator().manual_seed(0))
+    white = torch.randn((40, length), dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    mixture = clean.waveform + (16 * noise) ** 0.5 * white  # noise of that variance in a symbol
+    made = separator(
+        partial(Patches, inputs=("symbols",)), Patches(MODEM, NOTHING, inputs=("symbols",)).num_inputs, 1, 2
+    )
+    ratios = made.log_likelihood_ratios(mixture)
+    heard = MODEM.analyse(mixture)
+    expected = torch.stack((heard.real, heard.imag), 2).flatten(1) * -(2 * 2**0.5) / noise
+    slope = float((ratios * expected).sum() / expected.square().sum())
+    assert slope == pytest.approx(1.0, abs=0.1)  # the noise is estimated from each row
+    filtered = (
+        MODEM.demodulate(mixture) > 0
+    ).byte()  # the pulse is cut: soft neighbours turn a few bits that are hardly one
+    assert float((made.separate(mixture).bits != filtered).float().mean()) < 1e-3
+    assert 0.05 < float((filtered != clean.bits).float().mean()) < 0.2
