@@ -17,8 +17,10 @@ _LEAST_NOISE = 1e-2  # beside symbols of unit power, so that no bit is beyond do
 
 
 class Patches:
-    """Shows of every patch its level, the matched filter's log-likelihood ratios, and any of: ``time``, its samples with context on both sides, at unit power of the
-    window; ``symbols``, the demodulator's output at the data symbols in it and in the context.
+    """Shows of every patch its level, the matched filter's log-likelihood ratios, and what ``inputs`` name.
+
+    ``time`` are its samples with context on both sides, at unit power of the window; ``symbols`` is the demodulator's
+    output at the data symbols in it and in the context.
 
     Args:
         modem: of the SOI, which begins at sample 0 of the mixture.
