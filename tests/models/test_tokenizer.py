@@ -56,9 +56,9 @@ def test_vectors_go_where_latents_are_and_are_drawn_to_them() -> None:
     assert latents.grad is not None
     assert codebook.vectors.grad is not None
     assert torch.allclose(latents.grad, torch.ones_like(latents), atol=0.02)  # through, and a little commitment
-    moved = codebook.vectors - 20 * codebook.vectors.grad
+    moved = codebook.vectors - 4 * codebook.vectors.grad  # 2 / 80 of the sum over ten latents: to their mean
     means = torch.stack([latents[0][found.codes[0, :, 0] == index].mean(0) for index in range(4)])
-    assert (moved - means).norm() < (codebook.vectors - means).norm()
+    assert torch.allclose(moved, means, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,8 @@ def test_rounding_error_is_that_of_uniform_noise() -> None:
     with torch.no_grad():
         noise = (2 * torch.rand(8, 4000, 2) - 1) / tokenizer.quantiser.steps  # type: ignore[attr-defined]
         measured = tokenizer.decode(noise).square().sum(1).mean()
-    assert float(tokenizer.rounding_error()) == pytest.approx(float(measured), rel=0.02)
+        expected = tokenizer.rounding_error()
+    assert float(expected) == pytest.approx(float(measured), rel=0.02)
 
 
 def test_it_starts_at_principal_components_and_corrects_nothing() -> None:
