@@ -31,9 +31,7 @@ def module(model: Tokenizer, steps: int = 0, max_steps: int = 120, **changes: An
     return Tokenization(model, autoencoder=Warmup(steps, None, 0.5, 0.25), **rest)
 
 
-def fit(
-    objective: Tokenization, folder: Path | None = None, steps: int = 120, resume: bool = False
-) -> dict[str, float]:
+def fit(objective: Tokenization, steps: int = 120) -> dict[str, float]:
     mixer = Mixer(SHORT, WhiteNoise())
     data = MixtureData(mixer, mixer, 16, 160, (0.0, 0.0), val_sinr_db=[0.0], val_per_sinr=32, num_workers=0, seed=0)
     trainer = pl.Trainer(
