@@ -26,7 +26,7 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.storage.atomic import staged, write_json
 from rfsep.storage.npy import check_finite, read_complex
 from rfsep.storage.sigmf import SUFFIX, read_sigmf
-from rfsep.tokenizers import check_tokenizer
+from rfsep.tokenizers import check_tokenizer, learned
 from rfsep.types import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -146,6 +146,17 @@ def tokenizer_command(
     used = f"{found['codes_used']} of {found['codes_possible']} codes used"
     files = f"{folder / 'tokenizer.json'}, {folder / 'tokenizer.png'}"
     console.print(f"MSE {found['mse_db']:.1f} dB{wrong}, {used}; written: {files}", markup=False, soft_wrap=True)
+
+
+@app.command("tokenizer-runs")
+def tokenizer_runs_command(
+    runs: Annotated[list[Path], typer.Argument(help="run folders of train.py with objective=tokenizer")],
+    out: Annotated[Path, typer.Option(help="JSON file")],
+) -> None:
+    """Say of several tokenizers how they were trained and what they reached, side by side."""
+    register_resolvers()
+    write_json(out, {"runs": [learned(run) for run in runs]})
+    console.print(f"{len(runs)} runs in {out}", markup=False, soft_wrap=True)
 
 
 def read_examples(interference: str, num_frames: int, num_samples: int, split: str) -> Examples:

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from rfsep.challenge.tokenizer_check import Kept
-from rfsep.cli import build_modem, build_soi, build_source, check_targets, option_named, plain
+from rfsep.cli import build_modem, build_soi, build_source, check_targets, load_config, option_named, plain
 from rfsep.iq import from_channels, power, to_channels
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.models.code_use import code_use, participation
 from rfsep.models.tokenizer import Tokenizer
 from rfsep.networks import open_run, tokenizer_signal
-from rfsep.types import Modem, SignalSource
+from rfsep.types import InputError, Modem, SignalSource
 
 _SAMPLES = 2**18  # looked at together
 _LATENTS = 20000  # tokens whose effective dimension is told
@@ -62,6 +62,37 @@ class Checked(NamedTuple):
     kept: Kept
     opened: Opened
     parameters: int
+
+
+def learned(folder: Path) -> dict[str, Any]:
+    """How a training run of a tokenizer went: its warm-up, where it ended, the last validation, the error over steps.
+
+    Raises:
+        InputError: no run of a tokenizer, or one without a validation.
+    """
+    from rfsep.training.metrics_csv import read_metrics  # Lightning takes seconds to import
+
+    config, rows = load_config(folder / "config.yaml"), read_metrics(folder / "metrics.csv")
+    which, found = tokenizer_signal(config, str(folder)), dict[str, list[tuple[int, float]]]()
+    for row in rows:
+        found.setdefault(row["metric"], []).append((int(row["step"]) + 1, float(row["value"])))
+    if "val/mse_db" not in found:
+        raise InputError(f"{folder / 'metrics.csv'}: not validated yet")
+    network = config.model.network
+    quantiser = "vector" if network.get("codebook") is not None else "finite_scalar"
+    quantised = [step for step, value in found["val/quantised"] if value == 1]
+    return {
+        "run": folder.name,
+        "signal": str(config[which].name),
+        "seed": int(config.seed),
+        "quantiser": quantiser,
+        "corrected": bool(network.corrected),
+        "warm_up": plain(config.objective.module.autoencoder),
+        "quantised_at": quantised[0] if quantised else None,  # the first validation after that
+        **{name.removeprefix("val/"): values[-1][1] for name, values in found.items() if name.startswith("val/")},
+        "steps": [step for step, _ in found["val/mse_db"]],
+        "mse_db_by_step": [value for _, value in found["val/mse_db"]],
+    }
 
 
 class _Batch(NamedTuple):
