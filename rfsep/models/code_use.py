@@ -11,37 +11,42 @@ _JOINTLY = 4096  # choices of a token up to which all its digits are counted tog
 
 
 class CodeUse(NamedTuple):
-    """Which tokens occur.
+    """How often tokens occur.
 
     Attributes:
-        used: number of different ones; of all digits together where ``possible`` tokens are too many to count.
-        possible: number that could.
+        counts: int64 [C] of every token that could, or where these are too many, of every choice of the digits.
         entropy_bits: of a token, the sum of its digits' entropies where these are counted apart.
-        tokens: that were looked at.
+        tokens: that were counted.
     """
 
-    used: int
-    possible: int
+    counts: Tensor
     entropy_bits: float
     tokens: int
 
+    @property
+    def share_used(self) -> float:
+        """Of the counts, those above zero."""
+        return float((self.counts > 0).double().mean())
+
 
 def code_use(codes: Tensor, sizes: Sequence[int]) -> CodeUse:
-    """Which of the tokens int64 [N, D] with sizes[d] choices for digit d occur; digits apart above 4,096 choices.
+    """How often the tokens int64 [N, D] with sizes[d] choices for digit d occur; digits apart above 4,096 choices.
 
-    >>> code_use(torch.tensor([[0, 1], [1, 1], [0, 1], [1, 1]]), [2, 2])
-    CodeUse(used=2, possible=4, entropy_bits=1.0, tokens=4)
+    >>> use = code_use(torch.tensor([[0, 1], [1, 1], [0, 1], [1, 1]]), [2, 2])
+    >>> use.counts.tolist(), use.entropy_bits, use.share_used
+    ([0, 2, 0, 2], 1.0, 0.5)
     """
     if math.prod(sizes) <= _JOINTLY:
         index = torch.zeros_like(codes[:, 0])
         for digit, size in zip(codes.unbind(1), sizes, strict=True):
             index = index * size + digit
-        counts = [torch.bincount(index, minlength=math.prod(sizes))]
+        counts = torch.bincount(index, minlength=math.prod(sizes))
     else:
-        counts = [torch.bincount(digit, minlength=size) for digit, size in zip(codes.unbind(1), sizes, strict=True)]
-    shares = torch.cat(counts).double() / len(codes)
+        digits = zip(codes.unbind(1), sizes, strict=True)
+        counts = torch.cat([torch.bincount(digit, minlength=size) for digit, size in digits])
+    shares = counts.double() / len(codes)
     entropy = -(shares * shares.clamp_min(1e-300).log2()).sum()
-    return CodeUse(int((shares > 0).sum()), len(shares), float(entropy), len(codes))
+    return CodeUse(counts, float(entropy), len(codes))
 
 
 def participation(values: Tensor) -> float:

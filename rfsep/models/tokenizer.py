@@ -179,6 +179,7 @@ class Tokenizer(nn.Module):
     Args:
         strides: of the convolutions; their product is the number of samples in a token.
         levels: of the finite scalar quantiser's digits.
+        repeats: of these levels, for tokens of many digits alike.
         codebook: vectors of a plain vector quantiser in its place; None for the finite scalar one.
         embedding: width of these vectors.
         span: tokens that the linear maps reach over, an odd number.
@@ -193,6 +194,7 @@ class Tokenizer(nn.Module):
         self,
         strides: Sequence[int] = (4, 4),
         levels: Sequence[int] = (2, 2),
+        repeats: int = 1,
         codebook: int | None = None,
         embedding: int = 2,
         span: int = 9,
@@ -206,7 +208,7 @@ class Tokenizer(nn.Module):
         if span % 2 == 0:
             raise ValueError(f"span {span} is no odd number of tokens")
         self.stride = math.prod(strides)
-        quantiser = FiniteScalar(levels) if codebook is None else VectorCodebook(codebook, embedding)
+        quantiser = FiniteScalar(repeats * list(levels)) if codebook is None else VectorCodebook(codebook, embedding)
         self.quantiser = cast(Quantiser, quantiser)
         self.sizes, self.width_of_values = self.quantiser.sizes, self.quantiser.width
         self.quantise = True  # training may begin without

@@ -130,7 +130,7 @@ class Tokenization(pl.LightningModule):
         found = {
             "mse_db": floored_db(float(quantised.mean())),
             "unquantised_db": unquantised_db,
-            "codes_used": use.used / use.possible,
+            "codes_used": use.share_used,
             "entropy_bits": use.entropy_bits,
             "effective_dimension": participation(latents),
             "quantised": float(self.model.quantise),
