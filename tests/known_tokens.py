@@ -1,10 +1,11 @@
-"""A tokenizer of QPSK in closed form, for tests of what is built upon one."""
+"""Tokenizers in closed form, for tests of what is built upon one."""
 
 import torch
 
 from rfsep.iq import to_channels
 from rfsep.models.tokenizer import Tokenizer
 from rfsep.signals.linear_modem import LinearModem
+from rfsep.signals.ofdm_modem import OfdmModem
 
 MODEM = LinearModem()
 NOTHING = torch.zeros((1, 4096), dtype=torch.complex64)
@@ -23,4 +24,18 @@ def exact_tokenizer() -> Tokenizer:
     with torch.no_grad():
         tokenizer.synthesis.weight.copy_(pulses)
         tokenizer.analysis.weight.copy_(100 * pulses / pulses.square().sum((1, 2), keepdim=True))
+    return tokenizer
+
+
+def exact_ofdm_tokenizer() -> Tokenizer:
+    """Tokens of an OFDM symbol each, whose 112 digits are its bits."""
+    modem = OfdmModem()
+    tokenizer = Tokenizer(strides=(4, 4, 5), levels=(2,) * 112, span=1, channels=2, corrected=False)
+    single = torch.cat((torch.zeros((1, 112)), torch.eye(112))).byte()
+    waves = to_channels(modem.modulate(single))  # [113, 2, 80]
+    pulses = (waves[1:] - waves[:1]) / 2
+    received = to_channels(torch.nn.functional.pad(torch.complex(pulses[:, 0], pulses[:, 1])[:, 16:], (16, 0)))
+    with torch.no_grad():
+        tokenizer.synthesis.weight.copy_(pulses)
+        tokenizer.analysis.weight.copy_(100 * received / received.square().sum((1, 2), keepdim=True))
     return tokenizer

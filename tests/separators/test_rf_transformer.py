@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from known_tokens import MODEM, NOTHING, exact_tokenizer
+from known_tokens import MODEM, NOTHING, exact_ofdm_tokenizer, exact_tokenizer
 from torch import Tensor
 
 from rfsep.iq import to_channels
@@ -95,7 +95,8 @@ def test_patches_of_another_length_and_missing_ratios_are_refused() -> None:
 def test_untrained_it_decides_as_detection_in_every_window(carry: bool) -> None:
     """Aligned front: the prior's decisions, through tokens and waveform, are detection's own."""
     batch = mixtures(3, 2400, -9.0)
-    batch = batch._replace(mixture=batch.mixture + torch.randn((3, 2400), dtype=torch.complex64))
+    white = torch.randn((3, 2400), dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
+    batch = batch._replace(mixture=batch.mixture + white)
     front = partial(Aligned, interference=OfdmModem(), iterations=3)
     transformer = separator(front, 177, 16, 2, block=960, margin=160, carry=carry)
     found = transformer.separate(batch.mixture)
@@ -218,3 +219,32 @@ def test_the_prior_of_patches_is_the_matched_filter(length: int) -> None:
     ).byte()  # the pulse is cut: soft neighbours turn a few bits that are hardly one
     assert float((made.separate(mixture).bits != filtered).float().mean()) < 1e-3
     assert 0.05 < float((filtered != clean.bits).float().mean()) < 0.2
+
+
+def test_digits_of_an_ofdm_symbol_start_from_the_matched_filter_too() -> None:
+    modem = OfdmModem()
+    clean = modem.sample(4, 960, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    mixture = clean.waveform + 0.6 * torch.randn((4, 960), dtype=torch.complex64, generator=generator)
+    torch.manual_seed(0)
+    model = RfTransformer(
+        exact_ofdm_tokenizer(),
+        Patches(modem, NOTHING).num_inputs,
+        1,
+        80,
+        112,
+        width=16,
+        encoder_depth=1,
+        decoder_depth=1,
+        heads=2,
+    )
+    made = RfTransformerSeparator(modem, NOTHING, model.eval(), Patches, block=480, margin=80)
+    assert model.head_sizes == (2,) * 112
+    table = made.bits_of_class.view(112, 2, 112)
+    assert torch.equal(table[:, 1] - table[:, 0], torch.eye(112))
+    model.trust(made.bits_of_class)
+    found, filtered = made.separate(mixture), (modem.demodulate(mixture) > 0).byte()
+    assert torch.equal(found.bits, filtered)
+    assert 1e-3 < float((found.bits != clean.bits).float().mean()) < 0.1
+    with pytest.raises(InputError, match="tokens with one class each; their digits are independent here"):
+        made.log_likelihood_ratios(mixture[:, :480])
