@@ -52,6 +52,7 @@ class Tokenization(pl.LightningModule):
         optimiser: in place of AdamW.
         which: signal of the mixtures to learn, soi or interference.
         autoencoder: the warm-up without quantisation.
+        fresh: begin the linear maps with the first batch; False for a model that has learned before.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class Tokenization(pl.LightningModule):
         optimiser: Optimiser | None = None,
         which: Which = "soi",
         autoencoder: Warmup | None = None,
+        fresh: bool = True,
     ) -> None:
         super().__init__()
         if which not in ("soi", "interference"):
             raise InputError(f"objective.module.which is '{which}'; choose one of soi, interference")
         self.model = model
         self.which = which
+        self.fresh = fresh
         self.autoencoder = autoencoder or Warmup()
         self._warm_up(self.autoencoder.steps > 0)
         self.ended = False  # by patience
@@ -79,7 +82,13 @@ class Tokenization(pl.LightningModule):
         self._found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def signal(self, batch: MixtureBatch) -> Tensor:
-        """The windows to learn float32 [B, 2, T], the interference at its source's unit power."""
+        """The windows to learn float32 [B, 2, T], the interference at its source's unit power.
+
+        Raises:
+            InputError: they are not made of whole tokens.
+        """
+        if (length := batch.soi.shape[1]) % self.model.stride:
+            raise InputError(f"data.num_samples {length} is no multiple of a token's {self.model.stride} samples")
         if self.which == "soi":
             return to_channels(batch.soi)
         return to_channels(10 ** (batch.sinr_db / 20)[:, None] * batch.interference)
@@ -102,10 +111,11 @@ class Tokenization(pl.LightningModule):
     def _start(self, windows: Tensor) -> None:
         """Begin at the first step and at the end of the warm-up with what the first process sees."""
         ends = not self.model.quantise and (self.ended or self.global_step >= self.autoencoder.steps)
-        if self.global_step > 0 and not ends:
+        begins = self.fresh and self.global_step == 0
+        if not (begins or ends):
             return
         windows = self.trainer.strategy.broadcast(windows)
-        if self.global_step == 0:
+        if begins:
             self.model.start(windows)
         if ends:
             self.model.start_quantising(windows)

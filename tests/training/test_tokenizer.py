@@ -55,6 +55,8 @@ def test_signals_have_the_units_of_their_sources() -> None:
     interference, soi = (module(small(), which=which).signal(batch) for which in ("interference", "soi"))
     assert interference.square().sum(1).mean(1).tolist() == pytest.approx([1.0] * 80, rel=0.2)
     assert torch.equal(torch.complex(*soi.unbind(1)), batch.soi)
+    with pytest.raises(InputError, match="num_samples 800 is no multiple of a token's 64 samples"):
+        module(small(strides=(8, 8))).signal(batch)
     with pytest.raises(InputError, match="which is 'mixture'; choose one of soi, interference"):
         module(small(), which="mixture")
 
@@ -65,6 +67,15 @@ def test_it_learns_the_digits_of_qpsk_within_seconds() -> None:
     assert metrics["val/codes_used"] == metrics["val/quantised"] == 1
     assert metrics["val/entropy_bits"] == pytest.approx(2, abs=0.01)
     assert metrics["val/effective_dimension"] == pytest.approx(2, abs=0.05)
+
+
+def test_what_was_learned_before_is_kept() -> None:
+    model = small(corrected=False)
+    before = model.analysis.weight.detach().clone()
+    fit(module(model, steps=9, learning_rate=0.0, fresh=False), steps=2)
+    assert torch.equal(model.analysis.weight, before)
+    fit(module(model, steps=9, learning_rate=0.0), steps=2)
+    assert not torch.allclose(model.analysis.weight, before)
 
 
 def test_a_plain_vector_quantiser_learns_them_too() -> None:
