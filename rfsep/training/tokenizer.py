@@ -22,13 +22,16 @@ class Warmup(NamedTuple):
 
     Attributes:
         steps: at most; 0 for none.
-        patience: validations in a row after which it ends before, each with an unquantised error that is not
-            ``least_fall_db`` below the lowest of those before; None for no such end.
+        cost_db: it ends before where a validation finds that quantisation raises the error by less than this, for then
+            the latents are discrete themselves; None for no such end.
+        patience: or after as many validations in a row whose unquantised errors are not ``least_fall_db`` below the
+            lowest of those before; None for no such end.
         least_fall_db: what counts as a fall.
         rounding: weight of `rfsep.models.tokenizer.Tokenizer.rounding_error` meanwhile.
     """
 
     steps: int = 0
+    cost_db: float | None = None
     patience: int | None = None
     least_fall_db: float = 0.5
     rounding: float = 0.0
@@ -136,9 +139,10 @@ class Tokenization(pl.LightningModule):
         self._found.clear()
         use = code_use(codes, self.model.sizes)
         unquantised_db = floored_db(float(unquantised.mean()))
-        self._wait(unquantised_db)
+        quantised_db = floored_db(float(quantised.mean()))
+        self._wait(unquantised_db, quantised_db)
         found = {
-            "mse_db": floored_db(float(quantised.mean())),
+            "mse_db": quantised_db,
             "unquantised_db": unquantised_db,
             "codes_used": use.share_used,
             "entropy_bits": use.entropy_bits,
@@ -148,13 +152,15 @@ class Tokenization(pl.LightningModule):
         for name, value in found.items():
             self.log(f"val/{name}", value, prog_bar=name == "mse_db", sync_dist=True)
 
-    def _wait(self, unquantised_db: float) -> None:
-        """Count validations without a fall of the unquantised error while the warm-up lasts."""
-        if self.model.quantise or self.autoencoder.patience is None:
+    def _wait(self, unquantised_db: float, quantised_db: float) -> None:
+        """See whether the warm-up has done its work, or does none any more."""
+        ends = self.autoencoder
+        if self.model.quantise:
             return
-        self.waited = 0 if unquantised_db < self.lowest_db - self.autoencoder.least_fall_db else self.waited + 1
+        self.waited = 0 if unquantised_db < self.lowest_db - ends.least_fall_db else self.waited + 1
         self.lowest_db = min(self.lowest_db, unquantised_db)
-        self.ended = self.waited >= self.autoencoder.patience
+        discrete = ends.cost_db is not None and quantised_db < unquantised_db + ends.cost_db
+        self.ended = discrete or (ends.patience is not None and self.waited >= ends.patience)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep where the warm-up stands."""

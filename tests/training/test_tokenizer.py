@@ -28,7 +28,7 @@ def small(**changes: Any) -> Tokenizer:
 
 def module(model: Tokenizer, steps: int = 0, max_steps: int = 120, **changes: Any) -> Tokenization:
     rest = {"learning_rate": 2e-2, "warmup_steps": 10, "max_steps": max_steps, **changes}
-    return Tokenization(model, autoencoder=Warmup(steps, None, 0.5, 0.25), **rest)
+    return Tokenization(model, autoencoder=Warmup(steps, rounding=0.25), **rest)
 
 
 def fit(objective: Tokenization, steps: int = 120) -> dict[str, float]:
@@ -91,11 +91,20 @@ def test_warm_up_ends_at_its_step_or_where_the_error_no_longer_falls() -> None:
     assert not fixed.model.quantise
     fit(fixed := module(small(), steps=60), steps=61)
     assert (fixed.model.quantise, fixed.model.linear) == (True, False)
-    adaptive = Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, 2, 0.5))
+    adaptive = Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, patience=2))
     fit(adaptive, steps=41)  # validations after 20 and 40: the first is the lowest so far
     assert not adaptive.model.quantise
-    fit(adaptive := Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, 2, 0.5)), steps=61)
+    fit(adaptive := Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, patience=2)), steps=61)
     assert adaptive.model.quantise
+
+
+def test_warm_up_ends_where_latents_are_discrete() -> None:
+    objective = Tokenization(small(), 2e-2, 10, 120, autoencoder=Warmup(1000, cost_db=1.0, rounding=0.25))
+    metrics = fit(objective)
+    assert metrics["val/quantised"] == 1
+    assert metrics["val/mse_db"] < -40
+    fit(never := Tokenization(small(), 2e-2, 10, 120, autoencoder=Warmup(1000, cost_db=1.0)), steps=61)
+    assert not never.model.quantise  # nothing makes them discrete
 
 
 def test_a_resumed_run_knows_how_far_its_warm_up_was() -> None:
