@@ -79,7 +79,7 @@ class Tokenization(pl.LightningModule):
         self.fresh = fresh
         self.autoencoder = autoencoder or Warmup()
         self._warm_up(self.autoencoder.steps > 0)
-        self.ended = False  # by patience
+        self.ended = False  # by what a validation found
         self.lowest_db, self.waited = float("inf"), 0
         self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay, optimiser)
         self._found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -104,6 +104,8 @@ class Tokenization(pl.LightningModule):
         error = (found.waveform - windows).square().sum(1).mean()
         self.log("train/mse", error, prog_bar=True)
         penalty = found.penalty if self.model.quantise else self.autoencoder.rounding * self.model.rounding_error()
+        if self.trainer.world_size > 1:  # whose processes wait for a gradient of every weight, of idle ones too
+            penalty = penalty + 0 * torch.stack([one.sum() for one in self.model.parameters()]).sum()
         loss: Tensor = error + penalty
         return loss
 
@@ -160,7 +162,8 @@ class Tokenization(pl.LightningModule):
         self.waited = 0 if unquantised_db < self.lowest_db - ends.least_fall_db else self.waited + 1
         self.lowest_db = min(self.lowest_db, unquantised_db)
         discrete = ends.cost_db is not None and quantised_db < unquantised_db + ends.cost_db
-        self.ended = discrete or (ends.patience is not None and self.waited >= ends.patience)
+        done = discrete or (ends.patience is not None and self.waited >= ends.patience)
+        self.ended = self.trainer.strategy.reduce_boolean_decision(done, all=False)  # all processes together
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep where the warm-up stands."""

@@ -121,6 +121,7 @@ def test_a_resumed_run_knows_how_far_its_warm_up_was() -> None:
 def test_validation_measures_tokens_whatever_training_does() -> None:
     """Unquantised latents of unit variance of a Gaussian signal: quantised to two levels they keep far less."""
     objective = module(small(), steps=1000)
+    objective.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     batch = Mixer(WhiteNoise(), WhiteNoise()).draw(torch.zeros(8), 160, batch_generator(Purpose.TEST, 2))
     logged: dict[str, float] = {}
     objective.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[method-assign,assignment]
