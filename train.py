@@ -141,11 +141,13 @@ def kept_views(config: DictConfig) -> Views | None:
 def beside(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
     """What an objective takes beside its network: the SOI's modem and what shows the mixture.
 
-    Priors and tokenizers take nothing: they see one signal alone. The mixture is shown by a separator that makes tokens
+    Priors and tokenizers take neither: they see one signal alone. The mixture is shown by a separator that makes tokens
     of it, or beside a guide's estimate.
     """
-    if config.model.get("prior", False) or config.model.get("tokenizer", False):
+    if config.model.get("prior", False):
         return {}
+    if config.model.get("tokenizer", False):
+        return {"fresh": config.init_from is None}
     modem = build_modem(config.soi)
     if not config.model.get("tokens", False):
         return {"modem": modem, "guide": build_guide(config)}

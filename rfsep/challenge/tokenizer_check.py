@@ -84,12 +84,12 @@ def write_tokenizer_figure(path: Path, kept: Kept, stride: int, title: str) -> N
         panels[1].plot(frequency, 10 * density.log10(), color=colour, linewidth=1.3, label=name)
     _dress(panels[1], "cycles a sample", "power density (dB)")
     pairs = kept.latents[:_POINTS, :2]
-    panels[2].plot(pairs[:, 0], pairs[:, 1], ".", color=PALETTE[0], markersize=1.5, label="tokens")
+    panels[2].plot(pairs[:, 0], pairs[:, 1], ".", color=PALETTE[0], markersize=3, label="tokens")
     panels[2].set_aspect("equal")
     _dress(panels[2], "first latent", "second latent")
     shares = kept.counts / kept.tokens
     panels[3].plot(np.arange(len(shares)), shares, ".", color=PALETTE[0], markersize=3, label="share of tokens")
-    panels[3].set_ylim(bottom=0)
+    panels[3].set_ylim(0, 1.2 * float(shares.max()))
     _dress(panels[3], "code" if int(kept.counts.sum()) == kept.tokens else "choices of each digit", "share")
     figure.suptitle(title, color=INK)
     save(figure, path, title)

@@ -22,13 +22,16 @@ class Warmup(NamedTuple):
 
     Attributes:
         steps: at most; 0 for none.
-        patience: validations in a row after which it ends before, each with an unquantised error that is not
-            ``least_fall_db`` below the lowest of those before; None for no such end.
+        cost_db: it ends before where a validation finds that quantisation raises the error by less than this, for then
+            the latents are discrete themselves; None for no such end.
+        patience: or after as many validations in a row whose unquantised errors are not ``least_fall_db`` below the
+            lowest of those before; None for no such end.
         least_fall_db: what counts as a fall.
         rounding: weight of `rfsep.models.tokenizer.Tokenizer.rounding_error` meanwhile.
     """
 
     steps: int = 0
+    cost_db: float | None = None
     patience: int | None = None
     least_fall_db: float = 0.5
     rounding: float = 0.0
@@ -52,6 +55,7 @@ class Tokenization(pl.LightningModule):
         optimiser: in place of AdamW.
         which: signal of the mixtures to learn, soi or interference.
         autoencoder: the warm-up without quantisation.
+        fresh: begin the linear maps with the first batch; False for a model that has learned before.
     """
 
     def __init__(
@@ -65,21 +69,29 @@ class Tokenization(pl.LightningModule):
         optimiser: Optimiser | None = None,
         which: Which = "soi",
         autoencoder: Warmup | None = None,
+        fresh: bool = True,
     ) -> None:
         super().__init__()
         if which not in ("soi", "interference"):
             raise InputError(f"objective.module.which is '{which}'; choose one of soi, interference")
         self.model = model
         self.which = which
+        self.fresh = fresh
         self.autoencoder = autoencoder or Warmup()
         self._warm_up(self.autoencoder.steps > 0)
-        self.ended = False  # by patience
+        self.ended = False  # by what a validation found
         self.lowest_db, self.waited = float("inf"), 0
         self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay, optimiser)
         self._found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def signal(self, batch: MixtureBatch) -> Tensor:
-        """The windows to learn float32 [B, 2, T], the interference at its source's unit power."""
+        """The windows to learn float32 [B, 2, T], the interference at its source's unit power.
+
+        Raises:
+            InputError: they are not made of whole tokens.
+        """
+        if (length := batch.soi.shape[1]) % self.model.stride:
+            raise InputError(f"data.num_samples {length} is no multiple of a token's {self.model.stride} samples")
         if self.which == "soi":
             return to_channels(batch.soi)
         return to_channels(10 ** (batch.sinr_db / 20)[:, None] * batch.interference)
@@ -92,6 +104,8 @@ class Tokenization(pl.LightningModule):
         error = (found.waveform - windows).square().sum(1).mean()
         self.log("train/mse", error, prog_bar=True)
         penalty = found.penalty if self.model.quantise else self.autoencoder.rounding * self.model.rounding_error()
+        if self.trainer.world_size > 1:  # whose processes wait for a gradient of every weight, of idle ones too
+            penalty = penalty + 0 * torch.stack([one.sum() for one in self.model.parameters()]).sum()
         loss: Tensor = error + penalty
         return loss
 
@@ -102,10 +116,11 @@ class Tokenization(pl.LightningModule):
     def _start(self, windows: Tensor) -> None:
         """Begin at the first step and at the end of the warm-up with what the first process sees."""
         ends = not self.model.quantise and (self.ended or self.global_step >= self.autoencoder.steps)
-        if self.global_step > 0 and not ends:
+        begins = self.fresh and self.global_step == 0
+        if not (begins or ends):
             return
         windows = self.trainer.strategy.broadcast(windows)
-        if self.global_step == 0:
+        if begins:
             self.model.start(windows)
         if ends:
             self.model.start_quantising(windows)
@@ -126,9 +141,10 @@ class Tokenization(pl.LightningModule):
         self._found.clear()
         use = code_use(codes, self.model.sizes)
         unquantised_db = floored_db(float(unquantised.mean()))
-        self._wait(unquantised_db)
+        quantised_db = floored_db(float(quantised.mean()))
+        self._wait(unquantised_db, quantised_db)
         found = {
-            "mse_db": floored_db(float(quantised.mean())),
+            "mse_db": quantised_db,
             "unquantised_db": unquantised_db,
             "codes_used": use.share_used,
             "entropy_bits": use.entropy_bits,
@@ -138,13 +154,16 @@ class Tokenization(pl.LightningModule):
         for name, value in found.items():
             self.log(f"val/{name}", value, prog_bar=name == "mse_db", sync_dist=True)
 
-    def _wait(self, unquantised_db: float) -> None:
-        """Count validations without a fall of the unquantised error while the warm-up lasts."""
-        if self.model.quantise or self.autoencoder.patience is None:
+    def _wait(self, unquantised_db: float, quantised_db: float) -> None:
+        """See whether the warm-up has done its work, or does none any more."""
+        ends = self.autoencoder
+        if self.model.quantise:
             return
-        self.waited = 0 if unquantised_db < self.lowest_db - self.autoencoder.least_fall_db else self.waited + 1
+        self.waited = 0 if unquantised_db < self.lowest_db - ends.least_fall_db else self.waited + 1
         self.lowest_db = min(self.lowest_db, unquantised_db)
-        self.ended = self.waited >= self.autoencoder.patience
+        discrete = ends.cost_db is not None and quantised_db < unquantised_db + ends.cost_db
+        done = discrete or (ends.patience is not None and self.waited >= ends.patience)
+        self.ended = self.trainer.strategy.reduce_boolean_decision(done, all=False)  # all processes together
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep where the warm-up stands."""

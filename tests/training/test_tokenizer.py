@@ -28,7 +28,7 @@ def small(**changes: Any) -> Tokenizer:
 
 def module(model: Tokenizer, steps: int = 0, max_steps: int = 120, **changes: Any) -> Tokenization:
     rest = {"learning_rate": 2e-2, "warmup_steps": 10, "max_steps": max_steps, **changes}
-    return Tokenization(model, autoencoder=Warmup(steps, None, 0.5, 0.25), **rest)
+    return Tokenization(model, autoencoder=Warmup(steps, rounding=0.25), **rest)
 
 
 def fit(objective: Tokenization, steps: int = 120) -> dict[str, float]:
@@ -55,6 +55,8 @@ def test_signals_have_the_units_of_their_sources() -> None:
     interference, soi = (module(small(), which=which).signal(batch) for which in ("interference", "soi"))
     assert interference.square().sum(1).mean(1).tolist() == pytest.approx([1.0] * 80, rel=0.2)
     assert torch.equal(torch.complex(*soi.unbind(1)), batch.soi)
+    with pytest.raises(InputError, match="num_samples 800 is no multiple of a token's 64 samples"):
+        module(small(strides=(8, 8))).signal(batch)
     with pytest.raises(InputError, match="which is 'mixture'; choose one of soi, interference"):
         module(small(), which="mixture")
 
@@ -65,6 +67,15 @@ def test_it_learns_the_digits_of_qpsk_within_seconds() -> None:
     assert metrics["val/codes_used"] == metrics["val/quantised"] == 1
     assert metrics["val/entropy_bits"] == pytest.approx(2, abs=0.01)
     assert metrics["val/effective_dimension"] == pytest.approx(2, abs=0.05)
+
+
+def test_what_was_learned_before_is_kept() -> None:
+    model = small(corrected=False)
+    before = model.analysis.weight.detach().clone()
+    fit(module(model, steps=9, learning_rate=0.0, fresh=False), steps=2)
+    assert torch.equal(model.analysis.weight, before)
+    fit(module(model, steps=9, learning_rate=0.0), steps=2)
+    assert not torch.allclose(model.analysis.weight, before)
 
 
 def test_a_plain_vector_quantiser_learns_them_too() -> None:
@@ -80,11 +91,20 @@ def test_warm_up_ends_at_its_step_or_where_the_error_no_longer_falls() -> None:
     assert not fixed.model.quantise
     fit(fixed := module(small(), steps=60), steps=61)
     assert (fixed.model.quantise, fixed.model.linear) == (True, False)
-    adaptive = Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, 2, 0.5))
+    adaptive = Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, patience=2))
     fit(adaptive, steps=41)  # validations after 20 and 40: the first is the lowest so far
     assert not adaptive.model.quantise
-    fit(adaptive := Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, 2, 0.5)), steps=61)
+    fit(adaptive := Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, patience=2)), steps=61)
     assert adaptive.model.quantise
+
+
+def test_warm_up_ends_where_latents_are_discrete() -> None:
+    objective = Tokenization(small(), 2e-2, 10, 120, autoencoder=Warmup(1000, cost_db=1.0, rounding=0.25))
+    metrics = fit(objective)
+    assert metrics["val/quantised"] == 1
+    assert metrics["val/mse_db"] < -40
+    fit(never := Tokenization(small(), 2e-2, 10, 120, autoencoder=Warmup(1000, cost_db=1.0)), steps=61)
+    assert not never.model.quantise  # nothing makes them discrete
 
 
 def test_a_resumed_run_knows_how_far_its_warm_up_was() -> None:
@@ -101,6 +121,7 @@ def test_a_resumed_run_knows_how_far_its_warm_up_was() -> None:
 def test_validation_measures_tokens_whatever_training_does() -> None:
     """Unquantised latents of unit variance of a Gaussian signal: quantised to two levels they keep far less."""
     objective = module(small(), steps=1000)
+    objective.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     batch = Mixer(WhiteNoise(), WhiteNoise()).draw(torch.zeros(8), 160, batch_generator(Purpose.TEST, 2))
     logged: dict[str, float] = {}
     objective.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[method-assign,assignment]
