@@ -86,7 +86,8 @@ def test_a_network_of_the_zoo_tells_how_it_was_made_and_runs(name: str) -> None:
     assert card["scores"]["val/mse_db"] < 0
     soi, interference = option_named("soi", card["soi"]), option_named("interference", card["interference"])
     source = build_source(interference, "train")
-    told = run.config.separator.get("noise_power") if run.config.separator else None
+    own = run.config.separator or {}
+    told = own.get("noise_power") or own.get("front", {}).get("noise_power")
     mixer = Mixer(build_soi(soi), source, random_phase=False, noise_power=told or 0.0)
     batch = mixer.draw(torch.full((8,), -15.0), run.config.data.num_samples, batch_generator(Purpose.TEST, 0))
     method = own_separator(option("separator", "neural"), run).method
