@@ -163,32 +163,50 @@ def _bank() -> _Bank:
     return _Bank(variances, covariances, 2 * factor.diagonal(dim1=1, dim2=2).real.log().sum(1))
 
 
-class Side(NamedTuple):
-    """A whole response complex128 [612], zero in the gap, and a prior of its taps float64 [L]."""
+class Guess(NamedTuple):
+    """A response complex128 [612] beside the SOI, zero in the gap, as it is under its likeliest delay profile.
+
+    Attributes:
+        response: what was seen.
+        channel: posterior; its variances are the profile.
+        log_likelihood: of the response.
+    """
 
     response: Tensor
-    variances: Tensor
+    channel: Channel
+    log_likelihood: float
 
 
-def joined_sides(response: Tensor) -> list[Side]:
-    """The two sides of `smooth_sides` turned against each other, likeliest first."""
+def joined_sides(response: Tensor) -> list[Guess]:
+    """The two sides of `smooth_sides` turned against each other by each number of quarters."""
     upper = carrier_numbers() > 0
-    power = float(squared(response).sum()) / int((response != 0).sum())
-    turned = torch.stack([torch.where(upper, response * turn, response) for turn in (1, 1j, -1, -1j)])  # [4, 612]
-    return _ranked(turned, power)
+    return guessed(torch.stack([torch.where(upper, response * turn, response) for turn in (1, 1j, -1, -1j)]))
 
 
-def likeliest_profile(response: Tensor) -> Side:
-    """A response that is zero in the gap with the delay profile it is likeliest under."""
-    power = float(squared(response).sum()) / int((response != 0).sum())
-    return _ranked(response[None], power)[0]
-
-
-def _ranked(responses: Tensor, power: float) -> list[Side]:
-    """Responses complex128 [n, 612] of a power with their likeliest profiles, likeliest first."""
+def guessed(responses: Tensor) -> list[Guess]:
+    """Guesses at responses complex128 [n, 612] that are zero outside `clear_carriers`, all of the same power."""
     bank = _bank()
+    power = float(squared(responses[0]).sum()) / int(clear_carriers().sum())
     moment = responses @ delays().conj() / (_FAINT * power**0.5)  # [n, L]
-    fit = torch.einsum("nl,blm,nm->nb", moment.conj(), bank.covariances, moment).real - bank.log_determinants
-    best = fit.max(1)
-    order = best.values.argsort(descending=True).tolist()
-    return [Side(responses[row], power * bank.variances[best.indices[row]]) for row in order]
+    taps = torch.einsum("blm,nm->nbl", bank.covariances, moment)
+    fit = (moment.conj()[:, None] * taps).sum(2).real - bank.log_determinants
+    guesses = []
+    for row, best in enumerate(fit.argmax(1).tolist()):
+        channel = Channel(taps[row, best] * power**0.5, bank.covariances[best] * power, bank.variances[best] * power)
+        guesses.append(Guess(responses[row], channel, float(fit[row, best])))
+    return guesses
+
+
+def gap_likelihood(channel: Channel, carriers: Tensor, variance: Tensor) -> float:
+    """Log-likelihood of received carriers complex128 [612] in the gap: QPSK in the channel beneath the SOI.
+
+    Args:
+        channel: posterior.
+        carriers: received.
+        variance: of the SOI on them, float64 [612].
+    """
+    gap = carrier_numbers().abs() < GAP
+    points = torch.tensor([1 + 1j, 1 - 1j, -1 + 1j, -1 - 1j], dtype=torch.complex128) * 2**-0.5
+    spread = (variance + channel.doubt())[gap]
+    distance = squared(carriers[gap] - points[:, None] * channel.response()[gap]) / spread  # [4, gap]
+    return float((torch.logsumexp(-distance, 0) - spread.log()).sum())

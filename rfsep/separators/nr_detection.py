@@ -15,7 +15,7 @@ from torch import Tensor
 from rfsep.iq import squared
 from rfsep.separators.expectation_propagation import Sites, tilted, updated, Marginals
 from rfsep.separators.lmmse import Lmmse
-from rfsep.separators.nr_channel import GAP, Channel, Observed, carrier_numbers, clear_carriers, fit_taps, joined_sides, likeliest_profile, smooth_sides
+from rfsep.separators.nr_channel import GAP, Channel, Observed, carrier_numbers, clear_carriers, fit_taps, gap_likelihood, guessed, joined_sides, smooth_sides
 from rfsep.separators.nr_timing import Symbol, find_symbols, interference_density
 from rfsep.separators.nr_waves import FAR_CARRIERS, FAR_POWERS, NEAR, Waves, carrier_waves, sent_waveform
 from rfsep.separators.resource_blocks import Band, fits_band, make_band
@@ -32,6 +32,8 @@ _EVEN_FLOOR = 3e-4  # of the interference, what a channel may miss
 _ROUNDS = ((100.0, 5), (10.0, 4), (1.0, 6))  # warmth and iterations of expectation propagation, the channel fitted between
 _NOISE = 1e-2
 _DAMPING = 0.6
+_LEAST_SEEN = 64  # samples of a symbol that is cut off, in which its pilots are looked for
+_LIKE = 0.5  # share of its power that pilots must explain
 _BATCH_SAMPLES = 32 * 2560
 
 
@@ -150,7 +152,7 @@ class NrDetection:
         """SOI's symbols complex128 [S] of one window complex128 [T]."""
         level = density * NUM_SUBCARRIERS / FFT_SIZE
         received = self._received(clean, symbols)
-        channel, grids = self._first_channel(received, density / (density + 16.0), level)
+        channel, grids = self._first_channel(window, symbols, received, density / (density + 16.0), level)
         self._edge_pilots(clean, symbols, received, channel, grids)
         return self._detect(window, symbols, received, channel, grids, response, band, level)
 
@@ -177,7 +179,7 @@ class NrDetection:
         return remains * self._spectrum + _EVEN_FLOOR * level
 
     def _first_channel(
-        self, received: list[_Received], remains: float, level: float
+        self, window: Tensor, symbols: list[Symbol], received: list[_Received], remains: float, level: float
     ) -> tuple[Channel, dict[int, Tensor]]:
         """Channel from the carriers beside the SOI, and grids complex128 [612] of the symbols decided there."""
         clear = clear_carriers()
@@ -186,10 +188,15 @@ class NrDetection:
         if pilots:
             response = torch.where(clear, pilots[0].carriers * pilots[0].sent.conj() / 2, 0)
             said = _said(pilots[0].carriers, pilots[0].sent, precision)
-            channel = fit_taps(said, likeliest_profile(response).variances)
+            channel = fit_taps(said, guessed(response[None])[0].channel.variances)
         else:
-            side = joined_sides(smooth_sides(received[0].carriers))[0]
-            channel = fit_taps(Observed(precision, precision * side.response), side.variances)
+            above = self._spectrum + _EVEN_FLOOR * level
+            best = max(
+                joined_sides(smooth_sides(received[0].carriers)),
+                key=lambda one: one.log_likelihood
+                + sum(gap_likelihood(one.channel, _cut(window, symbols[it.place]), above) for it in received),
+            )
+            channel = fit_taps(Observed(precision, precision * best.response), best.channel.variances)
         grids = {}
         for one in received:
             grids[one.place] = one.sent if one.sent is not None else _sliced(one.carriers * channel.response().conj())
@@ -203,6 +210,23 @@ class NrDetection:
         self, clean: Tensor, symbols: list[Symbol], received: list[_Received], channel: Channel, grids: dict[int, Tensor]
     ) -> None:
         """Pilots in symbols that are cut off, into ``grids``."""
+        if any(one.sent is not None for one in received):
+            return  # the next ones are nine symbols away
+        pilots = pilot_grids(self.cell_id).flatten(0, 1).to(torch.complex128)
+        for place, symbol in enumerate(symbols):
+            low, high = max(0, symbol.body - symbol.prefix), min(len(clean), symbol.body + FFT_SIZE)
+            if place in grids or high - low < _LEAST_SEEN:
+                continue
+            sent = sent_waveform(symbol, pilots, channel.taps, len(clean))[:, low:high]
+            both = torch.fft.fft(torch.cat((clean[None, low:high], sent)), 2 * FFT_SIZE)[:, 2 * carrier_numbers()]
+            both = both[:, clear_carriers()]
+            product = both[1:].conj() @ both[0]
+            energy = squared(both).sum(1)
+            likeness = squared(product) / (energy[0] * energy[1:])
+            best = int(likeness.argmax())
+            if float(likeness[best]) > _LIKE:
+                turn = torch.round(torch.angle(product[best]) / (torch.pi / 2)) * (torch.pi / 2)
+                grids[place] = pilots[best] * torch.polar(torch.ones_like(turn), turn)
 
     def _detect(
         self,

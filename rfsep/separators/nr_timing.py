@@ -17,7 +17,7 @@ LEAST_LEVEL = 0.1  # of the interference, of the SOI's power
 _PASS, _STOP, _EDGE = 0.09, 0.05, 0.33  # cycles a sample, of the filter that leaves out the SOI and what lies beyond
 _SMOOTHED = 5  # samples
 _FLOOR = 0.02  # of the mean power, that two samples of a prefix differ by at least
-_UNLIKELY = 25.0  # nats that a long prefix must gain; without, it wins by what lies beside the short one
+_UNLIKELY = 17.0  # nats that a long prefix must gain; without, it wins by what lies beside the short one
 _LATE = 0.002  # nats a sample, so that of equal timings the earliest wins
 
 

@@ -73,18 +73,18 @@ def _decimated(decimator: Tensor, sent: Tensor, low: int, high: int) -> Waves:
     return Waves(rows, torch.view_as_complex(values.view(len(values), -1, 2)))
 
 
-def sent_waveform(symbol: Symbol, grid: Tensor, taps: Tensor, num_samples: int) -> Tensor:
-    """A symbol of carriers complex128 [612] behind a channel, as a window holds it: complex128 [num_samples]."""
-    spectrum = torch.zeros(FFT_SIZE, dtype=torch.complex128)
-    spectrum[(torch.arange(NUM_SUBCARRIERS) - NUM_SUBCARRIERS // 2) % FFT_SIZE] = grid
+def sent_waveform(symbol: Symbol, grids: Tensor, taps: Tensor, num_samples: int) -> Tensor:
+    """Symbols of carriers complex128 [..., 612] behind a channel, as a window holds them: complex128 [..., num_samples]."""
+    spectrum = grids.new_zeros((*grids.shape[:-1], FFT_SIZE))
+    spectrum[..., (torch.arange(NUM_SUBCARRIERS) - NUM_SUBCARRIERS // 2) % FFT_SIZE] = grids
     body = torch.fft.ifft(spectrum) * FFT_SIZE * NUM_SUBCARRIERS**-0.5
-    sent = torch.cat((body[FFT_SIZE - symbol.prefix :], body))
-    size = 2 * FFT_SIZE
+    sent = torch.cat((body[..., FFT_SIZE - symbol.prefix :], body), -1)
+    size = 1280  # the longest symbol, a channel longer
     received = torch.fft.ifft(torch.fft.fft(sent, size) * torch.fft.fft(taps, size))
     begin = symbol.body - symbol.prefix + FIRST_LAG
-    length = len(sent) + NUM_TAPS - 1
+    length = sent.shape[-1] + NUM_TAPS - 1
     low, high = max(begin, 0), min(begin + length, num_samples)
-    waveform = torch.zeros(num_samples, dtype=torch.complex128)
+    waveform = grids.new_zeros((*grids.shape[:-1], num_samples))
     if high > low:
-        waveform[low:high] = received[low - begin : high - begin]
+        waveform[..., low:high] = received[..., low - begin : high - begin]
     return waveform
