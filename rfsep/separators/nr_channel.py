@@ -53,12 +53,14 @@ class Channel(NamedTuple):
     Attributes:
         taps: complex128 [L], from `FIRST_LAG` on.
         covariance: complex128 [L, L].
-        variances: float64 [L], fitted prior.
+        variances: float64 [L], prior.
+        evidence: log-likelihood of what was seen, up to what does not depend on the channel.
     """
 
     taps: Tensor
     covariance: Tensor
     variances: Tensor
+    evidence: float
 
     def response(self) -> Tensor:
         """Complex128 [612]."""
@@ -97,7 +99,8 @@ def fit_taps(said: Observed, variances: Tensor, iterations: int = _ITERATIONS) -
         taps = covariance @ moment
         if iteration + 1 < iterations:
             variances = (squared(taps) + covariance.diagonal().real).clamp_min(least)
-    return Channel(taps, covariance, variances)
+    evidence = float((moment.conj() @ taps).real) - 2 * float(factor.diagonal().real.log().sum())
+    return Channel(taps, covariance, variances, evidence)
 
 
 def quarter_turns(roots: Tensor) -> Tensor:
@@ -164,17 +167,10 @@ def _bank() -> _Bank:
 
 
 class Guess(NamedTuple):
-    """A response complex128 [612] beside the SOI, zero in the gap, as it is under its likeliest delay profile.
-
-    Attributes:
-        response: what was seen.
-        channel: posterior; its variances are the profile.
-        log_likelihood: of the response.
-    """
+    """A response complex128 [612] seen beside the SOI, zero in the gap, and the channel that it is likeliest of."""
 
     response: Tensor
     channel: Channel
-    log_likelihood: float
 
 
 def joined_sides(response: Tensor) -> list[Guess]:
@@ -192,8 +188,8 @@ def guessed(responses: Tensor) -> list[Guess]:
     fit = (moment.conj()[:, None] * taps).sum(2).real - bank.log_determinants
     guesses = []
     for row, best in enumerate(fit.argmax(1).tolist()):
-        channel = Channel(taps[row, best] * power**0.5, bank.covariances[best] * power, bank.variances[best] * power)
-        guesses.append(Guess(responses[row], channel, float(fit[row, best])))
+        channel = Channel(taps[row, best] * power**0.5, bank.covariances[best] * power, bank.variances[best] * power, float(fit[row, best]))
+        guesses.append(Guess(responses[row], channel))
     return guesses
 
 

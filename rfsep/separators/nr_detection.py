@@ -30,6 +30,7 @@ _EARLY = 14  # samples inside the prefix at which a body is cut
 _COMB = 0.2  # power between pilots over that on them, below which a symbol is taken for one of pilots
 _EVEN_FLOOR = 3e-4  # of the interference, what a channel may miss
 _ROUNDS = ((100.0, 5), (10.0, 4), (1.0, 6))  # warmth and iterations of expectation propagation, the channel fitted between
+_DOUBT = 60.0  # nats that a channel found roughly may be off
 _NOISE = 1e-2
 _DAMPING = 0.6
 _LEAST_SEEN = 64  # samples of a symbol that is cut off, in which its pilots are looked for
@@ -191,12 +192,19 @@ class NrDetection:
             channel = fit_taps(said, guessed(response[None])[0].channel.variances)
         else:
             above = self._spectrum + _EVEN_FLOOR * level
-            best = max(
-                joined_sides(smooth_sides(received[0].carriers)),
-                key=lambda one: one.log_likelihood
-                + sum(gap_likelihood(one.channel, _cut(window, symbols[it.place]), above) for it in received),
-            )
-            channel = fit_taps(Observed(precision, precision * best.response), best.channel.variances)
+            bodies = [_cut(window, symbols[one.place]) for one in received]
+
+            def score(channel: Channel) -> float:
+                return channel.evidence + sum(gap_likelihood(channel, body, above) for body in bodies)
+
+            guesses = joined_sides(smooth_sides(received[0].carriers))
+            scores = [score(one.channel) for one in guesses]
+            fits = [
+                fit_taps(Observed(precision, precision * one.response), one.channel.variances)
+                for one, reached in zip(guesses, scores, strict=True)
+                if reached > max(scores) - _DOUBT
+            ]
+            channel = max(fits, key=score)
         grids = {}
         for one in received:
             grids[one.place] = one.sent if one.sent is not None else _sliced(one.carriers * channel.response().conj())
