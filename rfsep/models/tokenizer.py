@@ -45,7 +45,7 @@ class _Residual(nn.Module):
 
 
 class _Down(nn.Module):
-    """ELU and a convolution that takes one of ``stride`` samples, then two residual units."""
+    """A convolution that takes one of ``stride`` samples, then two residual units."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -172,7 +172,8 @@ class Tokenizer(nn.Module):
 
     Encoder and decoder are a linear map each, of the samples of ``span`` tokens to the latents of one and back, plus
     a nonlinear correction that starts at zero: strided convolutions with residual units and a transformer over
-    tokens, as in SoundStream (Zeghidour et al., 2021). What modems make is linear in its symbols.
+    tokens, as in SoundStream (Zeghidour et al., 2021). What a modem makes is linear in its symbols, so that the maps
+    alone reach -90 dB; other signals are what the corrections are for.
 
     Convolutions pad zeros. A signal that is silent outside the window is therefore reconstructed to its ends.
 
@@ -222,8 +223,9 @@ class Tokenizer(nn.Module):
 
     def latents(self, waveform: Tensor) -> Tensor:
         """Latents float32 [B, K, V] of windows float32 [B, 2, T], before they are bounded."""
-        linear: Tensor = self.analysis(waveform).transpose(1, 2)
-        return linear if self.reader is None or self.linear else linear + _SHARE * self.reader(waveform)
+        with torch.autocast(waveform.device.type, enabled=False):  # bfloat16 rounds by -50 dB
+            linear: Tensor = self.analysis(waveform.float()).transpose(1, 2)
+            return linear if self.reader is None or self.linear else linear + _SHARE * self.reader(waveform.float())
 
     def codes(self, waveform: Tensor) -> Tensor:
         """Digits int64 [B, K, D] of windows float32 [B, 2, T]."""
@@ -240,8 +242,9 @@ class Tokenizer(nn.Module):
 
     def decode(self, values: Tensor) -> Tensor:
         """Waveform float32 [B, 2, T] of values float32 [B, K, V]."""
-        linear: Tensor = self.synthesis(values.transpose(1, 2))
-        return linear if self.writer is None or self.linear else linear + _SHARE * self.writer(values)
+        with torch.autocast(values.device.type, enabled=False):
+            linear: Tensor = self.synthesis(values.float().transpose(1, 2))
+            return linear if self.writer is None or self.linear else linear + _SHARE * self.writer(values.float())
 
     def forward(self, waveform: Tensor) -> Tokenized:
         """Windows float32 [B, 2, T] through their tokens, or where ``quantise`` is False through bounded latents."""

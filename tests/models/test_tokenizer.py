@@ -120,6 +120,15 @@ def test_a_long_sequence_is_decoded_as_its_parts_are() -> None:
     assert not torch.allclose(whole[:, :, 40 * 16 : 41 * 16], part[:, :, :16], atol=1e-2)
 
 
+def test_half_precision_around_it_does_not_reach_it() -> None:
+    torch.manual_seed(0)
+    tokenizer, waveform = Tokenizer(), torch.randn(1, 2, 320)
+    with torch.no_grad():
+        expected = tokenizer(waveform).waveform
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(tokenizer(waveform).waveform, expected)
+
+
 def test_rounding_error_is_that_of_uniform_noise() -> None:
     torch.manual_seed(0)
     tokenizer = Tokenizer(levels=(2, 4), corrected=False)
