@@ -19,7 +19,6 @@ from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
 FIRST_LAG, NUM_TAPS = -28, 120  # in samples, about a timing that may be late by a part of the delay spread
 GAP = 52  # carriers from the middle on which the SOI is
 
-_ITERATIONS = 12
 _ONSETS, _DECAYS = tuple(range(-27, 4, 3)), (1.5, 3.0, 6.0, 12.0)  # samples, of delay profiles
 _RISE, _SPREAD = 0.7, 0.02
 _FAINT = 1e-3  # noise power, of a response's
@@ -85,7 +84,7 @@ class Observed(NamedTuple):
     moment: Tensor
 
 
-def fit_taps(said: Observed, variances: Tensor, iterations: int = _ITERATIONS) -> Channel:
+def fit_taps(said: Observed, variances: Tensor, iterations: int) -> Channel:
     """Taps, with the variances that make what is said likeliest (expectation maximisation)."""
     waves = delays()
     gram = waves.mH @ (waves * said.precision[:, None])

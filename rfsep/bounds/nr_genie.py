@@ -1,0 +1,76 @@
+"""What joint detection reaches beneath a 5G NR uplink whose timing and channel it is told."""
+
+import torch
+from torch import Tensor
+
+from rfsep.iq import power
+from rfsep.separators.nr_bodies import cut, said_of_channel, sliced, summed
+from rfsep.separators.nr_channel import fit_taps
+from rfsep.separators.nr_detection import ROUNDS, NrDetection, Scene
+from rfsep.separators.nr_propagation import SOI, make_model, priors, propagate
+from rfsep.separators.nr_timing import Symbol
+from rfsep.separators.symbol_posterior import Response
+from rfsep.separators.resource_blocks import Band
+from rfsep.signals.nr import CYCLIC_PREFIX_LENGTHS, FFT_SIZE, SAMPLES_PER_SLOT, NrUplink
+from rfsep.types import MixtureBatch, Modem, Separated
+
+_UPDATES = (8, 8)  # of the channel's variances, each time after deciding all carriers
+
+
+def symbols_about(offset: int, num_samples: int) -> list[Symbol]:
+    """OFDM symbols that reach into a window that begins ``offset`` samples into a slot."""
+    found, start = list[Symbol](), -SAMPLES_PER_SLOT - offset
+    while start < num_samples:
+        for prefix in CYCLIC_PREFIX_LENGTHS:
+            if start + prefix + FFT_SIZE > 0 and start < num_samples:
+                found.append(Symbol(start + prefix, prefix))
+            start += prefix + FFT_SIZE
+    return found
+
+
+class NrGenie:
+    """`NrDetection` told the interference's timing and channel; no symbol beneath the SOI is told.
+
+    The channel is fitted to the interference by itself, as the source does not return it.
+
+    Args:
+        modem: of the SOI, narrow-band, which begins and ends with the mixture.
+        source: of the interference, in QPSK.
+        noise_power: of the white noise in the mixtures; not looked at.
+    """
+
+    def __init__(self, modem: Modem, source: NrUplink, noise_power: float) -> None:
+        self.modem = modem
+        self._detection = NrDetection(modem, torch.zeros((0, 0), dtype=torch.complex64), source.cell_id)
+
+    def estimate(self, batch: MixtureBatch) -> Separated:
+        """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
+        response, band = self._detection.response(batch.mixture.shape[1], True)
+        rows = zip(batch.mixture, batch.interference, batch.interference_offset.tolist(), strict=True)
+        symbols = torch.stack([self._symbols(*row, response, band) for row in rows])
+        soi = (symbols @ response.waveforms.T).to(torch.complex64)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def _symbols(self, mixture: Tensor, interference: Tensor, offset: int, response: Response, band: Band) -> Tensor:
+        """SOI's symbols complex128 [S] of one mixture complex64 [T]."""
+        clean = interference.to(torch.complex128)
+        scene = self._scene(clean, symbols_about(offset, len(clean)))
+        shares = self._detection.shares(scene, clean)
+        model = make_model(mixture.to(torch.complex128), band, scene.symbols, shares, scene.channel)
+        sites = priors(model)
+        for warmth, iterations in ROUNDS:
+            sites, found = propagate(model, sites, self._detection.points, warmth, iterations)
+        return found[SOI].mean
+
+    def _scene(self, clean: Tensor, symbols: list[Symbol]) -> Scene:
+        """Timing, pilots and channel of interference complex128 [T]."""
+        variance = self._detection.variance(0.0, float(power(clean)))
+        scene = self._detection.scene(clean, clean, symbols, variance, variance)
+        for updates in _UPDATES:
+            said, response = [], scene.channel.response().conj()
+            for body in scene.bodies:
+                carriers = cut(clean, symbols[body.place])
+                sent = sliced(carriers * response) if body.pilots is None else body.pilots
+                said.append(said_of_channel(carriers, sent, torch.zeros_like(variance), 1 / variance))
+            scene = scene._replace(channel=fit_taps(summed(said), scene.channel.variances, updates))
+        return scene

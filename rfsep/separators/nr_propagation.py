@@ -1,0 +1,126 @@
+"""Expectation propagation over the symbols of a narrow-band SOI and the carriers of a 5G NR uplink at a known channel.
+
+`rfsep.separators.expectation_propagation` has the method. Here the window is its decimated band of few samples, so that
+all symbols are eliminated at once: with prior variances V the samples have covariance X V X^H + noise, whose inverse says
+what every symbol's cavity is.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.iq import squared
+from rfsep.separators.expectation_propagation import Marginals, Sites, tilted, updated
+from rfsep.separators.nr_channel import Channel
+from rfsep.separators.nr_timing import Symbol
+from rfsep.separators.nr_waves import FAR_CARRIERS, FAR_POWERS, Waves, carrier_waves, sent_waveform
+from rfsep.separators.resource_blocks import Band
+from rfsep.signals.constellations import constellation
+from rfsep.signals.nr import NUM_SUBCARRIERS
+
+SOI = -1  # place of the SOI's symbols among those of the interference, 0, 1, ..
+_NOISE = 1e-2  # power of white noise that is assumed where there is none
+_DAMPING = 0.6
+_FADED = 0.01  # of the mean power, below which a carrier counts as no weaker
+_LEAST = 1e-12
+
+
+class Share(NamedTuple):
+    """What is known of an OFDM symbol, and what is to be detected.
+
+    Attributes:
+        grid: complex128 [612], carriers that are known, zero elsewhere; None where all others are unknown, too.
+        carriers: int64 [N], numbers of those to be detected.
+    """
+
+    grid: Tensor | None
+    carriers: Tensor
+
+
+class Model(NamedTuple):
+    """A decimated window as a linear function of unknown symbols.
+
+    Attributes:
+        samples: complex128 [Q], without what is known.
+        unknown: waves of unknown symbols, by place; the SOI's at `SOI`.
+        noise: complex128 [Q, Q], covariance of all else without the white part.
+        white: complex128 [Q, Q], covariance of white noise.
+    """
+
+    samples: Tensor
+    unknown: dict[int, Waves]
+    noise: Tensor
+    white: Tensor
+
+
+def make_model(window: Tensor, band: Band, symbols: list[Symbol], shares: list[Share], channel: Channel) -> Model:
+    """Model of a window complex128 [T] whose channel is known as well as its posterior says."""
+    decimator = band.decimator.real.contiguous()
+    unknown = {SOI: Waves(slice(0, len(decimator)), band.response)}
+    noise, left = torch.zeros_like(band.noise), window
+    doubt, power = channel.doubt(), squared(channel.response())
+    doubt = doubt / torch.maximum(power, _FADED * power.mean())
+    for place, (symbol, share) in enumerate(zip(symbols, shares, strict=True)):
+        if share.grid is None:
+            far = carrier_waves(decimator, symbol, channel.taps, FAR_CARRIERS)
+            noise[far.rows, far.rows] += (far.values * FAR_POWERS) @ far.values.mH
+        else:
+            left = left - sent_waveform(symbol, share.grid, channel.taps, len(window))
+        if len(share.carriers):
+            near = carrier_waves(decimator, symbol, channel.taps, share.carriers)
+            unsure = doubt[share.carriers + NUM_SUBCARRIERS // 2]
+            noise[near.rows, near.rows] += (near.values * unsure) @ near.values.mH
+            unknown[place] = near
+    return Model(band.decimator @ left, unknown, noise, _NOISE * band.noise)
+
+
+def priors(model: Model) -> dict[int, Sites]:
+    """Sites of symbols of unit power."""
+    counts = {place: waves.values.shape[1] for place, waves in model.unknown.items()}
+    return {
+        place: Sites(torch.ones(count, dtype=torch.float64), torch.zeros(count, dtype=torch.complex128))
+        for place, count in counts.items()
+    }
+
+
+def propagate(
+    model: Model, sites: dict[int, Sites], points: Tensor, warmth: float, iterations: int
+) -> tuple[dict[int, Sites], dict[int, Marginals]]:
+    """Sites after some rounds, and posteriors under the discrete priors, by place.
+
+    Args:
+        model: of a window.
+        sites: to start from.
+        points: the SOI's constellation complex128 [P].
+        warmth: times the white noise in the first round; it cools geometrically.
+        iterations: rounds.
+    """
+    points_of_carriers = constellation("qpsk").to(points.dtype)
+    found = dict[int, Marginals]()
+    for iteration in range(iterations):
+        heat = warmth ** (1 - iteration / iterations)
+        cavities = _cavities(model, sites, heat)
+        found = {
+            place: tilted(cavity, points if place == SOI else points_of_carriers) for place, cavity in cavities.items()
+        }
+        sites = {place: updated(sites[place], cavities[place], found[place], _DAMPING) for place in sites}
+    return sites, found
+
+
+def _cavities(model: Model, sites: dict[int, Sites], heat: float) -> dict[int, Marginals]:
+    """What everything but a symbol's own site says of it."""
+    covariance, left = model.noise + heat * model.white, model.samples.clone()
+    for place, (rows, waves) in model.unknown.items():
+        precision, shift = sites[place]
+        covariance[rows, rows] += (waves / precision) @ waves.mH
+        left[rows] -= waves @ (shift / precision)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
+    left = inverse @ left
+    cavities = {}
+    for place, (rows, waves) in model.unknown.items():
+        precision, shift = sites[place]
+        gain = ((inverse[rows, rows] @ waves) * waves.conj()).sum(0).real.clamp_min(_LEAST)
+        variance = (1 / gain - 1 / precision).clamp_min(1e-9)
+        cavities[place] = Marginals(shift / precision + (waves.mH @ left[rows]) / gain, variance)
+    return cavities
