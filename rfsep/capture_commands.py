@@ -105,8 +105,8 @@ def separate_command(
     symbol period, unless they are given; a phase, and a carrier that drifts, are not: the SOI is taken as coherent.
 
     Into --out go soi.sigmf-data and soi.sigmf-meta (the estimate as cf32_le, with annotation and provenance), bits.npy
-    (uint8, one bit a byte, in the order of the symbols), power.npy (float32 [chunks, 2], of mixture and estimate),
-    separate.json (settings, hashes, real-time factor, memory) and report.html.
+    (uint8, one bit a byte, in the order of the symbols), power.npy (float32 [chunks, 8, 2]: of mixture and estimate in
+    each eighth of a chunk), separate.json (settings, hashes, real-time factor, memory) and report.html.
 
     Ctrl-C, a kill or a power cut cost a few seconds: the same command goes on, to the same bytes. Another command into
     the same folder is refused. Exit status: 0 done, 2 something is wrong with what was given, 130 interrupted.

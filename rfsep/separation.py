@@ -16,7 +16,7 @@ from torch import Tensor
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.separation_page import Stretch, write_separation_page
 from rfsep.chunks import Chunks, cut, window_of
-from rfsep.cli import build_modem, console, option, overridden, plain
+from rfsep.cli import build_modem, check_targets, console, option, overridden, plain
 from rfsep.evaluation import commit, separator_parts
 from rfsep.examples import read_examples
 from rfsep.networks import Run, network_arguments, open_run, own_separator
@@ -42,6 +42,7 @@ from rfsep.types import InputError, Modem, Separator
 SOI, BITS, POWER, FACTS, PAGE = "soi.sigmf-data", "bits.npy", "power.npy", "separate.json", "report.html"
 _SHOWN = 40960  # samples of which the page shows spectrum and symbols
 _LOOKED_AT = 1 << 20  # samples from which DC, level and timing are estimated
+_PARTS = 8  # of a chunk, whose powers are kept
 _SCHEMA = 1
 
 
@@ -117,7 +118,7 @@ def files_of(job: Job) -> list[Grown]:
     return [
         Grown(SOI, np.dtype("<c8"), (total,), header=False),
         Grown(BITS, np.dtype("u1"), (job.modem.num_bits(total),), header=True),
-        Grown(POWER, np.dtype("<f4"), (job.chunks.number(), 2), header=True),
+        Grown(POWER, np.dtype("<f4"), (job.chunks.number(), _PARTS, 2), header=True),
     ]
 
 
@@ -127,6 +128,7 @@ def prepare(request: Request) -> Job:
     Raises:
         InputError: see `separate_capture`.
     """
+    _check_numbers(request)
     config, run = _separator_config(request)
     soi = option("soi", request.soi)
     if "modem" not in soi:
@@ -162,11 +164,26 @@ def prepare(request: Request) -> Job:
     return Job(separator, modem, capture, reception, new_rate, chunks, identity, digest)
 
 
+def _check_numbers(request: Request) -> None:
+    """Refuse what is no number of a rate, a carrier or a level, and a truth that is none."""
+    for name in ("sample_rate", "resample"):
+        value = getattr(request, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"--{name.replace('_', '-')} is {value}, expected a positive number of Hz")
+    for name in ("offset_hz", "phase_deg", "soi_power_db"):
+        value = getattr(request, name)
+        if value is not None and not abs(value) < 1e15:
+            raise InputError(f"--{name.replace('_', '-')} is {value}, expected a finite number")
+    if request.truth is not None:
+        count_errors(request.truth, request.truth)
+
+
 def _separator_config(request: Request) -> tuple[Any, Run | None]:
     """The separator's config with what ``--set`` changes, and its network."""
     if request.separator is None and request.run is None:
         raise InputError("give --separator NAME (an option of conf/separator), or --run FOLDER or zoo:NAME")
     config = overridden(option("separator", request.separator or "neural"), request.settings)
+    check_targets(plain(config.method), Path("--set"), ("rfsep.separators.",))
     needs = "checkpoint" in config
     if needs != (request.run is not None):
         raise InputError(f"separator {config.name} {'needs --run' if needs else 'has no network: --run is of no use'}")
@@ -255,11 +272,12 @@ def _separated(job: Job, begin: int, first: int, end: int, stop: int) -> dict[st
     if not np.isfinite(soi).all():
         raise InputError(f"the separator gave NaN or infinity between samples {first} and {end}")
     bits = [job.modem.num_bits(place - begin) for place in (first, end)]
-    powers = [mean_power(mixture[0, first - begin : end - begin].numpy()), mean_power(soi)]
+    kept = (mixture[0, first - begin : end - begin].numpy(), soi)
+    powers = [[mean_power(part) for part in np.array_split(one, _PARTS)] for one in kept]
     return {
         SOI: soi,
         BITS: estimate.bits[0, slice(*bits)].numpy(),
-        POWER: np.asarray([powers], np.float32),
+        POWER: np.asarray(powers, np.float32).T[None],
     }
 
 
@@ -300,9 +318,9 @@ def _describe(request: Request, job: Job, seconds: float, memory: list[list[floa
         **{key: provenance[key] for key in ("command", "commit")},
         "identity": job.identity,
     }
-    write_separation_page(
-        request.out / PAGE, figures, _stretch(request, job), read_floats(request.out / POWER, (None, 2))
-    )
+    ends_s = np.array([job.chunks.bounds(index)[2] for index in range(job.chunks.number())]) / job.sample_rate_hz
+    powers = read_floats(request.out / POWER, (None, _PARTS, 2))
+    write_separation_page(request.out / PAGE, figures, _stretch(request, job), powers, ends_s)
     write_json(request.out / FACTS, figures)
     console.print(
         f"{duration:.4g} s of signal in {seconds:.4g} s: {figures['real_time_factor']:.3g} x real time, memory up to"

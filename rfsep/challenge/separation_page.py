@@ -50,7 +50,11 @@ class Stretch(NamedTuple):
 
 
 def write_separation_page(
-    path: Path, figures: Mapping[str, Any], stretch: Stretch, powers: npt.NDArray[np.float32]
+    path: Path,
+    figures: Mapping[str, Any],
+    stretch: Stretch,
+    powers: npt.NDArray[np.float32],
+    ends_s: npt.NDArray[np.float64],
 ) -> None:
     """Write the page; it needs no other file and no network.
 
@@ -58,7 +62,8 @@ def write_separation_page(
         path: HTML file, replaced as a whole or not at all.
         figures: separate.json as a dict.
         stretch: samples to show.
-        powers: float32 [chunks, 2], of mixture and estimate.
+        powers: float32 [chunks, parts, 2], of mixture and estimate, in equal parts of each chunk.
+        ends_s: float64 [chunks], in seconds, of each chunk.
     """
     environment = Environment(
         loader=PackageLoader("rfsep", "challenge"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -73,7 +78,7 @@ def write_separation_page(
         constellations=[(constellation(values, stretch.ideal), name) for name, values in symbols.items()],
         spectrograms=[(spectrogram(values, stretch.sample_rate_hz, limits), name) for name, values in signals.items()],
         limits=[decibels(limit, 0) for limit in limits],
-        power=power_over_time(powers, float(figures["signal_seconds"])),
+        power=power_over_time(powers, ends_s),
         shown_s=f"{stretch.start / stretch.sample_rate_hz:.6g}",
     )
 
@@ -83,22 +88,28 @@ def write_separation_page(
     write_atomically(path, write)
 
 
-def power_over_time(powers: npt.NDArray[np.float32], duration_s: float) -> str:
+def power_over_time(powers: npt.NDArray[np.float32], ends_s: npt.NDArray[np.float64]) -> str:
     """PNG data URI of the power of mixture and estimate in dB, of so many chunks at once that few points remain.
 
     Args:
-        powers: float32 [chunks, 2].
-        duration_s: of all chunks.
+        powers: float32 [chunks, parts, 2].
+        ends_s: float64 [chunks], in seconds.
     """
-    edges = np.unique(np.linspace(0, len(powers), min(len(powers), _POINTS) + 1).astype(np.int64))
-    means = np.stack([powers[low:high].mean(0) for low, high in pairwise(edges)])
+    begins_s = np.concatenate(([0.0], ends_s[:-1]))
+    if powers[..., 0].size <= _POINTS:
+        edges = np.linspace(begins_s, ends_s, powers.shape[1] + 1, axis=1)[:, :-1].ravel()
+        means = powers.reshape(-1, 2)
+    else:
+        groups = np.linspace(0, len(powers), min(len(powers), _POINTS) + 1).astype(np.int64)
+        edges = begins_s[groups[:-1]]
+        means = np.stack([powers[low:high].mean((0, 1)) for low, high in pairwise(groups)])
     levels = 10 * np.log10(np.maximum(means, _LEAST))
-    times = edges * duration_s / len(powers)
     figure = Figure(figsize=(6.6, 2.2), dpi=150, facecolor=SCREEN)
-    axes = figure.add_axes((0.085, 0.2, 0.9, 0.76), facecolor=SCREEN)
+    axes = figure.add_axes((0.085, 0.2, 0.885, 0.76), facecolor=SCREEN)
     for column, name, colour in ((0, "mixture", PALETTE[5]), (1, "estimate", PALETTE[4])):
-        axes.stairs(levels[:, column], times, baseline=None, color=colour, linewidth=1.4, label=name)
-    axes.set_xlim(0, duration_s)
+        axes.stairs(levels[:, column], [*edges, ends_s[-1]], baseline=None, color=colour, linewidth=1.4, label=name)
+    axes.set_xlim(0, ends_s[-1])
+    axes.margins(y=0.3)
     axes.set_xlabel("time (s)", color=SCREEN_INK, fontsize=9, labelpad=1)
     axes.set_ylabel("power (dB)", color=SCREEN_INK, fontsize=9, labelpad=1)
     axes.tick_params(labelsize=8, colors=SCREEN_INK, length=2, pad=2)

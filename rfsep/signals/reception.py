@@ -228,5 +228,5 @@ def _forms(windows: Tensor, kernel: Tensor) -> Tensor:
 
 
 def mean_power(samples: Samples) -> float:
-    """Of complex64 [T]."""
-    return float(squared(torch.from_numpy(samples)).mean(dtype=torch.float64))
+    """Of complex64 [T]; 0 where there are none."""
+    return float(squared(torch.from_numpy(samples)).sum(dtype=torch.float64)) / max(1, len(samples))

@@ -3,6 +3,7 @@
 import fcntl
 import io
 import json
+import math
 import os
 import shutil
 import time
@@ -78,7 +79,7 @@ class GrowingFiles:
         self._open: dict[str, io.BufferedRandom] = {}
         self._lengths: dict[str, int] = {}  # behind the last whole chunk
         self._lock: int | None = None
-        self._saved = time.monotonic()
+        self._saved = -math.inf  # the first chunk is told of at once: from then on the folder is taken
 
     def __enter__(self) -> Self:
         try:
