@@ -1,5 +1,6 @@
 """The commands ``rfsep separate`` and ``rfsep embed``."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def _separators() -> list[str]:
 
 def _sois() -> list[str]:
     """For the shell to complete."""
-    return [name for name, config in options("soi").items() if "modem" in config]
+    return list(options("soi"))
 
 
 def separate_command(
@@ -55,7 +56,7 @@ def separate_command(
     ] = None,
     run: Annotated[str | None, typer.Option(help="a trained network: run folder of train.py, or zoo:NAME")] = None,
     soi: Annotated[
-        str, typer.Option(help="the signal of interest, an option of conf/soi that has a modem", autocompletion=_sois)
+        str, typer.Option(help="the signal of interest, an option of conf/soi", autocompletion=_sois)
     ] = "qpsk",
     examples: Annotated[
         str | None,
@@ -127,9 +128,7 @@ def embed_command(
     capture: Capture,
     out: Annotated[Path, typer.Option(help="folder of the capture and its truth", show_default=False)],
     sinr_db: Annotated[float, typer.Option(help="power of the SOI over that of the recording", show_default=False)],
-    soi: Annotated[
-        str, typer.Option(help="what is put in, an option of conf/soi that has a modem", autocompletion=_sois)
-    ] = "qpsk",
+    soi: Annotated[str, typer.Option(help="what is put in, an option of conf/soi", autocompletion=_sois)] = "qpsk",
     seconds: Annotated[float | None, typer.Option(help="of the result; a shorter recording is repeated")] = None,
     seed: Annotated[int, typer.Option(help="of the bits")] = 0,
     datatype: Datatype = None,
@@ -147,15 +146,16 @@ def embed_command(
     capture.sigmf-data and capture.sigmf-meta (cf32_le) and truth_bits.npy (uint8).
     """
     config, opened = option("soi", soi), open_capture(capture, datatype, dataset)
-    if "modem" not in config:
-        raise InputError(f"soi {soi} has no modem to send it with")
     modem, rate = build_modem(config), sample_rate or opened.facts.sample_rate_hz
-    if rate is None:
-        raise InputError(f"{capture}: does not say its sample rate; give --sample-rate")
+    if rate is None or not 0 < rate < math.inf:
+        raise InputError(f"{capture}: sample rate {rate}; give a positive --sample-rate")
+    if not abs(sinr_db) < 200 or not (seconds is None or 0 < seconds < math.inf):
+        raise InputError(f"--sinr-db {sinr_db} and --seconds {seconds}: expected finite numbers")
     count = opened.facts.num_samples if seconds is None else round(seconds * rate)
     if count < modem.symbol_period or modem.num_bits(count) == 0:
         raise InputError(f"{count} samples have room for no symbol of {soi}")
-    _, power = recording_power(opened)
+    if not 0 < (power := recording_power(opened).power) < math.inf:
+        raise InputError(f"{capture}: its power is {power}: silent, or with NaN or infinity in it")
     gain = soi_gain(modem, power, sinr_db)
     truth = Grown(_TRUTH, np.dtype("u1"), (modem.num_bits(count),), header=True)
     with staged(out / _CAPTURE, out / _TRUTH) as (data, bits), data.open("xb") as samples, bits.open("xb") as sent:

@@ -82,6 +82,18 @@ class Job(NamedTuple):
     sha256: str
 
 
+class Cost(NamedTuple):
+    """What the chunks of this process cost; those of one that was stopped before are not in it.
+
+    Attributes:
+        processor_seconds: of all threads.
+        memory_mb: pairs of seconds of signal done, and the most memory so far.
+    """
+
+    processor_seconds: float
+    memory_mb: list[list[float]]
+
+
 def progress() -> Progress:
     """The display of long work; nothing where output is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[speed]}"))
@@ -103,11 +115,10 @@ def separate_capture(request: Request) -> None:
         console.print(f"{request.out} is finished already", markup=False, soft_wrap=True)
         _compare(request)
         return
-    memory: list[list[float]] = []
     with GrowingFiles(request.out, job.identity, files_of(job)) as files:
-        _work(job, files, memory)
+        cost = _work(job, files)
         files.finish()
-        _describe(request, job, files.seconds, memory)
+        _describe(request, job, files.seconds, cost)
         files.forget()
     _compare(request)
 
@@ -131,9 +142,9 @@ def prepare(request: Request) -> Job:
     _check_numbers(request)
     config, run = _separator_config(request)
     soi = option("soi", request.soi)
-    if "modem" not in soi:
-        raise InputError(f"soi {request.soi} has no modem to receive it with")
     modem = build_modem(soi)
+    if modem.num_bits(100 * modem.symbol_period) == 0:
+        raise InputError(f"soi {request.soi} carries no bits: there is nothing to receive")
     capture = open_capture(request.capture, request.datatype, request.dataset)
     rate = request.sample_rate or capture.facts.sample_rate_hz
     if rate is None:
@@ -245,20 +256,23 @@ def _receive(request: Request, capture: Capture, rate: float, plan: Conversion, 
     return Reception(capture, rate, plan, Tuning(request.offset_hz, dc, start, phase, power), modem_power)
 
 
-def _work(job: Job, files: GrowingFiles, memory: list[list[float]]) -> None:
+def _work(job: Job, files: GrowingFiles) -> Cost:
     """Separate the chunks that are not done yet."""
-    count, rate = job.chunks.number(), job.sample_rate_hz
+    count, rate, memory = job.chunks.number(), job.sample_rate_hz, []
     marks = {max(1, round(count * tenth / 10)) for tenth in range(1, 11)}
+    processor = time.process_time()
     with progress() as bar:
         task = bar.add_task("separating", total=count, completed=files.chunks, speed="")
         for index in range(files.chunks, count):
             began = time.perf_counter()
-            arrays = _separated(job, *job.chunks.bounds(index))
+            bounds = job.chunks.bounds(index)
+            arrays = _separated(job, *bounds)
             files.append(arrays, time.perf_counter() - began)
-            end = job.chunks.bounds(index)[2]
-            bar.update(task, advance=1, speed=f"{end / rate / files.seconds:.3g} x real time")
+            done = bounds[2] / rate
+            bar.update(task, advance=1, speed=f"{done / files.seconds:.3g} x real time")
             if index + 1 in marks:
-                memory.append([round(end / rate, 3), round(peak_memory_mb(), 1)])
+                memory.append([round(done, 3), round(peak_memory_mb(), 1)])
+    return Cost(time.process_time() - processor, memory)
 
 
 def _separated(job: Job, begin: int, first: int, end: int, stop: int) -> dict[str, Any]:
@@ -287,7 +301,7 @@ def peak_memory_mb() -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def _describe(request: Request, job: Job, seconds: float, memory: list[list[float]]) -> None:
+def _describe(request: Request, job: Job, seconds: float, cost: Cost) -> None:
     """Write everything that is said about the samples; separate.json is the last, and means that all is there."""
     facts, tuning = job.capture.facts, job.reception.tuning
     duration = job.chunks.total / job.sample_rate_hz
@@ -314,7 +328,7 @@ def _describe(request: Request, job: Job, seconds: float, memory: list[list[floa
         "signal_seconds": duration,
         "seconds": seconds,
         "real_time_factor": duration / max(seconds, 1e-9),
-        "memory_mb": memory,
+        **cost._asdict(),
         **{key: provenance[key] for key in ("command", "commit")},
         "identity": job.identity,
     }

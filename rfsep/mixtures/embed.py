@@ -29,15 +29,22 @@ class Embedded(NamedTuple):
     bits: npt.NDArray[np.uint8]
 
 
-def recording_power(capture: Capture) -> tuple[complex, float]:
-    """Mean and mean power around it of a recording."""
+class Level(NamedTuple):
+    """Mean of a recording, and its mean power around that."""
+
+    mean: complex
+    power: float
+
+
+def recording_power(capture: Capture) -> Level:
+    """How loud a recording is, without its DC offset."""
     total, squares, count = 0j, 0.0, capture.facts.num_samples
     for start in range(0, count, 1 << 20):
         piece = capture.read(start, min(1 << 20, count - start))
         total += complex(piece.sum(dtype=np.complex128))
         squares += float(np.square(piece.view(np.float32), dtype=np.float64).sum())
     mean = total / count
-    return mean, squares / count - abs(mean) ** 2
+    return Level(mean, squares / count - abs(mean) ** 2)
 
 
 def embedded(

@@ -288,7 +288,7 @@ TO_1E6 = ("--sample-rate", "1e6")
         (("good.iq", *FILTER, *RAW, "--resample", "1234567.89"), ["1234567.89", "4096"]),
         (("good.iq", *FILTER, *RAW, "--offset-hz", "inf"), ["offset", "inf"]),
         (("good.iq", *FILTER, *RAW, "--soi-start", "5000"), ["--soi-start"]),
-        (("good.iq", *FILTER, *RAW, "--soi", "cosines_gaussian"), ["cosines_gaussian", "modem"]),
+        (("good.iq", *FILTER, *RAW, "--soi", "cosines_gaussian"), ["cosines_gaussian", "no bits"]),
         (("good.iq", *FILTER, *RAW, "--soi", "qspk"), ["'qspk'", "qpsk"]),
         (("good.iq", *FILTER, *RAW, "--run", "zoo:nothing"), ["matched_filter", "--run"]),
         (("good.iq", *FILTER, *RAW, "--set", "method.remod=hard"), ["method.remod", "method.remodulation"]),
