@@ -76,6 +76,7 @@ test: $(STAMP) chromium
 bench: $(STAMP)
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_alpha_rgs.py
+	$(BIN)/python tests/bench_separate.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

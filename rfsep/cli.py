@@ -273,6 +273,12 @@ def overridden(config: DictConfig, settings: list[str]) -> DictConfig:
             keys = [*config, *(f"method.{name}" for name in config.get("method", {}))]
             raise InputError(f"unknown setting '{setting}'; give KEY=VALUE with one of {', '.join(map(str, keys))}")
     try:
-        return cast(DictConfig, OmegaConf.merge(config, OmegaConf.from_dotlist(settings)))
+        changed = cast(DictConfig, OmegaConf.merge(config, OmegaConf.from_dotlist(settings)))
     except (OmegaConfBaseException, YAMLError) as error:
         raise InputError(f"setting {' '.join(settings)}: {one_line(error)}") from None
+    for setting in settings:
+        old, new = (OmegaConf.select(one, setting.partition("=")[0]) for one in (config, changed))
+        fitting = (int, float) if isinstance(old, float) else type(old)
+        if old is not None and not isinstance(new, fitting):
+            raise InputError(f"setting '{setting}': expected something like {old!r}")
+    return changed

@@ -33,7 +33,7 @@ from rfsep.signals.reception import (
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.capture import Capture, check_capture, open_capture
-from rfsep.storage.growing import GrowingFiles, Grown, check_identity
+from rfsep.storage.growing import STATE, GrowingFiles, Grown, check_identity, check_room
 from rfsep.storage.npy import count_errors, read_floats
 from rfsep.storage.sigmf import write_meta
 from rfsep.storage.weights import weights_digest
@@ -112,6 +112,7 @@ def separate_capture(request: Request) -> None:
     if facts_path.is_file():
         content = read_json(facts_path)
         check_identity(request.out, job.identity, content.get("identity") if isinstance(content, dict) else None)
+        (request.out / STATE).unlink(missing_ok=True)  # of a process killed in its last moment
         console.print(f"{request.out} is finished already", markup=False, soft_wrap=True)
         _compare(request)
         return
@@ -154,7 +155,9 @@ def prepare(request: Request) -> Job:
     examples = _examples(request, config, run, new_rate)
     arguments = network_arguments(config.method, run, modem, examples)
     separator = separator_parts(config, modem, examples, arguments).make(None)
-    digest = _checked(capture, rate)
+    if not (request.out / STATE).exists() and not (request.out / FACTS).exists():  # before the whole file is read
+        check_room(request.out, 8 * capture.facts.num_samples * plan.up // plan.down)
+    digest = _checked(capture)
     reception = _receive(request, capture, rate, plan, modem)
     if reception.num_samples < modem.symbol_period:
         raise InputError(f"{request.capture}: has no whole symbol behind --soi-start")
@@ -225,7 +228,7 @@ def _examples(request: Request, config: Any, run: Run | None, rate_hz: float) ->
     return frames / math.sqrt(power)
 
 
-def _checked(capture: Capture, rate: float) -> str:
+def _checked(capture: Capture) -> str:
     """SHA-256 of a capture without holes."""
     with progress() as bar:
         task = bar.add_task(f"checking {capture.facts.path.name}", total=capture.facts.num_samples, speed="")

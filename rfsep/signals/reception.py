@@ -202,10 +202,13 @@ def find_soi(samples: Samples, modem: Modem, start: int | None) -> Found:
     kernels = at - at.mean(0)
     kernel = kernels[0].to(torch.complex64)
     response = torch.stack([(kernel * one.T).sum() for one in at]).real  # of a SOI, by its place in the period
-    windows = torch.from_numpy(samples[:_LOOKED_AT]).unfold(0, length, 1)
-    count = len(windows) // (period * _PARTS) * period
-    if count == 0:
-        raise InputError(f"{len(samples)} samples are too few to find the SOI's level; give --soi-power-db")
+    samples = samples[:_LOOKED_AT]
+    count = (len(samples) - length + 1) // (period * _PARTS) * period
+    if count <= 0:
+        raise InputError(
+            f"{len(samples)} samples are too few to find the SOI's level; give --soi-power-db, --soi-start"
+        )
+    windows = torch.from_numpy(samples).unfold(0, length, 1)
     parts = torch.split(windows[: count * _PARTS], count)
     sums = torch.stack([_forms(part, kernel).view(-1, period).mean(0) for part in parts])  # [parts, period]
     centred = sums - sums.mean(1, keepdim=True)

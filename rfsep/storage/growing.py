@@ -109,9 +109,8 @@ class GrowingFiles:
         """Write the next chunk of every file, by name; ``seconds`` of work went into it."""
         for file in self.files:
             self._open[file.name].write(np.ascontiguousarray(arrays[file.name], file.dtype).data)
-        self._lengths = {name: file.tell() for name, file in self._open.items()}
-        self.chunks += 1
-        self.seconds += seconds
+        lengths = {name: file.tell() for name, file in self._open.items()}
+        self.chunks, self.seconds, self._lengths = self.chunks + 1, self.seconds + seconds, lengths
         if time.monotonic() - self._saved >= _SECONDS:
             self.save()
 
@@ -156,9 +155,7 @@ class GrowingFiles:
         state = self._state()
         self._lengths = lengths = state["bytes"]
         self.chunks, self.seconds = state["chunks"], state["seconds"]
-        missing = sum(file.num_bytes() - lengths.get(file.name, 0) for file in self.files)
-        if (free := shutil.disk_usage(self.folder).free) < missing:
-            raise fault(self.folder, f"{missing} bytes are to be written, and the disk has room for {free}")
+        check_room(self.folder, sum(file.num_bytes() - lengths.get(file.name, 0) for file in self.files))
         for file in self.files:
             self._resume(file, lengths.get(file.name))
 
@@ -174,13 +171,16 @@ class GrowingFiles:
         state = read_json(path)
         check_identity(self.folder, self.identity, state.get("identity") if isinstance(state, dict) else None)
         counts = [state.get("chunks"), *(state["bytes"].values() if isinstance(state.get("bytes"), dict) else [None])]
-        if not all(isinstance(count, int) and count >= 0 for count in counts):
+        whole = all(isinstance(count, int) and count >= 0 for count in counts)
+        if not whole or not isinstance(state.get("seconds"), float):
             raise fault(path, "is damaged; give another --out")
-        return {**state, "seconds": float(state.get("seconds", 0.0))}
+        return dict(state)
 
     def _resume(self, file: Grown, length: int | None) -> None:
         """Open a file behind what is surely in it, unless it is complete and has its name."""
         partial = self.folder / (file.name + _PARTIAL)
+        if partial.is_symlink():
+            raise fault(partial, "is a link, which is not written through")
         if length is None:
             opened = partial.open("w+b")
             self._lengths[file.name] = opened.write(file.beginning())
@@ -203,6 +203,17 @@ class GrowingFiles:
                 continue
         if self._lock is not None:
             os.close(self._lock)
+
+
+def check_room(folder: Path, num_bytes: int) -> None:
+    """Refuse work whose results the disk of a folder, there already or not, has no room for.
+
+    Raises:
+        InputError: names both numbers.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if (free := shutil.disk_usage(there).free) < num_bytes:
+        raise fault(folder, f"{num_bytes} bytes are to be written, and the disk has room for {free}")
 
 
 def check_identity(folder: Path, identity: Mapping[str, Any], found: Any) -> None:

@@ -246,6 +246,8 @@ def _broken(folder: Path) -> None:
     (folder / "cut.iq").write_bytes(good.tobytes()[:-3])
     (folder / "cut.npy").write_bytes((folder / "real.npy").read_bytes()[:-1])
     (folder / "empty.iq").write_bytes(b"")
+    with (folder / "vast.iq").open("wb") as file:
+        file.truncate(1 << 43)  # holes alone
     good.tofile(folder / "good.iq")
     (folder / "text.h5").write_text("no HDF5")
     with h5py.File(folder / "other.h5", "w") as file:
@@ -293,6 +295,8 @@ TO_1E6 = ("--sample-rate", "1e6")
         (("good.iq", *FILTER, *RAW, "--run", "zoo:nothing"), ["matched_filter", "--run"]),
         (("good.iq", *FILTER, *RAW, "--set", "method.remod=hard"), ["method.remod", "method.remodulation"]),
         (("good.iq", *FILTER, *RAW, "--set", "method._target_=os.system"), ["os.system", "refused"]),
+        (("good.iq", *FILTER, *RAW, "--set", "method.remodulation=[1]"), ["method.remodulation", "'soft'"]),
+        (("good.iq", *FILTER, *RAW, "--set", "blind"), ["'blind'", "KEY=VALUE"]),
         (("good.iq", *FILTER, *RAW, "--dataset", "x"), ["good.iq", "'x'"]),
         (("good.iq", *RAW, "--separator", "nobody", "--out", "out"), ["'nobody'", "matched_filter"]),
         (("good.iq", *RAW, "--separator", "neural", "--out", "out"), ["neural", "--run"]),
@@ -311,6 +315,7 @@ TO_1E6 = ("--sample-rate", "1e6")
         (("huge.iq", *FILTER, "--datatype", "cf64_le", *TO_1E6), ["huge.iq", "sample 0", "inf"]),
         (("cut.iq", *FILTER, *RAW), ["cut.iq", "truncated"]),
         (("empty.iq", *FILTER, *RAW), ["empty.iq", "no samples"]),
+        (("vast.iq", *FILTER, *RAW), ["out", "room"]),
         (("real.npy", *FILTER, *TO_1E6), ["real.npy", "<f4", "complex64"]),
         (("big.npy", *FILTER, *TO_1E6), ["big.npy", ">c8"]),
         (("rows.npy", *FILTER, *TO_1E6), ["rows.npy", "(2, 500)"]),
