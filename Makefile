@@ -100,6 +100,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_alpha_rgs.py
 	$(BIN)/python tests/bench_rf_transformer.py
+	$(BIN)/python tests/bench_separate.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

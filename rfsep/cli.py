@@ -258,3 +258,27 @@ def read_interference(path: Path) -> Modem:
         return cast(Modem, instantiate(modem))
     except (HydraException, OmegaConfBaseException, InputError) as error:
         raise InputError(f"{path}: the modem cannot be made: {one_line(error)}") from None
+
+
+def overridden(config: DictConfig, settings: list[str]) -> DictConfig:
+    """A config with values changed as on a command line, ``method.block=1280``.
+
+    Raises:
+        InputError: not KEY=VALUE, or a key that the config does not have.
+    """
+    for setting in settings:
+        key, equals, _ = setting.partition("=")
+        missing = object()
+        if not equals or OmegaConf.select(config, key, default=missing) is missing:
+            keys = [*config, *(f"method.{name}" for name in config.get("method", {}))]
+            raise InputError(f"unknown setting '{setting}'; give KEY=VALUE with one of {', '.join(map(str, keys))}")
+    try:
+        changed = cast(DictConfig, OmegaConf.merge(config, OmegaConf.from_dotlist(settings)))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise InputError(f"setting {' '.join(settings)}: {one_line(error)}") from None
+    for setting in settings:
+        old, new = (OmegaConf.select(one, setting.partition("=")[0]) for one in (config, changed))
+        fitting = (int, float) if isinstance(old, float) else type(old)
+        if old is not None and not isinstance(new, fitting):
+            raise InputError(f"setting '{setting}': expected something like {old!r}")
+    return changed

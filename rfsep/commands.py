@@ -1,55 +1,61 @@
 """The ``rfsep`` command."""
 
 import io
-import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any, NoReturn
 
-import torch
 import typer
 import yaml
 from torch import Tensor
 from typer.exceptions import TyperException
 
+from rfsep.capture_commands import embed_command, separate_command
 from rfsep.challenge.prior_check import summary, write_prior_figure
 from rfsep.challenge.tokenizer_check import summary as tokenizer_summary
 from rfsep.challenge.tokenizer_check import write_tokenizer_figure
-from rfsep.cli import CONFIG_ERRORS, build_source, console, errors, option, options, register_resolvers
+from rfsep.cli import CONFIG_ERRORS, console, errors, register_resolvers
+from rfsep.examples import read_examples
 from rfsep.identify_picture import draw
-from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.networks import export
 from rfsep.priors import check_prior
 from rfsep.signals.identify import Identified, identify, modem_arguments
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.storage.atomic import staged, write_json
-from rfsep.storage.npy import check_finite, read_complex
-from rfsep.storage.sigmf import SUFFIX, read_sigmf
 from rfsep.tokenizers import check_tokenizer, learned
 from rfsep.types import InputError
 
-app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-_SPLITS = ("train", "val", "test")
-
-
-class Examples(NamedTuple):
-    """Example frames of an interference.
-
-    Attributes:
-        name: for the folder that is written.
-        frames: complex64 [F, T].
-        sample_rate_hz: None where it is unknown.
-    """
-
-    name: str
-    frames: Tensor
-    sample_rate_hz: float | None
+app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback()
 def _rfsep() -> None:
-    """Separate a radio signal of interest from interference."""
+    """Separate a radio signal of interest from interference.
+
+    \b
+    rfsep identify   what an interference is: OFDM, single carrier or noise
+    rfsep embed      put a known signal into a recording, to try things on
+    rfsep separate   a recording of any length into the signal's samples and bits
+    rfsep export     a trained network as two files
+    rfsep curves     learning curves of several runs
+    rfsep prior      what a diffusion prior has learned
+    rfsep tokenizer  what a tokenizer keeps of its signal
+
+    Each tells more with --help. Sources, modems and separators are options of conf/soi, conf/interference and
+    conf/separator, by the names of their YAML files; recordings named there are found through RFSEP_RECORDINGS and
+    RFSEP_OFFICIAL (data/README.md). Test sets are made by data/prepare.py, networks trained by train.py, separators
+    compared by evaluate.py.
+
+    \b
+    rfsep --install-completion   completes commands and options in this shell, from the next one on
+
+    Exit status: 0 done, 2 something is wrong with what was given (one line says what), 130 interrupted.
+    """
+
+
+app.command("separate")(separate_command)
+app.command("embed")(embed_command)
 
 
 @app.command("identify")
@@ -157,48 +163,6 @@ def tokenizer_runs_command(
     register_resolvers()
     write_json(out, {"runs": [learned(run) for run in runs]})
     console.print(f"{len(runs)} runs in {out}", markup=False, soft_wrap=True)
-
-
-def read_examples(interference: str, num_frames: int, num_samples: int, split: str) -> Examples:
-    """Frames of an option of conf/interference or of a file.
-
-    Raises:
-        InputError: it is neither, or the file is broken.
-    """
-    path = Path(interference)
-    if path.suffix == SUFFIX:
-        recording = read_sigmf(path)
-        samples = torch.from_numpy(recording.samples)
-        if len(samples) == 0:
-            raise InputError(f"{path}: holds no samples")
-        frames = _cut(samples - samples.mean(), num_frames, num_samples)  # receivers leave a DC offset
-        return Examples(_plain(path), frames, recording.sample_rate_hz)
-    if path.suffix == ".npy":
-        array = read_complex(path, (None, None))[:num_frames]
-        check_finite(path, array)
-        return Examples(_plain(path), torch.tensor(array), None)
-    if interference not in options("interference"):
-        names = ", ".join(options("interference"))
-        raise InputError(f"unknown interference '{interference}'; give a {SUFFIX} or .npy file, or one of {names}")
-    if split not in _SPLITS:
-        raise InputError(f"split is '{split}'; choose one of {', '.join(_SPLITS)}")
-    register_resolvers()
-    config = option("interference", interference)
-    source = build_source(config, split)
-    frames = source.sample(num_frames, num_samples, batch_generator(Purpose.EXAMPLES)).waveform
-    return Examples(interference, frames, float(config.sample_rate_hz))
-
-
-def _cut(samples: Tensor, num_frames: int, num_samples: int) -> Tensor:
-    """A recording complex64 [T] in frames, evenly spread over it where it has more of them than are wanted."""
-    frames = samples.unfold(0, min(num_samples, len(samples)), min(num_samples, len(samples)))  # [F, T]
-    kept = torch.linspace(0, len(frames) - 1, min(num_frames, len(frames))).round().long()
-    return frames[kept]
-
-
-def _plain(path: Path) -> str:
-    """The name of a file as a folder may have it."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).strip(".") or "interference"
 
 
 def _shown(value: Any) -> str:

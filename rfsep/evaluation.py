@@ -104,7 +104,7 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
     return Parts(make, oracle)
 
 
-def _commit() -> str:
+def commit() -> str:
     """Commit of this checkout, with + where files differ from it; unknown outside of one."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
@@ -137,7 +137,7 @@ def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) ->
         "seconds_per_mixture": seconds,
         "train_minutes": _total(networks, "minutes"),
         "train_flops": _total(networks, "flops"),
-        "commit": _commit(),
+        "commit": commit(),
         "seed": None if opened is None else opened.config.get("seed"),
         "date": datetime.date.today().isoformat(),
     }

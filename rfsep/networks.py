@@ -219,7 +219,7 @@ def own_separator(config: Any, run: Run | None) -> Any:
     return config
 
 
-def _parameters(target: str) -> Mapping[str, inspect.Parameter]:
+def parameters_of(target: str) -> Mapping[str, inspect.Parameter]:
     """What the constructor of a class takes."""
     module, _, name = target.rpartition(".")
     return inspect.signature(getattr(importlib.import_module(module), name)).parameters
@@ -240,7 +240,7 @@ def network_arguments(method: Any, run: Run | None, modem: Modem, examples: torc
         raise InputError(f"model {run.config.model.name} is a prior of one signal, which separates nothing by itself")
     if run.config.model.get("tokenizer", False):
         raise InputError(f"model {run.config.model.name} makes tokens of one signal, and separates nothing by itself")
-    taken = set(_parameters(method["_target_"])) - set(method)
+    taken = set(parameters_of(method["_target_"])) - set(method)
     guide = run.config.get("guide")
     if guide is not None and "guide" not in taken:
         raise InputError(f"{method['_target_']} takes no guide, and the network was trained with guide={guide}")
@@ -265,7 +265,7 @@ def check_separator(node: Any) -> None:
         raise InputError(f"separator is {node!r}, expected a mapping with _target_")
     check_targets(node, where, ("rfsep.separators.",))
     given = {key for key in node if not str(key).startswith("_")} | {"modem", "examples", "model"}
-    known = _parameters(node["_target_"])
+    known = parameters_of(node["_target_"])
     needed = {name for name, one in known.items() if one.default is inspect.Parameter.empty} - {"block", "guide"}
     if wrong := sorted((given - set(known)) | (needed - given)):
         raise InputError(

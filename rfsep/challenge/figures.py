@@ -335,7 +335,7 @@ def constellation(symbols: Complex, ideal: Complex) -> str:
     axes.axvline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
     axes.plot(ideal.real, ideal.imag, "o", markersize=9, mfc="none", mec="#56B4E9", mew=1.4)
     axes.axis("off")
-    return _png(figure)
+    return png_uri(figure)
 
 
 def power_limits_db(waveforms: Sequence[Complex]) -> tuple[float, float]:
@@ -366,7 +366,7 @@ def spectrogram(waveform: Complex, sample_rate_hz: float, limits_db: tuple[float
     axes.tick_params(labelsize=8, colors=SCREEN_INK, length=2, pad=2)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    return _png(figure)
+    return png_uri(figure)
 
 
 def _short_time_power_db(waveform: Complex) -> npt.NDArray[np.float64]:
@@ -380,7 +380,7 @@ def _short_time_power_db(waveform: Complex) -> npt.NDArray[np.float64]:
     return 10 * np.log10(np.abs(spectra.T) ** 2 + 1e-12)
 
 
-def _png(figure: Figure) -> str:
+def png_uri(figure: Figure) -> str:
     """The figure as a data URI with 128 colours, a third of the bytes of true colour."""
     pixels = io.BytesIO()
     figure.savefig(pixels, format="rgba")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO
 from rfsep.storage.faults import fault, reason
 
 CHUNK_BYTES = 1 << 20
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
 @contextmanager
@@ -44,6 +46,15 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
             names = " and ".join(str(path) for path in paths)
             raise fault(names, f"cannot be written: {reason(error)}") from error
         raise
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file has a name that `staged` gives: what a killed process left.
+
+    >>> is_temporary(Path("a/.0123456789abcdef0123456789abcdef.tmp")), is_temporary(Path("a/.my.tmp"))
+    (True, False)
+    """
+    return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:

@@ -103,7 +103,7 @@ def read_dataset(
             of axes; larger than ``max_bytes``; cannot be decoded.
     """
     path = Path(file.filename)
-    dataset = _find(file, name)
+    dataset = find(file, name)
     if dataset.dtype.str not in dtypes:
         raise fault(path, f"dataset {name!r} has dtype {dataset.dtype.str}, expected {' or '.join(dtypes)}")
     if dataset.ndim != ndim:
@@ -129,7 +129,7 @@ def read_string(file: h5py.File, name: str) -> str:
         InputError: missing, a link, not one string, not UTF-8.
     """
     path = Path(file.filename)
-    dataset = _find(file, name)
+    dataset = find(file, name)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != ():
         raise fault(path, f"dataset {name!r} is {dataset.dtype} {dataset.shape}, expected one string")
     try:
@@ -227,7 +227,7 @@ def write_frames(path: Path, frames: npt.NDArray[np.complex64], sig_type: str) -
                 raw.write(np.ascontiguousarray(frame).data)
 
 
-def _find(file: h5py.File, name: str) -> h5py.Dataset:
+def find(file: h5py.File, name: str) -> h5py.Dataset:
     """The dataset itself, hard-linked and with its bytes in this very file."""
     path = Path(file.filename)
     link = file.get(name, getlink=True)

@@ -32,11 +32,24 @@ def read_complex(path: Path, shape: Shape) -> npt.NDArray[np.complex64]:
     Raises:
         InputError: missing, not a .npy, truncated, another dtype (complex128 included) or another shape.
     """
-    header = _read_header(path)
+    header = read_header(path)
     if header.dtype != np.dtype("<c8"):
         raise fault(path, f"dtype {_name(header.dtype)}, expected complex64 (<c8), little-endian, and no other")
     if header.fortran_order and len(header.shape) > 1:
         raise fault(path, "is in Fortran order, expected C order")
+    check_shape(path, header.shape, shape)
+    return _map(path, header)
+
+
+def read_floats(path: Path, shape: Shape) -> npt.NDArray[np.float32]:
+    """Read-only memory map of a .npy of little-endian float32 in C order; None in ``shape`` is any length.
+
+    Raises:
+        InputError: as `read_complex`.
+    """
+    header = read_header(path)
+    if header.dtype != np.dtype("<f4") or (header.fortran_order and len(header.shape) > 1):
+        raise fault(path, f"dtype {_name(header.dtype)}, expected float32 (<f4) in C order")
     check_shape(path, header.shape, shape)
     return _map(path, header)
 
@@ -47,11 +60,36 @@ def read_bits(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
     Raises:
         InputError: as `read_complex`; float or other dtypes; a value other than 0 and 1 (names the first).
     """
-    header = _read_header(path)
+    header = read_header(path)
     if header.dtype.kind not in "biu":
         raise fault(path, f"dtype {_name(header.dtype)}, expected bits 0 and 1 as bool or integers, best uint8")
     check_shape(path, header.shape, shape)
     return as_bits(path, _map(path, header))
+
+
+def count_errors(path: Path, truth: Path) -> tuple[int, int]:
+    """Bits of a .npy that differ from those of another, and how many were compared: as many as both have.
+
+    Both are read in bounded memory.
+
+    Raises:
+        InputError: as `read_bits`, of uint8 with one axis.
+    """
+    arrays = []
+    for one in (path, truth):
+        header = read_header(one)
+        if header.dtype != np.uint8:
+            raise fault(one, f"dtype {_name(header.dtype)}, expected bits as uint8")
+        check_shape(one, header.shape, (None,))
+        arrays.append(_map(one, header))
+    compared, errors = min(len(array) for array in arrays), 0
+    for start in range(0, compared, CHUNK_ENTRIES):
+        end = min(start + CHUNK_ENTRIES, compared)
+        pieces = [as_bits(one, array[start:end]) for one, array in zip((path, truth), arrays, strict=True)]
+        errors += int(np.count_nonzero(pieces[0] != pieces[1]))
+        for array in arrays:
+            forget_pages(array)
+    return errors, compared
 
 
 def read_text(path: Path, shape: Shape) -> npt.NDArray[np.str_]:
@@ -60,7 +98,7 @@ def read_text(path: Path, shape: Shape) -> npt.NDArray[np.str_]:
     Raises:
         InputError: as `read_complex`; another dtype; characters that do not exist.
     """
-    header = _read_header(path)
+    header = read_header(path)
     if header.dtype.kind != "U" or header.dtype.str[0] != "<":
         raise fault(path, f"dtype {_name(header.dtype)}, expected unicode text (<U)")
     check_shape(path, header.shape, shape)
@@ -148,7 +186,7 @@ def _name(dtype: np.dtype[Any]) -> str:
     return f"{dtype.name} ({dtype.str})"
 
 
-def _read_header(path: Path) -> Header:
+def read_header(path: Path) -> Header:
     """Parse and check the header, the length of the file included."""
     try:
         with path.open("rb") as file:

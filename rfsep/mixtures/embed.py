@@ -1,0 +1,96 @@
+"""A signal of interest put into a recording, as one would send it there: for captures whose truth is known."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rfsep.signals.constellations import map_bits
+from rfsep.signals.statistics import modem_autocorrelation
+from rfsep.storage.capture import Capture
+from rfsep.types import Modem
+
+_BLOCK = 1 << 14  # symbol periods written at once
+_CONTEXT = 16  # symbol periods modulated on each side of a block, more than any pulse is long
+
+
+class Embedded(NamedTuple):
+    """A block of a made capture.
+
+    Attributes:
+        samples: complex64 [n].
+        bits: uint8 [m], of the symbols that begin in it.
+    """
+
+    samples: npt.NDArray[np.complex64]
+    bits: npt.NDArray[np.uint8]
+
+
+class Level(NamedTuple):
+    """Mean of a recording, and its mean power around that."""
+
+    mean: complex
+    power: float
+
+
+def recording_power(capture: Capture) -> Level:
+    """How loud a recording is, without its DC offset."""
+    total, squares, count = 0j, 0.0, capture.facts.num_samples
+    for start in range(0, count, 1 << 20):
+        piece = capture.read(start, min(1 << 20, count - start))
+        total += complex(piece.sum(dtype=np.complex128))
+        squares += float(np.square(piece.view(np.float32), dtype=np.float64).sum())
+    mean = total / count
+    return Level(mean, squares / count - abs(mean) ** 2)
+
+
+def embedded(
+    capture: Capture, modem: Modem, gain: float, num_samples: int, generator: torch.Generator
+) -> Iterator[Embedded]:
+    """Blocks of a recording plus ``gain`` times a SOI of random bits whose first symbol begins at sample 0.
+
+    The recording is repeated where it is shorter than ``num_samples``; the SOI is one signal from end to end.
+
+    Args:
+        capture: the recording.
+        modem: of the SOI.
+        gain: amplitude of the SOI.
+        num_samples: in all.
+        generator: of the bits.
+    """
+    period, length = modem.symbol_period, capture.facts.num_samples
+    each = modem.num_bits(period)
+    periods = -(-num_samples // period)
+    total = modem.num_bits(num_samples)
+    known = torch.zeros(0, dtype=torch.uint8)  # bits from the period ``first`` on
+    first, drawn = 0, 0
+    for start in range(0, periods, _BLOCK):
+        end = min(start + _BLOCK, periods)
+        begin, behind = max(0, start - _CONTEXT), min(end + _CONTEXT, periods)
+        wanted = min(behind * each, total) - drawn
+        fresh = torch.randint(2, (wanted,), generator=generator, dtype=torch.uint8)
+        known, first, drawn = torch.cat((known[(begin - first) * each :], fresh)), begin, drawn + wanted
+        soi = modem.synthesise(map_bits(known[None], modem.constellation), (behind - begin) * period)[0].numpy()
+        low, high = start * period, min(end * period, num_samples)
+        cut = soi[low - begin * period : high - begin * period]
+        bits = known[(start - begin) * each : min(end * each, total) - begin * each]
+        yield Embedded(_repeated(capture, low, high - low, length) + np.float32(gain) * cut, bits.numpy())
+
+
+def soi_gain(modem: Modem, recording_power: float, sinr_db: float) -> float:
+    """Amplitude at which a SOI stands ``sinr_db`` above a recording of so much power."""
+    return math.sqrt(recording_power * 10 ** (sinr_db / 10) / float(modem_autocorrelation(modem, 1).real))
+
+
+def _repeated(capture: Capture, start: int, count: int, length: int) -> npt.NDArray[np.complex64]:
+    """Samples complex64 [count] of a recording that begins again where it ends."""
+    pieces = []
+    while count:
+        place = start % length
+        piece = capture.read(place, min(count, length - place))
+        pieces.append(piece)
+        start, count = start + len(piece), count - len(piece)
+    return np.concatenate(pieces)

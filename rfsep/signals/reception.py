@@ -1,0 +1,235 @@
+"""A capture as the SOI's receiver hears it: at its carrier, rate, timing, phase and level, any stretch of it."""
+
+import math
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.signal import firwin, upfirdn
+from torch import Tensor
+
+from rfsep.iq import squared
+from rfsep.signals.statistics import modem_covariance
+from rfsep.storage.capture import Capture
+from rfsep.types import InputError, Modem
+
+_LARGEST_FACTOR = 4096  # of a conversion between sample rates: its filter has 40 taps a phase
+_REACH = 20  # samples at the lower rate on each side of the conversion filter
+_SIDELOBES = 8.0  # Kaiser's beta: about 80 dB
+_LOOKED_AT = 1 << 20  # samples from which level and timing are estimated
+_LONGEST = 32  # samples of a window, or a symbol period
+_PARTS = 16  # into which they are cut, to say how sure the estimate is
+_SURE = 3.0  # standard errors that the level must exceed
+Samples = npt.NDArray[np.complex64]
+
+
+class Conversion(NamedTuple):
+    """A change of sample rate by ``up / down``.
+
+    Attributes:
+        up: factor.
+        down: factor, without a common divisor.
+        taps: float32 [n], low-pass filter at ``up`` times the input's rate, delayed by ``delay`` of its samples.
+        delay: a multiple of ``down``.
+    """
+
+    up: int
+    down: int
+    taps: npt.NDArray[np.float32]
+    delay: int
+
+
+class Tuning(NamedTuple):
+    """What makes a capture the mixture that a separator expects.
+
+    Attributes:
+        offset_hz: of the SOI's carrier from the capture's centre.
+        dc: complex level of the receiver, taken away first.
+        start: sample at the new rate at which the SOI's first symbol begins.
+        phase_rad: of the SOI's carrier.
+        soi_power: of the SOI in the capture's numbers; becomes that of the modem.
+    """
+
+    offset_hz: float
+    dc: complex
+    start: int
+    phase_rad: float
+    soi_power: float
+
+
+class Found(NamedTuple):
+    """A SOI's level and timing.
+
+    Attributes:
+        start: samples from the beginning to the first symbol, less than a symbol period.
+        power: of the SOI, over the modem's own.
+        error: standard error of ``power``.
+    """
+
+    start: int
+    power: float
+    error: float
+
+
+def conversion(from_hz: float, to_hz: float) -> Conversion:
+    """The polyphase conversion between two sample rates.
+
+    Raises:
+        InputError: their ratio is no fraction of two numbers up to 4,096.
+
+    >>> conversion(19.2e6, 20e6)[:2]
+    (25, 24)
+    """
+    ratio = Fraction(to_hz) / Fraction(from_hz)
+    if max(ratio.numerator, ratio.denominator) > _LARGEST_FACTOR:
+        raise InputError(
+            f"no conversion from {from_hz:.12g} to {to_hz:.12g} samples/s: the ratio {ratio} needs factors up to"
+            f" {_LARGEST_FACTOR}"
+        )
+    up, down = ratio.numerator, ratio.denominator
+    if up == down:
+        return Conversion(1, 1, np.ones(1, np.float32), 0)
+    half = _REACH * max(up, down)
+    taps = up * firwin(2 * half + 1, 0.9 / max(up, down), window=("kaiser", _SIDELOBES))
+    padding = -half % down
+    return Conversion(up, down, np.concatenate((np.zeros(padding), taps)).astype(np.float32), half + padding)
+
+
+def converted(piece: Samples, place: int, plan: Conversion, start: int, count: int) -> Samples:
+    """Samples ``start`` to ``start + count`` at the new rate.
+
+    Every sample is the same sum in the same order, however a signal is cut.
+
+    Args:
+        piece: complex64 [n] at the old rate, enough of it: see `needed`.
+        place: of its first sample, a multiple of ``plan.down``.
+        plan: the conversion.
+        start: first sample wanted.
+        count: how many.
+    """
+    if plan.up == plan.down:
+        return piece[start - place : start - place + count]
+    first = start + (plan.delay - place * plan.up) // plan.down
+    return _filtered(piece, plan)[first : first + count]
+
+
+def needed(plan: Conversion, start: int, count: int) -> tuple[int, int]:
+    """First sample, a multiple of ``plan.down``, and end of what `converted` needs of the old rate."""
+    if plan.up == plan.down:
+        return start, start + count
+    reach = len(plan.taps) // plan.up + 1
+    first = (start * plan.down // plan.up - reach) // plan.down * plan.down
+    return first, (start + count) * plan.down // plan.up + reach + 1
+
+
+class Reception:
+    """A capture, tuned: `read` gives any stretch of it, the same samples however they are asked for.
+
+    Args:
+        capture: the samples.
+        sample_rate_hz: of the capture.
+        plan: conversion to the SOI's rate.
+        tuning: what else is done to it.
+        modem_power: of the modem's own waveform.
+    """
+
+    def __init__(
+        self, capture: Capture, sample_rate_hz: float, plan: Conversion, tuning: Tuning, modem_power: float
+    ) -> None:
+        self.capture = capture
+        self.plan = plan
+        self.tuning = tuning
+        self._turn = tuning.offset_hz / sample_rate_hz  # carrier cycles a sample
+        level = math.sqrt(modem_power / tuning.soi_power)
+        self._factor = np.complex64(level * np.exp(-1j * tuning.phase_rad))
+        self.num_samples = max(0, capture.facts.num_samples * plan.up // plan.down - tuning.start)
+
+    def read(self, start: int, count: int) -> Samples:
+        """Samples complex64 [count] from ``start`` on, counted from the first symbol."""
+        begin = start + self.tuning.start
+        low, high = needed(self.plan, begin, count)
+        first, end = max(low, 0), min(high, self.capture.facts.num_samples)
+        piece = self.capture.read(first, end - first) - np.complex64(self.tuning.dc)
+        if self._turn:
+            cycles = np.arange(first, end, dtype=np.float64) * self._turn
+            piece = piece * np.exp(-2j * np.pi * (cycles % 1.0)).astype(np.complex64)
+        piece = np.pad(piece, (first - low, high - end))
+        return converted(piece, low, self.plan, begin, count) * self._factor
+
+
+def convert_frames(frames: Tensor, sample_rate_hz: float, plan: Conversion, offset_hz: float) -> Tensor:
+    """Example frames complex64 [F, T] at the SOI's carrier and rate, without the ends that a filter has not filled."""
+    turn = offset_hz / sample_rate_hz
+    carrier = np.exp(-2j * np.pi * ((np.arange(frames.shape[1]) * turn) % 1.0)).astype(np.complex64)
+    turned = frames.numpy() * carrier if turn else frames.numpy()
+    if plan.up == plan.down:
+        return torch.from_numpy(turned)
+    edge = -(-_REACH * max(plan.up, plan.down) // plan.down)  # samples at the new rate
+    count = frames.shape[1] * plan.up // plan.down - 2 * edge
+    if count < 1:
+        raise InputError(f"example frames of {frames.shape[1]} samples are too short for the change of sample rate")
+    first = edge + plan.delay // plan.down
+    return torch.from_numpy(_filtered(turned, plan)[:, first : first + count])
+
+
+def _filtered(signal: Samples, plan: Conversion) -> Samples:
+    """The conversion's filter over the last axis; part by part, for scipy's loop takes twice as long over both."""
+    parts = [upfirdn(plan.taps, np.ascontiguousarray(part), plan.up, plan.down) for part in (signal.real, signal.imag)]
+    return np.stack(parts, -1).view(np.complex64)[..., 0]
+
+
+def find_soi(samples: Samples, modem: Modem, start: int | None) -> Found:
+    """Level and timing of a SOI, from what repeats with its symbol period.
+
+    Interference that does not repeat with that period adds the same to every timing. With K the SOI's covariance less
+    its mean over a period, the power is the mean of y^H K y at the right timing over what a SOI of the modem's power
+    gives: for root raised cosines the estimator of Oerder and Meyr (IEEE Trans. Commun. 36, 1988), weighted.
+
+    Args:
+        samples: complex64 [T], the first of which are looked at.
+        modem: of the SOI.
+        start: of the first symbol where it is known.
+
+    Raises:
+        InputError: no level is seen with three standard errors.
+    """
+    period = modem.symbol_period
+    length = max(period, _LONGEST)
+    whole = modem_covariance(modem, length + period, 8)
+    at = torch.stack([whole[m : m + length, m : m + length] for m in range(period)])  # [P, L, L]
+    kernels = at - at.mean(0)
+    kernel = kernels[0].to(torch.complex64)
+    response = torch.stack([(kernel * one.T).sum() for one in at]).real  # of a SOI, by its place in the period
+    samples = samples[:_LOOKED_AT]
+    count = (len(samples) - length + 1) // (period * _PARTS) * period
+    if count <= 0:
+        raise InputError(
+            f"{len(samples)} samples are too few to find the SOI's level; give --soi-power-db, --soi-start"
+        )
+    windows = torch.from_numpy(samples).unfold(0, length, 1)
+    parts = torch.split(windows[: count * _PARTS], count)
+    sums = torch.stack([_forms(part, kernel).view(-1, period).mean(0) for part in parts])  # [parts, period]
+    centred = sums - sums.mean(1, keepdim=True)
+    pattern = torch.stack([response[(torch.arange(period) - m) % period] for m in range(period)])  # by timing m
+    pattern = pattern - pattern.mean(1, keepdim=True)
+    powers = centred.double() @ pattern.T / pattern[0].square().sum()  # [parts, timing]
+    best = int(powers.mean(0).argmax()) if start is None else start % period
+    power, error = float(powers[:, best].mean()), float(powers[:, best].std() / _PARTS**0.5)
+    if power < _SURE * error or power <= 0:
+        raise InputError(
+            f"the SOI's level cannot be told: {power:.3g} with a standard error of {error:.2g}; give --soi-power-db"
+            " (and --soi-start)"
+        )
+    return Found(best, power, error)
+
+
+def _forms(windows: Tensor, kernel: Tensor) -> Tensor:
+    """y^H K y of windows complex64 [N, L]: float32 [N]."""
+    return torch.cat([(part.conj() * (part @ kernel.T)).sum(1).real for part in torch.split(windows, 1 << 14)])
+
+
+def mean_power(samples: Samples) -> float:
+    """Of complex64 [T]; 0 where there are none."""
+    return float(squared(torch.from_numpy(samples)).sum(dtype=torch.float64)) / max(1, len(samples))
