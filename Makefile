@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install demo demo_lte test bench lint chromium results ablation leaderboard
+.PHONY: install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -59,6 +59,26 @@ results: demo demo_lte bench ablation leaderboard
 	cp runs/args/omega/omega.png docs/omega.png
 	$(BIN)/python docs/tables.py
 
+# what each part of the radio-frequency transformer is worth: equal steps each; then the comparisons of conf/experiment
+RFT_TRAIN := OMP_NUM_THREADS=1 $(BIN)/python train.py
+RFT_QPSKCOMM := $(RFT_TRAIN) experiment=rf_transformer/qpskcomm separator.front.iterations=1 trainer.max_steps=250 trainer.val_every=125 data.val_per_sinr=50
+RFT_EMI := $(RFT_TRAIN) experiment=rf_transformer/several interference=emi_bursts name=rf_transformer/emi_bursts trainer.max_steps=400
+RFT_GRID := $(RFT_TRAIN) experiment=rf_transformer/ofdm_qpsk model.network.num_prior=0 trainer.max_steps=250 trainer.val_every=125 data.num_samples=1280
+rft_ablation: $(STAMP)
+	$(RFT_QPSKCOMM) run=base
+	$(RFT_QPSKCOMM) run=waveform_mse objective.module.loss=waveform_mse
+	$(RFT_QPSKCOMM) run=parallel model.network.autoregressive=false
+	$(RFT_QPSKCOMM) run=accelerated model.network.accelerated=true
+	$(RFT_EMI) run=base
+	$(RFT_EMI) run=waveform_mse objective.module.loss=waveform_mse
+	$(RFT_EMI) run=parallel model.network.autoregressive=false
+	$(RFT_EMI) run=vector_quantiser tokenizer=zoo:tokenizer_qpsk_vq
+	$(RFT_EMI) run=two_symbols tokenizer=zoo:tokenizer_qpsk_2 model.network.num_prior=4
+	$(RFT_EMI) run=no_context separator.front.context=0 model.network.num_inputs=171
+	$(RFT_GRID) run=aligned separator.front.inputs=[time] separator.front.iterations=1 model.network.num_inputs=162
+	$(RFT_GRID) run=patches separator.front._target_=rfsep.separators.patches.Patches '~separator.front.iterations' separator.front.inputs=[time] \
+	  model.network.num_inputs=289 model.network.num_phases=1
+
 # what each part of the aligned network is worth: six minutes of one core each, and the 21 of linear_long
 ABLATION_TRAIN := OMP_NUM_THREADS=1 $(BIN)/python train.py data.val_per_sinr=50
 ablation: $(STAMP)
@@ -86,6 +106,7 @@ test: $(STAMP) chromium
 bench: $(STAMP)
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_alpha_rgs.py
+	$(BIN)/python tests/bench_rf_transformer.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

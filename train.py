@@ -26,7 +26,15 @@ from rfsep.cli import (
     run,
     whole,
 )
-from rfsep.networks import check_separator, flops_per_sample, open_run, weights_of, write_weights_of
+from rfsep.networks import (
+    check_separator,
+    flops_per_sample,
+    open_run,
+    take_tokenizer,
+    weights_of,
+    with_tokenizer,
+    write_weights_of,
+)
 from rfsep.training.data import MixtureData
 from rfsep.training.fit import Outcome, Schedule, fit
 from rfsep.training.start import start_from
@@ -84,6 +92,10 @@ def check(config: DictConfig) -> None:
         check_separator(plain(config.separator))
     if bool(config.model.get("prior", False)) != bool(config.objective.get("prior", False)):
         raise InputError(f"model {config.model.name} does not fit its objective: priors learn by objective=ddpm alone")
+    if bool(config.model.get("tokenizer", False)) != bool(config.objective.get("tokenizer", False)):
+        raise InputError(
+            f"model {config.model.name} does not fit its objective: tokenizers learn by objective=tokenizer alone"
+        )
     guided = bool(config.model.network.get("guided", False))
     if guided != (config.guide is not None):
         raise InputError(f"model {config.model.name} has guided: {guided}, which does not fit guide={config.guide}")
@@ -127,12 +139,15 @@ def kept_views(config: DictConfig) -> Views | None:
 
 
 def beside(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
-    """What an objective takes beside its network: nothing for a prior, else the SOI's modem and what shows the mixture.
+    """What an objective takes beside its network: the SOI's modem and what shows the mixture.
 
-    The mixture is shown by a separator that makes tokens of it, or beside a guide's estimate.
+    Priors and tokenizers take neither: they see one signal alone. The mixture is shown by a separator that makes tokens
+    of it, or beside a guide's estimate.
     """
     if config.model.get("prior", False):
         return {}
+    if config.model.get("tokenizer", False):
+        return {"fresh": config.init_from is None}
     modem = build_modem(config.soi)
     if not config.model.get("tokens", False):
         return {"modem": modem, "guide": build_guide(config)}
@@ -148,6 +163,7 @@ def beside(config: DictConfig, model: torch.nn.Module) -> dict[str, Any]:
 def main(config: DictConfig) -> None:
     """Instantiate the parts, train them, and say where the results are."""
     check(config)
+    config = with_tokenizer(config)
     folder = run_folder(config)
     torch.manual_seed(config.seed)
     data = MixtureData(
@@ -157,6 +173,7 @@ def main(config: DictConfig) -> None:
         **plain(config.data),
     )
     model = instantiate(config.model.network)
+    take_tokenizer(config, model)
     if config.init_from is not None:
         taken = start_from(model, weights_of(str(config.init_from)), config.init_from)
         rank_zero_only(console.print)(f"{taken.copied} of {taken.of} weights from {config.init_from}")

@@ -13,6 +13,8 @@ from torch import Tensor
 from typer.exceptions import TyperException
 
 from rfsep.challenge.prior_check import summary, write_prior_figure
+from rfsep.challenge.tokenizer_check import summary as tokenizer_summary
+from rfsep.challenge.tokenizer_check import write_tokenizer_figure
 from rfsep.cli import CONFIG_ERRORS, build_source, console, errors, option, options, register_resolvers
 from rfsep.identify_picture import draw
 from rfsep.mixtures.endless import Purpose, batch_generator
@@ -24,6 +26,7 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.storage.atomic import staged, write_json
 from rfsep.storage.npy import check_finite, read_complex
 from rfsep.storage.sigmf import SUFFIX, read_sigmf
+from rfsep.tokenizers import check_tokenizer, learned
 from rfsep.types import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -135,6 +138,40 @@ def prior_command(
     write_prior_figure(folder / "prior.png", checked.learned, checked.period, checked.name)
     loss = f"{found['noise_mse']:.4f} (a Gaussian signal's: {found['noise_mse_gaussian']:.4f})"
     console.print(f"MSE of the noise {loss}; written: {folder / 'prior.json'}, {folder / 'prior.png'}", soft_wrap=True)
+
+
+@app.command("tokenizer")
+def tokenizer_command(
+    run: Annotated[str, typer.Argument(help="run folder of train.py with objective=tokenizer, or zoo:NAME")],
+    num_bits: Annotated[int, typer.Option(min=1, help="to send, or samples of a signal without known bits")] = 1000000,
+    num_samples: Annotated[int, typer.Option(min=1024, help="of a window")] = 2560,
+    out: Annotated[Path | None, typer.Option(help="folder for tokenizer.json and .png; default: the run's")] = None,
+) -> None:
+    """Take a signal through its tokens: error with and without quantisation, wrong bits, which codes occur."""
+    register_resolvers()
+    folder = out or (Path("runs", "tokenizer", run.removeprefix("zoo:")) if run.startswith("zoo:") else Path(run))
+    checked = check_tokenizer(run, num_bits, num_samples)
+    tokenizer, name = checked.opened.tokenizer, str(checked.opened.signal.name)
+    found = tokenizer_summary(checked.kept)
+    told: dict[str, Any] = {"run": run, "signal": name, "stride": tokenizer.stride, "sizes": list(tokenizer.sizes)}
+    told |= {"parameters": checked.parameters, "core_minutes": checked.opened.facts.get("core_minutes")}
+    write_json(folder / "tokenizer.json", {**told, **found})
+    write_tokenizer_figure(folder / "tokenizer.png", checked.kept, tokenizer.stride, name)
+    wrong = f", {found['bit_errors']} of {found['num_bits']} bits wrong" if "num_bits" in found else ""
+    used = f"{found['codes_used']} of {found['codes_possible']} codes used"
+    files = f"{folder / 'tokenizer.json'}, {folder / 'tokenizer.png'}"
+    console.print(f"MSE {found['mse_db']:.1f} dB{wrong}, {used}; written: {files}", markup=False, soft_wrap=True)
+
+
+@app.command("tokenizer-runs")
+def tokenizer_runs_command(
+    runs: Annotated[list[Path], typer.Argument(help="run folders of train.py with objective=tokenizer")],
+    out: Annotated[Path, typer.Option(help="JSON file")],
+) -> None:
+    """Say of several tokenizers how they were trained and what they reached, side by side."""
+    register_resolvers()
+    write_json(out, {"runs": [learned(run) for run in runs]})
+    console.print(f"{len(runs)} runs in {out}", markup=False, soft_wrap=True)
 
 
 def read_examples(interference: str, num_frames: int, num_samples: int, split: str) -> Examples:

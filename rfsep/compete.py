@@ -54,12 +54,13 @@ class Limits(NamedTuple):
 def entries(testset: Path) -> Iterator[Entry]:
     """What can enter: each separator, those with networks once a network of the zoo, those with priors once a prior.
 
-    A network, or a prior, enters for the types with the interference that it learned. A network that sees tokens of the
-    interference's own grid may try them all where the test set lacks that.
+    A network, or a prior, enters for the types with the interference that it learned. A network that sees tokens, of the
+    interference's own grid or of several interferences, may try them all where the test set lacks that.
     """
     pairs = list_mixtures(testset)
     every = ["_".join(pair) for pair in pairs]
     cards = {path.stem: load_config(path) for path in sorted(ZOO.glob("*.yaml"))}
+    cards = {name: card for name, card in cards.items() if not card.model.get("tokenizer", False)}  # part of others
     for name, separator in options("separator").items():
         if "checkpoint" not in separator:
             yield Entry(name, [f"separator={name}"], every)

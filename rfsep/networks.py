@@ -132,6 +132,34 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
     return Run(model.eval(), config, _facts(place))
 
 
+def _writes_tokens(config: Any) -> bool:
+    return "tokenizer" in config.model.network
+
+
+def with_tokenizer(config: Any) -> Any:
+    """A training config whose network holds the tokenizer that ``tokenizer`` names, where it holds one.
+
+    Raises:
+        InputError: none is named, one is named for another network, or it is no tokenizer.
+    """
+    if _writes_tokens(config) != (config.tokenizer is not None):
+        raise InputError(f"model {config.model.name} does not fit tokenizer={config.tokenizer}")
+    if config.tokenizer is None:
+        return config
+    network = plain(open_run(str(config.tokenizer)).config.model.network)
+    if not str(network.get("_target_")).endswith(".Tokenizer"):
+        raise InputError(f"tokenizer={config.tokenizer} is {network.get('_target_')}, expected a Tokenizer")
+    config = config.copy()
+    config.model.network.tokenizer = network
+    return config
+
+
+def take_tokenizer(config: Any, model: torch.nn.Module) -> None:
+    """Give a network the weights of the tokenizer that its training config names, if it does."""
+    if config.tokenizer is not None:
+        cast(Any, model).tokenizer.load_state_dict(weights_of(str(config.tokenizer)))
+
+
 def flops_per_sample(config: Any, model: torch.nn.Module) -> float:
     """Floating-point operations of a forward pass over a training window, a sample; config as of a run."""
     length = int(config.data.num_samples)
@@ -153,9 +181,25 @@ def prior_settings(config: Any, source: str) -> dict[str, Any]:
     return {key: settings.get(key) for key in ("which", "period", "schedule")}
 
 
-def _prior_content(config: Any, source: str) -> dict[str, Any]:
-    """What an exported prior has beside other networks: its settings, and the signal as it was learned."""
-    settings = prior_settings(config, source)
+def tokenizer_signal(config: Any, source: str) -> str:
+    """Which signal's tokens a network makes, of a run's config or an exported one: soi or interference.
+
+    Raises:
+        InputError: it makes none.
+    """
+    if not config.model.get("tokenizer", False):
+        raise InputError(f"{source}: holds a network that is no tokenizer, which objective=tokenizer trains")
+    return str(config.objective.module.which)
+
+
+def _signal_content(config: Any, source: str) -> dict[str, Any]:
+    """What an exported prior or tokenizer has beside other networks: its settings, and the signal as it was learned."""
+    if config.model.get("prior", False):
+        settings = prior_settings(config, source)
+    elif config.model.get("tokenizer", False):
+        settings = {"which": tokenizer_signal(config, source)}
+    else:
+        return {}
     return {"objective": {"module": settings}, settings["which"]: plain(config[settings["which"]])}
 
 
@@ -194,6 +238,8 @@ def network_arguments(method: Any, run: Run | None, modem: Modem, examples: torc
         return {}
     if run.config.model.get("prior", False):
         raise InputError(f"model {run.config.model.name} is a prior of one signal, which separates nothing by itself")
+    if run.config.model.get("tokenizer", False):
+        raise InputError(f"model {run.config.model.name} makes tokens of one signal, and separates nothing by itself")
     taken = set(_parameters(method["_target_"])) - set(method)
     guide = run.config.get("guide")
     if guide is not None and "guide" not in taken:
@@ -281,7 +327,7 @@ def export(source: str, out: Path, dtype: str) -> Place:
         "data": {"num_samples": config.data.num_samples},
         "guide": config.get("guide"),
         "separator": plain(config.get("separator")),
-        **(_prior_content(config, source) if config.model.get("prior", False) else {}),
+        **_signal_content(config, source),
         "seed": config.get("seed"),
         "card": plain(config.card) if "card" in config else _card(config, run.facts, Path(source)),
     }

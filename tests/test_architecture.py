@@ -32,6 +32,7 @@ TOP = {
     "identify_picture",
     "networks",
     "priors",
+    "tokenizers",
     "__init__",
 }
 HYDRA = {"hydra", "omegaconf", "wandb"}

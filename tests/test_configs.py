@@ -103,7 +103,9 @@ def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
 def of_waveforms() -> list[str]:
     configs = {name: option("model", name) for name in stems("model")}
     return [
-        name for name, config in configs.items() if not config.get("tokens", False) and not config.get("prior", False)
+        name
+        for name, config in configs.items()
+        if not any(config.get(key, False) for key in ("tokens", "prior", "tokenizer"))
     ]
 
 
@@ -118,6 +120,17 @@ def test_prior_finds_as_much_noise_as_it_is_shown_and_learns(name: str) -> None:
     noise.square().mean().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert model.example_inputs(400)[0].shape[2] in (400 // 80 * 80, 400)
+
+
+@pytest.mark.parametrize("name", [name for name in stems("model") if option("model", name).get("tokenizer", False)])
+def test_tokenizer_gives_windows_for_windows_and_learns(name: str) -> None:
+    torch.manual_seed(0)
+    model = instantiate(option("model", name).network)
+    found = model(torch.randn(2, 2, 4 * model.stride))
+    assert found.waveform.shape == (2, 2, 4 * model.stride)
+    assert found.codes.shape == (2, 4, len(model.sizes))
+    (found.waveform.square().mean() + found.penalty).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", of_waveforms())

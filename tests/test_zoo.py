@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import rfsep.networks
+from rfsep.challenge.tokenizer_check import summary as tokenizer_summary
 from rfsep.cli import CONF, ROOT, build_modem, build_soi, build_source, instantiate, option, option_named
 from rfsep.commands import main
 from rfsep.experiments import run_comparison
@@ -22,6 +23,7 @@ from rfsep.networks import ZOO, check_separator, export, network_arguments, open
 from rfsep.priors import check_prior
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.storage.weights import read_weights, weights_digest, write_weights
+from rfsep.tokenizers import check_tokenizer
 from rfsep.types import InputError
 
 OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
@@ -66,14 +68,26 @@ def test_a_prior_of_the_zoo_knows_more_of_its_signal_than_any_gaussian(name: str
     assert float(found.losses.mean()) == pytest.approx(scores["val/noise_mse"], rel=0.15)
 
 
-@pytest.mark.parametrize("name", [name for name in shipped() if not name.startswith("prior_")])
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("tokenizer_")])
+def test_a_tokenizer_of_the_zoo_loses_no_bit_and_uses_all_codes(name: str) -> None:
+    scores = card_of(name)["scores"]
+    found = tokenizer_summary(check_tokenizer(f"zoo:{name}", 20000, 2560).kept)
+    assert found["bit_errors"] == 0
+    assert found["num_bits"] >= 20000
+    assert found["codes_used"] == found["codes_possible"]
+    assert found["mse_db"] < -50
+    assert found["mse_db"] == pytest.approx(scores["val/mse_db"], abs=3)
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if not name.startswith(("prior_", "tokenizer_"))])
 def test_a_network_of_the_zoo_tells_how_it_was_made_and_runs(name: str) -> None:
     run = open_run(f"zoo:{name}")
     card = card_of(name)
     assert card["scores"]["val/mse_db"] < 0
     soi, interference = option_named("soi", card["soi"]), option_named("interference", card["interference"])
     source = build_source(interference, "train")
-    told = run.config.separator.get("noise_power") if run.config.separator else None
+    own = run.config.separator or {}
+    told = own.get("noise_power") or own.get("front", {}).get("noise_power")
     mixer = Mixer(build_soi(soi), source, random_phase=False, noise_power=told or 0.0)
     batch = mixer.draw(torch.full((8,), -15.0), run.config.data.num_samples, batch_generator(Purpose.TEST, 0))
     method = own_separator(option("separator", "neural"), run).method

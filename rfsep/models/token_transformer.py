@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 
-class _PhaseLinear(nn.Module):
+class PhaseLinear(nn.Module):
     """A linear map that all phases share, plus a departure from it of each phase's own, zero at first."""
 
     def __init__(self, num_phases: int, num_inputs: int, num_outputs: int) -> None:
@@ -81,12 +81,12 @@ class TokenTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.num_inputs, self.num_bits, self.num_phases, self.period = num_inputs, num_bits, num_phases, period
-        self.input = _PhaseLinear(num_phases, num_inputs, width)
+        self.input = PhaseLinear(num_phases, num_inputs, width)
         self.edge = nn.Embedding(2 * period + 1, width)
         nn.init.normal_(self.edge.weight, std=0.02)
         self.blocks = nn.ModuleList(_Block(width, heads, span) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.correction = _PhaseLinear(num_phases, width, num_bits)
+        self.correction = PhaseLinear(num_phases, width, num_bits)
         nn.init.zeros_(self.correction.shared.weight)
         nn.init.zeros_(self.correction.shared.bias)
         self.gate = nn.Linear(width, num_bits)

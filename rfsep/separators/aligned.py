@@ -71,6 +71,33 @@ class View(NamedTuple):
     symbols: TokenSymbols | None
 
 
+class Look(NamedTuple):
+    """A view without what only its own separator needs, for networks that place their tokens themselves.
+
+    Attributes:
+        inputs: as `View`, as the three below.
+        phase: likewise.
+        edge: likewise.
+        prior: likewise, float32 [B, K, slots * bits], or [B, K, 0] for none.
+        begin: int64 [B, K], sample of the window at which a token of the mixture starts.
+        soi_offset: int64 [B], samples into a SOI symbol at sample 0.
+    """
+
+    inputs: Tensor
+    phase: Tensor
+    edge: Tensor
+    prior: Tensor
+    begin: Tensor
+    soi_offset: Tensor
+
+
+def looked(view: View, soi_offset: Tensor, step: int) -> Look:
+    """A view as `Look`, the SOI's symbols every ``step`` samples."""
+    tokens = view.tokens
+    begin = tokens.symbol * step + step // 2 - soi_offset[:, None] - tokens.phase
+    return Look(view.inputs, view.phase, view.edge, view.prior, begin, soi_offset)
+
+
 def check_model(model: TokenModel, needed: Mapping[str, int], shown: str) -> None:
     """Refuse a model of other tokens.
 
@@ -236,6 +263,19 @@ class Aligned:
         at = Timing(batch.soi_offset, batch.interference_offset, noise)
         return self.view(batch.mixture, at, self.timing_known, self.timing_known)
 
+    def training_look(self, batch: MixtureBatch, guidance: Tensor) -> Look:
+        """`training_view` for a network with tokens of its own."""
+        return looked(self.training_view(batch, guidance), batch.soi_offset, self.grid.step)
+
+    def look(self, mixture: Tensor, guidance: Tensor, begins: bool, ends: bool) -> Look:
+        """What a network with tokens of its own is shown of windows complex64 [B, T], blind."""
+        at = self._synchronised(mixture, begins, ends)
+        return looked(self.view(mixture, at, begins, ends), at.soi_offset, self.grid.step)
+
+    def _synchronised(self, mixture: Tensor, begins: bool, ends: bool) -> Timing:
+        found = self._setup(mixture.shape[1], begins, ends)[1](mixture)
+        return Timing(found.soi_offset, found.interference_offset, found.noise_power)
+
     def _exists(self, grid: SoiGrid, tokens: Tokens, soi_offset: Tensor) -> Tensor:
         """Which of the symbols seen are on the air: bool [B, K, n]."""
         column = self.grid.seen_symbols(tokens) - grid.period_of_symbol[0]
@@ -302,9 +342,8 @@ class Aligned:
 
         def estimate(part: Tensor) -> Tensor:
             with torch.inference_mode():
-                grid, synchroniser = self._setup(part.shape[1], begins, ends)
-                found = synchroniser(part)
-                at = Timing(found.soi_offset, found.interference_offset, found.noise_power)
+                grid = self._setup(part.shape[1], begins, ends)[0]
+                at = self._synchronised(part, begins, ends)
                 view = self.view(part, at, begins, ends)
                 symbols = self.symbols(view, self.logits(view), grid) * grid.exists(at.soi_offset)
                 return grid.synthesise(symbols, at.soi_offset)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rfsep.iq import power, squared
-from rfsep.separators.aligned import TokenModel, View, answered, check_model, real_columns, shortened
+from rfsep.separators.aligned import Look, TokenModel, View, answered, check_model, looked, real_columns, shortened
 from rfsep.separators.tokens import TokenGrid, Tokens
 from rfsep.separators.windows import in_parallel, overlapped
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap
@@ -41,7 +41,7 @@ class Corrected:
         modem: of the SOI, one data symbol a period; a symbol starts at sample 0 and the signal begins and ends with the
             mixture.
         examples: frames of the interference, complex64 [F, T], for the guides.
-        model: see `rfsep.models.token_transformer.TokenTransformer`.
+        model: see `rfsep.models.token_transformer.TokenTransformer`; None: bits as the first guide finds them.
         guides: the other separators, best first.
         period: samples in a token, a multiple of the SOI's symbol period.
         noise_variance: of the first guide's symbols, on constellation points of unit power.
@@ -56,7 +56,7 @@ class Corrected:
         self,
         modem: Modem,
         examples: Tensor,
-        model: TokenModel,
+        model: TokenModel | None,
         guides: Sequence[Guide],
         period: int = 80,
         noise_variance: float = 0.5,
@@ -76,7 +76,8 @@ class Corrected:
         self.grid = TokenGrid(modem, period)
         needed = {"num_inputs": 1 + (2 + 3 * len(guides)) * self.grid.num_seen, "num_phases": 1, "period": period}
         needed["num_bits"] = self.grid.slots * bits_per_symbol(modem.constellation)
-        check_model(model, needed, f"what {len(guides)} guides find and the mixture")
+        if model is not None:
+            check_model(model, needed, f"what {len(guides)} guides find and the mixture")
 
     def guidance(self, mixture: Tensor) -> Tensor:
         """The guides' estimates complex64 [B, T, G]."""
@@ -92,6 +93,15 @@ class Corrected:
         if bool((batch.soi_offset != 0).any()):
             raise InputError("guides are corrected on the SOI's own grid; it must begin at sample 0 of every mixture")
         return self.view(batch.mixture, guidance)
+
+    def training_look(self, batch: MixtureBatch, guidance: Tensor) -> Look:
+        """`training_view` for a network with tokens of its own."""
+        return looked(self.training_view(batch, guidance), batch.soi_offset, self.grid.step)
+
+    def look(self, mixture: Tensor, guidance: Tensor, begins: bool, ends: bool) -> Look:
+        """What a network with tokens of its own is shown of windows complex64 [B, T]."""
+        zero = torch.zeros(len(mixture), dtype=torch.int64)
+        return looked(self.view(mixture, guidance), zero, self.grid.step)
 
     def view(self, mixture: Tensor, guidance: Tensor) -> View:
         """What the network is shown of windows complex64 [B, T] and estimates complex64 [B, T, G] of them."""
@@ -151,7 +161,8 @@ class Corrected:
         def estimate(part: Tensor) -> Tensor:
             with torch.inference_mode():
                 signals = part.reshape(len(part), -1, every)  # [w, L, 1 + G]
-                logits = answered(self.model, self.view(signals[:, :, 0], signals[:, :, 1:])).flatten(1)
+                view = self.view(signals[:, :, 0], signals[:, :, 1:])
+                logits = (view.prior if self.model is None else answered(self.model, view)).flatten(1)
                 length, points = signals.shape[1], self.modem.constellation
                 num_symbols = self.modem.num_bits(length) // bits_per_symbol(points)
                 soi = self.modem.synthesise(bit_means(logits, points)[:, :num_symbols], length)

@@ -1,0 +1,153 @@
+"""Cross-entropy of the SOI's tokens, each written in sight of the true ones before it."""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from rfsep.iq import to_channels
+from rfsep.models.rf_transformer import RfTransformer, Sight
+from rfsep.separators.rf_transformer import RfTransformerSeparator
+from rfsep.separators.windows import on_every_core, rows_a_core
+from rfsep.signals.constellations import bits_per_symbol
+from rfsep.training.levels import LevelScores, log_levels
+from rfsep.training.losses import row_errors
+from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.soi_bits import demodulated_error_rates
+from rfsep.training.views import Views
+from rfsep.types import InputError, MixtureBatch, Modem
+
+_MOST_ROWS = 128  # looked at together by a core
+
+
+class Truth(NamedTuple):
+    """Tokens int64 [B, K, D] of a SOI, bool [B, K] which are known, and its waveform complex64 [B, K * stride]."""
+
+    codes: Tensor
+    known: Tensor
+    waveform: Tensor
+
+
+def token_truth(model: RfTransformer, modem: Modem, batch: MixtureBatch) -> Truth:
+    """The tokens of a batch: of its bits, modulated from a token's start on, or of the SOI itself where none are known.
+
+    Raises:
+        InputError: a window that is no whole number of tokens.
+    """
+    length = batch.soi.shape[1]
+    if length % model.stride:
+        raise InputError(f"data.num_samples is {length}, expected a multiple of a token's {model.stride} samples")
+    count = length // model.stride
+    if batch.bits.shape[1]:
+        waveform = torch.nn.functional.pad(modem.modulate(batch.bits), (0, length))[:, :length]
+        width = bits_per_symbol(modem.constellation)
+        symbols = modem.num_bits(10 * modem.symbol_period) // width // 10  # a period
+        bits = width * symbols * model.stride / modem.symbol_period  # a token
+        known = torch.arange(1, count + 1) * bits <= batch.num_bits[:, None]
+    else:
+        waveform, known = batch.soi, torch.ones((len(batch.soi), count), dtype=torch.bool)
+    device = model.start.device
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        return Truth(model.tokenizer.codes(to_channels(waveform).to(device)), known.to(device), waveform.to(device))
+
+
+class SoiTokens(pl.LightningModule):
+    """Trains a transformer to write the SOI's tokens.
+
+    Args:
+        model: see `rfsep.models.rf_transformer.RfTransformer`.
+        modem: of the SOI.
+        separator: holds the model, and shows it mixtures; validation is the separator itself, blind.
+        views: keeps what the separator's guides find for batches that come again; None: it is found every time.
+        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
+        warmup_steps: steps to reach it.
+        max_steps: steps after which the cosine has brought it to zero.
+        weight_decay: of AdamW.
+        decay: in place of the cosine.
+        loss: ``cross_entropy`` of the tokens in nats, or ``waveform_mse``: of the mean waveform that the transformer's
+            probabilities stand for, through the tokenizer's decoder.
+
+    Raises:
+        InputError: unknown loss.
+    """
+
+    def __init__(
+        self,
+        model: RfTransformer,
+        modem: Modem,
+        separator: RfTransformerSeparator,
+        learning_rate: float,
+        warmup_steps: int,
+        max_steps: int,
+        weight_decay: float = 0.0,
+        decay: Decay | None = None,
+        loss: Literal["cross_entropy", "waveform_mse"] = "cross_entropy",
+        views: Views | None = None,
+    ) -> None:
+        super().__init__()
+        if loss not in ("cross_entropy", "waveform_mse"):
+            raise InputError(f"unknown loss '{loss}'; choose one of cross_entropy, waveform_mse")
+        if model.prior_head is not None and not model.prior_head.weight.any():
+            model.trust(separator.bits_of_class)
+        self.model = model
+        self.modem = modem
+        self.separator = separator
+        self.loss = loss
+        self.views = views
+        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.scores = LevelScores()
+
+    def see(self, batch: MixtureBatch) -> Sight:
+        """What the transformer is shown of a batch."""
+        if not torch.isfinite(torch.view_as_real(batch.mixture)).all():
+            raise InputError("a training mixture holds NaN or infinity")
+        batch = MixtureBatch(*(field.cpu() for field in batch))  # fronts are small matrices: no work for a GPU
+        guidance, rows = self._guidance(batch.mixture), torch.arange(len(batch.mixture))
+        found = on_every_core(
+            partial(self._see, batch, guidance), torch.split(rows, rows_a_core(len(rows), _MOST_ROWS))
+        )
+        return Sight(*(torch.cat(field).to(self.device) for field in zip(*found, strict=True)))
+
+    def _guidance(self, mixture: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            look = self.separator.guidance
+            return look(mixture) if self.views is None else self.views(mixture, look)
+
+    def _see(self, batch: MixtureBatch, guidance: Tensor, rows: Tensor) -> Sight:
+        part = MixtureBatch(*(field[rows] for field in batch))
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            return self.separator.training_sight(part, guidance[rows])
+
+    def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        truth = token_truth(self.model, self.modem, batch)
+        logits = self.model(self.see(batch), truth.codes)
+        cross_entropy = (self.model.cross_entropy(logits, truth.codes) * truth.known).sum() / truth.known.sum()
+        self.log("train/cross_entropy", cross_entropy, prog_bar=True)
+        loss = cross_entropy
+        if self.loss == "waveform_mse":
+            with torch.autocast(self.device.type, enabled=False):
+                estimate = self.model.expected(self.model.log_probability(logits))
+                loss = row_errors(estimate, truth.waveform).mean()
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
+        """Collect the errors of a batch by level."""
+        batch = MixtureBatch(*(field.cpu() for field in batch))
+        with torch.autocast(self.device.type, enabled=False):  # as evaluate.py does it
+            guidance = self._guidance(batch.mixture)
+            estimate = to_channels(self.separator.separate_guided(batch.mixture, guidance).soi)
+        rates = {"ber": demodulated_error_rates(self.modem, estimate, batch)}
+        self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the levels and their mean."""
+        log_levels(self, self.scores)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW and its learning rate."""
+        return adamw(self.parameters(), self.optimisation)

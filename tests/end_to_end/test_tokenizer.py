@@ -1,0 +1,66 @@
+"""A tokenizer from its training to its picture, and what is refused."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from shell import fail, prepare, succeed
+from test_identify import COMMAND
+
+from rfsep.networks import export
+from rfsep.tokenizers import open_tokenizer
+
+TINY = [
+    "experiment=tokenizer/qpsk",
+    "run=tiny",
+    "data.num_samples=320",
+    "data.batch_size=8",
+    "data.val_per_sinr=10",
+    "trainer.max_steps=4",
+    "trainer.val_every=2",
+    "objective.module.autoencoder.steps=2",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    succeed("train.py", *TINY, cwd=folder)
+    return folder
+
+
+def rfsep(*arguments: str, cwd: Path) -> None:
+    subprocess.run([*COMMAND[:-1], *arguments], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+
+
+def test_a_trained_tokenizer_is_exported_measured_and_drawn(place: Path) -> None:
+    run = place / "runs" / "tokenizer" / "qpsk" / "tiny"
+    export(str(run), place / "kept", "float32")
+    opened, kept = open_tokenizer(str(run)), open_tokenizer(str(place / "kept"))
+    assert (kept.which, kept.signal.name) == (opened.which, opened.signal.name) == ("soi", "QPSK")
+    waveform = torch.randn(1, 2, 320)
+    assert torch.equal(kept.tokenizer.codes(waveform), opened.tokenizer.codes(waveform))
+    rfsep("tokenizer", "kept", "--num-bits", "10000", "--out", "drawn", cwd=place)
+    found = json.loads((place / "drawn" / "tokenizer.json").read_text())
+    assert (found["signal"], found["stride"], found["sizes"]) == ("QPSK", 16, [2, 2])
+    assert found["num_bits"] >= 10000
+    assert 2 * found["tokens"] == found["num_bits"]
+    assert (place / "drawn" / "tokenizer.png").stat().st_size > 10000
+    rfsep("tokenizer-runs", str(run), str(run), "--out", "runs.json", cwd=place)
+    first, second = json.loads((place / "runs.json").read_text())["runs"]
+    assert first == second
+    assert (first["steps"], first["quantised_at"], first["quantiser"]) == ([2, 4], 4, "finite_scalar")
+    assert first["mse_db_by_step"][-1] == first["mse_db"]
+
+
+def test_networks_and_objectives_that_do_not_fit_are_refused(place: Path) -> None:
+    line = fail("train.py", "model=tokenizer_symbols", cwd=place)
+    assert "model TokenizerSymbols does not fit its objective: tokenizers learn by objective=tokenizer alone" in line
+    assert "does not fit its objective" in fail("train.py", "objective=tokenizer", cwd=place)
+    prepare(place)
+    run = "run=runs/tokenizer/qpsk/tiny"
+    line = fail("evaluate.py", "separator=neural", "testset=set", run, cwd=place)
+    assert "model TokenizerSymbols makes tokens of one signal, and separates nothing by itself" in line
