@@ -54,8 +54,8 @@ class Limits(NamedTuple):
 def entries(testset: Path) -> Iterator[Entry]:
     """What can enter: each separator, those with networks once a network of the zoo, those with priors once a prior.
 
-    A network, or a prior, enters for the types with the interference that it learned. A network that sees tokens, of the
-    interference's own grid or of several interferences, may try them all where the test set lacks that.
+    A network, or a prior, enters for the types with the interference that it learned. Where the test set lacks that, a
+    network that sees tokens may try them all: the grid is the interference's own, or it learned several.
     """
     pairs = list_mixtures(testset)
     every = ["_".join(pair) for pair in pairs]
