@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install demo demo_lte test bench lint chromium results ablation rft_ablation
+.PHONY: install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -30,11 +30,20 @@ demo_lte: $(STAMP)
 	$(BIN)/python train.py experiment=demo_lte run=unet
 	$(BIN)/python evaluate.py separator=neural run=runs/demo_lte/unet testset=runs/lte_test out=runs/demo_lte/scores
 
+# every separator and every network of the zoo on a small set, real types where RFSEP_RECORDINGS names them; what is
+# finished is kept, and after 13 minutes the page shows what there is
+MINI := qpsk:ofdm_qpsk qpsk:emi_bursts qpsk:nr_uplink ofdm_qpsk:ofdm_qpsk $(if $(RFSEP_RECORDINGS),qpsk:wifi20 qpsk:lte20)
+leaderboard: $(STAMP)
+	@set -e; for pair in $(MINI); do \
+	  OMP_NUM_THREADS=1 $(BIN)/python data/prepare.py testset soi=$${pair%:*} interference=$${pair#*:} num_samples=2560 \
+	    num_per_sinr=10 'sinr_db=[-30,-24,-18,-12,-6,0]' seed=1 out=runs/leaderboard/mini; done
+	$(BIN)/rfsep compete runs/leaderboard/mini --out runs/leaderboard --minutes 13 --max-seconds 1.5
+
 # everything that the README shows, measured again (several hours on two cores; finished parts are kept)
 COMPARISONS := args/ofdm_qpsk args/ofdm_qpsk_span8 args/ofdm_bpsk args/alpha_rgs args/learned_priors args/published args/omega args/basis \
   args/lte args/toy csgaussian/cyclo csgaussian/comm csgaussian/comm2 csgaussian/qpskcomm \
   sync/noiseless sync/snr10 dnn_comparison aligned/ablation learned rfc2021/emisignal1 rfc2021/commsignal2 rfc2021/commsignal3 real/wifi20 real/lte20
-results: demo demo_lte bench ablation
+results: demo demo_lte bench ablation leaderboard
 	mkdir -p docs/results
 	$(BIN)/python train.py experiment=corrected/wifi run=headline data.repeat_after=40 trainer.max_steps=1500 trainer.val_every=300
 	$(BIN)/python train.py experiment=corrected/lte run=headline
@@ -44,6 +53,7 @@ results: demo demo_lte bench ablation
 	cp runs/demo/scores.json docs/results/demo.json
 	cp runs/demo_lte/scores/scores.json docs/results/demo_lte.json
 	cp runs/bench/*.json docs/results/
+	$(BIN)/python docs/screenshot.py runs/leaderboard/index.html docs/leaderboard.png
 	cp runs/learned/learning.png docs/learning.png
 	cp runs/args/toy/figure.png docs/args_toy.png
 	cp runs/args/omega/omega.png docs/omega.png

@@ -1,14 +1,15 @@
-"""Separate and score; conf/evaluate.yaml shows the three forms of the command."""
+"""Separate, score and compare; conf/evaluate.yaml shows the forms of the command."""
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from rfsep.challenge.scoring import scores_folder
-from rfsep.cli import run
-from rfsep.evaluation import check_bounds, score_submission, separate_testset
+from rfsep.cli import plain, run
+from rfsep.evaluation import check_bounds, mixture_types, separate_testset
 from rfsep.experiments import run_comparison, run_landscape
-from rfsep.storage.test_set import list_mixtures, read_truth
+from rfsep.hosting import make_leaderboard, score_submissions
+from rfsep.storage.test_set import read_truth
 from rfsep.types import InputError
 
 
@@ -20,20 +21,31 @@ def main(config: DictConfig) -> None:
     if "landscape" in config:
         run_landscape(config)
         return
+    if config.leaderboard is not None:
+        _end(make_leaderboard(Path(str(config.leaderboard))))
+        return
     if config.testset is None or (config.separator is None) == (config.submission is None):
-        raise InputError("give separator=NAME testset=DIR, or submission=DIR testset=DIR, or experiment=NAME")
+        raise InputError(
+            "give separator=NAME testset=DIR, or submission=DIR testset=DIR, or experiment=NAME, or leaderboard=DIR"
+        )
     testset = Path(str(config.testset))
-    pairs = list_mixtures(testset)
+    pairs = mixture_types(config, testset)
     with_truth = all(read_truth(testset, *pair) is not None for pair in pairs)  # its faults are found before the work
     check_bounds(config, pairs, with_truth)
     if config.submission is not None:
-        folder = Path(str(config.submission))
-        out = Path(str(config.out)) if config.out is not None else scores_folder(folder, testset)
-        score_submission(config, folder, testset, out)
+        named = plain(config.submission)
+        places = [Path(str(place)) for place in (named if isinstance(named, list) else [named])]
+        _end(score_submissions(config, testset, places))
         return
     folder = separate_testset(config, testset)
     if with_truth:
-        score_submission(config, folder, testset, folder)
+        score_submissions(config, testset, [folder])
+
+
+def _end(refused: int) -> None:
+    """Exit with status 2 where something was refused in a line of its own and the rest went on."""
+    if refused:
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,21 @@ def export_command(
     console.print(f"written: {place.weights} ({megabytes:.1f} MB), {place.config}", markup=False, soft_wrap=True)
 
 
+@app.command("compete")
+def compete_command(
+    testset: Annotated[Path, typer.Argument(help="folder of a test set with its truth")],
+    out: Annotated[Path, typer.Option(help="folder of the submissions and of the leaderboard")],
+    processes: Annotated[int, typer.Option(min=1, help="at a time, of one thread each")] = 2,
+    minutes: Annotated[float | None, typer.Option(min=0, help="stop then; the same command goes on")] = None,
+    max_seconds: Annotated[float, typer.Option(min=0, help="leave a separator out where a mixture takes longer")] = 2.5,
+) -> None:
+    """Run every separator of conf/separator and every network of the zoo on a test set, and compare them."""
+    from rfsep.compete import Limits, compete
+
+    if failed := compete(testset, out, Limits(processes, minutes, max_seconds)):
+        raise InputError(f"{failed} separators failed; {out} has their logs")
+
+
 @app.command("curves")
 def curves_command(
     runs: Annotated[list[Path], typer.Argument(help="run folders of train.py")],

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from rfsep.challenge.figures import COLOUR_MAP, GRID, INK, PALETTE
+from rfsep.challenge.figures import GRID, INK, PALETTE
+from rfsep.challenge.pictures import COLOUR_MAP
 from rfsep.signals.cyclic import cycle_spectra, lag_correlations, level, power_spectra, whiten
 from rfsep.signals.identify import Identified
 from rfsep.signals.prefix import Layout, flattened, log_ratios, loudest, prefix_product

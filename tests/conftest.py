@@ -1,4 +1,4 @@
-"""The browser of the page tests."""
+"""The browser of the page tests, and a host's key of the tests' own."""
 
 import os
 from pathlib import Path
@@ -26,6 +26,14 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
         message = f"{CHROMIUM} is missing: apt-get install chromium"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     return {**browser_type_launch_args, "executable_path": str(CHROMIUM), "args": FLAGS}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def host_key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' host, and the commands that they start, keep their key: not in the user's configuration."""
+    path = tmp_path_factory.mktemp("host") / "host.key"
+    os.environ["RFSEP_HOST_KEY"] = str(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
-"""Figures of the report page: waterfalls as inline SVG; constellations and spectrograms as PNG data URIs."""
+"""Figures of the pages and of experiments: waterfalls, as inline SVG or as files."""
 
-import base64
 import hashlib
 import io
 import re
@@ -16,21 +15,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from PIL import Image
 
 from rfsep.storage.atomic import write_atomically
 
 Row = Mapping[str, Any]
 Metric = Literal["ber", "mse_db"]
 Level = Literal["sinr_db", "sir_db"]
-Complex = npt.NDArray[np.complex64]
 Entries = dict[tuple[str, str], Line2D]  # of a legend, by what they are and their name
 
 INK = "#1b1f24"
 GRID = "#d8dde3"
-SCREEN = "#0d1117"
-SCREEN_INK = "#c9d1d9"
-COLOUR_MAP = "magma"
 # Okabe and Ito, "Color Universal Design" (2008), without the yellow that vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 # What the page's style sheet colours itself, for its dark scheme.
@@ -40,7 +34,8 @@ BOUND_ROOM_DB = 10.0  # how far below all curves a bound may stretch the axis of
 BOUND_STYLES = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (6, 2, 1, 2, 1, 2)), (0, (2, 2)))
 PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
 AXIS_LABELS = {"ber": "BER", "mse_db": "MSE (dB)", "sinr_db": "SINR (dB)", "sir_db": "SIR (dB)"}
-CURVE = "curve "
+# how the ids of a row's parts begin, before its name
+CURVE, BAND, UNSEEN, POINT = KINDS = "curve ", "band ", "unseen ", "point "
 LEGEND_ORDER = ("measured", "bound", "published", "limit")
 MSE_AXIS_DB = (-55.0, 12.0)  # the score clips at -50; what adds more than 12 dB of error needs no drawing
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -60,6 +55,14 @@ class Published(NamedTuple):
     sinr_db: list[float]
     mse_db: list[float | None] | None
     ber: list[float | None] | None
+
+
+class Look(NamedTuple):
+    """Colour, marker and line of a curve, as matplotlib names them."""
+
+    colour: str
+    marker: str
+    style: Literal["-", "-."]
 
 
 class _Box(NamedTuple):
@@ -90,7 +93,7 @@ def error_limits(row: Row) -> npt.NDArray[np.float64]:
     return 3.0 / np.maximum(np.asarray(row["num_bits"], dtype=np.float64), 1.0)
 
 
-def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published]) -> str:
+def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published], legend: bool = True) -> str:
     """Inline SVG of one metric over SINR for one mixture type; text follows the page's colour and font.
 
     Args:
@@ -98,8 +101,9 @@ def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published
             are drawn thin and dashed, under their ``label``.
         metric: bit error rate on a logarithmic axis, or MSE in dB.
         published: curves to draw dashed beside them.
+        legend: draw one; else the page says what is what, see `look`.
     """
-    figure = _plot(rows, (metric,), published, "", "sinr_db")
+    figure = _plot(rows, (metric,), published, "", "sinr_db", legend)
     figure.patch.set_visible(False)
     figure.axes[0].patch.set_visible(False)
     if metric == "ber":
@@ -110,7 +114,7 @@ def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published
     stream = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(stream, format="svg")
-    return _inline(stream.getvalue(), f"{AXIS_LABELS[metric]} over SINR of {', '.join(names)}")
+    return inline_svg(stream.getvalue(), f"{AXIS_LABELS[metric]} over SINR of {', '.join(names)}")
 
 
 def write_figure(
@@ -151,7 +155,12 @@ def has_metric(rows: Sequence[Row], metric: Metric, published: Sequence[Publishe
 
 
 def _plot(
-    rows: Sequence[Row], metrics: Sequence[Metric], published: Sequence[Published], title: str, level: Level
+    rows: Sequence[Row],
+    metrics: Sequence[Metric],
+    published: Sequence[Published],
+    title: str,
+    level: Level,
+    legend: bool = True,
 ) -> Figure:
     """One panel a metric, side by side, over one legend that touches no data."""
     box = _Box()
@@ -161,7 +170,7 @@ def _plot(
     entries: Entries = {}
     for axes, metric in zip(panels, metrics, strict=True):
         entries |= _draw_panel(axes, rows, metric, published, level)
-    entries = dict(sorted(entries.items(), key=lambda entry: LEGEND_ORDER.index(entry[0][0])))
+    entries = dict(sorted(entries.items(), key=lambda entry: LEGEND_ORDER.index(entry[0][0]))) if legend else {}
     longest = max((len(name) for _, name in entries), default=0)
     columns = max(1, min(len(metrics) * 60 // (longest + 9), len(entries), 4))  # 60 letters fit under a panel
     legend_height = box.legend_line * -(-len(entries) // columns) + 6
@@ -171,6 +180,14 @@ def _plot(
     for index, axes in enumerate(panels):
         left, bottom = index * cell + box.left, legend_height + box.below
         axes.set_position((left / width, bottom / height, box.width / width, box.height / height))
+    _draw_legend(figure, entries, columns)
+    if title:
+        figure.text(0.5, 1 - 8 / height, title, ha="center", va="top", fontsize=13, color=INK, parse_math=False)
+    return figure
+
+
+def _draw_legend(figure: Figure, entries: Entries, columns: int) -> None:
+    """What is what, below the panels."""
     legend = figure.legend(
         list(entries.values()), ["-"] * len(entries), loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=columns,
         frameon=False, fontsize=11, handlelength=2.6, columnspacing=1.4, borderpad=0.2, labelspacing=0.4,
@@ -178,9 +195,6 @@ def _plot(
     for text, (_, name) in zip(legend.get_texts(), entries, strict=True):
         # Names are not ours: no mathtext, no hidden labels, no wider than a panel.
         text.set(text=name if len(name) <= 48 else name[:47] + "…", parse_math=False, color=INK)
-    if title:
-        figure.text(0.5, 1 - 8 / height, title, ha="center", va="top", fontsize=13, color=INK, parse_math=False)
-    return figure
 
 
 def _draw_panel(
@@ -222,16 +236,21 @@ def _draw_row(axes: Axes, row: Row, metric: Metric, level: Level, index: int) ->
         limits = error_limits(row)
         y, low, high = (np.where(unseen, limits, values) for values in (y, low, high))
         low = np.maximum(low, limits / 100)  # below every axis, yet on the logarithm's side of zero
-    colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
-    style = "-" if index < len(PALETTE) else "-."  # where colours come again
+    (colour, marker, style), name = look(index), str(row["separator"])
     top = 4 - index / 100  # the first row, the submission, above all
-    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(x[unseen], y[unseen], "v", color=colour, mfc="none", markersize=6, zorder=top)
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0).set_gid(BAND + name)
+    axes.plot(x[unseen], y[unseen], "v", color=colour, mfc="none", markersize=6, zorder=top, gid=UNSEEN + name)
     seen = [int(position) for position in np.flatnonzero(~unseen)][:: _marker_stride(x)]
-    look: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": style, "marker": marker, "markersize": 4.5}
-    (line,) = axes.plot(x, y, markevery=seen, zorder=top, **look)
-    line.set_gid(CURVE + str(row["separator"]))
-    return Line2D([], [], **look)
+    drawn: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": style, "marker": marker, "markersize": 4.5}
+    (line,) = axes.plot(x, y, markevery=seen, zorder=top, **drawn)
+    line.set_gid(CURVE + name)
+    return Line2D([], [], **drawn)
+
+
+def look(index: int) -> Look:
+    """How the row of an index is drawn: no two of the first 56 alike."""
+    style: Literal["-", "-."] = "-" if index < len(PALETTE) else "-."  # where colours come again
+    return Look(PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)], style)
 
 
 def _marker_stride(x: npt.NDArray[np.float64]) -> int:
@@ -294,7 +313,7 @@ def _array(values: Sequence[float]) -> npt.NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 
 
-def _inline(svg: bytes, label: str) -> str:
+def inline_svg(svg: bytes, label: str) -> str:
     """matplotlib's SVG file made fit for a page: no prolog, no needless ids, colours and fonts of the page."""
     root = ElementTree.fromstring(svg)
     referenced = set(re.findall(rb"#([mp][0-9a-f]{6,})", svg))
@@ -302,8 +321,9 @@ def _inline(svg: bytes, label: str) -> str:
         element.tag = element.tag.rpartition("}")[2]
         attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
         gid = attributes.pop("id", "")
-        if gid.startswith(CURVE):
-            attributes |= {"class": "curve", "data-separator": gid.removeprefix(CURVE)}
+        if gid.startswith(KINDS):
+            kind, _, name = gid.partition(" ")
+            attributes |= {"class": kind, "data-separator" if gid.startswith(CURVE) else "data-of": name}
         elif gid.encode() in referenced:
             attributes["id"] = gid
         if style := attributes.get("style"):
@@ -316,75 +336,3 @@ def _inline(svg: bytes, label: str) -> str:
             parent.remove(child)
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
     return ElementTree.tostring(root, encoding="unicode", method="html")
-
-
-def constellation(symbols: Complex, ideal: Complex) -> str:
-    """PNG data URI of a 2-D histogram of symbols on axes that only the ideal points fix.
-
-    Args:
-        symbols: complex64 [S], matched-filter outputs; those beyond the axes are not drawn.
-        ideal: complex64 [P], the constellation, circled.
-    """
-    reach = 2.0 * float(max(np.abs(ideal.real).max(), np.abs(ideal.imag).max()))
-    edges = np.linspace(-reach, reach, 161)
-    counts, _, _ = np.histogram2d(symbols.imag, symbols.real, bins=(edges, edges))  # [160, 160], rows are imaginary
-    figure = Figure(figsize=(3.2, 3.2), dpi=100)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.imshow(np.log1p(counts), cmap=COLOUR_MAP, extent=(-reach, reach, -reach, reach), origin="lower")
-    axes.axhline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
-    axes.axvline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
-    axes.plot(ideal.real, ideal.imag, "o", markersize=9, mfc="none", mec="#56B4E9", mew=1.4)
-    axes.axis("off")
-    return png_uri(figure)
-
-
-def power_limits_db(waveforms: Sequence[Complex]) -> tuple[float, float]:
-    """Colour limits in dB that suit the spectrograms of several waveforms: the loudest bin and 60 dB below."""
-    loudest = max(float(_short_time_power_db(waveform).max()) for waveform in waveforms)
-    return loudest - 60.0, loudest
-
-
-def spectrogram(waveform: Complex, sample_rate_hz: float, limits_db: tuple[float, float]) -> str:
-    """PNG data URI of the power over time and frequency.
-
-    Args:
-        waveform: complex64 [T].
-        sample_rate_hz: in Hz; the frequency axis spans it around zero.
-        limits_db: powers in dB at the two ends of the colours, one pair for waveforms to be compared.
-    """
-    duration_s = len(waveform) / sample_rate_hz
-    unit, scale = ("ms", 1e3) if duration_s >= 1e-3 else ("µs", 1e6)
-    half_mhz = sample_rate_hz / 2e6
-    figure = Figure(figsize=(3.2, 2.4), dpi=150, facecolor=SCREEN)
-    axes = figure.add_axes((0.175, 0.175, 0.8, 0.795))
-    axes.imshow(
-        _short_time_power_db(waveform), cmap=COLOUR_MAP, vmin=limits_db[0], vmax=limits_db[1], origin="lower",
-        aspect="auto", interpolation="nearest", extent=(0.0, duration_s * scale, -half_mhz, half_mhz),
-    )  # fmt: skip
-    axes.set_xlabel(f"time ({unit})", color=SCREEN_INK, fontsize=9, labelpad=1)
-    axes.set_ylabel("frequency (MHz)", color=SCREEN_INK, fontsize=9, labelpad=1)
-    axes.tick_params(labelsize=8, colors=SCREEN_INK, length=2, pad=2)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return png_uri(figure)
-
-
-def _short_time_power_db(waveform: Complex) -> npt.NDArray[np.float64]:
-    """Power in dB, float64 [frequency, time], lowest frequency first: Hann windows, about 160 of them."""
-    size = int(np.clip(2 ** int(np.log2(max(len(waveform), 1) / 20 + 1)), 16, 256))
-    padded = np.pad(waveform, (0, max(0, size - len(waveform))))
-    hop = max(1, (len(padded) - size) // 160)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]  # [time, size]
-    window = np.hanning(size + 1)[:-1]
-    spectra = np.fft.fftshift(np.fft.fft(frames * window / np.linalg.norm(window) / size**0.5), axes=-1)
-    return 10 * np.log10(np.abs(spectra.T) ** 2 + 1e-12)
-
-
-def png_uri(figure: Figure) -> str:
-    """The figure as a data URI with 128 colours, a third of the bytes of true colour."""
-    pixels = io.BytesIO()
-    figure.savefig(pixels, format="rgba")
-    image = Image.frombytes("RGBA", figure.canvas.get_width_height(), pixels.getvalue()).convert("RGB")
-    stream = io.BytesIO()
-    image.quantize(128, method=Image.Quantize.FASTOCTREE).save(stream, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -2,26 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.ticker import EngFormatter
 
-from rfsep.challenge.figures import (
-    Complex,
-    Metric,
-    Published,
-    Row,
-    constellation,
-    error_limits,
-    has_metric,
-    power_limits_db,
-    power_of_ten,
-    spectrogram,
-    waterfall,
-)
-from rfsep.storage.atomic import write_atomically
+from rfsep.challenge.figures import Metric, Published, Row, error_limits, has_metric, power_of_ten, waterfall
+from rfsep.challenge.pictures import Complex, constellation, power_limits_db, spectrogram
+from rfsep.storage.atomic import write_text
 
 __all__ = ["Example", "Published", "write_page"]
 
@@ -56,7 +45,7 @@ class Example(NamedTuple):
     estimate_symbols: Complex
 
 
-class _Score(NamedTuple):
+class ScoreText(NamedTuple):
     """One score in the summary table: its text, its interval, what it sorts by, and whether none is better."""
 
     text: str
@@ -72,11 +61,11 @@ class _Summary(NamedTuple):
     interference: str
     separator: str
     kind: str
-    mse: _Score
-    ber: _Score
+    mse: ScoreText
+    ber: ScoreText
 
 
-class _Level(NamedTuple):
+class Level(NamedTuple):
     """One row of a mixture type's table, formatted."""
 
     sinr: str
@@ -93,7 +82,7 @@ class _Table(NamedTuple):
 
     separator: str
     kind: str
-    levels: list[_Level]
+    levels: list[Level]
 
 
 class _Gallery(NamedTuple):
@@ -130,12 +119,10 @@ def write_page(
         published: curves to draw beside the measured ones, by (soi, interference).
         examples: signals to show; those of a mixture type without scores are left out.
     """
-    environment = Environment(
-        loader=PackageLoader("rfsep", "challenge"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     types = list(dict.fromkeys((row["soi"], row["interference"]) for row, _ in _rows(scores)))
-    html = environment.get_template("report.html.j2").render(
+    render(
+        path,
+        "report.html.j2",
         scores=scores,
         facts=_facts(scores["card"]),
         summary=[entry for mixture_type in types for entry in _summary(scores, *mixture_type)],
@@ -143,10 +130,20 @@ def write_page(
         dash=DASH,
     )
 
-    def write(stream: BinaryIO) -> None:
-        stream.write(html.encode())
 
-    write_atomically(path, write)
+def render(path: Path, template: str, **context: Any) -> None:
+    """Write a page of a template of this package; what stands in the context is escaped.
+
+    Args:
+        path: HTML file, replaced as a whole or not at all.
+        template: its file name.
+        context: names that it uses.
+    """
+    environment = Environment(
+        loader=PackageLoader("rfsep", "challenge"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    write_text(path, environment.get_template(template).render(**context))
 
 
 def _rows(scores: Mapping[str, Any]) -> Iterator[tuple[Row, str]]:
@@ -166,10 +163,10 @@ def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     minutes = card["train_minutes"]
     return [
         ("Parameters", DASH if card["parameters"] is None else f"{card['parameters']:,}"),
-        ("Multiply-accumulates per sample", _quantity(card["macs_per_sample"], "")),
-        ("Time per mixture", _quantity(card["seconds_per_mixture"], "s")),
+        ("Multiply-accumulates per sample", quantity(card["macs_per_sample"], "")),
+        ("Time per mixture", quantity(card["seconds_per_mixture"], "s")),
         ("Training time", DASH if minutes is None else f"{minutes:,.1f} min"),
-        ("Training compute", _quantity(card["train_flops"], "FLOP")),
+        ("Training compute", quantity(card["train_flops"], "FLOP")),
     ]
 
 
@@ -178,11 +175,11 @@ def _measured(value: float | None) -> str:
     return DASH if value is None else decibels(value)
 
 
-def _quantity(value: float | None, unit: str) -> str:
+def quantity(value: float | None, unit: str) -> str:
     """Engineering notation with an SI prefix.
 
     Example:
-        >>> _quantity(40.13e9, "FLOP"), _quantity(None, "s")
+        >>> quantity(40.13e9, "FLOP"), quantity(None, "s")
         ('40.1 GFLOP', '–')
     """
     return DASH if value is None else EngFormatter(unit, places=1)(value).strip()
@@ -197,20 +194,25 @@ def _summary(scores: Mapping[str, Any], soi: str, interference: str) -> list[_Su
     }
     return [
         _Summary(
-            soi, interference, row["separator"], kind, _score(row, "mse_score", best), _score(row, "ber_score", best)
+            soi,
+            interference,
+            row["separator"],
+            kind,
+            _score_text(row, "mse_score", best),
+            _score_text(row, "ber_score", best),
         )
         for row, kind in rows
     ]
 
 
-def _score(row: Row, key: str, best: Mapping[str, float | None]) -> _Score:
+def _score_text(row: Row, key: str, best: Mapping[str, float | None]) -> ScoreText:
     """A score in dB for the summary table; scores without an interval get none."""
     value = row[key]
     if value is None:
-        return _Score(DASH, "", None, False)
+        return ScoreText(DASH, "", None, False)
     low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-    interval = "" if low is None or high is None else _interval(decibels(low), decibels(high))
-    return _Score(decibels(value), interval, value, value == best[key])
+    interval = "" if low is None or high is None else interval_of(decibels(low), decibels(high))
+    return ScoreText(decibels(value), interval, value, value == best[key])
 
 
 def _section(
@@ -234,12 +236,12 @@ def _section(
         interference,
         draw("ber") if has_metric(curves, "ber", published) else None,
         draw("mse_db"),
-        [_Table(row["separator"], kind, _levels(row)) for row, kind in rows],
+        [_Table(row["separator"], kind, levels_of(row)) for row, kind in rows],
         [_gallery(example) for example in examples if (example.soi, example.interference) == (soi, interference)],
     )
 
 
-def _levels(row: Row) -> list[_Level]:
+def levels_of(row: Row) -> list[Level]:
     """The table of one separator on one mixture type, formatted."""
     limits = error_limits(row)
     levels = []
@@ -248,11 +250,11 @@ def _levels(row: Row) -> list[_Level]:
         if row["ber"] is not None:
             unseen = row["ber"][i] == 0
             ber = "< " + rate(float(limits[i])) if unseen else rate(row["ber"][i])
-            ber_interval = "" if unseen else _interval(rate(row["ber_low"][i]), rate(row["ber_high"][i]))
-        mse_interval = _interval(decibels(row["mse_db_low"][i]), decibels(row["mse_db_high"][i]))
+            ber_interval = "" if unseen else interval_of(rate(row["ber_low"][i]), rate(row["ber_high"][i]))
+        mse_interval = interval_of(decibels(row["mse_db_low"][i]), decibels(row["mse_db_high"][i]))
         measured, mse = _measured(row["measured_sinr_db"][i]), decibels(row["mse_db"][i])
         level = decibels(sinr_db, 0 if float(sinr_db).is_integer() else 1)
-        levels.append(_Level(level, measured, mse, mse_interval, ber, ber_interval, f"{row['num_mixtures'][i]:,}"))
+        levels.append(Level(level, measured, mse, mse_interval, ber, ber_interval, f"{row['num_mixtures'][i]:,}"))
     return levels
 
 
@@ -293,6 +295,6 @@ def rate(value: float) -> str:
     return f"{mantissa}×{power_of_ten(int(exponent))}"
 
 
-def _interval(low: str, high: str) -> str:
+def interval_of(low: str, high: str) -> str:
     """Both ends of an interval."""
     return f"[{low}, {high}]"

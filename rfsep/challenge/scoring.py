@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, power
 from rfsep.metrics import Estimated, Floats, recordings_of, row_bit_errors, row_mse, score
-from rfsep.storage.atomic import read_json, sha256, write_json
-from rfsep.storage.submissions import Submission, list_submissions, read_submission
+from rfsep.storage.atomic import read_json, write_json
+from rfsep.storage.manifest import listed_sha256
+from rfsep.storage.submissions import Submission, read_submission
 from rfsep.storage.test_set import MixtureFile, TruthFile, set_name
 from rfsep.types import MixtureBatch
 
@@ -71,6 +72,8 @@ def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measu
         "separator": separator,
         "soi": pair.mixtures.soi,
         "interference": pair.mixtures.interference,
+        "num_samples": pair.mixtures.mixture.shape[1],
+        "mixtures": listed_sha256(pair.mixtures.path),
         "sinr_db": scores.sinr_db.tolist(),
         "measured_sinr_db": list(measured),
         **_columns("mse_db", scores.mse_db),
@@ -131,13 +134,6 @@ def baselines_path(testset: Path) -> Path:
     return (kept if beside else Path("runs/scores") / set_name(testset)) / "baselines.json"
 
 
-def scores_folder(submission: Path, testset: Path) -> Path:
-    """Where scores go by default: into the folder of a submission of ours (it has a card), else below runs/."""
-    if (submission / "card.json").is_file():
-        return submission
-    return Path("runs/scores") / set_name(testset) / list_submissions(submission, set_name(testset))[0].id
-
-
 def baseline_rows(path: Path, pair: Pair, settings: object, make: Callable[[], list[Row]]) -> list[Row]:
     """Baseline rows of a mixture type; made and kept at first use, made again when files or settings have changed.
 
@@ -151,7 +147,7 @@ def baseline_rows(path: Path, pair: Pair, settings: object, make: Callable[[], l
     if path.is_file() and isinstance(found := read_json(path), dict) and found.get("schema") == SCHEMA:
         kept = found
     name = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
-    key = {"mixture": sha256(pair.mixtures.path), "truth": sha256(pair.truth.path), "settings": settings}
+    key = {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path), "settings": settings}
     entry = kept["sets"].get(name)
     if entry is None or entry["key"] != key:
         kept["sets"][name] = {"key": key, "rows": make()}

@@ -10,16 +10,8 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from rfsep.challenge.figures import (
-    PALETTE,
-    SCREEN,
-    SCREEN_INK,
-    Complex,
-    constellation,
-    png_uri,
-    power_limits_db,
-    spectrogram,
-)
+from rfsep.challenge.figures import PALETTE
+from rfsep.challenge.pictures import SCREEN, SCREEN_INK, Complex, constellation, png_uri, power_limits_db, spectrogram
 from rfsep.challenge.report import decibels
 from rfsep.storage.atomic import write_atomically
 

@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,6 +74,26 @@ def write_text(path: Path, text: str) -> None:
         InputError: the file cannot be written.
     """
     write_atomically(path, lambda file: _write(file, text.encode()))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, unless it is there already; of several writers one wins.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+        _sync(temporary)
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    except OSError as error:
+        raise fault(path, f"cannot be written: {reason(error)}") from error
+    finally:
+        _remove(temporary)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -55,6 +55,19 @@ def verify(folder: Path) -> None:
         _verify(folder / "truth" / MANIFEST, "")
 
 
+def listed_sha256(path: Path) -> str:
+    """SHA-256 of a file of a test set: what its manifest says, to be relied on after `verify`; computed without one.
+
+    Raises:
+        InputError: as `read_manifest`; the file cannot be read.
+    """
+    folder = path.parent
+    for manifest, name in ((folder / MANIFEST, path.name), (folder.parent / MANIFEST, f"{folder.name}/{path.name}")):
+        if entry := read_manifest(manifest).get(name):
+            return str(entry["sha256"])
+    return sha256(path)
+
+
 def _verify(manifest: Path, prefix: str) -> None:
     if not manifest.is_file():
         raise fault(manifest, "no such file, nothing to verify against")

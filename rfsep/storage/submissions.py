@@ -40,10 +40,9 @@ def list_submissions(folder: Path, testset: str) -> list[Submission]:
     Raises:
         InputError: no such file at all (names the pattern), a partner missing (names it), more than one id, a link.
     """
-    pattern = re.compile(rf"({LABEL})_{re.escape(testset)}_estimated_(?:soi|bits)_({NAME})_({NAME})\.npy")
     if not folder.is_dir():
         raise fault(folder, "no such folder")
-    names = [match for path in folder.iterdir() if (match := pattern.fullmatch(path.name))]
+    names = [match for path in folder.iterdir() if (match := _pattern(testset).fullmatch(path.name))]
     if not names:
         raise fault(folder, f"no file <ID>_{testset}_estimated_{{soi,bits}}_<SOI>_<INTERFERENCE>.npy")
     ids = sorted({name[1] for name in names})
@@ -57,6 +56,18 @@ def list_submissions(folder: Path, testset: str) -> list[Submission]:
         if not path.is_file():
             raise fault(path, "is missing: soi and bits come together")
     return submissions
+
+
+def find_submissions(place: Path, testset: str) -> list[Path]:
+    """Folders of submissions in a place: itself where it holds estimates, else those in it, sorted.
+
+    >>> find_submissions(Path("nowhere"), "TestSet1")
+    [PosixPath('nowhere')]
+    """
+    if not place.is_dir() or any(_pattern(testset).fullmatch(path.name) for path in place.iterdir()):
+        return [place]
+    folders = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return folders or [place]
 
 
 def read_submission(
@@ -119,6 +130,10 @@ def write_submission(
             count += len(soi)
         if count != num_mixtures:
             raise fault(target.soi_path, f"got {count} rows, expected {num_mixtures}")
+
+
+def _pattern(testset: str) -> re.Pattern[str]:
+    return re.compile(rf"({LABEL})_{re.escape(testset)}_estimated_(?:soi|bits)_({NAME})_({NAME})\.npy")
 
 
 def _submission(folder: Path, id: str, testset: str, soi: str, interference: str) -> Submission:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rfsep.challenge.figures import Published, constellation, power_limits_db, spectrogram, waterfall, write_figure
+from rfsep.challenge.figures import Published, waterfall, write_figure
+from rfsep.challenge.pictures import constellation, power_limits_db, spectrogram
 from rfsep.challenge.report import write_page
 
 SUPERSCRIPTS = dict(zip("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True))

@@ -1,0 +1,88 @@
+"""Pictures of signals as PNG data URIs: constellations and spectrograms."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from PIL import Image
+
+Complex = npt.NDArray[np.complex64]
+
+SCREEN = "#0d1117"
+SCREEN_INK = "#c9d1d9"
+COLOUR_MAP = "magma"
+
+
+def constellation(symbols: Complex, ideal: Complex) -> str:
+    """PNG data URI of a 2-D histogram of symbols on axes that only the ideal points fix.
+
+    Args:
+        symbols: complex64 [S], matched-filter outputs; those beyond the axes are not drawn.
+        ideal: complex64 [P], the constellation, circled.
+    """
+    reach = 2.0 * float(max(np.abs(ideal.real).max(), np.abs(ideal.imag).max()))
+    edges = np.linspace(-reach, reach, 161)
+    counts, _, _ = np.histogram2d(symbols.imag, symbols.real, bins=(edges, edges))  # [160, 160], rows are imaginary
+    figure = Figure(figsize=(3.2, 3.2), dpi=100)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.imshow(np.log1p(counts), cmap=COLOUR_MAP, extent=(-reach, reach, -reach, reach), origin="lower")
+    axes.axhline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
+    axes.axvline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
+    axes.plot(ideal.real, ideal.imag, "o", markersize=9, mfc="none", mec="#56B4E9", mew=1.4)
+    axes.axis("off")
+    return png_uri(figure)
+
+
+def power_limits_db(waveforms: Sequence[Complex]) -> tuple[float, float]:
+    """Colour limits in dB that suit the spectrograms of several waveforms: the loudest bin and 60 dB below."""
+    loudest = max(float(_short_time_power_db(waveform).max()) for waveform in waveforms)
+    return loudest - 60.0, loudest
+
+
+def spectrogram(waveform: Complex, sample_rate_hz: float, limits_db: tuple[float, float]) -> str:
+    """PNG data URI of the power over time and frequency.
+
+    Args:
+        waveform: complex64 [T].
+        sample_rate_hz: in Hz; the frequency axis spans it around zero.
+        limits_db: powers in dB at the two ends of the colours, one pair for waveforms to be compared.
+    """
+    duration_s = len(waveform) / sample_rate_hz
+    unit, scale = ("ms", 1e3) if duration_s >= 1e-3 else ("µs", 1e6)
+    half_mhz = sample_rate_hz / 2e6
+    figure = Figure(figsize=(3.2, 2.4), dpi=150, facecolor=SCREEN)
+    axes = figure.add_axes((0.175, 0.175, 0.8, 0.795))
+    axes.imshow(
+        _short_time_power_db(waveform), cmap=COLOUR_MAP, vmin=limits_db[0], vmax=limits_db[1], origin="lower",
+        aspect="auto", interpolation="nearest", extent=(0.0, duration_s * scale, -half_mhz, half_mhz),
+    )  # fmt: skip
+    axes.set_xlabel(f"time ({unit})", color=SCREEN_INK, fontsize=9, labelpad=1)
+    axes.set_ylabel("frequency (MHz)", color=SCREEN_INK, fontsize=9, labelpad=1)
+    axes.tick_params(labelsize=8, colors=SCREEN_INK, length=2, pad=2)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return png_uri(figure)
+
+
+def _short_time_power_db(waveform: Complex) -> npt.NDArray[np.float64]:
+    """Power in dB, float64 [frequency, time], lowest frequency first: Hann windows, about 160 of them."""
+    size = int(np.clip(2 ** int(np.log2(max(len(waveform), 1) / 20 + 1)), 16, 256))
+    padded = np.pad(waveform, (0, max(0, size - len(waveform))))
+    hop = max(1, (len(padded) - size) // 160)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]  # [time, size]
+    window = np.hanning(size + 1)[:-1]
+    spectra = np.fft.fftshift(np.fft.fft(frames * window / np.linalg.norm(window) / size**0.5), axes=-1)
+    return 10 * np.log10(np.abs(spectra.T) ** 2 + 1e-12)
+
+
+def png_uri(figure: Figure) -> str:
+    """The figure as a data URI with 128 colours, a third of the bytes of true colour."""
+    pixels = io.BytesIO()
+    figure.savefig(pixels, format="rgba")
+    image = Image.frombytes("RGBA", figure.canvas.get_width_height(), pixels.getvalue()).convert("RGB")
+    stream = io.BytesIO()
+    image.quantize(128, method=Image.Quantize.FASTOCTREE).save(stream, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

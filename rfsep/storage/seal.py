@@ -1,0 +1,79 @@
+"""Seals: what tells the files that this host wrote from those that came with a submission.
+
+A seal is an HMAC-SHA-256 over a JSON object, under a key that never leaves the host. Whoever has no key can write any
+scores into his submission; they bear no seal of the host, and a leaderboard does not take them.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from rfsep.storage.atomic import write_private
+from rfsep.storage.faults import fault
+from rfsep.types import InputError
+
+KEY_VARIABLE = "RFSEP_HOST_KEY"
+SEAL = "seal"
+_KEY_BYTES = 32
+
+
+def key_path() -> Path:
+    """The file of the host's key: what RFSEP_HOST_KEY names, else one in the user's configuration."""
+    if named := os.environ.get(KEY_VARIABLE):
+        return Path(named)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rfsep" / "host.key"
+
+
+def host_key(make: bool) -> bytes | None:
+    """The host's key, 32 bytes; None where there is none and none is to be made, or none can be.
+
+    Args:
+        make: make one where there is none, from the operating system's randomness.
+
+    Raises:
+        InputError: a file of another length, or one that cannot be read.
+    """
+    path = key_path()
+    if make and not path.is_file():
+        try:
+            write_private(path, secrets.token_bytes(_KEY_BYTES))
+        except InputError:  # a host that keeps no key can still score, without seals
+            return None
+    if not path.is_file():
+        return None
+    try:
+        key = path.read_bytes()
+    except OSError as error:
+        raise fault(path, f"cannot be read: {error.strerror}") from error
+    if len(key) != _KEY_BYTES:
+        raise fault(path, f"has {len(key)} bytes, a host's key has {_KEY_BYTES}")
+    return key
+
+
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """The object with this host's seal; with None in its place where the host cannot keep a key.
+
+    Args:
+        value: as JSON takes it, without NaN or infinity.
+    """
+    key = host_key(make=True)
+    return {**value, SEAL: None if key is None else _code(value, key)}
+
+
+def is_sealed(value: object) -> bool:
+    """Whether a JSON value is an object that this host sealed, unchanged since."""
+    if not isinstance(value, dict) or not isinstance(given := value.get(SEAL), str):
+        return False
+    key = host_key(make=False)
+    return key is not None and hmac.compare_digest(given.encode(), _code(value, key).encode())
+
+
+def _code(value: dict[str, Any], key: bytes) -> str:
+    """HMAC of an object without its seal, in 64 hexadecimal digits; the order of its keys does not matter."""
+    content = {name: part for name, part in value.items() if name != SEAL}
+    text = json.dumps(content, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

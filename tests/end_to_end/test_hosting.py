@@ -1,0 +1,157 @@
+"""What a host does: several submissions at once, partial ones, forged scores, the board; rfsep compete."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from shell import command, prepare
+
+from rfsep.cli import CONF
+from rfsep.compete import Limits, _finished, entries
+from rfsep.compete import compete as run_all
+from rfsep.evaluation import mixture_types, separate_testset
+from rfsep.hosting import make_leaderboard, score_submissions
+from rfsep.storage.manifest import listed_sha256
+from rfsep.types import InputError
+
+
+def settings(*overrides: str) -> Any:
+    """The config of evaluate.py."""
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose("evaluate", overrides=list(overrides))
+
+
+def separate(place: Path, *overrides: str) -> Path:
+    """What ``evaluate.py separator=... testset=set`` does, in this process."""
+    folder = separate_testset(settings("testset=set", *overrides), place / "set")
+    score_submissions(settings("testset=set", *overrides), place / "set", [folder])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A test set of two types, and a submission of ours to both, scored."""
+    folder = tmp_path_factory.mktemp("host")
+    prepare(folder)
+    prepare(folder, "emi_bursts")
+    separate(folder, "separator=passthrough", f"out={folder / 'ours' / 'p'}", "id=team1")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands write below runs/ of where they are started."""
+    monkeypatch.chdir(tmp_path)
+    return iter(())
+
+
+def test_separator_leaves_out_what_it_does_not_fit(
+    host: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    separate(host, "separator=token_detection", f"out={tmp_path / 't'}", "fitting=true")
+    out = capsys.readouterr().out
+    assert "left out QPSK_EMIBursts: the interference is no OFDM" in out
+    assert "not in this submission: QPSK_EMIBursts" in out
+    scores = json.loads((tmp_path / "t" / "scores.json").read_text())
+    assert scores["missing"] == ["QPSK_EMIBursts"]
+    assert [row["interference"] for row in scores["results"]] == ["OFDMQPSK"]
+
+
+def test_types_are_chosen_and_a_slow_separator_is_refused(host: Path, tmp_path: Path) -> None:
+    chosen = mixture_types(settings("types=[QPSK_EMIBursts]"), host / "set")
+    assert chosen == mixture_types(settings("types=QPSK_EMIBursts"), host / "set") == [("QPSK", "EMIBursts")]
+    with pytest.raises(InputError, match=r"QPSK_Elsewhere.*QPSK_EMIBursts, QPSK_OFDMQPSK"):
+        mixture_types(settings("types=[QPSK_Elsewhere]"), host / "set")
+    slow = ["separator=matched_filter", "fitting=true", "max_seconds_per_mixture=1e-9", f"out={tmp_path / 'm'}"]
+    with pytest.raises(InputError, match=r"matched_filter fits no mixture type of .*max_seconds_per_mixture"):
+        separate(host, *slow)
+    assert not (tmp_path / "m").exists()
+
+
+def test_good_ones_of_several_are_scored_and_forged_scores_change_nothing(host: Path, tmp_path: Path) -> None:
+    """A team's own card and scores.json, a twin, a broken one, a folder of nothing, a link."""
+    shutil.copytree(host / "set", tmp_path / "set")
+    team = tmp_path / "subs" / "a"
+    shutil.copytree(host / "ours" / "p", team)
+    forged = json.loads((team / "scores.json").read_text())
+    for row in forged["results"]:
+        row["mse_score"] = row["mse_score_low"] = row["mse_score_high"] = -50.0
+    (team / "scores.json").write_text(json.dumps(forged))
+    (team / "card.json").write_text(json.dumps({"id": "team1", "blind": True, "parameters": 7, "seal": "0" * 64}))
+    for name in ("twin", "z_broken"):
+        shutil.copytree(host / "ours" / "p", tmp_path / "subs" / name)
+        (tmp_path / "subs" / name / "scores.json").unlink()
+    for path in (tmp_path / "subs" / "z_broken").glob("*.npy"):
+        path.rename(path.with_name(path.name.replace("team1", "team2")))
+    next((tmp_path / "subs" / "z_broken").glob("*_bits_*")).unlink()
+    (tmp_path / "subs" / "nothing").mkdir()
+    (tmp_path / "subs" / "outside").symlink_to(host / "ours" / "p")
+    done = command("evaluate.py", "submission=subs", "testset=set", cwd=tmp_path)
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 4, done.stderr
+    for name, word in (("twin", "team1"), ("z_broken", "missing"), ("nothing", "no file"), ("outside", "link")):
+        assert [word in line for line in lines if f"subs/{name}" in line.split(": ")[1]] == [True], name
+    assert "1 of 5 submissions scored" in done.stdout
+    scores = json.loads((tmp_path / "runs" / "scores" / "set" / "team1" / "scores.json").read_text())
+    assert [row["mse_score"] > 0 for row in scores["results"]] == [True, True]
+    assert (scores["card"]["parameters"], scores["card"]["measured"]) == (7, False)
+    assert make_leaderboard(tmp_path) == 1  # the forged one is refused
+    (board,) = json.loads((tmp_path / "leaderboard.json").read_text())["boards"]
+    (row,) = [row for row in board["rows"] if row["kind"] != "baseline"]
+    assert (row["folder"], row["mse_score"] > 0, row["measured"]) == ("runs/scores/set/team1", True, False)
+
+
+def test_board_of_our_own(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert make_leaderboard(host / "ours") == 0
+    assert "index.html" in capsys.readouterr().out
+    (board,) = json.loads((host / "ours" / "leaderboard.json").read_text())["boards"]
+    (row,) = [row for row in board["rows"] if row["kind"] != "baseline"]
+    assert (row["id"], row["kind"], row["measured"], row["mse_rank"], row["missing"]) == ("team1", "blind", True, 1, [])
+
+
+def test_every_separator_and_network_enters_for_what_suits_it(host: Path) -> None:
+    found = {entry.id: entry for entry in entries(host / "set")}
+    both = ["QPSK_EMIBursts", "QPSK_OFDMQPSK"]
+    assert found["lmmse"] == ("lmmse", ["separator=lmmse"], both)
+    assert found["ofdm_qpsk"] == ("ofdm_qpsk", ["separator=neural", "run=zoo:ofdm_qpsk"], ["QPSK_OFDMQPSK"])
+    assert found["qpskcomm"].types == both, "its interference is not here, but it sees tokens of any grid"
+    prior = found["reverse_diffusion-prior_ofdm_qpsk"]
+    assert prior.arguments == ["separator=reverse_diffusion", "separator.interference_prior=zoo:prior_ofdm_qpsk"]
+    assert prior.types == ["QPSK_OFDMQPSK"]
+    assert found["alpha_rgs-prior_qpsk"].types == [], "it learned QPSK of another span"
+    assert "neural" not in found
+
+
+def test_finished_entries_are_kept_while_the_mixtures_are_the_same(host: Path) -> None:
+    digests = {
+        f"QPSK_{name}": listed_sha256(host / "set" / "mixture" / f"QPSK_{name}.h5")
+        for name in ("EMIBursts", "OFDMQPSK")
+    }
+    assert _finished(host / "ours" / "p", digests)
+    assert not _finished(host / "ours" / "p", {**digests, "QPSK_EMIBursts": "0" * 64})
+    assert not _finished(host / "ours", digests)
+
+
+def test_competition_goes_on_where_it_stopped(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = [
+        entry for entry in entries(host / "set") if entry.id in ("passthrough", "matched_filter", "reverse_diffusion")
+    ]
+    monkeypatch.setattr("rfsep.compete.entries", lambda testset: iter(chosen))
+    shutil.copytree(host / "ours" / "p", tmp_path / "out" / "passthrough")
+    assert run_all(host / "set", tmp_path / "out", Limits(2, 0.0, 10.0)) == 0
+    out = capsys.readouterr().out
+    assert "passthrough: finished before" in out
+    assert out.count("no time left") == 2
+    assert run_all(host / "set", tmp_path / "out", Limits(2, None, 10.0)) == 0
+    out = capsys.readouterr().out
+    assert "reverse_diffusion: left out, separator=reverse_diffusion fits no mixture type" in out
+    (board,) = json.loads((tmp_path / "out" / "leaderboard.json").read_text())["boards"]
+    names = [row["id"] for row in board["rows"] if row["kind"] != "baseline"]
+    assert sorted(names) == ["matched_filter", "team1"]
