@@ -67,11 +67,10 @@ RFT_GRID := $(RFT_TRAIN) experiment=rf_transformer/ofdm_qpsk model.network.num_p
 rft_ablation: $(STAMP)
 	$(RFT_QPSKCOMM) run=base
 	$(RFT_QPSKCOMM) run=waveform_mse objective.module.loss=waveform_mse
-	$(RFT_QPSKCOMM) run=parallel model.network.autoregressive=false
-	$(RFT_QPSKCOMM) run=accelerated model.network.accelerated=true
 	$(RFT_EMI) run=base
 	$(RFT_EMI) run=waveform_mse objective.module.loss=waveform_mse
 	$(RFT_EMI) run=parallel model.network.autoregressive=false
+	$(RFT_EMI) run=accelerated model.network.accelerated=true
 	$(RFT_TRAIN) experiment=tokenizer/qpsk_2 run=headline
 	$(RFT_EMI) run=two_symbols tokenizer=runs/tokenizer/qpsk_2/headline model.network.num_prior=4
 	$(RFT_TRAIN) experiment=tokenizer/qpsk_vq run=headline
