@@ -42,7 +42,7 @@ def one_thread() -> Iterator[None]:
 
 
 @sionna
-@pytest.mark.parametrize("cell", [0, 1, 1007])
+@pytest.mark.parametrize("cell", [1, 1007])
 def test_pilots_are_those_of_sionna(cell: int) -> None:
     symbols, pilots = nr._pilots(cell)
     assert tuple(symbols) == PILOT_SYMBOLS
@@ -90,7 +90,8 @@ def test_one_tap_without_a_soi_is_recovered_exactly(offset: int) -> None:
 
 def all_symbols(offset: int) -> list[Symbol]:
     """The symbols of two slots, in a window that begins ``offset`` samples into the first."""
-    return [one for one in symbols_about(offset, 2 * 15_360 - offset) if one.body - one.prefix >= -offset]
+    slots = symbols_about(0, 2 * 15_360)
+    return [Symbol(one.body - offset, one.prefix) for one in slots]
 
 
 def test_carriers_add_up_to_the_waveform_that_is_sent() -> None:
