@@ -121,7 +121,7 @@ def quarter_turns(roots: Tensor) -> Tensor:
 
 
 def smooth_sides(received: Tensor) -> Tensor:
-    """Response complex128 [612] of one symbol's carriers complex128 [612], up to a quarter turn on each side of the gap.
+    """Response complex128 [612] of one symbol's carriers complex128 [612], up to a quarter turn on each side.
 
     Zero in the gap.
     """

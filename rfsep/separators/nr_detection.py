@@ -119,7 +119,8 @@ class NrDetection:
         waves = response.waveforms
         values, vectors = torch.linalg.eigh(waves.mH @ waves)
         symbols = (windows @ waves.conj() @ vectors.conj()) / (values + density[:, None]) @ vectors.T
-        return windows - symbols @ waves.T
+        left: Tensor = windows - symbols @ waves.T
+        return left
 
     def _symbols(
         self, window: Tensor, clean: Tensor, symbols: list[Symbol], density: float, response: Response, band: Band

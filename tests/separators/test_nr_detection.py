@@ -139,7 +139,7 @@ def test_taps_are_delays() -> None:
 def test_bit_errors_stay_near_those_of_the_genie() -> None:
     """At -18 dB a third of the matched filter's bits are wrong; what is left are symbols at the window's ends."""
     modem, source = LinearModem(), NrUplink()
-    batch = Mixer(modem, source).draw(torch.full((10,), -18.0), 2560, generator(11))
+    batch = Mixer(modem, source).draw(torch.full((6,), -18.0), 2560, generator(11))
     rates = [
         float((estimate.bits != batch.bits).double().mean())
         for estimate in (
