@@ -9,8 +9,8 @@ from rfsep.separators.nr_channel import fit_taps
 from rfsep.separators.nr_detection import ROUNDS, NrDetection, Scene
 from rfsep.separators.nr_propagation import SOI, make_model, priors, propagate
 from rfsep.separators.nr_timing import Symbol
-from rfsep.separators.symbol_posterior import Response
 from rfsep.separators.resource_blocks import Band
+from rfsep.separators.symbol_posterior import Response
 from rfsep.signals.nr import CYCLIC_PREFIX_LENGTHS, FFT_SIZE, SAMPLES_PER_SLOT, NrUplink
 from rfsep.types import MixtureBatch, Modem, Separated
 
@@ -60,7 +60,7 @@ class NrGenie:
         sites = priors(model)
         for warmth, iterations in ROUNDS:
             sites, found = propagate(model, sites, self._detection.points, warmth, iterations)
-        return found[SOI].mean
+        return found[SOI].mean.to(torch.complex128)
 
     def _scene(self, clean: Tensor, symbols: list[Symbol]) -> Scene:
         """Timing, pilots and channel of interference complex128 [T]."""

@@ -43,7 +43,8 @@ def spectrum_of_slices(modem: Modem) -> Tensor:
     lags = modem_autocorrelation(modem, FFT_SIZE)
     lags = lags * (1 - torch.arange(FFT_SIZE) / FFT_SIZE)
     density = torch.fft.fft(lags).real * 2 - lags[0].real
-    return density[carrier_numbers() % FFT_SIZE].clamp_min(0).double() * NUM_SUBCARRIERS / FFT_SIZE
+    power: Tensor = density[carrier_numbers() % FFT_SIZE].clamp_min(0).double() * NUM_SUBCARRIERS / FFT_SIZE
+    return power
 
 
 def cut(window: Tensor, symbol: Symbol) -> Tensor:
@@ -52,7 +53,8 @@ def cut(window: Tensor, symbol: Symbol) -> Tensor:
     number = carrier_numbers()
     phase = 2 * torch.pi / FFT_SIZE * number.double() * _EARLY
     spectrum = torch.fft.fft(window[first : first + FFT_SIZE])[number % FFT_SIZE]
-    return spectrum * torch.polar(torch.full_like(phase, NUM_SUBCARRIERS**0.5 / FFT_SIZE), phase)
+    carriers: Tensor = spectrum * torch.polar(torch.full_like(phase, NUM_SUBCARRIERS**0.5 / FFT_SIZE), phase)
+    return carriers
 
 
 def sliced(values: Tensor) -> Tensor:

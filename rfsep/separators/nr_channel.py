@@ -121,7 +121,7 @@ def quarter_turns(roots: Tensor) -> Tensor:
 
 
 def smooth_sides(received: Tensor) -> Tensor:
-    """Response complex128 [612] up to a quarter turn on each side of the gap, of one symbol's carriers complex128 [612].
+    """Response complex128 [612] of one symbol's carriers complex128 [612], up to a quarter turn on each side.
 
     Zero in the gap.
     """
@@ -142,7 +142,13 @@ def smooth_sides(received: Tensor) -> Tensor:
 
 
 class _Bank(NamedTuple):
-    """Channels that are tried: variances float64 [n, L] of sum 1, posterior covariances, log-determinants float64 [n]."""
+    """Channels that are tried.
+
+    Attributes:
+        variances: float64 [n, L], of sum 1.
+        covariances: complex128 [n, L, L], posterior.
+        log_determinants: float64 [n].
+    """
 
     variances: Tensor
     covariances: Tensor
@@ -187,7 +193,12 @@ def guessed(responses: Tensor) -> list[Guess]:
     fit = (moment.conj()[:, None] * taps).sum(2).real - bank.log_determinants
     guesses = []
     for row, best in enumerate(fit.argmax(1).tolist()):
-        channel = Channel(taps[row, best] * power**0.5, bank.covariances[best] * power, bank.variances[best] * power, float(fit[row, best]))
+        channel = Channel(
+            taps[row, best] * power**0.5,
+            bank.covariances[best] * power,
+            bank.variances[best] * power,
+            float(fit[row, best]),
+        )
         guesses.append(Guess(responses[row], channel))
     return guesses
 

@@ -78,7 +78,7 @@ class NrDetection:
         self.modem = modem
         self.block = block
         self.margin = margin
-        self.points = modem.constellation.to(torch.complex128)
+        self.points = modem.constellation
         self.pilots = pilot_grids(cell_id).flatten(0, 1).to(torch.complex128)
         self._stationary = Lmmse(modem, examples)
         self._soi_power = float(modem_autocorrelation(modem, 1).real)
@@ -119,7 +119,8 @@ class NrDetection:
         waves = response.waveforms
         values, vectors = torch.linalg.eigh(waves.mH @ waves)
         symbols = (windows @ waves.conj() @ vectors.conj()) / (values + density[:, None]) @ vectors.T
-        return windows - symbols @ waves.T
+        left: Tensor = windows - symbols @ waves.T
+        return left
 
     def _symbols(
         self, window: Tensor, clean: Tensor, symbols: list[Symbol], density: float, response: Response, band: Band
@@ -134,10 +135,10 @@ class NrDetection:
             model = make_model(window, band, scene.symbols, shares, scene.channel)
             sites, found = propagate(model, sites or priors(model), self.points, warmth, iterations)
             if number + 1 < len(ROUNDS):
-                clean = window - response.waveforms @ found[SOI].mean
+                clean = window - response.waveforms @ found[SOI].mean.to(torch.complex128)
                 scene = self._refitted(scene, clean, found, level)
                 shares = self.shares(scene, clean)
-        return found[SOI].mean
+        return found[SOI].mean.to(torch.complex128)
 
     def scene(self, window: Tensor, clean: Tensor, symbols: list[Symbol], variance: Tensor, soi: Tensor) -> Scene:
         """What is found in a window complex128 [T] from what lies beside the SOI in ``clean``; see `first_channel`."""
@@ -178,6 +179,7 @@ class NrDetection:
             sent = body.pilots
             if sent is None:
                 sent = sliced(carriers * response)
-                sent[gap], spread[gap] = found[body.place].mean, found[body.place].variance
+                decided = found[body.place]
+                sent[gap], spread[gap] = decided.mean.to(sent.dtype), decided.variance.double()
             said.append(said_of_channel(carriers, sent, spread, precision))
         return scene._replace(channel=fit_taps(summed(said), scene.channel.variances, _UPDATES))

@@ -1,8 +1,8 @@
 """Expectation propagation over the symbols of a narrow-band SOI and the carriers of a 5G NR uplink at a known channel.
 
 `rfsep.separators.expectation_propagation` has the method. Here the window is its decimated band of few samples, so that
-all symbols are eliminated at once: with prior variances V the samples have covariance X V X^H + noise, whose inverse says
-what every symbol's cavity is.
+all symbols are eliminated at once: with prior variances V the samples have covariance X V X^H + noise, whose inverse
+says what every symbol's cavity is.
 """
 
 from typing import NamedTuple
@@ -24,6 +24,8 @@ _NOISE = 1e-2  # power of white noise that is assumed where there is none
 _DAMPING = 0.6
 _FADED = 0.01  # of the mean power, below which a carrier counts as no weaker
 _LEAST = 1e-12
+_RIDGE = 3e-7  # of the mean power: what single precision needs
+_DTYPE = torch.complex64  # of the propagation: its white noise keeps covariances regular
 
 
 class Share(NamedTuple):
@@ -72,16 +74,14 @@ def make_model(window: Tensor, band: Band, symbols: list[Symbol], shares: list[S
             unsure = doubt[share.carriers + NUM_SUBCARRIERS // 2]
             noise[near.rows, near.rows] += (near.values * unsure) @ near.values.mH
             unknown[place] = near
-    return Model(band.decimator @ left, unknown, noise, _NOISE * band.noise)
+    single = {place: Waves(rows, waves.to(_DTYPE)) for place, (rows, waves) in unknown.items()}
+    return Model((band.decimator @ left).to(_DTYPE), single, noise.to(_DTYPE), (_NOISE * band.noise).to(_DTYPE))
 
 
 def priors(model: Model) -> dict[int, Sites]:
     """Sites of symbols of unit power."""
     counts = {place: waves.values.shape[1] for place, waves in model.unknown.items()}
-    return {
-        place: Sites(torch.ones(count, dtype=torch.float64), torch.zeros(count, dtype=torch.complex128))
-        for place, count in counts.items()
-    }
+    return {place: Sites(torch.ones(count), torch.zeros(count, dtype=_DTYPE)) for place, count in counts.items()}
 
 
 def propagate(
@@ -96,7 +96,7 @@ def propagate(
         warmth: times the white noise in the first round; it cools geometrically.
         iterations: rounds.
     """
-    points_of_carriers = constellation("qpsk").to(points.dtype)
+    points_of_carriers = constellation("qpsk").to(_DTYPE)
     found = dict[int, Marginals]()
     for iteration in range(iterations):
         heat = warmth ** (1 - iteration / iterations)
@@ -115,6 +115,8 @@ def _cavities(model: Model, sites: dict[int, Sites], heat: float) -> dict[int, M
         precision, shift = sites[place]
         covariance[rows, rows] += (waves / precision) @ waves.mH
         left[rows] -= waves @ (shift / precision)
+    diagonal = covariance.diagonal()
+    diagonal += _RIDGE * diagonal.mean()
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
     left = inverse @ left
     cavities = {}

@@ -33,7 +33,8 @@ def _filter(size: int) -> Tensor:
     """Gain float64 [size] over frequency, raised cosine between its bands."""
     frequency = torch.fft.fftfreq(size, dtype=torch.float64).abs()
     rise = ((frequency - _STOP) / (_PASS - _STOP)).clamp(0, 1)
-    return (1 - torch.cos(torch.pi * rise)) / 2 * (frequency < _EDGE)
+    gain: Tensor = (1 - torch.cos(torch.pi * rise)) / 2 * (frequency < _EDGE)
+    return gain
 
 
 def _likeness(windows: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def _decimated(decimator: Tensor, sent: Tensor, low: int, high: int) -> Waves:
 
 
 def sent_waveform(symbol: Symbol, grids: Tensor, taps: Tensor, num_samples: int) -> Tensor:
-    """Symbols of carriers complex128 [..., 612] behind a channel, as a window holds them: complex128 [..., num_samples]."""
+    """Symbols of carriers complex128 [..., 612] behind a channel, as a window has them: complex128 [..., T]."""
     spectrum = grids.new_zeros((*grids.shape[:-1], FFT_SIZE))
     spectrum[..., (torch.arange(NUM_SUBCARRIERS) - NUM_SUBCARRIERS // 2) % FFT_SIZE] = grids
     body = torch.fft.ifft(spectrum) * FFT_SIZE * NUM_SUBCARRIERS**-0.5
