@@ -94,33 +94,38 @@ def test_chunks_give_what_one_piece_gives(rfsep: Rfsep, tmp_path: Path, heard: n
         assert np.array_equal(bits, whole[name].bits[0].numpy())
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_is_gone_on_with_to_the_same_bytes(
-    rfsep: Rfsep, tmp_path: Path, heard: np.ndarray, stop: int
-) -> None:
-    np.save(tmp_path / "long.npy", np.tile(heard, 20))
-    command = ("separate", "long.npy", "--sample-rate", "25e6", *KNOWN, "--separator", "matched_filter")
-    cut = ("--chunk-samples", "2560", "--out")
-    assert rfsep(*command, *cut, "undisturbed")[0] == 0
-    code = "from rfsep.commands import main; main()"
+def stopped(command: tuple[str, ...], folder: Path, stop: signal.Signals, num_bytes: int) -> tuple[int, str]:
+    """Exit status and complaint of a process that is sent a signal when so many bytes of its estimate are there."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *command, *cut, "stopped"],
+        [sys.executable, "-c", "from rfsep.commands import main; main()", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    folder = tmp_path / "stopped"
-    partial, state = folder / "soi.sigmf-data.partial", folder / "state.json"
-    while process.poll() is None and not (state.exists() and partial.stat().st_size > 300_000):
+    partial = folder / "soi.sigmf-data.partial"
+    while process.poll() is None and not ((folder / "state.json").exists() and partial.stat().st_size > num_bytes):
         time.sleep(0.005)
     process.send_signal(stop)
     _, complaint = process.communicate(timeout=60)
-    assert process.returncode == (-signal.SIGKILL if stop == signal.SIGKILL else 130), complaint
-    assert (b"goes on where it stopped" in complaint) == (stop == signal.SIGINT)
+    return process.returncode, complaint
+
+
+def test_a_stopped_run_is_gone_on_with_to_the_same_bytes(rfsep: Rfsep, tmp_path: Path, heard: np.ndarray) -> None:
+    """Interrupted once, killed once."""
+    np.save(tmp_path / "long.npy", np.tile(heard, 60))
+    command = ("separate", "long.npy", "--sample-rate", "25e6", *KNOWN, "--separator", "matched_filter")
+    cut, folder = ("--chunk-samples", "2560", "--out"), tmp_path / "stopped"
+    assert rfsep(*command, *cut, "undisturbed")[0] == 0
+    status, complaint = stopped((*command, *cut, "stopped"), folder, signal.SIGINT, 300_000)
+    assert (status, complaint) == (130, "interrupted; the same command goes on where it stopped\n")
+    kept = json.loads((folder / "state.json").read_text())["chunks"]
+    assert kept > 10, "an interrupt keeps what was done"
+    status, complaint = stopped((*command, *cut, "stopped"), folder, signal.SIGKILL, kept * 2560 * 8 + 300_000)
+    assert status == -signal.SIGKILL, complaint
+    assert json.loads((folder / "state.json").read_text())["chunks"] > kept
     assert not (folder / "soi.sigmf-data").exists(), "nothing that is not whole has its name"
-    done = json.loads(state.read_text())["chunks"]
-    assert done > (10 if stop == signal.SIGINT else 0), "an interrupt keeps what was done"
     status, _, refusal = rfsep(*command, "--chunk-samples", "5120", "--out", "stopped")
     assert status == 2
     assert "stopped: holds another run: chunks was" in refusal
