@@ -294,6 +294,8 @@ TO_1E6 = ("--sample-rate", "1e6")
         (("good.iq", *FILTER, *RAW, "--resample", "0"), ["--resample", "0"]),
         (("good.iq", *FILTER, *RAW, "--resample", "1234567.89"), ["1234567.89", "4096"]),
         (("good.iq", *FILTER, *RAW, "--offset-hz", "inf"), ["offset", "inf"]),
+        (("good.iq", *FILTER, *RAW, "--offset-hz", "6e5"), ["--offset-hz", "600000", "1e+06"]),
+        (("good.iq", *FILTER, *RAW, "--soi-power-db", "1e9"), ["--soi-power-db", "300"]),
         (("good.iq", *FILTER, *RAW, "--soi-start", "5000"), ["--soi-start"]),
         (("good.iq", *FILTER, *RAW, "--soi", "cosines_gaussian"), ["cosines_gaussian", "no bits"]),
         (("good.iq", *FILTER, *RAW, "--soi", "qspk"), ["'qspk'", "qpsk"]),
@@ -350,6 +352,23 @@ def test_what_is_foreign_is_refused_in_one_line(
     assert len(complaint.strip().splitlines()) == 1
     assert not [word for word in words if word not in complaint], complaint
     assert sorted(tmp_path.rglob("*")) == before, "something was written"
+
+
+def test_a_run_stopped_when_all_but_the_page_was_there(
+    rfsep: Rfsep, tmp_path: Path, heard: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    command = ("separate", "heard.npy", *TO_1E6, *FILTER)
+    with monkeypatch.context() as patched:
+        patched.setattr("rfsep.separation.write_separation_page", stop)
+        assert rfsep(*command)[0] == 130
+    assert (tmp_path / "out" / "state.json").exists()
+    before = contents(tmp_path / "out")
+    assert rfsep(*command)[0] == 0
+    assert contents(tmp_path / "out") == before
+    assert not (tmp_path / "out" / "state.json").exists()
 
 
 def test_two_processes_do_not_write_into_one_folder(rfsep: Rfsep, tmp_path: Path, heard: np.ndarray) -> None:
