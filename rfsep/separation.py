@@ -150,6 +150,8 @@ def prepare(request: Request) -> Job:
     rate = request.sample_rate or capture.facts.sample_rate_hz
     if rate is None:
         raise InputError(f"{request.capture}: does not say its sample rate; give --sample-rate")
+    if abs(request.offset_hz) > rate / 2:
+        raise InputError(f"--offset-hz {request.offset_hz:g} lies outside a capture of {rate:g} samples/s")
     new_rate = request.resample or rate
     plan = conversion(rate, new_rate)
     examples = _examples(request, config, run, new_rate)
@@ -184,10 +186,10 @@ def _check_numbers(request: Request) -> None:
         value = getattr(request, name)
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"--{name.replace('_', '-')} is {value}, expected a positive number of Hz")
-    for name in ("offset_hz", "phase_deg", "soi_power_db"):
+    for name, most in (("offset_hz", 1e12), ("phase_deg", 1e6), ("soi_power_db", 300.0)):
         value = getattr(request, name)
-        if value is not None and not abs(value) < 1e15:
-            raise InputError(f"--{name.replace('_', '-')} is {value}, expected a finite number")
+        if value is not None and not abs(value) <= most:
+            raise InputError(f"--{name.replace('_', '-')} is {value}, expected a number between -{most:g} and {most:g}")
     if request.truth is not None:
         count_errors(request.truth, request.truth)
 

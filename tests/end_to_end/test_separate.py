@@ -94,33 +94,38 @@ def test_chunks_give_what_one_piece_gives(rfsep: Rfsep, tmp_path: Path, heard: n
         assert np.array_equal(bits, whole[name].bits[0].numpy())
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_is_gone_on_with_to_the_same_bytes(
-    rfsep: Rfsep, tmp_path: Path, heard: np.ndarray, stop: int
-) -> None:
-    np.save(tmp_path / "long.npy", np.tile(heard, 20))
-    command = ("separate", "long.npy", "--sample-rate", "25e6", *KNOWN, "--separator", "matched_filter")
-    cut = ("--chunk-samples", "2560", "--out")
-    assert rfsep(*command, *cut, "undisturbed")[0] == 0
-    code = "from rfsep.commands import main; main()"
+def stopped(command: tuple[str, ...], folder: Path, stop: signal.Signals, num_bytes: int) -> tuple[int, str]:
+    """Exit status and complaint of a process that is sent a signal when so many bytes of its estimate are there."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *command, *cut, "stopped"],
+        [sys.executable, "-c", "from rfsep.commands import main; main()", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    folder = tmp_path / "stopped"
-    partial, state = folder / "soi.sigmf-data.partial", folder / "state.json"
-    while process.poll() is None and not (state.exists() and partial.stat().st_size > 300_000):
+    partial = folder / "soi.sigmf-data.partial"
+    while process.poll() is None and not ((folder / "state.json").exists() and partial.stat().st_size > num_bytes):
         time.sleep(0.005)
     process.send_signal(stop)
     _, complaint = process.communicate(timeout=60)
-    assert process.returncode == (-signal.SIGKILL if stop == signal.SIGKILL else 130), complaint
-    assert (b"goes on where it stopped" in complaint) == (stop == signal.SIGINT)
+    return process.returncode, complaint
+
+
+def test_a_stopped_run_is_gone_on_with_to_the_same_bytes(rfsep: Rfsep, tmp_path: Path, heard: np.ndarray) -> None:
+    """Interrupted once, killed once."""
+    np.save(tmp_path / "long.npy", np.tile(heard, 60))
+    command = ("separate", "long.npy", "--sample-rate", "25e6", *KNOWN, "--separator", "matched_filter")
+    cut, folder = ("--chunk-samples", "2560", "--out"), tmp_path / "stopped"
+    assert rfsep(*command, *cut, "undisturbed")[0] == 0
+    status, complaint = stopped((*command, *cut, "stopped"), folder, signal.SIGINT, 300_000)
+    assert (status, complaint) == (130, "interrupted; the same command goes on where it stopped\n")
+    kept = json.loads((folder / "state.json").read_text())["chunks"]
+    assert kept > 10, "an interrupt keeps what was done"
+    status, complaint = stopped((*command, *cut, "stopped"), folder, signal.SIGKILL, kept * 2560 * 8 + 300_000)
+    assert status == -signal.SIGKILL, complaint
+    assert json.loads((folder / "state.json").read_text())["chunks"] > kept
     assert not (folder / "soi.sigmf-data").exists(), "nothing that is not whole has its name"
-    done = json.loads(state.read_text())["chunks"]
-    assert done > (10 if stop == signal.SIGINT else 0), "an interrupt keeps what was done"
     status, _, refusal = rfsep(*command, "--chunk-samples", "5120", "--out", "stopped")
     assert status == 2
     assert "stopped: holds another run: chunks was" in refusal
@@ -289,6 +294,8 @@ TO_1E6 = ("--sample-rate", "1e6")
         (("good.iq", *FILTER, *RAW, "--resample", "0"), ["--resample", "0"]),
         (("good.iq", *FILTER, *RAW, "--resample", "1234567.89"), ["1234567.89", "4096"]),
         (("good.iq", *FILTER, *RAW, "--offset-hz", "inf"), ["offset", "inf"]),
+        (("good.iq", *FILTER, *RAW, "--offset-hz", "6e5"), ["--offset-hz", "600000", "1e+06"]),
+        (("good.iq", *FILTER, *RAW, "--soi-power-db", "1e9"), ["--soi-power-db", "300"]),
         (("good.iq", *FILTER, *RAW, "--soi-start", "5000"), ["--soi-start"]),
         (("good.iq", *FILTER, *RAW, "--soi", "cosines_gaussian"), ["cosines_gaussian", "no bits"]),
         (("good.iq", *FILTER, *RAW, "--soi", "qspk"), ["'qspk'", "qpsk"]),
@@ -345,6 +352,23 @@ def test_what_is_foreign_is_refused_in_one_line(
     assert len(complaint.strip().splitlines()) == 1
     assert not [word for word in words if word not in complaint], complaint
     assert sorted(tmp_path.rglob("*")) == before, "something was written"
+
+
+def test_a_run_stopped_when_all_but_the_page_was_there(
+    rfsep: Rfsep, tmp_path: Path, heard: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    command = ("separate", "heard.npy", *TO_1E6, *FILTER)
+    with monkeypatch.context() as patched:
+        patched.setattr("rfsep.separation.write_separation_page", stop)
+        assert rfsep(*command)[0] == 130
+    assert (tmp_path / "out" / "state.json").exists()
+    before = contents(tmp_path / "out")
+    assert rfsep(*command)[0] == 0
+    assert contents(tmp_path / "out") == before
+    assert not (tmp_path / "out" / "state.json").exists()
 
 
 def test_two_processes_do_not_write_into_one_folder(rfsep: Rfsep, tmp_path: Path, heard: np.ndarray) -> None:
