@@ -22,7 +22,7 @@ def main(config: DictConfig) -> None:
         run_landscape(config)
         return
     if config.leaderboard is not None:
-        _end(make_leaderboard(Path(str(config.leaderboard))))
+        _end(make_leaderboard(Path(str(config.leaderboard)), bool(config.signals)))
         return
     if config.testset is None or (config.separator is None) == (config.submission is None):
         raise InputError(

@@ -47,6 +47,7 @@ BASELINES = {  # rows that stand beside every submission: option of conf/separat
 }
 _EXAMPLE_SINR_DB = -12.0  # the page shows a mixture of the level next to this
 _EXAMPLE_SAMPLES = 40960
+_LARGEST_CARD_BYTES = 1 << 16
 
 _CARD_FIELDS: dict[str, type | UnionType] = {
     "blind": bool,
@@ -66,6 +67,8 @@ def _card(path: Path, name: str) -> Row:
 
     ``measured`` says whether evaluate.py wrote it here; else its figures are what the team declares.
     """
+    if path.is_symlink() or (path.is_file() and path.stat().st_size > _LARGEST_CARD_BYTES):
+        raise fault(path, f"is a link or has more than {_LARGEST_CARD_BYTES} bytes; refused")
     found = read_json(path) if path.is_file() else {}
     given = found if isinstance(found, dict) else {}
     known = {key: given.get(key) for key in _CARD_FIELDS}
@@ -168,14 +171,12 @@ def _scored(submission: Submission, testset: Path) -> _Scored:
     return _Scored(row, _example(submitted, pair), curves)
 
 
-def _scores_folder(config: Any, folder: Path, id: str, testset: Path, several: bool) -> Path:
+def _scores_folder(config: Any, folder: Path, card: Row, testset: Path, several: bool) -> Path:
     """Where scores go: ``out=``, else into a submission of ours (its card bears our seal), else below runs/."""
+    id = str(card["id"])
     if config.out is not None:
         return Path(str(config.out)) / id if several else Path(str(config.out))
-    card = folder / "card.json"
-    if card.is_file() and is_sealed(read_json(card)):
-        return folder
-    return Path("runs/scores") / set_name(testset) / id
+    return folder if card["measured"] else Path("runs/scores") / set_name(testset) / id
 
 
 def score_submission(config: Any, folder: Path, testset: Path, several: bool = False) -> str:
@@ -188,8 +189,9 @@ def score_submission(config: Any, folder: Path, testset: Path, several: bool = F
         several: it is one of several, each of which gets a folder of its id below ``out=``.
     """
     submissions = list_submissions(folder, set_name(testset))
-    id, out = submissions[0].id, _scores_folder(config, folder, submissions[0].id, testset, several)
+    id = submissions[0].id
     card = _card(folder / "card.json", id)
+    out = _scores_folder(config, folder, card, testset, several)
     scored = [_scored(submission, testset) for submission in submissions]  # every file is looked at before the work
     baselines, bounds = list[Row](), list[Row]()
     for row, *_ in scored:
@@ -263,9 +265,14 @@ def _check_one_of_several(folder: Path, testset: Path, places: Sequence[Path], s
         raise fault(folder, f"its id {id} is that of {seen[id]}, which is scored already")
 
 
-def make_leaderboard(place: Path) -> int:
-    """Compare what this host scored below a folder; returns how many scores.json were refused, each in a line."""
-    refused = write_leaderboard(place)
+def make_leaderboard(place: Path, signals: bool = True) -> int:
+    """Compare what this host scored below a folder; returns how many scores.json were refused, each in a line.
+
+    Args:
+        place: the folder.
+        signals: show one mixture of each type, its truth and what became of it.
+    """
+    refused = write_leaderboard(place, signals)
     for line in refused:
         errors.print(f"error: {line}")
     console.print(f"leaderboard: {place / 'index.html'}, leaderboard.json and leaderboard.csv beside it")

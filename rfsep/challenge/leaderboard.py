@@ -15,11 +15,12 @@ from rfsep.storage.atomic import write_json, write_text
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a text that begins so for
 
 
-def write_leaderboard(place: Path) -> list[str]:
+def write_leaderboard(place: Path, signals: bool = True) -> list[str]:
     """Compare every submission that this host scored below a folder; the three files appear in it.
 
     Args:
         place: the folder.
+        signals: show one mixture of each type with its truth, which a challenge that is still open withholds.
 
     Returns:
         One line on each scores.json that was refused.
@@ -28,7 +29,8 @@ def write_leaderboard(place: Path) -> list[str]:
         InputError: no such folder, no scores of this host in it, or files that cannot be written.
     """
     found = collect(place)
-    sorted_boards = [(board, standings(board)) for board in boards(found.entries)]
+    entries = found.entries if signals else [entry._replace(examples=[]) for entry in found.entries]
+    sorted_boards = [(board, standings(board)) for board in boards(entries)]
     write_json(place / "leaderboard.json", {"schema": SCHEMA, "boards": [_board(*pair) for pair in sorted_boards]})
     write_text(place / "leaderboard.csv", _csv(sorted_boards))
     write_board_page(place / "index.html", sorted_boards)

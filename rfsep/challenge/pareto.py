@@ -67,8 +67,8 @@ def pareto(points: Sequence[Point], cost: str, score: str, unit: str) -> str:
     axes.set_xscale("log")
     best = front(points)
     costs = [point.cost for point in points]
-    end = max(costs) * 3
-    axes.set_xlim(min(costs) / 3, end)
+    end = max(costs) * 4
+    axes.set_xlim(min(costs) / 4, end)  # a decade and more: there is a tick
     steps = [(point.cost, point.score) for point in best] + [(end, best[-1].score)]
     axes.step(*zip(*steps, strict=True), where="post", color=INK, linewidth=1.0, linestyle=(0, (4, 2)), alpha=0.6)
     for point in points:

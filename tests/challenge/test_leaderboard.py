@@ -164,6 +164,15 @@ def test_page_holds_every_figure_escapes_names_and_reaches_for_nothing(tmp_path:
     ]
 
 
+def test_open_challenge_shows_no_signals(tmp_path: Path) -> None:
+    submit(tmp_path, "a", -10.0)
+    submit(tmp_path, "b", -11.0)
+    assert write_leaderboard(tmp_path, signals=False) == []
+    content = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "index.html").read_text(), re.DOTALL)[1])  # type: ignore[index]
+    assert [one["example"] for one in content[0]["types"]] == [None, None]
+    assert all(one["example"] is None for entry in content[0]["rows"] for one in entry["types"].values())
+
+
 def test_same_scores_give_the_same_files(tmp_path: Path) -> None:
     submit(tmp_path, "a", -10.0)
     names = ("index.html", "leaderboard.json", "leaderboard.csv")

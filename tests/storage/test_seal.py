@@ -36,6 +36,14 @@ def test_any_change_breaks_it() -> None:
     assert not any(is_sealed(value) for value in (None, [], "seal", {}, {"seal": "ü"}, VALUE))
 
 
+def test_values_that_no_seal_can_be_made_of_are_not_ours(tmp_path: Path) -> None:
+    sealed(VALUE)
+    deep = "[" * 900 + "]" * 900
+    for text in ('{"seal": "a", "x": 1e999}', '{"seal": "\\ud800"}', f'{{"seal": "a", "x": {deep}}}'):
+        (tmp_path / "a.json").write_text(text)
+        assert not is_sealed(read_json(tmp_path / "a.json"))
+
+
 def test_another_host_has_another_key(own_key: Path) -> None:
     good = sealed(VALUE)
     own_key.unlink()
