@@ -75,7 +75,7 @@ rft_ablation: $(STAMP)
 	$(RFT_EMI) run=two_symbols tokenizer=runs/tokenizer/qpsk_2/headline model.network.num_prior=4
 	$(RFT_TRAIN) experiment=tokenizer/qpsk_vq run=headline
 	$(RFT_EMI) run=vector_quantiser tokenizer=runs/tokenizer/qpsk_vq/headline
-	$(RFT_EMI) run=no_context separator.front.context=0 model.network.num_inputs=171
+	$(RFT_EMI) run=no_context +separator.front.context=0 model.network.num_inputs=171
 	$(RFT_EMI) run=headline trainer.max_steps=800
 	$(RFT_GRID) run=aligned separator.front.inputs=[time] separator.front.iterations=1 model.network.num_inputs=162
 	$(RFT_GRID) run=patches separator.front._target_=rfsep.separators.patches.Patches '~separator.front.iterations' separator.front.inputs=[time] \
