@@ -39,6 +39,7 @@ from rfsep.types import Modem, Separated
 
 _LEAST_SAMPLES = 2 * SYMBOL + 16  # in which a whole symbol lies, wherever they begin
 _PULSE_ENERGY = 16.0  # of a SOI's symbol
+_SILENCE = 1e-12
 _MISFIT = 3e-4  # of the interference's power, that a channel without echoes beyond the prefix may miss
 ROUNDS = ((100.0, 5), (10.0, 4), (1.0, 6))  # warmth and iterations; the channel is fitted again in between
 _UPDATES = 4  # of the channel's variances
@@ -109,23 +110,39 @@ class NrDetection:
         response, band = self.response(windows.shape[1], whole)
         windows = windows.to(torch.complex128)
         density = interference_density(windows, self._soi_power)
-        weakened = self._weakened(windows, response, density)
+        linear = self._linear(windows, response, density)
+        weakened = windows - linear @ response.waveforms.T
         rows = zip(windows, weakened, find_symbols(weakened), density.tolist(), strict=True)
-        symbols = torch.stack([self._symbols(*row, response, band) for row in rows])
+        found = [self._symbols(*row, response, band) for row in rows]
+        symbols = torch.stack([one if one is not None else row for one, row in zip(found, linear, strict=True)])
         return (symbols @ response.waveforms.T).to(torch.complex64)
 
-    def _weakened(self, windows: Tensor, response: Response, density: Tensor) -> Tensor:
-        """Windows complex128 [B, T] without the linear estimate of the SOI in white noise of densities [B]."""
+    def _linear(self, windows: Tensor, response: Response, density: Tensor) -> Tensor:
+        """Linear estimate complex128 [B, S] of the SOI's symbols in white noise of densities [B]."""
         waves = response.waveforms
         values, vectors = torch.linalg.eigh(waves.mH @ waves)
-        symbols = (windows @ waves.conj() @ vectors.conj()) / (values + density[:, None]) @ vectors.T
-        left: Tensor = windows - symbols @ waves.T
-        return left
+        estimate: Tensor = (
+            (windows @ waves.conj() @ vectors.conj()) / (values + density[:, None] + _SILENCE) @ vectors.T
+        )
+        return estimate
 
     def _symbols(
         self, window: Tensor, clean: Tensor, symbols: list[Symbol], density: float, response: Response, band: Band
+    ) -> Tensor | None:
+        """SOI's symbols complex128 [S] of one window complex128 [T], ``clean`` where the SOI has been weakened.
+
+        None where nothing is heard, or no channel of an uplink explains the window: it is something else.
+        """
+        if not bool(window.any()):
+            return None
+        try:
+            return self._detected(window, clean, symbols, density, response, band)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            return None
+
+    def _detected(
+        self, window: Tensor, clean: Tensor, symbols: list[Symbol], density: float, response: Response, band: Band
     ) -> Tensor:
-        """SOI's symbols complex128 [S] of one window complex128 [T], ``clean`` where the SOI has been weakened."""
         level = density * NUM_SUBCARRIERS / FFT_SIZE
         remains = density / (density + _PULSE_ENERGY)  # variance of the SOI's symbols that the linear estimate leaves
         scene = self.scene(window, clean, symbols, self.variance(remains, level), self.variance(1.0, level))

@@ -151,3 +151,18 @@ def test_bit_errors_stay_near_those_of_the_genie() -> None:
     assert rates[0] > 0.2
     assert rates[1] < 0.08
     assert rates[2] < 0.05
+
+
+def test_what_is_no_uplink_is_estimated_linearly() -> None:
+    """Noise, silence, a tone: windows whose channel cannot be fitted, beside one that can."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn((2, 2560), dtype=torch.complex64, generator=generator)
+    modem = LinearModem()
+    clean = modem.sample(2, 2560, generator)
+    separator = NrDetection(modem, noise)
+    found = separator.separate(clean.waveform + noise)
+    wrong = (modem.demodulate(clean.waveform + noise) > 0).byte() != clean.bits
+    assert int((found.bits != clean.bits).sum()) <= int(wrong.sum()) + 2
+    tone = 3 * torch.exp(2j * torch.pi * 0.21 * torch.arange(2560)).to(torch.complex64)
+    assert torch.equal(separator.separate(clean.waveform + tone).bits, clean.bits)
+    assert not bool(separator.separate(torch.zeros((1, 2560), dtype=torch.complex64)).soi.any())
