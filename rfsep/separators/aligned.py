@@ -81,6 +81,7 @@ class Look(NamedTuple):
         prior: likewise, float32 [B, K, slots * bits], or [B, K, 0] for none.
         begin: int64 [B, K], sample of the window at which a token of the mixture starts.
         soi_offset: int64 [B], samples into a SOI symbol at sample 0.
+        beyond: complex64 [B, T], of the SOI's symbols outside the windows what reaches into them; None where unknown.
     """
 
     inputs: Tensor
@@ -89,6 +90,7 @@ class Look(NamedTuple):
     prior: Tensor
     begin: Tensor
     soi_offset: Tensor
+    beyond: Tensor | None = None
 
 
 def looked(view: View, soi_offset: Tensor, step: int) -> Look:
@@ -270,7 +272,12 @@ class Aligned:
     def look(self, mixture: Tensor, guidance: Tensor, begins: bool, ends: bool) -> Look:
         """What a network with tokens of its own is shown of windows complex64 [B, T], blind."""
         at = self._synchronised(mixture, begins, ends)
-        return looked(self.view(mixture, at, begins, ends), at.soi_offset, self.grid.step)
+        view, grid = self.view(mixture, at, begins, ends), self._setup(mixture.shape[1], begins, ends)[0]
+        look = looked(view, at.soi_offset, self.grid.step)
+        if view.symbols is None:
+            return look
+        around = self.symbols(view, torch.zeros_like(view.prior), grid)  # in doubt, symbols inside have mean zero
+        return look._replace(beyond=grid.synthesise(around * grid.exists(at.soi_offset), at.soi_offset))
 
     def _synchronised(self, mixture: Tensor, begins: bool, ends: bool) -> Timing:
         found = self._setup(mixture.shape[1], begins, ends)[1](mixture)

@@ -116,6 +116,7 @@ def sight_of(look: Look, num_samples: int, period: int, stride: int, step: int, 
 class _Found(NamedTuple):
     written: Written
     start: Tensor  # int64 [w], where the first token begins
+    beyond: Tensor | None  # complex64 [w, T], see `rfsep.separators.aligned.Look`
 
 
 class RfTransformerSeparator:
@@ -198,7 +199,7 @@ class RfTransformerSeparator:
         device = next(iter(self.model.parameters())).device
         sight = Sight(*(field.to(device) for field in self.sight(look, mixture.shape[1])))
         written = self.model.write(sight, self.beams, prefix)
-        return _Found(written, first_sample(look.soi_offset, self.modem.symbol_period))
+        return _Found(written, first_sample(look.soi_offset, self.modem.symbol_period), look.beyond)
 
     def _waveform(self, written: Written) -> Tensor:
         """Complex64 [w, K * stride] of tokens."""
@@ -216,6 +217,8 @@ class RfTransformerSeparator:
                 signals = part.reshape(len(part), -1, every)  # [w, L, every]
                 found = self._written(signals[:, :, 0], signals[:, :, 1:], (begins, ends), None)
                 soi = _placed(self._waveform(found.written), found.start, signals.shape[1])
+                if found.beyond is not None:
+                    soi = soi + found.beyond
                 return soi.repeat_interleave(every, 1)
 
         def apply(windows: Tensor, begins: bool, ends: bool) -> Tensor:
