@@ -13,7 +13,7 @@ def main(page_path: Path, picture: Path) -> None:
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page(viewport={"width": 1280, "height": 1900}, color_scheme="light")
-        page.goto(page_path.resolve().as_uri())
+        page.goto(page_path.resolve().as_uri(), timeout=300_000)  # of a machine that is busy
         page.screenshot(path=picture)
         browser.close()
 
