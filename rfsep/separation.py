@@ -1,6 +1,7 @@
 """What `rfsep separate` does: a capture of any length through a separator, chunk by chunk, in bounded memory."""
 
 import math
+import re
 import resource
 import shlex
 import sys
@@ -301,7 +302,10 @@ def _separated(job: Job, begin: int, first: int, end: int, stop: int) -> dict[st
 
 
 def peak_memory_mb() -> float:
-    """Most memory that this process had so far."""
+    """Most memory that this program had so far; not that of the one that started it, which getrusage counts too."""
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) / (1 << 10)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
