@@ -186,8 +186,6 @@ class Aligned:
         self.grid = TokenGrid(modem, self.interference.symbol_period)
         self.detector = TokenDetector(self.grid, self.interference, iterations=iterations)
         self._setup = lru_cache(maxsize=8)(self._make_setup)
-        if model is None and "detection" not in inputs:
-            raise InputError("without a model there are no bits but those of the inputs detection")
         if model is not None:
             needed = {"num_inputs": self.num_inputs, "num_bits": self.grid.slots * bits_per_symbol(modem.constellation)}
             needed |= {"num_phases": self.grid.step, "period": self.grid.period}
@@ -318,6 +316,8 @@ class Aligned:
     def logits(self, view: View) -> Tensor:
         """The network's log-likelihood ratios float32 [B, K, slots * bits], without one those of detection."""
         if self.model is None:
+            if "detection" not in self.inputs:
+                raise InputError("without a model there are no bits but those of the inputs detection")
             return view.prior
         return answered(self.model, view)
 

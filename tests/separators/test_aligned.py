@@ -151,7 +151,7 @@ def test_wrong_inputs_are_named() -> None:
     with pytest.raises(InputError, match="unknown inputs fft; choose from time, band, carriers, detection"):
         separator(("fft",), 2)
     with pytest.raises(InputError, match="without a model there are no bits but those of the inputs detection"):
-        Aligned(LinearModem(), NOTHING, None, OfdmModem(), inputs=("time",))
+        Aligned(LinearModem(), NOTHING, None, OfdmModem(), inputs=("time",)).separate(mixtures(0.0, 1).mixture)
     model = TokenTransformer(DETECTION, width=32, depth=1, heads=2)
     with pytest.raises(InputError, match=r"num_bits is 10, this SOI in this interference needs 20"):
         Aligned(LinearModem("qam16"), NOTHING, model, OfdmModem())
