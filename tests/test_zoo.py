@@ -21,6 +21,7 @@ from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.networks import ZOO, check_separator, export, network_arguments, open_run, own_separator
 from rfsep.priors import check_prior
+from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.storage.weights import read_weights, weights_digest, write_weights
 from rfsep.tokenizers import check_tokenizer
@@ -94,8 +95,12 @@ def test_a_network_of_the_zoo_tells_how_it_was_made_and_runs(name: str) -> None:
     examples = source.sample(100, 4096, batch_generator(Purpose.EXAMPLES)).waveform
     modem = build_modem(soi)
     made = instantiate(method, modem=modem, examples=examples, **network_arguments(method, run, modem, examples))
-    error = torch.as_tensor(row_mse(made.separate(batch.mixture).soi.numpy(), batch.soi.numpy())).median()
-    assert floored_db(float(error)) < -10  # the mixture itself stands at +15 dB
+    error = torch.as_tensor(row_mse(made.separate(batch.mixture).soi.numpy(), batch.soi.numpy())).mean()
+    if "Patches" in str(run.config.separator):  # told nothing of the interference
+        filtered = MatchedFilter(modem, examples).separate(batch.mixture).soi
+        assert error < 0.9 * torch.as_tensor(row_mse(filtered.numpy(), batch.soi.numpy())).mean()
+    else:
+        assert floored_db(float(error)) < -10  # the mixture itself stands at +15 dB
 
 
 @pytest.fixture

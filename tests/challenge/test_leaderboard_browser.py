@@ -154,13 +154,13 @@ def test_legend_brings_curves_out_in_every_figure(page: Page, board_path: Path) 
     page.mouse.move(0, 0)
     pressed = page.locator('.legend [aria-pressed="true"]')
     assert pressed.all_inner_texts() == ["wavenet"] * (1 + len(TYPES))
-    page.wait_for_function("getComputedStyle(document.querySelector('.curve:not(.on)')).opacity < 0.2")
+    page.wait_for_function("() => getComputedStyle(document.querySelector('.curve:not(.on)')).opacity < 0.2")
     opacity = "all => all.map((e) => +getComputedStyle(e).opacity)"
     assert page.locator('.curve[data-separator="wavenet"]').evaluate_all(opacity) == [1] * 2 * len(TYPES)
     assert page.locator('.point[data-of="wavenet"]').count() == 3
     pressed.first.click()
     page.mouse.move(0, 0)
-    page.wait_for_function("getComputedStyle(document.querySelector('.curve')).opacity == 1")
+    page.wait_for_function("() => getComputedStyle(document.querySelector('.curve')).opacity == 1")
 
 
 def test_board_can_be_read_in_both_schemes(page: Page, board_path: Path) -> None:

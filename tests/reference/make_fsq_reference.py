@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from vector_quantize_pytorch import FSQ
 
 LEVELS = ([8, 5, 5, 5], [2, 2], [4, 4], [3, 7])
 
 
 def main() -> None:
     """Quantise random latents with each of the levels."""
+    from vector_quantize_pytorch import FSQ  # not installed with the project
+
     generator = torch.Generator().manual_seed(0)
     arrays = {}
     for levels in LEVELS:

@@ -261,8 +261,8 @@ def test_learning_rate_follows_its_schedule(decay: Callable[[int], float] | None
     assert "steps_per_epoch" not in str(schedule.state_dict())
 
 
-# token_bits needs a separator, and diffusion priors see no mixture
-OTHERS = {"token_bits", "ddpm", "ddpm_published"}
+# token_bits and soi_tokens need a separator; diffusion priors and tokenizers see no mixture
+OTHERS = {"token_bits", "soi_tokens", "ddpm", "ddpm_published", "tokenizer"}
 
 
 @pytest.mark.parametrize("name", sorted(set(options("objective")) - OTHERS))
