@@ -72,7 +72,8 @@ rft_ablation: $(STAMP)
 	$(RFT_EMI) run=parallel model.network.autoregressive=false
 	$(RFT_EMI) run=accelerated model.network.accelerated=true
 	$(RFT_TRAIN) experiment=tokenizer/qpsk_2 run=headline
-	$(RFT_EMI) run=two_symbols tokenizer=runs/tokenizer/qpsk_2/headline model.network.num_prior=4
+	$(RFT_EMI) run=two_symbols tokenizer=runs/tokenizer/qpsk_2/headline model.network.num_prior=4 \
+	  +separator.front.period=160 +model.network.period=160 model.network.num_inputs=477
 	$(RFT_TRAIN) experiment=tokenizer/qpsk_vq run=headline
 	$(RFT_EMI) run=vector_quantiser tokenizer=runs/tokenizer/qpsk_vq/headline
 	$(RFT_EMI) run=no_context +separator.front.context=0 model.network.num_inputs=171
