@@ -74,10 +74,15 @@ class Corrected:
         self.block = block
         self.margin = margin
         self.grid = TokenGrid(modem, period)
-        needed = {"num_inputs": 1 + (2 + 3 * len(guides)) * self.grid.num_seen, "num_phases": 1, "period": period}
+        needed = {"num_inputs": self.num_inputs, "num_phases": 1, "period": period}
         needed["num_bits"] = self.grid.slots * bits_per_symbol(modem.constellation)
         if model is not None:
             check_model(model, needed, f"what {len(guides)} guides find and the mixture")
+
+    @property
+    def num_inputs(self) -> int:
+        """Numbers that the network is shown of a token."""
+        return 1 + (2 + 3 * len(self.guides)) * self.grid.num_seen
 
     def guidance(self, mixture: Tensor) -> Tensor:
         """The guides' estimates complex64 [B, T, G]."""

@@ -22,6 +22,11 @@ _STANDARD_ERRORS = 5
 class Front(Protocol):
     """Shows the mixture: `rfsep.separators.patches.Patches`, `.aligned.Aligned`, `.corrected.Corrected`."""
 
+    @property
+    def num_inputs(self) -> int:
+        """Numbers that are shown of a patch."""
+        ...
+
     def guidance(self, mixture: Tensor) -> Tensor:
         """Estimates complex64 [B, T, G] of other separators."""
         ...
@@ -49,6 +54,7 @@ class Transformer(Protocol):
     tokenizer: TokenizerModel
     period: int
     stride: int
+    num_inputs: int
     num_prior: int
     head_sizes: tuple[int, ...]
 
@@ -135,7 +141,7 @@ class RfTransformerSeparator:
             the other; the SOI must begin at sample 0. Otherwise they are written side by side.
 
     Raises:
-        InputError: a block or margin that is no multiple of a token, or no beam.
+        InputError: a block or margin that is no multiple of a token, no beam, or a model of another SOI or front.
     """
 
     def __init__(
@@ -158,11 +164,21 @@ class RfTransformerSeparator:
         self.modem = modem
         self.model = model
         self.front = front(modem=modem, examples=examples)
+        self._check_model()
         self.block = block
         self.margin = margin
         self.beams = beams
         self.soft = soft
         self.carry = carry
+
+    def _check_model(self) -> None:
+        """Refuse a model of another SOI, or that was shown something else."""
+        if self.front.num_inputs != self.model.num_inputs:
+            shown = f"{self.front.num_inputs} numbers a patch"
+            raise InputError(f"model.network.num_inputs is {self.model.num_inputs}, what is shown are {shown}")
+        bits = self.modem.num_bits(8 * self.modem.symbol_period) * self.model.stride / (8 * self.modem.symbol_period)
+        if self.model.num_prior not in (0, bits):
+            raise InputError(f"model.network.num_prior is {self.model.num_prior}, this SOI has {bits:g} bits a token")
 
     def guidance(self, mixture: Tensor) -> Tensor:
         """The front's estimates complex64 [B, T, G]."""
