@@ -1,6 +1,5 @@
 """Cross-entropy of the SOI's tokens, each written in sight of the true ones before it."""
 
-from functools import partial
 from typing import Literal, NamedTuple
 
 import pytorch_lightning as pl
@@ -11,16 +10,13 @@ from torch import Tensor
 from rfsep.iq import to_channels
 from rfsep.models.rf_transformer import RfTransformer, Sight
 from rfsep.separators.rf_transformer import RfTransformerSeparator
-from rfsep.separators.windows import on_every_core, rows_a_core
 from rfsep.signals.constellations import bits_per_symbol
+from rfsep.training.guided import guidance_of, looked_at, validate
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import row_errors
 from rfsep.training.optimisers import Decay, Optimisation, adamw
-from rfsep.training.soi_bits import demodulated_error_rates
 from rfsep.training.views import Views
 from rfsep.types import InputError, MixtureBatch, Modem
-
-_MOST_ROWS = 128  # looked at together by a core
 
 
 class Truth(NamedTuple):
@@ -104,22 +100,10 @@ class SoiTokens(pl.LightningModule):
         """What the transformer is shown of a batch."""
         if not torch.isfinite(torch.view_as_real(batch.mixture)).all():
             raise InputError("a training mixture holds NaN or infinity")
-        batch = MixtureBatch(*(field.cpu() for field in batch))  # fronts are small matrices: no work for a GPU
-        guidance, rows = self._guidance(batch.mixture), torch.arange(len(batch.mixture))
-        found = on_every_core(
-            partial(self._see, batch, guidance), torch.split(rows, rows_a_core(len(rows), _MOST_ROWS))
-        )
-        return Sight(*(torch.cat(field).to(self.device) for field in zip(*found, strict=True)))
-
-    def _guidance(self, mixture: Tensor) -> Tensor:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            look = self.separator.guidance
-            return look(mixture) if self.views is None else self.views(mixture, look)
-
-    def _see(self, batch: MixtureBatch, guidance: Tensor, rows: Tensor) -> Sight:
-        part = MixtureBatch(*(field[rows] for field in batch))
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            return self.separator.training_sight(part, guidance[rows])
+        batch = MixtureBatch(*(field.cpu() for field in batch))
+        guidance = guidance_of(self.separator, self.views, batch.mixture)
+        seen = looked_at(self.separator.training_sight, batch, guidance)
+        return Sight(*(field.to(self.device) for field in seen))
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
@@ -138,11 +122,7 @@ class SoiTokens(pl.LightningModule):
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
         """Collect the errors of a batch by level."""
         batch = MixtureBatch(*(field.cpu() for field in batch))
-        with torch.autocast(self.device.type, enabled=False):  # as evaluate.py does it
-            guidance = self._guidance(batch.mixture)
-            estimate = to_channels(self.separator.separate_guided(batch.mixture, guidance).soi)
-        rates = {"ber": demodulated_error_rates(self.modem, estimate, batch)}
-        self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
+        validate(self.scores, self.separator, self.views, self.modem, batch, self.device.type)
 
     def on_validation_epoch_end(self) -> None:
         """Log the levels and their mean."""

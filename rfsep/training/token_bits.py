@@ -1,6 +1,5 @@
 """Cross-entropy of the SOI's bits in tokens that are cut on the interference's grid."""
 
-from functools import partial
 from typing import Literal, NamedTuple, Protocol
 
 import pytorch_lightning as pl
@@ -8,19 +7,16 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from rfsep.iq import squared, to_channels
+from rfsep.iq import squared
 from rfsep.separators.aligned import View
 from rfsep.separators.tokens import TokenGrid
-from rfsep.separators.windows import on_every_core, rows_a_core
 from rfsep.signals.constellations import bit_means, bits_per_symbol, map_bits
+from rfsep.training.guided import guidance_of, looked_at, validate
 from rfsep.training.levels import LevelScores, log_levels
-from rfsep.training.losses import bit_cross_entropy, row_errors
+from rfsep.training.losses import bit_cross_entropy
 from rfsep.training.optimisers import Decay, Optimisation, adamw
-from rfsep.training.soi_bits import demodulated_error_rates
 from rfsep.training.views import Views
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
-
-_MOST_ROWS = 128  # looked at together by a core
 
 
 class TokenSeparator(Protocol):
@@ -122,23 +118,14 @@ class TokenBits(pl.LightningModule):
     def see(self, batch: MixtureBatch) -> Sight:
         """What the network is shown of a batch, and the bits it should find."""
         _check(batch)
-        batch = MixtureBatch(*(field.cpu() for field in batch))  # detection is small matrices: no work for a GPU
-        guidance, rows = self._guidance(batch.mixture), torch.arange(len(batch.mixture))
-        parts = torch.split(rows, rows_a_core(len(rows), _MOST_ROWS))
-        found = on_every_core(partial(self._see, batch, guidance), parts)
-        return Sight(*(torch.cat(field).to(self.device) for field in zip(*found, strict=True)))
+        batch = MixtureBatch(*(field.cpu() for field in batch))
+        guidance = guidance_of(self.separator, self.views, batch.mixture)
+        seen = looked_at(self._see, batch, guidance)
+        return Sight(*(field.to(self.device) for field in seen))
 
-    def _guidance(self, mixture: Tensor) -> Tensor:
-        """Guidance complex64 [B, T, G], found or kept from before."""
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            look = self.separator.guidance
-            return look(mixture) if self.views is None else self.views(mixture, look)
-
-    def _see(self, batch: MixtureBatch, guidance: Tensor, rows: Tensor) -> Sight:
-        part = MixtureBatch(*(field[rows] for field in batch))
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            view = self.separator.training_view(part, guidance[rows])
-            return Sight(view.inputs, view.phase, view.edge, view.prior, *token_truth(self.separator, view, part))
+    def _see(self, batch: MixtureBatch, guidance: Tensor) -> Sight:
+        view = self.separator.training_view(batch, guidance)
+        return Sight(view.inputs, view.phase, view.edge, view.prior, *token_truth(self.separator, view, batch))
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
@@ -155,11 +142,7 @@ class TokenBits(pl.LightningModule):
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
         """Collect the errors of a batch by level."""
         batch = MixtureBatch(*(field.cpu() for field in batch))
-        with torch.autocast(self.device.type, enabled=False):  # as evaluate.py does it
-            guidance = self._guidance(batch.mixture)
-            estimate = to_channels(self.separator.separate_guided(batch.mixture, guidance).soi)
-        rates = {"ber": demodulated_error_rates(self.modem, estimate, batch)}
-        self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
+        validate(self.scores, self.separator, self.views, self.modem, batch, self.device.type)
 
     def on_validation_epoch_end(self) -> None:
         """Log the levels and their mean."""
