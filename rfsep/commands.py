@@ -41,6 +41,7 @@ def _rfsep() -> None:
     rfsep curves     learning curves of several runs
     rfsep prior      what a diffusion prior has learned
     rfsep tokenizer  what a tokenizer keeps of its signal
+    rfsep compete    every separator and shipped network on a test set, and the leaderboard
 
     Each tells more with --help. Sources, modems and separators are options of conf/soi, conf/interference and
     conf/separator, by the names of their YAML files; recordings named there are found through RFSEP_RECORDINGS and
