@@ -98,12 +98,10 @@ def summary(contents: dict[str, dict[str, Any]]) -> str:
         named = {row["separator"]: row for row in blind}
         usual = [_estimate(named[name]) if name in named else "" for name in ("matched_filter", "lmmse")]
         best = min(blind, key=lambda row: row["ber"][row["sir_db"].index(SUMMARY_DB)])
-        known = [
-            (dict(zip(one["sinr_db"], one["ber"] or [], strict=False)), one["name"]) for one in content["published"]
-        ]
-        rates = [(curve[SUMMARY_DB], name) for curve, name in known if curve.get(SUMMARY_DB) is not None]
-        published = f"{_number(min(rates)[0], 'ber')} {min(rates)[1]}" if rates else ""
-        return [title, *usual, f"{_estimate(best)} `{best['separator']}`", published]
+        curves = [curve for curve in content["published"] if curve["ber"] is not None]
+        found = [(_published_cells(curve, "ber", [SUMMARY_DB])[0], curve["name"]) for curve in curves]
+        published = min((one for one in found if one[0]), key=lambda one: float(one[0]), default=())
+        return [title, *usual, f"{_estimate(best)} `{best['separator']}`", " ".join(published)]
 
     header = [f"BER at {SUMMARY_DB:g} dB", "matched filter", "LMMSE", "best here", "best published"]
     return _grid(header, [line(title, contents[name]) for title, name in SUMMARY])
