@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 from references import ROOT, broken, modules
-from sphinx.cmd.build import main as sphinx_build
 
 DOCS = ROOT / "docs"
 GUIDE = ("commands", "configuration", "training", "recipes", "captures", "hosting", "trust", "api")
@@ -129,6 +128,8 @@ def write_sources(out: Path) -> None:
 
 def main(out: Path) -> int:
     """Write the site; 0 where nothing is wrong with it, for a warning is an error."""
+    from sphinx.cmd.build import main as sphinx_build  # of the extra "docs"; what is written above needs it not
+
     if wrong := broken():
         print("names in docstrings that are nowhere:", *wrong, sep="\n")
         return 1

@@ -24,7 +24,7 @@ highlight_language = "bash"
 html_theme = "furo"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
-html_show_sphinx = False
+html_show_sphinx = html_show_sourcelink = html_copy_source = False
 html_show_copyright = False
 pygments_style, pygments_dark_style = "default", "github-dark"
 
