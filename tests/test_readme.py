@@ -98,7 +98,7 @@ def test_every_option_of_every_group_is_listed() -> None:
     assert [group for group, _ in rows] == list(GROUPS)
     for group, text in rows:
         listed = re.findall(r"`(\w+)`", text)
-        assert set(listed) == names(group), group
+        assert set(listed) == names(group), f"{group} in docs/configuration.md"
         assert len(listed) == len(set(listed)), group
 
 
