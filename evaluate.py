@@ -55,7 +55,7 @@ def _log_standings(place: Path, settings: dict[str, Any]) -> None:
 
     columns, rows = table(read_json(place / "leaderboard.json")["boards"])
     with wandb.init(job_type="leaderboard", dir=place, **settings) as run:
-        run.log({"leaderboard": wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
+        run.log({"leaderboard": wandb.Table(columns=[*columns], data=rows, allow_mixed_types=True)})
 
 
 def _end(refused: int) -> None:
