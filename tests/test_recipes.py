@@ -20,7 +20,7 @@ SMALLER = {  # later settings of a key count
     "train.py": "model.network.channels=4 data.num_samples=320 data.batch_size=4 data.val_per_sinr=2"
     " trainer.max_steps=2 trainer.val_every=1 trainer.precision=32-true",
     "data/prepare.py": "num_samples=1280 num_per_sinr=10",
-    "evaluate.py": "",
+    "evaluate.py": "examples.num_frames=20 examples.num_samples=2048",
 }
 ALL = """
 import runpy, shlex, sys
