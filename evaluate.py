@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
+from rfsep.challenge.leaderboard import table
 from rfsep.cli import plain, run
 from rfsep.evaluation import check_bounds, mixture_types, separate_testset
 from rfsep.experiments import run_comparison, run_landscape
 from rfsep.hosting import make_leaderboard, score_submissions
+from rfsep.storage.atomic import read_json
 from rfsep.storage.test_set import read_truth
 from rfsep.types import InputError
 
@@ -22,7 +25,11 @@ def main(config: DictConfig) -> None:
         run_landscape(config)
         return
     if config.leaderboard is not None:
-        _end(make_leaderboard(Path(str(config.leaderboard)), bool(config.signals)))
+        place = Path(str(config.leaderboard))
+        refused = make_leaderboard(place, bool(config.signals))
+        if config.logger.wandb is not None:
+            _log_standings(place, plain(config.logger.wandb))
+        _end(refused)
         return
     if config.testset is None or (config.separator is None) == (config.submission is None):
         raise InputError(
@@ -40,6 +47,15 @@ def main(config: DictConfig) -> None:
     folder = separate_testset(config, testset)
     if with_truth:
         score_submissions(config, testset, [folder])
+
+
+def _log_standings(place: Path, settings: dict[str, Any]) -> None:
+    """The rows of leaderboard.json as a table of Weights & Biases."""
+    import wandb  # a second, for those who ask for it
+
+    columns, rows = table(read_json(place / "leaderboard.json")["boards"])
+    with wandb.init(job_type="leaderboard", dir=place, **settings) as run:
+        run.log({"leaderboard": wandb.Table(columns=[*columns], data=rows, allow_mixed_types=True)})
 
 
 def _end(refused: int) -> None:

@@ -23,8 +23,10 @@ SUMMARY = (  # what the README shows of the comparisons
 MARK = re.compile(r"(<!-- table (\w+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
-def _grid(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def _grid(header: list[str], rows: list[list[str]], words: int = 0) -> str:
+    """A table whose first column and last ``words`` columns hold words, the others numbers."""
+    numbers = len(header) - 1 - words
+    lines = [header, ["---", *["---:"] * numbers, *["---"] * words], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -104,7 +106,7 @@ def summary(contents: dict[str, dict[str, Any]]) -> str:
         return [title, *usual, f"{_estimate(best)} `{best['separator']}`", " ".join(published)]
 
     header = [f"BER at {SUMMARY_DB:g} dB", "matched filter", "LMMSE", "best here", "best published"]
-    return _grid(header, [line(title, contents[name]) for title, name in SUMMARY])
+    return _grid(header, [line(title, contents[name]) for title, name in SUMMARY], words=2)
 
 
 def bench(content: dict[str, Any]) -> str:
