@@ -41,7 +41,7 @@ def trained(name: str) -> torch.nn.Module:
     """A network of conf/model after a few steps on QPSK in OFDM-QPSK."""
     torch.manual_seed(0)
     model = instantiate(option("model", name).network)
-    mixer, generator = Mixer(LinearModem(), RandomCrop(OfdmModem(), power=56 / 64)), batch_generator(Purpose.TRAIN, 0)
+    mixer, generator = Mixer(LinearModem(), RandomCrop(OfdmModem(), power=56 / 64)), batch_generator(Purpose.TEST, 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(STEPS):
         batch = mixer.draw(torch.full((2,), -6.0), 2560, generator)
@@ -79,10 +79,10 @@ def rows(name: str, num_samples: int, num_windows: int, model: torch.nn.Module) 
 
     ways: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"torch_float32": model, "torch_bfloat16": half}
     started = time.process_time()
-    network = converted(model, inputs[:1].expand(2, -1, -1))
+    parts = converted(model, inputs[:1].expand(2, -1, -1))
     converting = time.process_time() - started
     for dtype in DTYPES:
-        ways[f"export_{dtype}"] = Exported(compiled_network(*network, dtype), num_samples, "")
+        ways[f"export_{dtype}"] = Exported(compiled_network(*parts, dtype), num_samples, "")
     found: dict[str, Any] = {"model": name, "num_samples": num_samples, "windows": num_windows}
     found |= {"threads": torch.get_num_threads(), "load": os.getloadavg()[0], "converting_seconds": converting}
     with torch.inference_mode():
