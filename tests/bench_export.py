@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ def main() -> None:
         command = [sys.executable, __file__, "child", threads]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         found += [json.loads(line) for line in done.stdout.splitlines()]
-    write("export", {"engine": "OpenVINO", "rows": found})
+    write("export", {"engine": f"OpenVINO {version('openvino')}", "rows": found})
 
 
 if __name__ == "__main__":
