@@ -102,7 +102,8 @@ def export_command(
         ),
     ] = None,
     num_samples: Annotated[
-        int | None, typer.Option(min=16, help="of a window, without --out; default: as the network was trained")
+        int | None,
+        typer.Option(min=16, max=1 << 22, help="of a window, without --out; default: as the network was trained"),
     ] = None,
 ) -> None:
     """Make a trained network faster for this machine; or, with --out, write it as two files that travel.

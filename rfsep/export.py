@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from rfsep.challenge.provenance import code_version, targets
-from rfsep.cli import build_modem, build_soi, build_source, console, instantiate, option, option_named, plain
+from rfsep.cli import build_modem, build_soi, build_source, console, instantiate, option, option_named, plain, whole
 from rfsep.iq import to_channels
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
@@ -151,7 +151,8 @@ def check_exportable(config: Any, source: str) -> None:
         InputError: it is none that `rfsep.separators.neural.Neural` shows waveforms to.
     """
     usual = f"{Neural.__module__}.{Neural.__qualname__}"
-    target = (config.get("separator") or {}).get("_target_", usual)
+    own = config.get("separator")
+    target = own.get("_target_") if isinstance(own, Mapping) else usual
     kinds = [kind for kind in ("prior", "tokenizer", "tokens") if config.model.get(kind, False)]
     if kinds or target != usual:
         raise InputError(
@@ -162,7 +163,10 @@ def check_exportable(config: Any, source: str) -> None:
 
 def _learned(config: Any, key: str) -> str:
     """Name of the SOI or interference that a network learned, of a run's config or an exported one."""
-    return str((config.get("card") or {}).get(key) or (config.get(key) or {}).get("name"))
+    for part, name in ((config.get("card"), key), (config.get(key), "name")):
+        if isinstance(part, Mapping) and name in part:
+            return str(part[name])
+    return ""
 
 
 def _examples(config: Any, num_samples: int) -> _Examples:
@@ -285,7 +289,7 @@ def write_export(
     check_exportable(config, source)
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"dtype is '{dtype}'; a network is exported for speed in {' or '.join(DTYPES)}")
-    length, dtype = num_samples or int(config.data.num_samples), dtype or fast_dtype()
+    length, dtype = num_samples or whole(config, "data.num_samples"), dtype or fast_dtype()
     tell("drawing mixtures")
     examples = _examples(config, length)
     tell("converting")

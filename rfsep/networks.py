@@ -265,7 +265,7 @@ def _fast_network(method: Any, run: Run) -> dict[str, FastNetwork]:
     """The export of a run's network, where there is one and the separator takes it."""
     if "fast" not in set(parameters_of(method["_target_"])) - set(method):
         return {}
-    found = fitting(run.model, run.config, int(method.get("block") or run.config.data.num_samples))
+    found = fitting(run.model, run.config, method.get("block") or run.config.data.num_samples)
     return {} if found is None else {"fast": found}
 
 

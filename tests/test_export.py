@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 
 import rfsep.export
 from rfsep.challenge.provenance import code_version
-from rfsep.cli import CONF, instantiate, option, register_resolvers
+from rfsep.cli import CONF, instantiate, load_config, option, register_resolvers
 from rfsep.commands import main
 from rfsep.evaluation import separate_testset
 from rfsep.mixtures.endless import Purpose, batch_generator
@@ -334,6 +334,28 @@ def test_an_export_that_is_not_the_network_or_is_slow_is_not_written(
     assert status == 0, complaint
     assert "3.0 x as fast" in said
     assert len(list(only(tmp_path / "none").iterdir())) == 3, "nothing half-written is left"
+
+
+@pytest.mark.parametrize(
+    ("changes", "mixtures", "channels"),
+    [
+        ({}, "QPSK in OFDMQPSK", 2),
+        ({"card": {"soi": "QPSK", "interference": "EMIBursts"}}, "QPSK in EMIBursts", 2),
+        ({"interference": {"name": "Unheard"}}, "QPSK in OFDMQPSK", 2),
+        ({"soi": "qpsk", "card": [1]}, "QPSK in OFDMQPSK", 2),
+        ({"guide": "matched_filter"}, "QPSK in OFDMQPSK", 4),
+    ],
+)
+def test_it_is_checked_on_what_the_network_learned(
+    tmp_path: Path, changes: dict[str, Any], mixtures: str, channels: int
+) -> None:
+    register_resolvers()
+    config = load_config(run_folder(tmp_path / "run", **changes) / "config.yaml")
+    examples = rfsep.export._examples(config, BLOCK)
+    assert examples.mixtures == mixtures
+    assert examples.inputs.shape == (12, channels, BLOCK)
+    power = examples.inputs[:, :2].square().sum(1).mean(1).view(3, 4).mean(1)  # falls from level to level
+    assert power[0] > 3 * power[1] > 9 * power[2]
 
 
 def test_own_error_bounds_the_difference() -> None:
