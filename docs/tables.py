@@ -1,4 +1,4 @@
-"""Write the README's tables from docs/results/*.json: python docs/tables.py."""
+"""Write the tables of README.md and docs/*.md from docs/results/*.json: python docs/tables.py."""
 
 import json
 import re
@@ -9,7 +9,17 @@ from rfsep.challenge.table import shown_levels
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 WIDEST_WITH_INTERVALS = 6  # levels
+SUMMARY_DB = -12.0
+SUMMARY = (  # what the README shows of the comparisons
+    ("QPSK in OFDM-QPSK, as in alpha-RGS", "args_ofdm_qpsk"),
+    ("QPSK in OFDM and noise", "csgaussian_qpskcomm"),
+    ("QPSK in OFDM-16-QAM and noise", "dnn_comparison"),
+    ("QPSK in a 5G NR uplink", "nr_uplink"),
+    ("QPSK in recorded Wi-Fi", "real_wifi20"),
+    ("QPSK in recorded LTE", "real_lte20"),
+)
 MARK = re.compile(r"(<!-- table (\w+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -74,6 +84,29 @@ def scores(content: dict[str, Any]) -> str:
     return text
 
 
+def _estimate(row: dict[str, Any]) -> str:
+    """The BER of a row at the summary's level, with its interval."""
+    index = row["sir_db"].index(SUMMARY_DB)
+    return _cells({key: [row[key][index]] for key in ("ber", "ber_low", "ber_high")}, "ber")[0]
+
+
+def summary(contents: dict[str, dict[str, Any]]) -> str:
+    """One line a comparison: the two usual estimators, the best blind separator, the best published one."""
+
+    def line(title: str, content: dict[str, Any]) -> list[str]:
+        blind = [row for row in content["rows"] if row["blind"] and not row.get("bound") and row["ber"]]
+        named = {row["separator"]: row for row in blind}
+        usual = [_estimate(named[name]) if name in named else "" for name in ("matched_filter", "lmmse")]
+        best = min(blind, key=lambda row: row["ber"][row["sir_db"].index(SUMMARY_DB)])
+        curves = [curve for curve in content["published"] if curve["ber"] is not None]
+        found = [(_published_cells(curve, "ber", [SUMMARY_DB])[0], curve["name"]) for curve in curves]
+        published = min((one for one in found if one[0]), key=lambda one: float(one[0]), default=())
+        return [title, *usual, f"{_estimate(best)} `{best['separator']}`", " ".join(published)]
+
+    header = [f"BER at {SUMMARY_DB:g} dB", "matched filter", "LMMSE", "best here", "best published"]
+    return _grid(header, [line(title, contents[name]) for title, name in SUMMARY])
+
+
 def bench(content: dict[str, Any]) -> str:
     """A benchmark: every figure by name."""
 
@@ -94,16 +127,24 @@ def bench(content: dict[str, Any]) -> str:
 KINDS = {"comparison": comparison, "scores": scores, "bench": bench}
 
 
+def _load(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return content
+
+
 def rendered(text: str) -> str:
-    """The README with every table as its JSON says."""
+    """A page with every table as its JSON says."""
 
     def table(match: re.Match[str]) -> str:
-        content = json.loads((RESULTS / f"{match[3]}.json").read_text())
-        return f"{match[1]}{KINDS[match[2]](content).rstrip()}\n{match[5]}"
+        if match[2] == "summary":
+            content = summary({name: _load(name) for _, name in SUMMARY})
+        else:
+            content = KINDS[match[2]](_load(match[3]))
+        return f"{match[1]}{content.rstrip()}\n{match[5]}"
 
     return MARK.sub(table, text)
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(rendered(readme.read_text()))
+    for page in PAGES:
+        page.write_text(rendered(page.read_text()))

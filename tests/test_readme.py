@@ -1,46 +1,112 @@
-"""The README's tables are what the JSON says, and its commands name what exists."""
+"""Tables of README.md and docs/*.md are what the JSON says, and their commands and links name what exists."""
 
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+GROUPS = ("soi", "interference", "model", "objective", "augment", "separator", "bound", "trainer", "logger")
 
 
-def test_tables_are_generated_from_the_results() -> None:
+def names(group: str) -> set[str]:
+    folder = ROOT / "conf" / group
+    return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name within a page: its headings, in lower case with hyphens."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
     spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
     assert spec is not None
     assert spec.loader is not None
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
-    text = README.read_text()
-    assert len(tables.MARK.findall(text)) >= 5
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("place", PAGES, ids=lambda place: place.name)
+def test_tables_are_generated_from_the_results(place: Path, tables: ModuleType) -> None:
+    text = place.read_text()
     assert tables.rendered(text) == text, "run python docs/tables.py"
-    assert tables.rendered(text.replace("| matched_filter |", "| matched_filler |", 1)) == text
+    assert len(tables.MARK.findall(text)) == text.count("<!-- table ") == text.count("<!-- end -->")
 
 
-def test_commands_name_configs_and_files_that_exist() -> None:
-    text = README.read_text()
-    for group in ("soi", "interference", "separator", "experiment", "model", "objective", "augment"):
+def test_a_changed_figure_is_noticed(tables: ModuleType) -> None:
+    assert set(tables.PAGES) == set(PAGES)
+    assert sum(len(tables.MARK.findall(page.read_text())) for page in PAGES) >= 35
+    for page in (README, ROOT / "docs" / "separators.md"):
+        text = page.read_text()
+        forged = re.sub(r"(<!-- table .*?)\.1(\d)", r"\1.9\2", text, count=1, flags=re.DOTALL)
+        assert forged != text
+        assert tables.rendered(forged) == text
+
+
+def test_the_summary_takes_the_best_blind_row(tables: ModuleType) -> None:
+    def row(separator: str, ber: float, **marks: bool) -> dict[str, object]:
+        values = {"ber": [0.4, ber], "ber_low": [0.4, ber / 2], "ber_high": [0.4, ber * 2]}
+        return {"separator": separator, "sir_db": [-24.0, -12.0], "blind": True, **values, **marks}
+
+    rows = [row("lmmse", 0.2), row("good", 0.1), row("told", 0.01, blind=False), row("limit", 0.01, bound=True)]
+    published = [
+        {"name": "A", "sinr_db": [-12, -24], "ber": [0.3, None]},
+        {"name": "B", "sinr_db": [-24], "ber": [0.1]},
+    ]
+    content = {"rows": rows, "published": [*published, {"name": "C", "sinr_db": [-12], "ber": None}]}
+    text = tables.summary({name: content for _, name in tables.SUMMARY})
+    assert text.splitlines()[2].endswith("|  | .2 (.1 .. .4) | .1 (.05 .. .2) `good` | .3 A |")
+
+
+@pytest.mark.parametrize("place", PAGES, ids=lambda place: place.name)
+def test_commands_name_configs_and_files_that_exist(place: Path) -> None:
+    text = place.read_text()
+    for group in (*GROUPS, "experiment"):
         for name in re.findall(rf"(?<![.\w]){group}=([a-z][\w/]*)", text):
-            assert (ROOT / "conf" / group / f"{name}.yaml").is_file(), f"{group}={name}"
-    targets = re.findall(r"^ *make (\w+)", text, re.MULTILINE)
+            assert name == "null" or name in names(group), f"{group}={name}"
     makefile = (ROOT / "Makefile").read_text()
-    assert targets
-    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
-    for path in re.findall(r"\]\((?!http|#)([^)]+)\)", text):
-        assert (ROOT / path).exists(), path
+    for target in re.findall(r"(?:^ *|`)make (\w+)", text, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for script in re.findall(r"python ([\w/]+\.py)", text):
+        assert (ROOT / script).is_file(), script
+    for path, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", text):
+        target = (place.parent / path).resolve() if path else place
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_the_readme_shows_how_to_start() -> None:
+    text = README.read_text()
+    assert {"demo", "test", "bench", "leaderboard"} <= set(re.findall(r"^ *make (\w+)", text, re.MULTILINE))
+    assert text.count("\n") < 150
+    for page in PAGES[1:]:
+        assert f"(docs/{page.name})" in text, f"README.md has no link to {page.name}"
+
+
+def test_every_option_of_every_group_is_listed() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs" / "configuration.md").read_text(), re.MULTILINE)
+    assert [group for group, _ in rows] == list(GROUPS)
+    for group, text in rows:
+        listed = re.findall(r"`(\w+)`", text)
+        assert set(listed) == names(group), group
+        assert len(listed) == len(set(listed)), group
 
 
 def test_the_python_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    exec(compile(code, "api.md", "exec"), {})
     assert capsys.readouterr().out.strip() == code.rstrip().rsplit("# ", 1)[1]
 
 
 def test_no_path_of_one_machine() -> None:
-    for path in [README, ROOT / "data" / "README.md", ROOT / "CHANGELOG.md"]:
+    for path in [*PAGES, ROOT / "data" / "README.md", ROOT / "CHANGELOG.md"]:
         assert not re.search(r"/(home|root|tmp)/", path.read_text()), path

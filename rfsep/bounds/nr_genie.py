@@ -6,8 +6,8 @@ from torch import Tensor
 from rfsep.iq import power
 from rfsep.separators.nr_bodies import cut, said_of_channel, sliced, summed
 from rfsep.separators.nr_channel import fit_taps
-from rfsep.separators.nr_detection import ROUNDS, NrDetection, Scene
-from rfsep.separators.nr_propagation import SOI, make_model, priors, propagate
+from rfsep.separators.nr_detection import NrDetection, Scene, detected
+from rfsep.separators.nr_propagation import SOI, make_model
 from rfsep.separators.nr_timing import Symbol
 from rfsep.separators.resource_blocks import Band
 from rfsep.separators.symbol_posterior import Response
@@ -57,10 +57,7 @@ class NrGenie:
         scene = self._scene(clean, symbols_about(offset, len(clean)))
         shares = self._detection.shares(scene, clean)
         model = make_model(mixture.to(torch.complex128), band, scene.symbols, shares, scene.channel)
-        sites = priors(model)
-        for warmth, iterations in ROUNDS:
-            sites, found = propagate(model, sites, self._detection.points, warmth, iterations)
-        return found[SOI].mean.to(torch.complex128)
+        return detected(lambda _: model, self._detection.points).found[SOI].mean.to(torch.complex128)
 
     def _scene(self, clean: Tensor, symbols: list[Symbol]) -> Scene:
         """Timing, pilots and channel of interference complex128 [T]."""

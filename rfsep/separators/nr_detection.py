@@ -6,6 +6,7 @@ Within the band its carriers and the SOI's symbols, all points of known constell
 expectation propagation (`rfsep.separators.nr_propagation`), and the decided carriers tell more of the channel.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,8 +27,8 @@ from rfsep.separators.nr_bodies import (
     summed,
 )
 from rfsep.separators.nr_channel import GAP, Channel, carrier_numbers, fit_taps
-from rfsep.separators.nr_propagation import SOI, Share, make_model, priors, propagate
-from rfsep.separators.nr_timing import SYMBOL, Symbol, find_symbols, interference_density
+from rfsep.separators.nr_propagation import SOI, Model, Propagated, Schedule, Share, make_model, priors, propagate
+from rfsep.separators.nr_timing import SYMBOL, Symbol, find_symbols, interference_density, otherwise
 from rfsep.separators.nr_waves import NEAR
 from rfsep.separators.resource_blocks import Band, fits_band, make_band
 from rfsep.separators.symbol_posterior import Response, make_response
@@ -41,7 +42,9 @@ _LEAST_SAMPLES = 2 * SYMBOL + 16  # in which a whole symbol lies, wherever they 
 _PULSE_ENERGY = 16.0  # of a SOI's symbol
 _SILENCE = 1e-12
 _MISFIT = 3e-4  # of the interference's power, that a channel without echoes beyond the prefix may miss
-ROUNDS = ((100.0, 5), (10.0, 4), (1.0, 6))  # warmth and iterations; the channel is fitted again in between
+QUICK = (Schedule(100.0, 5, 0.6), Schedule(10.0, 4, 0.6), Schedule(1.0, 6, 0.6))  # the channel is fitted in between
+SLOW = (Schedule(1e4, 40, 0.3), Schedule(1e4, 100, 0.2))  # each from the start
+FITS = 3.0  # misfit that is not the symbols': where they are right it is mostly 0.1 to 0.5, else 5 to 500
 _UPDATES = 4  # of the channel's variances
 _BATCH_SAMPLES = 32 * 2560
 
@@ -60,6 +63,30 @@ class Scene(NamedTuple):
     bodies: list[Body]
     pilots: dict[int, Tensor]
     channel: Channel
+
+
+def detected(model_after: Callable[[Propagated | None], Model], points: Tensor) -> Propagated:
+    """What a window's symbols are: what is reached quickly if it fits, else what fits best of what is reached slowly.
+
+    Propagation that is cooled too fast may end in symbols that are wrong and sure of it. They do not fit the window.
+
+    Args:
+        model_after: the window's model, given what was last reached.
+        points: the SOI's constellation complex128 [P].
+    """
+    reached: Propagated | None = None
+    for schedule in QUICK:
+        model = model_after(reached)
+        reached = propagate(model, reached.sites if reached else priors(model), points, schedule)
+    assert reached is not None
+    best = reached
+    for schedule in SLOW:
+        if best.misfit < FITS:
+            break
+        model = model_after(reached)
+        reached = propagate(model, priors(model), points, schedule)
+        best = min(best, reached, key=lambda one: one.misfit)
+    return best
 
 
 class NrDetection:
@@ -145,17 +172,31 @@ class NrDetection:
     ) -> Tensor:
         level = density * NUM_SUBCARRIERS / FFT_SIZE
         remains = density / (density + _PULSE_ENERGY)  # variance of the SOI's symbols that the linear estimate leaves
-        scene = self.scene(window, clean, symbols, self.variance(remains, level), self.variance(1.0, level))
-        shares = self.shares(scene, clean)
-        sites = None
-        for number, (warmth, iterations) in enumerate(ROUNDS):
-            model = make_model(window, band, scene.symbols, shares, scene.channel)
-            sites, found = propagate(model, sites or priors(model), self.points, warmth, iterations)
-            if number + 1 < len(ROUNDS):
-                clean = window - response.waveforms @ found[SOI].mean.to(torch.complex128)
-                scene = self._refitted(scene, clean, found, level)
-                shares = self.shares(scene, clean)
-        return found[SOI].mean.to(torch.complex128)
+        variance, soi = self.variance(remains, level), self.variance(1.0, level)
+        best: Propagated | None = None
+        for timing in otherwise(symbols, len(window)):
+            scene = self.scene(window, clean, timing, variance, soi)
+            reached = self._reached(window, clean, scene, level, response, band)
+            if best is None or reached.misfit < best.misfit:
+                best = reached
+            if best.misfit < FITS:
+                break
+        assert best is not None
+        return best.found[SOI].mean.to(torch.complex128)
+
+    def _reached(
+        self, window: Tensor, clean: Tensor, scene: Scene, level: float, response: Response, band: Band
+    ) -> Propagated:
+        """What a window's symbols are if this is its scene."""
+
+        def model_after(reached: Propagated | None) -> Model:
+            nonlocal scene, clean
+            if reached is not None:
+                clean = window - response.waveforms @ reached.found[SOI].mean.to(torch.complex128)
+                scene = self._refitted(scene, clean, reached.found, level)
+            return make_model(window, band, scene.symbols, self.shares(scene, clean), scene.channel)
+
+        return detected(model_after, self.points)
 
     def scene(self, window: Tensor, clean: Tensor, symbols: list[Symbol], variance: Tensor, soi: Tensor) -> Scene:
         """What is found in a window complex128 [T] from what lies beside the SOI in ``clean``; see `first_channel`."""

@@ -21,11 +21,24 @@ from rfsep.signals.nr import NUM_SUBCARRIERS
 
 SOI = -1  # place of the SOI's symbols among those of the interference, 0, 1, ..
 _NOISE = 1e-2  # power of white noise that is assumed where there is none
-_DAMPING = 0.6
 _FADED = 0.01  # of the mean power, below which a carrier counts as no weaker
 _LEAST = 1e-12
 _RIDGE = 3e-7  # of the mean power: what single precision needs
 _DTYPE = torch.complex64  # of the propagation: its white noise keeps covariances regular
+
+
+class Schedule(NamedTuple):
+    """Rounds of propagation.
+
+    Attributes:
+        warmth: times the white noise in the first round; it cools geometrically.
+        iterations: rounds.
+        damping: share of the new in a site.
+    """
+
+    warmth: float
+    iterations: int
+    damping: float
 
 
 class Share(NamedTuple):
@@ -56,6 +69,21 @@ class Model(NamedTuple):
     white: Tensor
 
 
+class Propagated(NamedTuple):
+    """What came of propagation.
+
+    Attributes:
+        sites: of symbols, by place.
+        found: posteriors under the discrete priors, by place.
+        misfit: of the decimated window's samples to what the sites say, in standard deviations squared, averaged: at
+            most 1 where they agree, far above where some symbols are wrong and sure of it.
+    """
+
+    sites: dict[int, Sites]
+    found: dict[int, Marginals]
+    misfit: float
+
+
 def make_model(window: Tensor, band: Band, symbols: list[Symbol], shares: list[Share], channel: Channel) -> Model:
     """Model of a window complex128 [T] whose channel is known as well as its posterior says."""
     decimator = band.decimator.real.contiguous()
@@ -84,32 +112,29 @@ def priors(model: Model) -> dict[int, Sites]:
     return {place: Sites(torch.ones(count), torch.zeros(count, dtype=_DTYPE)) for place, count in counts.items()}
 
 
-def propagate(
-    model: Model, sites: dict[int, Sites], points: Tensor, warmth: float, iterations: int
-) -> tuple[dict[int, Sites], dict[int, Marginals]]:
-    """Sites after some rounds, and posteriors under the discrete priors, by place.
+def propagate(model: Model, sites: dict[int, Sites], points: Tensor, schedule: Schedule) -> Propagated:
+    """Let the symbols of a window tell each other what they are.
 
     Args:
-        model: of a window.
+        model: of the window.
         sites: to start from.
         points: the SOI's constellation complex128 [P].
-        warmth: times the white noise in the first round; it cools geometrically.
-        iterations: rounds.
+        schedule: of the rounds.
     """
     points_of_carriers = constellation("qpsk").to(_DTYPE)
-    found = dict[int, Marginals]()
-    for iteration in range(iterations):
-        heat = warmth ** (1 - iteration / iterations)
-        cavities = _cavities(model, sites, heat)
+    found, misfit = dict[int, Marginals](), torch.zeros(())
+    for iteration in range(schedule.iterations):
+        heat = schedule.warmth ** (1 - iteration / schedule.iterations)
+        cavities, misfit = _cavities(model, sites, heat)
         found = {
             place: tilted(cavity, points if place == SOI else points_of_carriers) for place, cavity in cavities.items()
         }
-        sites = {place: updated(sites[place], cavities[place], found[place], _DAMPING) for place in sites}
-    return sites, found
+        sites = {place: updated(sites[place], cavities[place], found[place], schedule.damping) for place in sites}
+    return Propagated(sites, found, float(misfit))
 
 
-def _cavities(model: Model, sites: dict[int, Sites], heat: float) -> dict[int, Marginals]:
-    """What everything but a symbol's own site says of it."""
+def _cavities(model: Model, sites: dict[int, Sites], heat: float) -> tuple[dict[int, Marginals], Tensor]:
+    """What everything but a symbol's own site says of it; and the misfit, see `Propagated`."""
     covariance, left = model.noise + heat * model.white, model.samples.clone()
     for place, (rows, waves) in model.unknown.items():
         precision, shift = sites[place]
@@ -118,11 +143,12 @@ def _cavities(model: Model, sites: dict[int, Sites], heat: float) -> dict[int, M
     diagonal = covariance.diagonal()
     diagonal += _RIDGE * diagonal.mean()
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-    left = inverse @ left
+    weighed = inverse @ left
+    misfit = (left.conj() @ weighed).real / len(left)
     cavities = {}
     for place, (rows, waves) in model.unknown.items():
         precision, shift = sites[place]
         gain = ((inverse[rows, rows] @ waves) * waves.conj()).sum(0).real.clamp_min(_LEAST)
         variance = (1 / gain - 1 / precision).clamp_min(1e-9)
-        cavities[place] = Marginals(shift / precision + (waves.mH @ left[rows]) / gain, variance)
-    return cavities
+        cavities[place] = Marginals(shift / precision + (waves.mH @ weighed[rows]) / gain, variance)
+    return cavities, misfit

@@ -17,7 +17,8 @@ LEAST_LEVEL = 0.1  # of the interference, of the SOI's power
 _PASS, _STOP, _EDGE = 0.09, 0.05, 0.33  # cycles a sample, of the filter that leaves out the SOI and what lies beyond
 _SMOOTHED = 5  # samples
 _FLOOR = 0.02  # of the mean power, that two samples of a prefix differ by at least
-_UNLIKELY = 17.0  # nats that a long prefix must gain; without, it wins by what lies beside the short one
+_UNLIKE = 1.0  # nats that each sample must gain; without, a long prefix wins by what lies beside a short one
+_UNLIKELY = 4.0  # nats that a long prefix must gain besides: one of fourteen is long
 _LATE = 0.002  # nats a sample, so that of equal timings the earliest wins
 
 
@@ -64,7 +65,7 @@ def _hypotheses(length: int) -> tuple[Tensor, Tensor]:
 def find_symbols(windows: Tensor) -> list[list[Symbol]]:
     """Symbols that reach into windows complex128 [B, T] in which the SOI has been weakened."""
     length = windows.shape[1]
-    total = pad(_likeness(windows).cumsum(1), (1, 0))  # [B, T - FFT_SIZE + 1]
+    total = pad((_likeness(windows) - _UNLIKE).cumsum(1), (1, 0))  # [B, T - FFT_SIZE + 1]
     bodies, prefixes = _hypotheses(length)
     last = total.shape[1] - 1
     score = total[:, bodies.clamp(0, last)] - total[:, (bodies - prefixes).clamp(0, last)]  # [B, hypotheses, symbols]
@@ -78,6 +79,18 @@ def find_symbols(windows: Tensor) -> list[list[Symbol]]:
         ]
         for row in best.tolist()
     ]
+
+
+def otherwise(symbols: list[Symbol], length: int) -> list[list[Symbol]]:
+    """Symbols of a window of ``length`` samples, and what they may be as well.
+
+    A last symbol that the window cuts off does not show whether its prefix is long: what is repeated lies outside.
+    """
+    last = symbols[-1]
+    if last.body + FFT_SIZE <= length:
+        return [symbols]
+    prefix = PREFIX + LONG_PREFIX - last.prefix
+    return [symbols, [*symbols[:-1], Symbol(last.body + prefix - last.prefix, prefix)]]
 
 
 def interference_density(windows: Tensor, soi_power: float) -> Tensor:

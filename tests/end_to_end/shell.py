@@ -1,8 +1,11 @@
 """The scripts as a user types them."""
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -33,16 +36,35 @@ TINY_TOKENS = [
 SAME = ["testset", "interference=ofdm_qpsk", "num_samples=640", "num_per_sinr=3", "sinr_db=[-12,0]"]
 
 
-def command(script: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
+@cache
+def _warm() -> subprocess.Popen[str]:
+    """The process whose forks run the commands."""
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("warm.py"))],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
     )
+
+
+def command(
+    script: str, *arguments: str, cwd: Path, without: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """A script of this repository or ``rfsep``, run in a folder, with more variables and ``without`` one."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    environment.pop(without, None)
+    full = [str(ROOT / script), *arguments]
+    warm = _warm()
+    assert warm.stdin is not None
+    assert warm.stdout is not None
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: str(Path(folder, name)) for name in ("stdout", "stderr")}
+        request = {"arguments": full, "cwd": str(cwd), "environment": environment, **files}
+        warm.stdin.write(json.dumps(request) + "\n")
+        warm.stdin.flush()
+        returncode = int(warm.stdout.readline())
+        return subprocess.CompletedProcess(full, returncode, *(Path(file).read_text() for file in files.values()))
 
 
 def succeed(script: str, *arguments: str, cwd: Path) -> str:

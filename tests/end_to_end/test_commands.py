@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from shell import ROOT, SAME, TINY, prepare, succeed
+from shell import ROOT, SAME, TINY, command, prepare, succeed
 
 
 def test_run_folder_has_what_the_design_says(place: Path) -> None:
@@ -277,9 +277,8 @@ def test_scoring_without_the_recordings_leaves_out_lmmse_alone(tmp_path: Path) -
     if "RFSEP_RECORDINGS" not in os.environ:
         pytest.skip("RFSEP_RECORDINGS is not set: no real recordings here")
     prepare(tmp_path, "wifi20")
-    without = {key: value for key, value in os.environ.items() if key != "RFSEP_RECORDINGS"}
-    arguments = [sys.executable, str(ROOT / "evaluate.py"), "separator=matched_filter", "testset=set", "out=ours"]
-    done = subprocess.run(arguments, cwd=tmp_path, env=without, capture_output=True, text=True, check=False)
+    arguments = ["separator=matched_filter", "testset=set", "out=ours"]
+    done = command("evaluate.py", *arguments, cwd=tmp_path, without="RFSEP_RECORDINGS")
     assert done.returncode == 0, done.stderr
     assert "lmmse is left out" in done.stdout
     scores = json.loads((tmp_path / "ours" / "scores.json").read_text())

@@ -1,6 +1,5 @@
 """The command rfsep identify: what it prints and writes, what it refuses, and that its YAML is read with care."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from shell import command
 
 from rfsep.cli import read_interference
 from rfsep.mixtures.endless import Purpose, batch_generator
@@ -24,8 +24,7 @@ SMALL = ["--num-frames", "8", "--num-samples", "4096"]
 
 
 def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-    return subprocess.run([*COMMAND, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return command("rfsep", "identify", *arguments, cwd=cwd, **variables)
 
 
 @pytest.fixture
@@ -101,10 +100,7 @@ def test_wrong_words_and_files_are_refused_in_one_line(tmp_path: Path, arguments
     values[1, 7] = np.nan
     np.save(tmp_path / "broken.npy", values)
     before = sorted(tmp_path.rglob("*"))
-    environment = {key: value for key, value in os.environ.items() if key != "RFSEP_RECORDINGS"}
-    done = subprocess.run(
-        [*COMMAND, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    done = command("rfsep", "identify", *arguments, cwd=tmp_path, without="RFSEP_RECORDINGS")
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1

@@ -1,14 +1,11 @@
 """A prior from its training to its picture, and what is refused."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from shell import fail, prepare, succeed
-from test_identify import COMMAND
+from shell import command, fail, prepare, succeed
 
 from rfsep.networks import export
 from rfsep.priors import open_prior
@@ -42,8 +39,8 @@ def test_a_trained_prior_is_sampled_exported_and_drawn(place: Path) -> None:
     offset = torch.tensor([0, 33])
     assert torch.equal(kept.prior.at(offset).noise(x, step), opened.prior.at(offset).noise(x, step))
     arguments = ["prior", "kept", "--num-windows", "3", "--num-samples", "640", "--out", "drawn"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*COMMAND[:-1], *arguments], cwd=place, env=environment, check=True)
+    done = command("rfsep", *arguments, cwd=place)
+    assert done.returncode == 0, done.stderr
     found = json.loads((place / "drawn" / "prior.json").read_text())
     assert (found["signal"], found["period"], found["num_windows"]) == ("OFDMQPSK", 80, 3)
     assert found["source"]["cyclic_correlation"] == pytest.approx(0.19, abs=0.05)

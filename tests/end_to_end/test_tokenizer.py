@@ -1,14 +1,11 @@
 """A tokenizer from its training to its picture, and what is refused."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from shell import fail, prepare, succeed
-from test_identify import COMMAND
+from shell import command, fail, prepare, succeed
 
 from rfsep.networks import export
 from rfsep.tokenizers import open_tokenizer
@@ -33,7 +30,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rfsep(*arguments: str, cwd: Path) -> None:
-    subprocess.run([*COMMAND[:-1], *arguments], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    done = command("rfsep", *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_trained_tokenizer_is_exported_measured_and_drawn(place: Path) -> None:

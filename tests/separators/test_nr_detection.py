@@ -12,7 +12,7 @@ from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.separators.nr_bodies import Body, cut, cut_off_pilots, find_bodies, first_channel, sliced
 from rfsep.separators.nr_channel import Channel, carrier_numbers, delays, quarter_turns
 from rfsep.separators.nr_detection import NrDetection
-from rfsep.separators.nr_timing import Symbol, find_symbols
+from rfsep.separators.nr_timing import Symbol, find_symbols, otherwise
 from rfsep.separators.nr_waves import carrier_waves, sent_waveform
 from rfsep.signals import nr
 from rfsep.signals.linear_modem import LinearModem
@@ -149,8 +149,25 @@ def test_bit_errors_stay_near_those_of_the_genie() -> None:
         )
     ]
     assert rates[0] > 0.2
-    assert rates[1] < 0.08
-    assert rates[2] < 0.05
+    assert rates[2] < 0.025
+    assert rates[1] < rates[2] + 0.005
+
+
+@sionna
+def test_windows_that_do_not_fit_are_looked_at_again() -> None:
+    """One of whose symbols quick propagation is wrongly sure, and one that ends in a symbol of a long prefix."""
+    modem = LinearModem()
+    batch = Mixer(modem, NrUplink()).draw(torch.full((100,), -24.0), 2560, generator(5))
+    found = NrDetection(modem, NONE).separate(batch.mixture[[45, 36]])
+    assert int((found.bits != batch.bits[[45, 36]]).sum()) == 0
+
+
+def test_only_a_last_symbol_that_is_cut_off_may_have_another_prefix() -> None:
+    symbols = [Symbol(-100, 72), Symbol(996, 72), Symbol(2092, 72)]
+    assert otherwise(symbols, 3116) == [symbols]
+    assert otherwise(symbols, 3115) == [symbols, [*symbols[:2], Symbol(2108, 88)]]
+    long = [*symbols[:2], Symbol(2108, 88)]
+    assert otherwise(long, 2560) == [long, symbols]
 
 
 def test_what_is_no_uplink_is_estimated_linearly() -> None:
