@@ -32,7 +32,17 @@ ROOT = Path(__file__).parents[2]
 OUT = Path("runs/fuzz")
 MEGABYTES = 512  # beyond what the process has when it begins
 SECONDS = 30  # for one file
-INSTRUMENTED = ["rfsep.storage", "rfsep.cli", "rfsep.hosting", "numpy.lib", "json", "zipfile", "pickletools", "sigmf", "csv"]
+INSTRUMENTED = [
+    "rfsep.storage",
+    "rfsep.cli",
+    "rfsep.hosting",
+    "numpy.lib",
+    "json",
+    "zipfile",
+    "pickletools",
+    "sigmf",
+    "csv",
+]
 
 
 class Worker:
@@ -70,7 +80,9 @@ class Worker:
             frames = traceback.extract_tb(error.__traceback__)
             ours = [frame for frame in frames if "/rfsep/" in frame.filename] or frames
             place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
-            self.keep(f"{type(error).__name__} at {place}: {str(error)[:100]}", f"{type(error).__name__} {place}", content)
+            self.keep(
+                f"{type(error).__name__} at {place}: {str(error)[:100]}", f"{type(error).__name__} {place}", content
+            )
         finally:
             faulthandler.cancel_dump_traceback_later()
         self.executions += 1
@@ -142,9 +154,10 @@ def fuzz(name: str, seconds: float) -> dict[str, Any]:
             last = [path for path in (folder / "files").rglob("*") if path.is_file()] if folder.exists() else []
             for path in last:
                 keep_content(name, path.read_bytes())
-            lines = [line for line in done.stderr.decode(errors="replace").splitlines() if "/rfsep/" in line or "rror" in line]
+            said = done.stderr.decode(errors="replace")
+            lines = [line for line in said.splitlines() if "/rfsep/" in line or "rror" in line]
             findings.append(f"exit status {done.returncode} {' | '.join(lines[:3])[:300]}")
-            print(done.stderr.decode(errors="replace")[-3000:], file=sys.stderr)
+            print(said[-3000:], file=sys.stderr)
             if not content["executions"]:
                 break
     return {"executions": executions, "seconds": round(time.monotonic() - began, 1), "findings": findings}
@@ -172,9 +185,9 @@ def main() -> int:
         content["readers"][name] = {**total, "findings": found["findings"]}
         out.parent.mkdir(exist_ok=True)
         out.write_text(json.dumps(content, indent=1) + "\n")
-        print(f"{name}: {found['executions']} files in {found['seconds']:.0f} s; {len(found['findings'])} findings", flush=True)
+        print(f"{name}: {found['executions']} files in {found['seconds']:.0f} s", flush=True)
         for one in found["findings"]:
-            print(f"   {one}", flush=True)
+            print(f"   finding: {one}", flush=True)
     return 1 if any(reader["findings"] for reader in content["readers"].values()) else 0
 
 
