@@ -14,7 +14,7 @@ from rfsep.capture_commands import embed_command, separate_command
 from rfsep.challenge.prior_check import summary, write_prior_figure
 from rfsep.challenge.tokenizer_check import summary as tokenizer_summary
 from rfsep.challenge.tokenizer_check import write_tokenizer_figure
-from rfsep.cli import CONFIG_ERRORS, console, errors, register_resolvers
+from rfsep.cli import CONFIG_ERRORS, console, errors, one_line, register_resolvers
 from rfsep.examples import read_examples
 from rfsep.export import write_export
 from rfsep.identify_picture import draw
@@ -292,7 +292,7 @@ def main() -> None:
     except TyperException as error:
         _refuse(f"error: {' '.join(error.format_message().split())}", 2)
     except (InputError, OSError, *CONFIG_ERRORS) as error:
-        _refuse(f"error: {' '.join(str(error).split())}", 2)
+        _refuse(f"error: {one_line(error)}", 2)
     except (KeyboardInterrupt, typer.Abort):
         _refuse("interrupted; nothing was written", 130)
     sys.exit(status if isinstance(status, int) else 0)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import torch
 import yaml
 
-from rfsep.cli import check_targets, instantiate, load_config, one_line, option, option_named, plain
+from rfsep.cli import check_targets, checked, instantiate, load_config, one_line, option, option_named, plain
 from rfsep.export import fitting
 from rfsep.models.cost import forward_flops
 from rfsep.separators.neural import FastNetwork
@@ -123,8 +123,11 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
     network = parts[0].get("network")
     if network is None or "num_samples" not in parts[1]:
         raise InputError(f"{place.config}: has no model.network and data.num_samples, which a run's config has")
-    check_targets([network, content.get("separator")], place.config)
-    model = cast(torch.nn.Module, instantiate(config.model.network))
+    for part, key in ((config.model, "network"), (config, "separator")):  # from here on nothing in them leads elsewhere
+        part[key] = checked(part.get(key), place.config)
+    model = instantiate(config.model.network)
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"{place.config}: model.network is a {type(model).__name__}, no network")
     try:
         model.load_state_dict(model_weights(place.weights))
     except RuntimeError as error:
