@@ -13,6 +13,7 @@ from rfsep.cli import build_mixer, build_modem, console, errors, numbers, run, w
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.storage.official import convert
+from rfsep.storage.taking import among_others
 from rfsep.storage.test_set import TestSetHeader, write_mixtures
 from rfsep.types import InputError
 
@@ -45,10 +46,12 @@ def testset(config: DictConfig) -> None:
         settings=settings,
     )
     folder = Path(str(config.out))
-    write_mixtures(folder, header, fixed_mixtures(mixer, levels, num_per_sinr, num_samples, seed))
+    with among_others(folder / "mixture", folder / "truth"):  # of another type, at the same time
+        write_mixtures(folder, header, fixed_mixtures(mixer, levels, num_per_sinr, num_samples, seed))
     console.print(f"{header.num_mixtures} mixtures of {header.soi} and {header.interference} in {folder}")
     if config.official:
-        convert(folder, folder / "official", header.soi, header.interference)
+        with among_others(folder / "official"):
+            convert(folder, folder / "official", header.soi, header.interference)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from rfsep.storage.atomic import write_json
 from rfsep.storage.mixture_files import Pair
 from rfsep.storage.seal import sealed
 from rfsep.storage.submissions import write_submission
+from rfsep.storage.taking import alone_in
 from rfsep.storage.test_set import MixtureFile, list_mixtures, read_mixtures, set_name
 from rfsep.types import InputError, Modem, Separator
 
@@ -241,18 +242,19 @@ def separate_testset(config: Any, testset: Path) -> Path:
     else:  # faults show before anything is written
         jobs = [_job(config, testset, *pair, run) for pair, run in runs.items()]
     count, seconds = 0, 0.0
-    for mixtures, num_bits, parts in jobs:
-        rows, length = mixtures.mixture.shape
-        with progress() as bar:
-            task = bar.add_task(f"{name}: {mixtures.soi} in {mixtures.interference}", total=rows)
-            started = time.perf_counter()
-            separated = separate_file(parts.make, mixtures, num_bits, parts.oracle, partial(bar.advance, task))
-            names = (name, set_name(testset), mixtures.soi, mixtures.interference)
-            write_submission(folder, *names, separated, rows, length, num_bits)
-            seconds += time.perf_counter() - started
-        count += rows
-    blind = bool(config.separator.blind) and not any(job.parts.oracle for job in jobs)
-    write_json(folder / "card.json", sealed(_card(name, blind, list(runs.values()), seconds / count)))
+    with alone_in(folder):
+        for mixtures, num_bits, parts in jobs:
+            rows, length = mixtures.mixture.shape
+            with progress() as bar:
+                task = bar.add_task(f"{name}: {mixtures.soi} in {mixtures.interference}", total=rows)
+                started = time.perf_counter()
+                separated = separate_file(parts.make, mixtures, num_bits, parts.oracle, partial(bar.advance, task))
+                names = (name, set_name(testset), mixtures.soi, mixtures.interference)
+                write_submission(folder, *names, separated, rows, length, num_bits)
+                seconds += time.perf_counter() - started
+            count += rows
+        blind = bool(config.separator.blind) and not any(job.parts.oracle for job in jobs)
+        write_json(folder / "card.json", sealed(_card(name, blind, list(runs.values()), seconds / count)))
     console.print(f"{name}: estimates of {count} mixtures in {folder}")
     return folder
 

@@ -36,6 +36,7 @@ from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.faults import fault
 from rfsep.storage.seal import is_sealed, sealed
 from rfsep.storage.submissions import Submission, find_submissions, list_submissions
+from rfsep.storage.taking import alone_in
 from rfsep.storage.test_set import list_mixtures, read_mixtures, read_truth, set_name, verify
 from rfsep.types import InputError
 
@@ -48,6 +49,8 @@ BASELINES = {  # rows that stand beside every submission: option of conf/separat
 _EXAMPLE_SINR_DB = -12.0  # the page shows a mixture of the level next to this
 _EXAMPLE_SAMPLES = 40960
 _LARGEST_CARD_BYTES = 1 << 16
+_LARGEST_NUMBER = 1e30
+_LONGEST_WORDS = 100
 
 _CARD_FIELDS: dict[str, type | UnionType] = {
     "blind": bool,
@@ -72,9 +75,18 @@ def _card(path: Path, name: str) -> Row:
     found = read_json(path) if path.is_file() else {}
     given = found if isinstance(found, dict) else {}
     known = {key: given.get(key) for key in _CARD_FIELDS}
-    fields = {key: value if isinstance(value, _CARD_FIELDS[key]) else None for key, value in known.items()}
+    fields = {key: value if _told(value, _CARD_FIELDS[key]) else None for key, value in known.items()}
     measured = is_sealed(given) and given.get("id") == name
     return {"schema": SCHEMA, "id": name, **fields, "measured": measured}
+
+
+def _told(value: object, kind: type | UnionType) -> bool:
+    """Whether a value of a card can be shown: of its type, a number that is a count or a cost, words of one line."""
+    if isinstance(value, str):
+        return kind is str and value.isprintable() and len(value) <= _LONGEST_WORDS
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
 
 
 def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor, measured: Sequence[float | None]) -> list[Row]:
@@ -205,6 +217,7 @@ def score_submission(config: Any, folder: Path, testset: Path, several: bool = F
     if missing:
         console.print(f"not in this submission: {', '.join('_'.join(pair) for pair in missing)}")
     examples = [one.example for one in scored]
+    published = {(one.row["soi"], one.row["interference"]): one.published for one in scored}
     scores = {
         "schema": SCHEMA,
         "id": id,
@@ -214,11 +227,11 @@ def score_submission(config: Any, folder: Path, testset: Path, several: bool = F
         "missing": ["_".join(pair) for pair in missing],
         "baselines": baselines,
         "bounds": bounds,
-        "examples": write_examples(out / EXAMPLES, examples),
     }
-    write_json(out / "scores.json", sealed(scores))
-    published = {(one.row["soi"], one.row["interference"]): one.published for one in scored}
-    write_page(out / "index.html", scores, published, examples)
+    with alone_in(out):
+        scores["examples"] = write_examples(out / EXAMPLES, examples)
+        write_json(out / "scores.json", sealed(scores))
+        write_page(out / "index.html", scores, published, examples)
     console.print(f"scores in {out / 'scores.json'}, page: {out / 'index.html'}")
     return id
 

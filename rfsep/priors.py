@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rfsep.challenge.prior_check import Learned, Noise, gaussian_losses, noise_losses
-from rfsep.cli import build_modem, build_soi, build_source, check_targets, option_named, plain
+from rfsep.cli import build_modem, build_soi, build_source, checked, option_named
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.networks import open_run, prior_settings
 from rfsep.separators.curvature import symbol_energy
@@ -89,7 +89,7 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Check
         num_samples: of a window; None for the training's.
     """
     opened = open_prior(source)
-    check_targets(plain(opened.signal), Path(source), ("rfsep.signals.",))  # foreign configs are not instantiated
+    opened = opened._replace(signal=checked(opened.signal, Path(source), ("rfsep.signals.",)))  # whoever wrote it
     prior, schedule = opened.prior, opened.prior.schedule
     sampled = _windows(opened, num_windows, num_samples or opened.num_samples)
     windows, generator = sampled.waveform, batch_generator(Purpose.TEST, 1)

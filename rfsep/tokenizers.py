@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rfsep.challenge.tokenizer_check import Kept
-from rfsep.cli import build_modem, build_soi, build_source, check_targets, load_config, option_named, plain
+from rfsep.cli import build_modem, build_soi, build_source, checked, load_config, option_named, plain
 from rfsep.iq import from_channels, power, to_channels
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.models.code_use import code_use, participation
@@ -142,7 +142,7 @@ def check_tokenizer(source: str, num_bits: int, num_samples: int) -> Checked:
         num_samples: of a window, cut to whole tokens.
     """
     opened = open_tokenizer(source)
-    check_targets(plain(opened.signal), Path(source), ("rfsep.signals.",))  # foreign configs are not instantiated
+    opened = opened._replace(signal=checked(opened.signal, Path(source), ("rfsep.signals.",)))  # whoever wrote it
     tokenizer, is_soi = opened.tokenizer, opened.which == "soi"
     signal = build_soi(opened.signal) if is_soi else build_source(opened.signal, "test")
     modem = build_modem(opened.signal) if is_soi else None

@@ -23,7 +23,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 # what the scripts call: may import everything
 TOP = {
-    "capture_commands", "chunks", "cli", "commands", "compete", "evaluation", "examples", "experiments", "hosting",
+    "capture_commands", "chunks", "cli", "commands", "compete", "evaluation", "examples", "experiments", "export",
+    "hosting",
     "identify_picture", "networks", "priors", "separation", "tokenizers", "__init__",
 }  # fmt: skip
 HYDRA = {"hydra", "omegaconf", "wandb"}

@@ -15,6 +15,7 @@ from rfsep.metrics import Estimated, Floats, recordings_of, row_bit_errors, row_
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.manifest import listed_sha256
 from rfsep.storage.submissions import Submission, read_submission
+from rfsep.storage.taking import alone_in
 from rfsep.storage.test_set import MixtureFile, TruthFile, set_name
 from rfsep.types import MixtureBatch
 
@@ -151,8 +152,8 @@ def baseline_rows(path: Path, pair: Pair, settings: object, make: Callable[[], l
     entry = kept["sets"].get(name)
     if entry is None or entry["key"] != key:
         kept["sets"][name] = {"key": key, "rows": make()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, kept)
+        with alone_in(path.parent, wait=True):
+            write_json(path, kept)
     rows: list[Row] = kept["sets"][name]["rows"]
     return rows
 

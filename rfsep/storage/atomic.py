@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import math
 import os
 import re
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +15,7 @@ from typing import Any, BinaryIO
 from rfsep.storage.faults import fault, reason
 
 CHUNK_BYTES = 1 << 20
+MAX_JSON_BYTES = 1 << 26
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 
@@ -109,16 +112,49 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, text)
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file; NaN and infinity are refused.
+def read_small(path: Path, max_bytes: int) -> bytes:
+    """The content of a file.
 
     Raises:
-        InputError: missing, unreadable or not JSON.
+        InputError: missing, no ordinary file, larger than ``max_bytes``, or unreadable.
     """
+    if (size := ordinary_size(path)) > max_bytes:
+        raise fault(path, f"has {size} bytes, more than the limit of {max_bytes}")
     try:
-        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        return path.read_bytes()
     except OSError as error:
         raise fault(path, f"cannot be read: {error.strerror}") from error
+
+
+def ordinary_size(path: Path) -> int:
+    """Bytes of an ordinary file: of a pipe nobody knows, and to open one is to wait.
+
+    Raises:
+        InputError: missing, or no ordinary file.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
+        raise fault(path, f"cannot be read: {getattr(error, 'strerror', None) or reason(error)}") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "directory" if stat.S_ISDIR(status.st_mode) else "pipe, a socket or a device"
+        raise fault(path, f"is a {kind}, expected an ordinary file")
+    return status.st_size
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """The value in a JSON file; NaN and infinity, numbers beyond floats and halves of characters are refused.
+
+    Raises:
+        InputError: missing, unreadable, larger than ``max_bytes``, or not JSON.
+    """
+    content = read_small(path, max_bytes)
+    try:
+        text = content.decode()
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_finite_integer)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError) as error:
         raise fault(path, f"is not valid JSON: {reason(error)}") from error
 
@@ -130,6 +166,7 @@ def sha256(path: Path) -> str:
         InputError: the file cannot be read.
     """
     digest = hashlib.sha256()
+    ordinary_size(path)
     try:
         with path.open("rb") as file:
             while piece := file.read(CHUNK_BYTES):
@@ -162,3 +199,14 @@ def _remove(path: Path) -> None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:20]} is beyond all numbers")
+    return value
+
+
+def _finite_integer(text: str) -> int:
+    _finite(text)
+    return int(text)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rfsep.storage.atomic import CHUNK_BYTES
-from rfsep.storage.faults import fault, reason
-from rfsep.storage.hdf5 import find, open_hdf5
+from rfsep.storage.faults import fault, foreign
+from rfsep.storage.hdf5 import check_unpacking, find, open_hdf5
 from rfsep.storage.npy import check_finite, read_header
 from rfsep.storage.sigmf import SUFFIX, read_meta
 from rfsep.types import InputError
@@ -145,6 +145,7 @@ class Hdf5Capture:
     def __init__(self, facts: CaptureFacts, name: str) -> None:
         self.facts = facts
         self._dataset = find(open_hdf5(facts.path), name)
+        check_unpacking(facts.path, self._dataset)
 
     def read(self, start: int, count: int) -> Samples:
         """Samples complex64 [count] from ``start`` on.
@@ -152,11 +153,8 @@ class Hdf5Capture:
         Raises:
             InputError: they cannot be decoded.
         """
-        try:
-            with np.errstate(over="ignore"):
-                return np.asarray(self._dataset[start : start + count]).astype(np.complex64, copy=False)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise fault(self.facts.path, f"cannot be decoded: {reason(error)}") from error
+        with foreign(self.facts.path, "cannot be decoded"), np.errstate(over="ignore"):
+            return np.asarray(self._dataset[start : start + count]).astype(np.complex64, copy=False)
 
 
 def open_capture(path: Path, datatype: str | None = None, dataset: str | None = None) -> Capture:
@@ -252,7 +250,7 @@ def _npy(path: Path) -> PlainCapture:
 
 def _hdf5(path: Path, name: str | None) -> Hdf5Capture:
     """A dataset complex [T], the only one unless it is named."""
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, foreign(path, "cannot be read as HDF5"):
         if name is None:
             name = _only_dataset(path, file)
         dataset = find(file, name)

@@ -1,10 +1,13 @@
 """One line for the user: which file, what is wrong with it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rfsep.types import InputError
 
 MAX_REASON_LENGTH = 300
+MAX_LENGTH = 1500
 
 
 def fault(path: Path | str, text: str) -> InputError:
@@ -13,7 +16,32 @@ def fault(path: Path | str, text: str) -> InputError:
     >>> str(fault("a.npy", "shape (3,),\\nexpected (2,)"))
     'a.npy: shape (3,), expected (2,)'
     """
-    return InputError(" ".join(f"{path}: {text}".splitlines()))
+    line = printable(" ".join(f"{path}: {text}".splitlines()))
+    return InputError(line if len(line) <= MAX_LENGTH else line[:MAX_LENGTH] + "...")
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would obey: names in foreign files may hold anything.
+
+    >>> printable("a\x1b[2J")
+    'a\\x1b[2J'
+    """
+    return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+@contextmanager
+def foreign(path: Path | str, text: str) -> Iterator[None]:
+    """Whatever a library stumbles over in somebody's file is the file's fault: ``path: text: what the library said``.
+
+    Raises:
+        InputError: for any exception in the block; one that is an InputError already is handed on.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise fault(path, f"{text}: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:

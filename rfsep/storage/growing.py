@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from rfsep.storage.atomic import is_temporary, read_json, write_json
+from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.faults import fault, reason
+from rfsep.storage.taking import sweep
 
 STATE = "state.json"
 _PARTIAL = ".partial"
@@ -152,6 +153,7 @@ class GrowingFiles:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise fault(self.folder, "another process is writing into it") from None
+        sweep(self.folder)
         state = self._state()
         self._lengths = lengths = state["bytes"]
         self.chunks, self.seconds = state["chunks"], state["seconds"]
@@ -164,7 +166,7 @@ class GrowingFiles:
         path = self.folder / STATE
         if not path.exists():
             known = {file.name + _PARTIAL for file in self.files}
-            found = [one.name for one in self.folder.iterdir() if not is_temporary(one)]
+            found = [one.name for one in self.folder.iterdir()]
             if strange := sorted(set(found) - known):
                 raise fault(self.folder, f"is not empty ({strange[0]}), and no run to go on with; give another --out")
             return {"chunks": 0, "seconds": 0.0, "bytes": {}}

@@ -1,6 +1,8 @@
 """HDF5: plain datasets only, mapped where they lie in one piece, and laid out so that the bytes repeat."""
 
 import io
+import math
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rfsep.storage.atomic import staged
-from rfsep.storage.faults import fault, reason
+from rfsep.storage.faults import fault, foreign
 from rfsep.storage.npy import check_finite, map_file
 
 MAX_BYTES = 4 << 30
+FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 LAYOUT = {
     "libver": ("v108", "v108"),  # readable by every h5py of the last ten years, and fixed: the bytes do not drift
     "alignment_threshold": 1,
@@ -84,10 +87,8 @@ def open_hdf5(path: Path) -> h5py.File:
     """
     if not path.is_file():
         raise fault(path, "no such file")
-    try:
+    with foreign(path, "cannot be read as HDF5"):
         return h5py.File(path, "r")
-    except (OSError, RuntimeError) as error:
-        raise fault(path, f"cannot be read as HDF5: {reason(error)}") from error
 
 
 def read_dataset(
@@ -108,16 +109,16 @@ def read_dataset(
         raise fault(path, f"dataset {name!r} has dtype {dataset.dtype.str}, expected {' or '.join(dtypes)}")
     if dataset.ndim != ndim:
         raise fault(path, f"dataset {name!r} has shape {dataset.shape}, expected {ndim} axes")
-    offset = dataset.id.get_offset()
-    plain = dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype)
-    if offset is not None and plain and offset % dataset.dtype.alignment == 0:
-        return map_file(path, dataset.dtype, offset, dataset.shape)
-    if dataset.nbytes > max_bytes:
-        raise fault(path, f"dataset {name!r} unpacks to {dataset.nbytes} bytes, more than the limit of {max_bytes}")
-    try:
+    with foreign(path, f"dataset {name!r} cannot be decoded"):
+        offset = dataset.id.get_offset()
+        plain = dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype)
+        if offset is not None and plain and offset % dataset.dtype.alignment == 0:
+            return map_file(path, dataset.dtype, offset, dataset.shape)
+        for shape in (dataset.shape, dataset.chunks or ()):  # a chunk may be larger than its dataset
+            if (unpacked := math.prod(shape) * dataset.dtype.itemsize) > max_bytes:
+                raise fault(path, f"dataset {name!r} unpacks to {unpacked} bytes, more than the limit of {max_bytes}")
+        check_unpacking(path, dataset)
         array: npt.NDArray[Any] = np.asarray(dataset[()])
-    except (OSError, RuntimeError, ValueError) as error:
-        raise fault(path, f"dataset {name!r} cannot be decoded: {reason(error)}") from error
     array.flags.writeable = False
     return array
 
@@ -132,11 +133,9 @@ def read_string(file: h5py.File, name: str) -> str:
     dataset = find(file, name)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != ():
         raise fault(path, f"dataset {name!r} is {dataset.dtype} {dataset.shape}, expected one string")
-    try:
+    with foreign(path, f"dataset {name!r} cannot be decoded"):
         value = dataset[()]
         return value.decode() if isinstance(value, bytes) else str(value)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise fault(path, f"dataset {name!r} cannot be decoded: {reason(error)}") from error
 
 
 def read_attribute(file: h5py.File, name: str) -> str | int | float:
@@ -146,12 +145,10 @@ def read_attribute(file: h5py.File, name: str) -> str | int | float:
         InputError: missing (names those there) or neither text nor a number.
     """
     path = Path(file.filename)
-    if name not in file.attrs:
-        raise fault(path, f"no attribute {name!r}, only {sorted(file.attrs)}")
-    try:
+    with foreign(path, f"attribute {name!r} cannot be decoded"):
+        if name not in file.attrs:
+            raise fault(path, f"no attribute {name!r}, only {sorted(file.attrs)[:20]}")
         value = file.attrs[name]
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise fault(path, f"attribute {name!r} cannot be decoded: {reason(error)}") from error
     if isinstance(value, np.integer):
         return int(value)
     if isinstance(value, np.floating):
@@ -230,20 +227,52 @@ def write_frames(path: Path, frames: npt.NDArray[np.complex64], sig_type: str) -
 def find(file: h5py.File, name: str) -> h5py.Dataset:
     """The dataset itself, hard-linked and with its bytes in this very file."""
     path = Path(file.filename)
-    link = file.get(name, getlink=True)
-    if link is None:
-        raise fault(path, f"no dataset {name!r}, only {sorted(file)[:20]}")
-    if not isinstance(link, h5py.HardLink):
-        raise fault(path, f"dataset {name!r} is a {type(link).__name__}, links are not followed")
-    try:
+    with foreign(path, f"dataset {name!r} cannot be read"):
+        link = file.get(name, getlink=True)
+        if link is None:
+            raise fault(path, f"no dataset {name!r}, only {sorted(file)[:20]}")
+        if not isinstance(link, h5py.HardLink):
+            raise fault(path, f"dataset {name!r} is a {type(link).__name__}, links are not followed")
         found = file[name]
         if not isinstance(found, h5py.Dataset):
             raise fault(path, f"{name!r} is a {type(found).__name__}, expected a dataset")
         _ = found.dtype  # which numpy may not have
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise fault(path, f"dataset {name!r} cannot be read: {reason(error)}") from error
-    if found.is_virtual:
-        raise fault(path, f"dataset {name!r} is virtual, its bytes lie in other files")
-    if found.external:
-        raise fault(path, f"dataset {name!r} has external storage in {found.external[0][0]!r}")
+        if found.is_virtual:
+            raise fault(path, f"dataset {name!r} is virtual, its bytes lie in other files")
+        if found.external:
+            raise fault(path, f"dataset {name!r} has external storage in {found.external[0][0]!r}")
+        _check_filters(path, found)
     return found
+
+
+def _check_filters(path: Path, dataset: h5py.Dataset) -> None:
+    """Refuse packing that needs a plugin, code that the library would load, and its rarely tried parts."""
+    names = _filters(dataset)
+    if strange := sorted(set(names) - FILTERS):
+        raise fault(path, f"dataset {dataset.name!r} is packed by filter {strange[0]}, expected gzip, shuffle or a sum")
+
+
+def check_unpacking(path: Path, dataset: h5py.Dataset) -> None:
+    """Refuse zipped chunks that unpack to more than they say: the library would make room for whatever comes.
+
+    Raises:
+        InputError: names the first such chunk.
+    """
+    names = _filters(dataset)
+    if h5py.h5z.FILTER_DEFLATE not in names:
+        return
+    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    sums = 4 * names.count(h5py.h5z.FILTER_FLETCHER32)
+    with foreign(path, f"dataset {dataset.name!r} cannot be decoded"):
+        for index in range(dataset.id.get_num_chunks()):
+            skipped, stored = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(index).chunk_offset)
+            if skipped >> names.index(h5py.h5z.FILTER_DEFLATE) & 1:
+                continue
+            unpacked = zlib.decompressobj()
+            if len(unpacked.decompress(stored, size + sums + 1)) > size + sums or unpacked.unconsumed_tail[sums:]:
+                raise fault(path, f"dataset {dataset.name!r} has a chunk that unpacks to more than its {size} bytes")
+
+
+def _filters(dataset: h5py.Dataset) -> list[int]:
+    properties = dataset.id.get_create_plist()
+    return [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]

@@ -16,6 +16,7 @@ from rfsep.storage.hdf5 import Slot, lay_out, open_hdf5, read_attribute, read_da
 from rfsep.storage.manifest import MANIFEST, read_manifest, update_manifest
 from rfsep.storage.mixture_files import NAME, MixtureFile, Pair, TruthFile, check_name, check_pair
 from rfsep.storage.npy import as_bits, check_finite, check_shape
+from rfsep.storage.taking import alone_in
 from rfsep.types import MixtureBatch
 
 SCHEMA = 1
@@ -84,8 +85,9 @@ def write_mixtures(folder: Path, header: TestSetHeader, batches: Iterable[Mixtur
         }
         with public_part.open("r+b") as public_file, withheld_part.open("r+b") as withheld_file:
             _write_batches(public, header, batches, places, (public_file, withheld_file))
-    update_manifest(folder / MANIFEST, f"mixture/{name}")
-    update_manifest(folder / "truth" / MANIFEST, name)
+    with alone_in(folder, wait=True):  # another type may be ready at the same time
+        update_manifest(folder / MANIFEST, f"mixture/{name}")
+        update_manifest(folder / "truth" / MANIFEST, name)
 
 
 def list_own(folder: Path) -> list[Pair]:

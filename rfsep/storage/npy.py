@@ -1,6 +1,8 @@
 """Arrays in .npy files: mapped, checked, never unpickled."""
 
+import io
 import math
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rfsep.iq import forget_pages
+from rfsep.storage.atomic import ordinary_size
 from rfsep.storage.faults import fault, reason
 
 Shape = tuple[int | None, ...]
 CHUNK_ENTRIES = 1 << 20
+MAX_HEADER_BYTES = 1 << 16
 MAX_CODE_POINT = 0x10FFFF
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 AXES = {1: ("entry {}",), 2: ("row {}", "sample {}"), 3: ("row {}", "channel {}", "sample {}")}
@@ -152,7 +156,7 @@ def as_bits(path: Path | str, array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
             first = int(known.argmin())
             where = place(start + first, array.shape).replace("sample", "bit")
             raise fault(path, f"{where} is {piece[first]}, expected 0 or 1")
-        target[start : start + len(piece)] = piece
+        target[start : start + len(piece)] = piece != 0  # a bool in a file may be any byte
     return bits
 
 
@@ -172,11 +176,11 @@ def map_file(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ..
     Raises:
         InputError: the file is shorter than that, or cannot be read.
     """
-    if 0 in shape:
-        empty: npt.NDArray[Any] = np.empty(shape, dtype)
-        empty.flags.writeable = False
-        return empty
     try:
+        if 0 in shape:
+            empty: npt.NDArray[Any] = np.empty(shape, dtype)
+            empty.flags.writeable = False
+            return empty
         return np.memmap(path, dtype, "r", offset, shape)
     except (OSError, ValueError, OverflowError) as error:
         raise fault(path, f"cannot be mapped: {reason(error)}") from error
@@ -188,13 +192,15 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 def read_header(path: Path) -> Header:
     """Parse and check the header, the length of the file included."""
+    ordinary_size(path)
     try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
+        with path.open("rb") as file, warnings.catch_warnings(action="error"):
+            beginning = io.BytesIO(file.read(MAX_HEADER_BYTES))
+            version = np.lib.format.read_magic(beginning)
             if version not in HEADER_READERS:
                 raise ValueError(f"format version {version}, expected 1.0 or 2.0")
-            shape, fortran_order, dtype = HEADER_READERS[version](file)
-            offset = file.tell()
+            shape, fortran_order, dtype = HEADER_READERS[version](beginning)
+            offset = beginning.tell()
     except OSError as error:
         raise fault(path, f"cannot be read: {error.strerror}") from error
     except Exception as error:  # numpy parses the header as Python source, which fails in many ways
@@ -214,8 +220,8 @@ def _map(path: Path, header: Header) -> npt.NDArray[Any]:
 
 
 def _check_length(path: Path, header: Header) -> None:
-    if any(length < 0 for length in header.shape):
-        raise fault(path, f"shape {header.shape} has a negative length")
+    if not all(0 <= length < 1 << 60 for length in header.shape):
+        raise fault(path, f"shape {header.shape} has a length that no array has")
     expected = math.prod(header.shape) * header.dtype.itemsize
     got = path.stat().st_size - header.offset
     if got != expected:

@@ -1,15 +1,18 @@
 """Vectors kept in .npz archives."""
 
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from rfsep.storage.atomic import write_atomically
-from rfsep.storage.faults import fault, reason
+from rfsep.storage.atomic import ordinary_size, write_atomically
+from rfsep.storage.faults import fault, foreign
+
+MAX_BYTES = 1 << 30  # that an archive may unpack to
 
 
 def read_npz_vector(path: Path, name: str) -> npt.NDArray[np.complex128]:
@@ -20,14 +23,9 @@ def read_npz_vector(path: Path, name: str) -> npt.NDArray[np.complex128]:
     """
     if not path.is_file():
         raise fault(path, "no such file")
-    try:
-        with np.load(path, allow_pickle=False) as entries:
-            choices = ", ".join(entries.files)
-            vector = np.asarray(entries[name], dtype=np.complex128) if name in entries.files else None
-    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise fault(path, f"is not an .npz file of complex vectors: {reason(error)}") from error
-    if vector is None:
-        raise fault(path, f"no entry {name!r}, choose from {choices}")
+    entries = read_npz(path, (name,))
+    with foreign(path, f"entry {name!r} is no vector of numbers"):
+        vector = np.asarray(entries[name], dtype=np.complex128)
     if vector.ndim != 1:
         raise fault(path, f"entry {name!r} has shape {vector.shape}, expected a vector")
     return vector
@@ -46,14 +44,21 @@ def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     write_atomically(path, write)
 
 
-def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Every array of an archive by name, none of objects.
+def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an archive by name, none of objects; all of them, or those that ``names`` asks for.
 
     Raises:
-        InputError: missing or damaged.
+        InputError: missing or damaged; an entry that is not there (names those that are); it unpacks to more than
+            ``MAX_BYTES``.
     """
-    try:
-        with np.load(path, allow_pickle=False) as entries:
-            return {name: np.asarray(entries[name]) for name in entries.files}
-    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise fault(path, f"is not an .npz file of arrays: {reason(error)}") from error
+    ordinary_size(path)
+    with foreign(path, "is not an .npz file of arrays"), warnings.catch_warnings(action="error"):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > MAX_BYTES:
+            raise fault(path, f"unpacks to {unpacked} bytes, more than the limit of {MAX_BYTES}")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as entries:
+            wanted = entries.files if names is None else names
+            if missing := sorted(set(wanted) - set(entries.files)):
+                raise fault(path, f"no entry {missing[0]!r}, choose from {', '.join(entries.files[:20])}")
+            return {name: np.asarray(entries[name]) for name in wanted}

@@ -18,6 +18,7 @@ from rfsep.storage.npy import as_bits, check_finite, check_shape, read_complex, 
 from rfsep.storage.pickles import read_arrays, write_arrays
 
 SAMPLE_RATE_HZ = 25e6
+MAX_SINR_DB = 1000.0
 LEVELS_DB = np.arange(-30, 1, 3, dtype=np.float32)
 MIXTURE_NAME = re.compile(rf"({LABEL}?)_testmixture_({NAME})_({NAME})\.npy")
 ROWS = 64  # mixtures looked at together: 20 MB of the official length
@@ -149,8 +150,10 @@ def _nominal_sinr_db(path: Path, num_mixtures: int, soi: str, interference: str)
         if (soi_name, interference_name) != (soi, interference):
             raise fault(path, f"row {index} is of {soi_name!r} and {interference_name!r}, not {soi}_{interference}")
         try:
-            sinr_db[index] = float(target)
-        except ValueError as error:
+            sinr_db[index] = target = float(target)
+            if abs(target) > MAX_SINR_DB:
+                raise ValueError
+        except (ValueError, OverflowError) as error:
             raise fault(path, f"row {index} has SINR {target!r}, expected a number") from error
     check_finite(f"{path}: SINR", sinr_db)
     return sinr_db

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from rfsep.storage.atomic import ordinary_size
 from rfsep.storage.faults import fault, reason
 
 NUMERIC = re.compile(r"[biufc]\d{1,2}")
@@ -25,7 +26,8 @@ class _Type:
 
     def __init__(self, code: object, *_: object) -> None:
         if not isinstance(code, str) or not NUMERIC.fullmatch(code):
-            raise pickle.UnpicklingError(f"dtype {code!r}, expected numbers")
+            shown = f" {code!r}" if isinstance(code, str) else ""  # a tuple of tuples may have no end when it is shown
+            raise pickle.UnpicklingError(f"dtype{shown}, expected numbers")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
@@ -46,7 +48,7 @@ class _Array:
 def _from_buffer(content: object, kind: object, shape: object, order: object, axes: object = None) -> _Array:
     """Stand-in of numpy._core.numeric._frombuffer, which protocol 5 names."""
     if axes is not None or order not in ("C", "F"):
-        raise pickle.UnpicklingError(f"array order {order!r}, expected 'C' or 'F'")
+        raise pickle.UnpicklingError("array order is not 'C' or 'F'")
     result = _Array()
     result.array = _array(content, kind, shape, str(order))
     return result
@@ -55,7 +57,7 @@ def _from_buffer(content: object, kind: object, shape: object, order: object, ax
 def _encode(text: object, encoding: object = "latin1") -> bytes:
     """Stand-in of _codecs.encode, by which protocol 2 spells bytes."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError(f"text encoding {encoding!r}, expected 'latin1'")
+        raise pickle.UnpicklingError("text encoding is not 'latin1'")
     return text.encode("latin1")
 
 
@@ -74,7 +76,14 @@ STAND_INS: dict[tuple[str, str], Callable[..., object]] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
 }
-UNUSED = (pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4)
+UNUSED = {
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4),
+    # keys have to be hashed, which takes for ever where tuples hold one another a few dozen times
+    *(pickle.DICT, pickle.EMPTY_DICT, pickle.SETITEM, pickle.SETITEMS),
+    *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
+}
+MAX_BYTES = 4 << 30
+MAX_AXES = 8
 
 
 # The interpreter written in Python, not the one in C: its memo is a dict, so that no opcode of a few bytes makes
@@ -140,8 +149,9 @@ def read_arrays(path: Path) -> tuple[npt.NDArray[Any], ...]:
     Raises:
         InputError: missing, truncated, or anything else than numeric arrays: objects, other classes, calls.
     """
+    if (size := ordinary_size(path)) > MAX_BYTES:
+        raise fault(path, f"has {size} bytes, more than the limit of {MAX_BYTES}")
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             content = _Reader(file, size).load()
     except OSError as error:
@@ -184,8 +194,10 @@ def _array(content: object, kind: object, shape: object, order: str) -> npt.NDAr
     """View pickled bytes as numbers; nothing is allocated beyond the bytes that the file held."""
     if not isinstance(content, bytes) or not isinstance(kind, _Type):
         raise pickle.UnpicklingError(f"array of {type(content).__name__}, expected the bytes of numbers")
-    if not isinstance(shape, tuple) or not all(isinstance(length, int) and length >= 0 for length in shape):
-        raise pickle.UnpicklingError(f"array shape {shape!r}")
+    if not isinstance(shape, tuple) or not all(isinstance(n, int) and 0 <= n < 1 << 60 for n in shape[:MAX_AXES]):
+        raise pickle.UnpicklingError("array shape is no tuple of lengths")
+    if len(shape) > MAX_AXES:
+        raise pickle.UnpicklingError(f"array shape has {len(shape)} axes")
     if math.prod(shape) * kind.dtype.itemsize != len(content):
         raise pickle.UnpicklingError(f"array of shape {shape} {kind.dtype} has {len(content)} bytes")
     array = np.frombuffer(content, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
@@ -195,7 +207,7 @@ def _array(content: object, kind: object, shape: object, order: str) -> npt.NDAr
 
 def _order(order: object) -> Any:
     if order not in ("<", ">", "="):
-        raise pickle.UnpicklingError(f"byte order {order!r}")
+        raise pickle.UnpicklingError("byte order is not '<', '>' or '='")
     return order
 
 

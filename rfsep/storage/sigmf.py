@@ -17,6 +17,7 @@ from rfsep.storage.npy import check_finite
 SUFFIX = ".sigmf-meta"
 NON_CONFORMING = ("core:dataset", "core:trailing_bytes", "core:metadata_only")
 MAX_META_BYTES = 16 << 20
+MAX_DATA_BYTES = 2 << 30
 _EXTENSION = {"name": "rfsep", "version": "1.0.0", "optional": True}
 
 
@@ -62,6 +63,8 @@ def read_sigmf(meta_path: Path) -> Recording:
             sample rate, a datatype that SigMF does not have, data in another file or beside headers, NaN or Inf.
     """
     meta = read_meta(meta_path)
+    if (size := meta.data_path.stat().st_size) > MAX_DATA_BYTES:
+        raise fault(meta.data_path, f"has {size} bytes, more than the {MAX_DATA_BYTES} that are read at once")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a data file of half a sample is only a warning there
@@ -81,9 +84,7 @@ def read_meta(meta_path: Path) -> Meta:
     """
     if meta_path.suffix != SUFFIX:
         raise fault(meta_path, f"suffix {meta_path.suffix!r}, expected {SUFFIX}")
-    if meta_path.is_file() and meta_path.stat().st_size > MAX_META_BYTES:
-        raise fault(meta_path, f"has {meta_path.stat().st_size} bytes, more than the {MAX_META_BYTES} of any meta file")
-    content = read_json(meta_path)
+    content = read_json(meta_path, MAX_META_BYTES)
     rate, description = _check_meta(meta_path, content)
     data_path = meta_path.with_suffix(".sigmf-data")
     if data_path.is_symlink() and data_path.resolve().parent != meta_path.resolve().parent:

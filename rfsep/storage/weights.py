@@ -2,10 +2,12 @@
 
 import hashlib
 import pickle
+import pickletools
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -14,7 +16,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from rfsep.storage.atomic import write_atomically
-from rfsep.storage.faults import fault, reason
+from rfsep.storage.faults import fault, foreign, reason
+
+MAKERS = ("bytearray", "encode")  # that torch allows a pickle to call, with any length
+KEYS = ("str", "bytes_or_str", "int", "bool", "int_or_bool", "float", "None")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -73,9 +78,11 @@ def read_checkpoint(path: Path) -> dict[str, object]:
     """
     if not path.is_file():
         raise fault(path, "no such file")
+    with foreign(path, "cannot be read as a checkpoint"):
+        _check_archive(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # torch's advice on foreign pickles is not for our users
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise fault(
             path, "cannot be read as a checkpoint of tensors and plain values; what else it holds was not run"
@@ -95,6 +102,50 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     content = safetensors.torch.save({name: t.detach().contiguous() for name, t in tensors.items()}, dict(metadata))
     write_atomically(path, lambda file: _write(file.write(content), len(content)))
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what torch would unpack, build or hash without an end, though it runs nothing of it.
+
+    Raises:
+        Exception: whatever is wrong with the archive or its pickle.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if packed := [member.filename for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]:
+            raise fault(path, f"cannot be read as a checkpoint: {packed[0]} is packed, which torch does not do")
+        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        stack: list[str] = []
+        memo: dict[int, str] = {}
+        for opcode, argument, _ in pickletools.genops(archive.read(pickles[0])):
+            if opcode.name == "GLOBAL" and str(argument).split()[-1] in MAKERS:
+                raise fault(path, f"cannot be read as a checkpoint: it calls {argument}, which was not run")
+            _follow(opcode, argument, stack, memo)
+
+
+def _follow(opcode: pickletools.OpcodeInfo, argument: Any, stack: list[str], memo: dict[int, str]) -> None:
+    """Do to kinds of values what an opcode does to values; keys may be numbers and text.
+
+    A tuple of tuples of tuples, each twice the one before, takes a few bytes to write and for ever to hash.
+    """
+    mark = pickletools.markobject.name
+    if "PUT" in opcode.name:
+        memo[argument] = stack[-1]
+        return
+    if "GET" in opcode.name:
+        stack.append(memo[argument])
+        return
+    before, taken = [kind.name for kind in opcode.stack_before], list[str]()
+    if mark in before:
+        while (kind := stack.pop()) != mark:
+            taken.insert(0, kind)
+        before = before[: before.index(mark)]
+    for _ in before:
+        taken.insert(0, stack.pop())
+    if opcode.name in ("SETITEM", "SETITEMS", "DICT", "ADDITEMS", "FROZENSET"):
+        keys = taken[1::2] if opcode.name.startswith("SET") else taken
+        if strange := [kind for kind in keys if kind not in KEYS]:
+            raise ValueError(f"a key is a {strange[0]}, expected text or a number")
+    stack.extend(kind.name for kind in opcode.stack_after)
 
 
 def _write(written: int, length: int) -> None:

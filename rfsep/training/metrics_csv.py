@@ -1,6 +1,7 @@
 """Metrics as one growing CSV file that survives interruption and resuming."""
 
 import csv
+import io
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from rfsep.storage.atomic import write_text
+from rfsep.storage.atomic import read_small, write_text
+from rfsep.storage.faults import foreign
 
+_LARGEST_BYTES = 1 << 30
 _HEADER = "step,metric,value\n"
 
 
@@ -32,8 +35,8 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def _begin(self, first_step: int) -> None:
-        lines = self.path.read_text().splitlines(keepends=True)[1:] if self.path.is_file() else []
-        kept = [line for line in lines if line.endswith("\n") and int(line.partition(",")[0]) < first_step]
+        rows = [row for row in read_metrics(self.path) if int(row["step"]) < first_step]
+        kept = [f"{row['step']},{row['metric']},{row['value']}\n" for row in rows]
         write_text(self.path, _HEADER + "".join(kept))
 
     @property
@@ -61,8 +64,17 @@ class MetricsCsv(Logger):
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Rows of a metrics file, as far as they are whole; none if there is no file."""
+    """Rows of a metrics file, as far as they are whole; none if there is no file.
+
+    Raises:
+        InputError: it is no such file.
+    """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row["value"]]
+    with foreign(path, "is no file of metrics"):
+        text = read_small(path, _LARGEST_BYTES).decode()
+        whole = text[: text.rfind("\n") + 1]  # a killed process may have left half a line
+        rows = [row for row in csv.DictReader(io.StringIO(whole)) if row["value"]]
+        for row in rows:
+            int(row["step"]), str(row["metric"]), float(row["value"])
+    return rows

@@ -11,6 +11,8 @@ import sys
 import traceback
 from typing import Any
 
+from killing import VARIABLE, arm
+
 IMPORTED = (
     "h5py",
     "hydra._internal.utils",
@@ -36,6 +38,8 @@ def run(request: dict[str, Any]) -> None:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, stream)
         os.close(file)
+    if order := os.environ.get(VARIABLE):
+        arm(order)
     script, sys.argv = request["arguments"][0], request["arguments"]
     sys.path[0] = os.path.dirname(script)
     if os.path.basename(script) == "rfsep":

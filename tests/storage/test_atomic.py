@@ -115,7 +115,9 @@ def test_json_refuses_what_json_has_not(tmp_path: Path, refused: Any, value: obj
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("text", ['{"a": ', "NaN", "[-Infinity]", "\xff", "[" * 200_000, ""])
+@pytest.mark.parametrize(
+    "text", ['{"a": ', "NaN", "[-Infinity]", "\xff", "[" * 200_000, "", "1e999", "1" * 400, '"\\uD800"']
+)
 def test_bad_json(tmp_path: Path, refused: Any, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(text.encode("latin1"))

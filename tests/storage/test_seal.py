@@ -39,9 +39,9 @@ def test_any_change_breaks_it() -> None:
 def test_values_that_no_seal_can_be_made_of_are_not_ours(tmp_path: Path) -> None:
     sealed(VALUE)
     deep = "[" * 900 + "]" * 900
-    for text in ('{"seal": "a", "x": 1e999}', '{"seal": "\\ud800"}', f'{{"seal": "a", "x": {deep}}}'):
-        (tmp_path / "a.json").write_text(text)
-        assert not is_sealed(read_json(tmp_path / "a.json"))
+    (tmp_path / "a.json").write_text(f'{{"seal": "a", "x": {deep}}}')
+    for value in ({"seal": "a", "x": float("inf")}, {"seal": "\ud800"}, read_json(tmp_path / "a.json")):
+        assert not is_sealed(value)
 
 
 def test_another_host_has_another_key(own_key: Path) -> None:
