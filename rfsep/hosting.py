@@ -86,7 +86,7 @@ def _told(value: object, kind: type | UnionType) -> bool:
         return kind is str and value.isprintable() and len(value) <= _LONGEST_WORDS
     if isinstance(value, bool):
         return kind is bool
-    return isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
+    return isinstance(value, int | float) and isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
 
 
 def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor, measured: Sequence[float | None]) -> list[Row]:
