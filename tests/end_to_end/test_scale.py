@@ -210,9 +210,7 @@ def same(value: Any) -> Any:
 def alike(one: Path, two: Path) -> None:
     """Two submissions, or results of an experiment, are the same to the byte, but for seconds and seals."""
     kinds = (".npy", ".json", ".npz")
-    found = [
-        sorted(path for path in place.rglob("*") if path.suffix in (".npy", ".json", ".npz")) for place in (one, two)
-    ]
+    found = [sorted(path for path in place.rglob("*") if path.suffix in kinds) for place in (one, two)]
     assert [path.relative_to(one) for path in found[0]] == [path.relative_to(two) for path in found[1]]
     assert found[0]
     for left, right in zip(*found, strict=True):
