@@ -7,7 +7,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rfsep.challenge.leaderboard import table
-from rfsep.cli import plain, run
+from rfsep.cli import console, plain, run
+from rfsep.estimates import speaks
 from rfsep.evaluation import check_bounds, mixture_types, separate_testset
 from rfsep.experiments import run_comparison, run_landscape
 from rfsep.hosting import make_leaderboard, score_submissions
@@ -18,6 +19,7 @@ from rfsep.types import InputError
 
 def main(config: DictConfig) -> None:
     """Do what the command line asks for."""
+    console.quiet = not speaks(config)
     if "comparison" in config:
         run_comparison(config)
         return
@@ -37,7 +39,8 @@ def main(config: DictConfig) -> None:
         )
     testset = Path(str(config.testset))
     pairs = mixture_types(config, testset)
-    with_truth = all(read_truth(testset, *pair) is not None for pair in pairs)  # its faults are found before the work
+    # faults of the truth are found before the work; scoring needs it, reads it first and says what is missing
+    with_truth = config.submission is not None or all(read_truth(testset, *pair) is not None for pair in pairs)
     check_bounds(config, pairs, with_truth)
     if config.submission is not None:
         named = plain(config.submission)
@@ -45,7 +48,7 @@ def main(config: DictConfig) -> None:
         _end(score_submissions(config, testset, places))
         return
     folder = separate_testset(config, testset)
-    if with_truth:
+    if with_truth and folder is not None:
         score_submissions(config, testset, [folder])
 
 
