@@ -62,6 +62,7 @@ _CARD_FIELDS: dict[str, type | UnionType] = {
     "seconds_per_mixture": float | int,
     "train_minutes": float | int,
     "train_flops": float | int,
+    "export": str,
     "commit": str,
     "seed": int,
     "date": str,
