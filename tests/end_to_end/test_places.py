@@ -64,8 +64,9 @@ def _refused(folder: Path, name: str) -> str:
     before = _kept(folder)
     done = command(*COMMANDS[name], cwd=folder)
     assert done.returncode == 2, done.stdout + done.stderr
-    lines = done.stderr.strip().splitlines()
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
     after = _kept(folder)
     changed = {path.name for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     whole = {"leaderboard.csv", "leaderboard.json"}

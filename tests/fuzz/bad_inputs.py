@@ -277,6 +277,12 @@ def _changed_byte(folder: Path, content: bytes) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
 
 
+def _endless_heap(folder: Path, content: bytes) -> bytes:
+    """The first text says to be so long that the next one has no length."""
+    place = content.index(b"GCOL") + 24
+    return content[:place] + struct.pack("<Q", 2048) + content[place + 8 :]
+
+
 def _other_truth(folder: Path, content: bytes) -> None:
     with h5py.File(folder / READERS["truth"].name, "r+") as file:
         file.attrs["set_id"] = "1" * 32
@@ -421,6 +427,7 @@ CASES = [
     ),
     Bad("frames: a chunk of 4 GB for one number", "hdf5", _hdf5(_chunk_shape), "has chunks of"),
     Bad("frames: packing that needs a plugin", "hdf5", _hdf5(_lzf), "is packed by filter"),
+    Bad("test set: a text longer than it is, on which the HDF5 library hangs", "truth", _endless_heap, "no length"),
     Bad("test set: truth of another set", "truth", _other_truth, "is the truth of set"),
     Bad(
         "test set: manifest with `../`",
@@ -467,6 +474,8 @@ CASES = [
         "not valid JSON",
     ),
     Bad("SigMF: another SHA-512", "sigmf", _json(_at("global", "core:sha512", value="0" * 128)), "hash"),
+    Bad("metrics.csv: other columns", "metrics", lambda folder, content: b"a,b\n1,2\n", "is no file of metrics"),
+    Bad("state.json of rfsep separate: a count below 0", "state", _json(_at("chunks", value=-1)), "is damaged"),
 ]
 
 
