@@ -146,8 +146,7 @@ def _check_yaml(path: Path, text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1
-            raise InputError(f"{path}: line {line} has an alias, which configs do without; refused")
+            raise InputError(f"{path}: has an alias, *{event.anchor}, which configs do without; refused")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST_CONFIG:
             raise InputError(f"{path}: is nested more than {_DEEPEST_CONFIG} levels deep; refused")

@@ -16,7 +16,7 @@ from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.scoring import Row
 from rfsep.challenge.separate import SeparatedRows, SeparatorFactory, file_chunks, separate_chunk, separate_file
 from rfsep.cli import console, option, plain, whole
-from rfsep.networks import Run
+from rfsep.networks import Run, export_name
 from rfsep.priors import PRIORS, open_prior
 from rfsep.storage.atomic import sha256
 from rfsep.storage.manifest import listed_sha256
@@ -117,6 +117,7 @@ def _identity(config: Any, jobs: Sequence[Job], runs: Sequence[Run | None]) -> s
         "examples": plain(config.examples),
         "mixtures": [listed_sha256(job.mixtures.path) for job in jobs],
         "networks": [None if run is None else network_settings(run) for run in runs],
+        "exports": [export_name(separator, run) for run in runs],
         "priors": [weights_digest(prior.model.state_dict()) for prior in priors],
         "interference": None if told is None else sha256(Path(str(told))),
     }

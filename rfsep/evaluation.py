@@ -28,7 +28,7 @@ from rfsep.cli import (
     read_interference,
 )
 from rfsep.estimates import Job, Parts, Place, is_shared, separate_alone, separate_together, speaks
-from rfsep.networks import Run, flops_per_sample, network_arguments, open_run, own_separator
+from rfsep.networks import Run, export_name, flops_per_sample, network_arguments, open_run, own_separator
 from rfsep.priors import PRIORS, open_prior
 from rfsep.storage.atomic import write_json
 from rfsep.storage.mixture_files import Pair
@@ -229,7 +229,8 @@ def separate_testset(config: Any, testset: Path) -> Path | None:
             return None
         count = sum(len(job.mixtures.mixture) for job in jobs)
         blind = bool(config.separator.blind) and not any(job.parts.oracle for job in jobs)
-        write_json(folder / "card.json", sealed(_card(name, blind, list(runs.values()), seconds / count)))
+        card = _card(name, blind, list(runs.values()), seconds / count)
+        write_json(folder / "card.json", sealed({**card, "export": export_name(config.separator, opened)}))
     console.print(f"{name}: estimates of {count} mixtures in {folder}")
     return folder
 

@@ -96,7 +96,9 @@ def _radio_mixtures(setting: Any, levels: list[float], number: int) -> _Comparis
 
 def _separator_parts(changes: Row, run: Run | None, soi: Any, source: Any, examples: Any) -> Parts:
     """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
-    config = own_separator(option("separator", changes.pop("use")), run)
+    config = option("separator", changes.pop("use"))
+    config.fast = False  # published figures are those of the network itself
+    config = own_separator(config, run)
     changes.pop("run", None)
     modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
     lags_given = changes.pop("interference_autocorrelation", None) == "given"

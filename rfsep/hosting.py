@@ -62,6 +62,7 @@ _CARD_FIELDS: dict[str, type | UnionType] = {
     "seconds_per_mixture": float | int,
     "train_minutes": float | int,
     "train_flops": float | int,
+    "export": str,
     "commit": str,
     "seed": int,
     "date": str,
@@ -89,7 +90,7 @@ def _told(value: object, kind: type | UnionType) -> bool:
         return kind is str and value.isprintable() and len(value) <= _LONGEST_WORDS
     if isinstance(value, bool):
         return kind is bool
-    return isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
+    return isinstance(value, int | float) and isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
 
 
 def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[Row]:

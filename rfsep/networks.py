@@ -10,7 +10,17 @@ from typing import Any, NamedTuple, cast
 import torch
 import yaml
 
-from rfsep.cli import check_targets, checked, instantiate, load_config, one_line, option, option_named, plain
+from rfsep.cli import (
+    CONFIG_ERRORS,
+    check_targets,
+    checked,
+    instantiate,
+    load_config,
+    one_line,
+    option,
+    option_named,
+    plain,
+)
 from rfsep.export import fitting
 from rfsep.models.cost import forward_flops
 from rfsep.separators.neural import FastNetwork
@@ -125,7 +135,10 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
         raise InputError(f"{place.config}: has no model.network and data.num_samples, which a run's config has")
     for part, key in ((config.model, "network"), (config, "separator")):  # from here on nothing in them leads elsewhere
         part[key] = checked(part.get(key), place.config)
-    model = instantiate(config.model.network)
+    try:
+        model = instantiate(config.model.network)
+    except CONFIG_ERRORS as error:
+        raise InputError(f"{place.config}: model.network cannot be made: {one_line(error)}") from None
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"{place.config}: model.network is a {type(model).__name__}, no network")
     try:

@@ -290,7 +290,6 @@ def test_what_cannot_be_exported_is_refused_in_a_line(
     for arguments, word in (
         (("zoo:qpskcomm",), "sees no waveforms"),
         (("zoo:prior_qpsk",), "(prior)"),
-        (("zoo:tokenizer_qpsk",), "(tokenizer)"),
         (("zoo:nothing",), "not found"),
         ((tiny, "--dtype", "float16"), "bfloat16 or float32"),
         ((tiny, "--dtype", "int8", "--out", str(tmp_path / "x")), "float16"),

@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 from rfsep.storage.atomic import CHUNK_BYTES
 from rfsep.storage.faults import fault, foreign
-from rfsep.storage.hdf5 import check_unpacking, find, open_hdf5
+from rfsep.storage.hdf5 import MAX_CHUNK_BYTES, check_unpacking, find, open_hdf5
 from rfsep.storage.npy import check_finite, read_header
 from rfsep.storage.sigmf import SUFFIX, read_meta
 from rfsep.types import InputError
 
 _DATATYPE = re.compile(r"([cr])(?:([iuf])(16|32|64)_([lb])e|([iu])8)")
 _HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
-_MAX_CHUNK_BYTES = 64 << 20  # of a compressed HDF5 dataset: as much is unpacked for a single sample
 _STRETCH = 1 << 20  # samples looked at in one piece
 Samples = npt.NDArray[np.complex64]
 
@@ -258,8 +257,8 @@ def _hdf5(path: Path, name: str | None) -> Hdf5Capture:
             raise fault(
                 path, f"dataset {name!r} is {dataset.dtype.str} {dataset.shape}, expected complex samples of one axis"
             )
-        if dataset.chunks is not None and dataset.chunks[0] * dataset.dtype.itemsize > _MAX_CHUNK_BYTES:
-            raise fault(path, f"dataset {name!r} unpacks in pieces of more than {_MAX_CHUNK_BYTES} bytes")
+        if dataset.chunks is not None and dataset.chunks[0] * dataset.dtype.itemsize > MAX_CHUNK_BYTES:
+            raise fault(path, f"dataset {name!r} unpacks in pieces of more than {MAX_CHUNK_BYTES} bytes")
         if len(dataset) == 0:
             raise fault(path, f"dataset {name!r} holds no samples")
         datatype = "cf32_le" if dataset.dtype.itemsize == 8 else "cf64_le"

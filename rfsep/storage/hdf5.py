@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from rfsep.storage.atomic import staged
 from rfsep.storage.faults import fault, foreign
+from rfsep.storage.hdf5_heap import check_heaps
 from rfsep.storage.npy import check_finite, map_file
 
 MAX_BYTES = 4 << 30
+MAX_CHUNK_BYTES = 64 << 20  # of a dataset that is read piece by piece, or smaller: as much is unpacked for one number
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 LAYOUT = {
     "libver": ("v108", "v108"),  # readable by every h5py of the last ten years, and fixed: the bytes do not drift
@@ -88,7 +90,13 @@ def open_hdf5(path: Path) -> h5py.File:
     if not path.is_file():
         raise fault(path, "no such file")
     with foreign(path, "cannot be read as HDF5"):
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
+        try:
+            check_heaps(path, file)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 def read_dataset(
@@ -114,9 +122,11 @@ def read_dataset(
         plain = dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype)
         if offset is not None and plain and offset % dataset.dtype.alignment == 0:
             return map_file(path, dataset.dtype, offset, dataset.shape)
-        for shape in (dataset.shape, dataset.chunks or ()):  # a chunk may be larger than its dataset
-            if (unpacked := math.prod(shape) * dataset.dtype.itemsize) > max_bytes:
-                raise fault(path, f"dataset {name!r} unpacks to {unpacked} bytes, more than the limit of {max_bytes}")
+        unpacked, chunk = (math.prod(one) * dataset.dtype.itemsize for one in (dataset.shape, dataset.chunks or (0,)))
+        if unpacked > max_bytes:
+            raise fault(path, f"dataset {name!r} unpacks to {unpacked} bytes, more than the limit of {max_bytes}")
+        if chunk > max(unpacked, MAX_CHUNK_BYTES):
+            raise fault(path, f"dataset {name!r} of {unpacked} bytes has chunks of {chunk}")
         check_unpacking(path, dataset)
         array: npt.NDArray[Any] = np.asarray(dataset[()])
     array.flags.writeable = False

@@ -3,6 +3,7 @@
 Source: RFChallenge/icassp2024rfchallenge, sampletest_testmixture_generator.py.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rfsep.storage.pickles import read_arrays, write_arrays
 
 SAMPLE_RATE_HZ = 25e6
 MAX_SINR_DB = 1000.0
+GAIN_TOLERANCE_DB = 0.1
 LEVELS_DB = np.arange(-30, 1, 3, dtype=np.float32)
 MIXTURE_NAME = re.compile(rf"({LABEL}?)_testmixture_({NAME})_({NAME})\.npy")
 ROWS = 64  # mixtures looked at together: 20 MB of the official length
@@ -143,19 +145,21 @@ def _names(folder: Path) -> list[re.Match[str]]:
 
 
 def _nominal_sinr_db(path: Path, num_mixtures: int, soi: str, interference: str) -> npt.NDArray[np.float32]:
-    """Second column of the metadata, after a look at the names in the last two."""
+    """Second column of the metadata, after a look at the gain that says the same and at the names in the last two."""
     rows = read_text(path, (num_mixtures, 5))
     sinr_db = np.empty(num_mixtures, np.float32)
-    for index, (_, target, _, soi_name, interference_name) in enumerate(rows.tolist()):
+    for index, (gain, target, _, soi_name, interference_name) in enumerate(rows.tolist()):
         if (soi_name, interference_name) != (soi, interference):
             raise fault(path, f"row {index} is of {soi_name!r} and {interference_name!r}, not {soi}_{interference}")
         try:
-            sinr_db[index] = target = float(target)
-            if abs(target) > MAX_SINR_DB:
-                raise ValueError
-        except (ValueError, OverflowError) as error:
-            raise fault(path, f"row {index} has SINR {target!r}, expected a number") from error
-    check_finite(f"{path}: SINR", sinr_db)
+            nominal, amplitude = float(target), float(gain)
+        except ValueError:
+            nominal, amplitude = math.nan, 1.0
+        if not abs(nominal) <= MAX_SINR_DB:
+            raise fault(path, f"row {index} has SINR {target!r}, expected a number of dB")
+        if not amplitude > 0 or abs(20 * math.log10(amplitude) + nominal) > GAIN_TOLERANCE_DB:
+            raise fault(path, f"row {index} disagrees with itself: SINR {target!r} dB and gain {gain!r}")
+        sinr_db[index] = nominal
     return sinr_db
 
 

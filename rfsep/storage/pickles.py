@@ -156,6 +156,10 @@ def read_arrays(path: Path) -> tuple[npt.NDArray[Any], ...]:
             content = _Reader(file, size).load()
     except OSError as error:
         raise fault(path, f"cannot be read: {error.strerror}") from error
+    except KeyError as error:
+        raise fault(
+            path, f"is not a pickle of numeric arrays: has an opcode or a memo {error} of no use to one"
+        ) from error
     except Exception as error:  # a foreign pickle can go wrong in any way; none of them is ours
         raise fault(path, f"is not a pickle of numeric arrays: {reason(error)}") from error
     if not isinstance(content, tuple | list):

@@ -1,4 +1,4 @@
-"""Folders taken by a process: of two that would write the same files one is refused, and a killed one's rest is swept up.
+"""Folders taken by a process: of two that would write the same files one is refused; a killed one's rest is swept up.
 
 The locks are the system's (flock) and end with the process, however it ends; neither names nor times decide.
 """

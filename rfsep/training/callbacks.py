@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytorch_lightning as pl
@@ -24,7 +24,14 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+        write_atomically(Path(path), lambda file: _save(checkpoint, file))
+
+
+def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(checkpoint, file)
+    except RuntimeError as error:  # torch ends its archive even so, and complains of that instead of the full disk
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 class Checkpoints(Checkpoint):

@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from rfsep.storage.atomic import read_small, write_text
-from rfsep.storage.faults import foreign
+from rfsep.storage.faults import fault, foreign, reason
 
 _LARGEST_BYTES = 1 << 30
 _HEADER = "step,metric,value\n"
@@ -58,9 +58,12 @@ class MetricsCsv(Logger):
         """Append the metrics of a step."""
         if step is None:
             return
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([step, key, value] for key, value in sorted(metrics.items()) if key != "epoch")
+        try:
+            with self.path.open("a", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerows([step, key, value] for key, value in sorted(metrics.items()) if key != "epoch")
+        except OSError as error:
+            raise fault(self.path, f"cannot be written: {reason(error)}") from error
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Ends this process as kill -9 does: before the n-th time that it is about to touch a file for writing, or after a time."""
+"""Ends this process as kill -9 does: before the n-th time that it would write, rename or remove, or after a time."""
 
 import os
 import signal

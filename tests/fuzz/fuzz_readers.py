@@ -1,8 +1,8 @@
 """Harm files for hours: python tests/fuzz/fuzz_readers.py --minutes 60 [--reader npy]; results in runs/fuzz.json.
 
-Each reader gets its share of the time in a process of its own, with bounded memory, led by Atheris to new branches where
-that is installed (pip install atheris), else blindly. A second run adds to what the first one counted. What a reader did
-wrong lies in runs/fuzz/<reader>/ and is named in the JSON; exit status 1 if there is anything.
+Each reader gets its share of the time in a process of its own, with bounded memory, led by Atheris to new branches
+where that is installed (pip install atheris), else blindly. A second run adds to what the first one counted. What a
+reader did wrong lies in runs/fuzz/<reader>/ and is named in the JSON; exit status 1 if there is anything.
 """
 
 import argparse

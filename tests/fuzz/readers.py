@@ -312,13 +312,13 @@ _metadata, _official_truth = "own_testmixture_QPSK_OFDMQPSK_metadata.npy", "Grou
 _estimate = "team_set_estimated_{}_QPSK_OFDMQPSK.npy"
 
 READERS: dict[str, Reader] = {
-    "npy": Reader("a.npy", _npy(WAVES), _read_npy, _npy_mutation),
-    "npy_bits": Reader("a.npy", _npy(np.ones((3, 5), bool)), _read_npy, _npy_mutation),
-    "npy_text": Reader("a.npy", _npy(np.array([["-12.0", "a"]])), _read_npy, _npy_mutation),
+    "npy": Reader("a.npy", _npy(WAVES), _read_npy, _npy_mutation, 6),
+    "npy_bits": Reader("a.npy", _npy(np.ones((3, 5), bool)), _read_npy, _npy_mutation, 5),
+    "npy_text": Reader("a.npy", _npy(np.array([["-12.0", "a"]])), _read_npy, _npy_mutation, 6),
     "npz": Reader("a.npz", _make_npz, _read_npz, mixed(mutations.of_zip(_npy_mutation))),
     "pickle": Reader("a.pkl", _make_pickle, _read_pickle, _pickle_mutation),
-    "hdf5": Reader("a.h5", _make_hdf5, _read_hdf5, mixed()),
-    "hdf5_capture": Reader("a.h5", _make_hdf5_capture, _read_hdf5, mixed()),
+    "hdf5": Reader("a.h5", _make_hdf5, _read_hdf5, mixed(), 1),
+    "hdf5_capture": Reader("a.h5", _make_hdf5_capture, _read_hdf5, mixed(), 1),
     "mixtures": Reader(_mixture, _set, _read_set, mixed()),
     "truth": Reader(_truth, _set, _read_set, mixed()),
     "official_metadata": Reader(_metadata, _official, _read_official, _npy_mutation),
@@ -348,6 +348,7 @@ class Place:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.reader = READERS[name]
+        folder.mkdir(exist_ok=True)
         self.reader.make(folder)
         self.path = folder / self.reader.name
         self.valid = self.path.read_bytes()

@@ -111,7 +111,8 @@ def test_two_test_sets_in_a_folder(folder: Path, refused: Any) -> None:
     ("row", "column", "value", "words"),
     [
         (3, 1, "loud", ["row 3", "SINR 'loud'"]),
-        (3, 1, "nan", ["SINR", "entry 3 is NaN"]),
+        (3, 1, "nan", ["row 3", "SINR 'nan'"]),
+        (5, 1, "-3.5", ["row 5 disagrees with itself", "SINR '-3.5' dB"]),
         (4, 3, "BPSK", ["row 4", "'BPSK'", "QPSK_EMISignal1"]),
         (4, 4, "EMI\n", ["row 4", "'EMI\\n'"]),
     ],

@@ -151,6 +151,21 @@ def test_missing_and_empty_data(tmp_path: Path, refused: Any) -> None:
         read_sigmf(tmp_path / "a.wav")
 
 
+def test_more_than_fits_into_memory(tmp_path: Path, refused: Any) -> None:
+    path = write(tmp_path, "ci8", b"\x40\x20")
+    with path.with_suffix(".sigmf-data").open("r+b") as file:
+        file.truncate(10 << 30)
+    with refused("a.sigmf-data", f"{10 << 30} bytes", "read at once"):
+        read_sigmf(path)
+
+
+def test_numbers_beyond_floats(tmp_path: Path, refused: Any) -> None:
+    for field in ("core:sample_rate", "core:frequency"):
+        path = write(tmp_path, "ci8", b"\x40\x20", **{field: 10**400})
+        with refused("a.sigmf-meta", "beyond all numbers"):
+            read_sigmf(path)
+
+
 @pytest.mark.skipif("RFSEP_RECORDINGS" not in os.environ, reason="RFSEP_RECORDINGS is not set: no recordings to read")
 @pytest.mark.parametrize(
     ("kind", "rate", "scale", "dtype"), [("lte20", 19.2e6, 128, "i1"), ("wifi20", 20e6, 2**15, "<i2")]
