@@ -21,9 +21,12 @@ from rfsep.cli import CONF, register_resolvers
 from rfsep.evaluation import separate_testset
 from rfsep.experiments import run_comparison
 from rfsep.hosting import score_submissions
+from rfsep.models.unet import UNet
 from rfsep.storage import manifest
+from rfsep.storage.atomic import write_text
 from rfsep.storage.manifest import verify
 from rfsep.storage.npz import write_npz
+from rfsep.storage.weights import write_weights
 from rfsep.training.predict import share
 from rfsep.types import InputError
 
@@ -260,7 +263,11 @@ def test_shared_work_goes_on_where_it_stopped(made: Path, tmp_path: Path, monkey
     """A network, in chunks of two rows; what was done is not done again, unless the settings are others."""
     shutil.copytree(made / "set", "set")
     monkeypatch.setattr("rfsep.challenge.separate._CHUNK_SAMPLES", 640 * 2)
-    chosen = ["separator=neural", "run=zoo:ofdm_qpsk"]
+    sizes: dict[str, Any] = {"channels": 4, "first_kernel": 5, "decoder_divisors": [1] * 5, "normalise": "window"}
+    config = {"model": {"network": {"_target_": "rfsep.models.unet.UNet", **sizes}}, "data": {"num_samples": 320}}
+    write_text(tmp_path / "net" / "config.yaml", json.dumps(config))
+    write_weights(tmp_path / "net" / "model.safetensors", UNet(**sizes).state_dict(), {})
+    chosen = ["separator=neural", "run=net", "id=net"]
     separate(*chosen, "types=[QPSK_OFDMQPSK]", "out=one")
     together = ["types=[QPSK_OFDMQPSK]", "out=two", "devices=2", "num_nodes=3"]
     monkeypatch.setattr("rfsep.training.predict.share", share_of(2))
