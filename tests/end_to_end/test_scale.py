@@ -21,9 +21,12 @@ from rfsep.cli import CONF, register_resolvers
 from rfsep.evaluation import separate_testset
 from rfsep.experiments import run_comparison
 from rfsep.hosting import score_submissions
+from rfsep.models.unet import UNet
 from rfsep.storage import manifest
+from rfsep.storage.atomic import write_text
 from rfsep.storage.manifest import verify
 from rfsep.storage.npz import write_npz
+from rfsep.storage.weights import write_weights
 from rfsep.training.predict import share
 from rfsep.types import InputError
 
@@ -220,6 +223,10 @@ def alike(one: Path, two: Path) -> None:
             assert left.read_bytes() == right.read_bytes(), left
 
 
+def separate(*overrides: str) -> None:
+    assert separate_testset(settings("evaluate", "testset=set", *overrides), Path("set")) is not None
+
+
 def evaluate(*overrides: str) -> None:
     config = settings("evaluate", "testset=set", *overrides)
     folder = separate_testset(config, Path("set"))
@@ -229,11 +236,12 @@ def evaluate(*overrides: str) -> None:
 
 def test_two_processes_find_what_one_does(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "set", "set")
-    evaluate("separator=lmmse", "out=one")
-    arguments = ["separator=lmmse", "testset=set", "out=two", "devices=2"]
+    chosen = ["separator=lmmse", "types=[QPSK_EMIBursts,QPSK_OFDMQPSK]"]
+    evaluate(*chosen, "out=one")
+    arguments = [*chosen, "testset=set", "out=two", "devices=2"]
     done = command("evaluate.py", *arguments, cwd=tmp_path, GLOO_SOCKET_IFNAME="lo")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("lmmse: estimates of 24 mixtures in two") == 1, "both spoke"
+    assert done.stdout.count("lmmse: estimates of 12 mixtures in two") == 1, "both spoke"
     alike(tmp_path / "one", tmp_path / "two")
 
 
@@ -252,21 +260,25 @@ def share_of(limit: int) -> Callable[..., bool]:
 
 
 def test_shared_work_goes_on_where_it_stopped(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An oracle, which takes a piece a level; what was done is not done again, unless the settings are others."""
+    """A network, in chunks of two rows; what was done is not done again, unless the settings are others."""
     shutil.copytree(made / "set", "set")
     monkeypatch.setattr("rfsep.challenge.separate._CHUNK_SAMPLES", 640 * 2)
-    oracle = ["separator=matched_filter", "types=[QPSK_EMIBursts,QPSK_OFDMQPSK]"]
-    evaluate(*oracle, "out=one")
-    together = [*oracle, "out=two", "devices=2", "num_nodes=3"]
-    monkeypatch.setattr("rfsep.training.predict.share", share_of(4))
+    sizes: dict[str, Any] = {"channels": 4, "first_kernel": 5, "decoder_divisors": [1] * 5, "normalise": "window"}
+    config = {"model": {"network": {"_target_": "rfsep.models.unet.UNet", **sizes}}, "data": {"num_samples": 320}}
+    write_text(tmp_path / "net" / "config.yaml", json.dumps(config))
+    write_weights(tmp_path / "net" / "model.safetensors", UNet(**sizes).state_dict(), {})
+    chosen = ["separator=neural", "run=net", "id=net"]
+    separate(*chosen, "types=[QPSK_OFDMQPSK]", "out=one")
+    together = ["types=[QPSK_OFDMQPSK]", "out=two", "devices=2", "num_nodes=3"]
+    monkeypatch.setattr("rfsep.training.predict.share", share_of(2))
     with pytest.raises(KeyboardInterrupt):
-        evaluate(*together)
-    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "two" / ".parts").rglob("*.npz")}
-    assert len(parts) == 4
+        separate(*chosen, *together)
+    parts = set((tmp_path / "two" / ".parts").rglob("*.npz"))
+    assert len(parts) == 2
     monkeypatch.setattr("rfsep.training.predict.share", share_of(1))
     with pytest.raises(KeyboardInterrupt):
-        evaluate(*together, "separator.method.remodulation=hard")
-    assert len(list((tmp_path / "two" / ".parts").rglob("*.npz"))) == 5
+        separate("separator=matched_filter", *together)
+    assert len(list((tmp_path / "two" / ".parts").rglob("*.npz"))) == 2 + 1
     assert not list((tmp_path / "two").glob("*.npy"))
     written: list[Path] = []
 
@@ -276,9 +288,9 @@ def test_shared_work_goes_on_where_it_stopped(made: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr("rfsep.estimates.write_npz", write)
     monkeypatch.setattr("rfsep.training.predict.share", share_of(99))
-    evaluate(*together)
-    assert len(written) == 6 - 4
-    assert not parts.keys() & set(written)
+    separate(*chosen, *together)
+    assert len(written) == 3 - 2
+    assert not parts & set(written)
     assert not (tmp_path / "two" / ".parts").exists()
     alike(tmp_path / "one", tmp_path / "two")
 
