@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard
+.PHONY: install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard docs
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,nr,report]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,nr,report,fast]'
 	touch $@
 
 demo: $(STAMP) ## prepare, train, score, page: runs/demo/index.html
@@ -120,6 +120,12 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench_alpha_rgs.py
 	$(BIN)/python tests/bench_rf_transformer.py
 	$(BIN)/python tests/bench_separate.py
+	$(BIN)/python tests/bench_export.py
+
+# README.md and docs/ as a site, with a reference of modules, commands and options: runs/docs/index.html; a warning is an error
+docs: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

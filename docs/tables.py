@@ -23,8 +23,10 @@ SUMMARY = (  # what the README shows of the comparisons
 MARK = re.compile(r"(<!-- table (\w+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
-def _grid(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def _grid(header: list[str], rows: list[list[str]], words: int = 0) -> str:
+    """A table whose first column and last ``words`` columns hold words, the others numbers."""
+    numbers = len(header) - 1 - words
+    lines = [header, ["---", *["---:"] * numbers, *["---"] * words], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -104,7 +106,7 @@ def summary(contents: dict[str, dict[str, Any]]) -> str:
         return [title, *usual, f"{_estimate(best)} `{best['separator']}`", " ".join(published)]
 
     header = [f"BER at {SUMMARY_DB:g} dB", "matched filter", "LMMSE", "best here", "best published"]
-    return _grid(header, [line(title, contents[name]) for title, name in SUMMARY])
+    return _grid(header, [line(title, contents[name]) for title, name in SUMMARY], words=2)
 
 
 def bench(content: dict[str, Any]) -> str:
@@ -124,7 +126,21 @@ def bench(content: dict[str, Any]) -> str:
     return _grid([f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}", ""], flat(content))
 
 
-KINDS = {"comparison": comparison, "scores": scores, "bench": bench}
+def export(content: dict[str, Any]) -> str:
+    """What rfsep export gains: a line a network and size, seconds as it is, then times as fast with the difference."""
+    ways = {"torch_bfloat16": "torch bf16", "export_bfloat16": "exported bf16", "export_float32": "exported float32"}
+    rows = []
+    for row in content["rows"]:
+        gains = [f"{row[way]['times_float32']:.2f} ({row[way]['error_db']:.0f} dB)" for way in ways]
+        where = f"`{row['model']}`, {row['windows']} x {row['num_samples']:,}"
+        rows.append([where, f"{row['torch_float32']['seconds']:.4f}", *gains])
+    machine = content["machine"]
+    threads = {row["threads"] for row in content["rows"]}
+    title = f"{machine['cpu']}, {' or '.join(map(str, sorted(threads)))} thread, torch {machine['torch']}"
+    return _grid([f"{title}, {content['engine']}", "seconds", *ways.values()], rows)
+
+
+KINDS = {"comparison": comparison, "scores": scores, "bench": bench, "export": export}
 
 
 def _load(name: str) -> dict[str, Any]:

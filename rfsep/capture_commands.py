@@ -54,7 +54,13 @@ def separate_command(
     separator: Annotated[
         str | None, typer.Option(help="an option of conf/separator", autocompletion=_separators)
     ] = None,
-    run: Annotated[str | None, typer.Option(help="a trained network: run folder of train.py, or zoo:NAME")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="a trained network: run folder of train.py, or zoo:NAME; as rfsep export compiled it, where it did"
+            " (--set fast=false: as it is)"
+        ),
+    ] = None,
     soi: Annotated[
         str, typer.Option(help="the signal of interest, an option of conf/soi", autocompletion=_sois)
     ] = "qpsk",

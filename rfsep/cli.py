@@ -1,5 +1,6 @@
 """What the scripts share: running a hydra task with one-line errors, and turning configs into objects."""
 
+import copyreg
 import importlib
 import io
 import logging
@@ -8,6 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,6 +73,35 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
 
 
+def _console(name: str) -> Console:
+    return {"console": console, "errors": errors}[name]
+
+
+def _by_name(one: Console) -> tuple[Callable[[str], Console], tuple[str]]:
+    """How a console goes to another process with a task that prints to it: that process has its own."""
+    return _console, ("errors" if one is errors else "console",)
+
+
+class _Guarded:
+    """A task with one-line errors, which a launcher can send to another process."""
+
+    def __init__(self, task: Callable[[DictConfig], None], config_name: str) -> None:
+        self.task = task
+        self.config_name = config_name
+
+    def __call__(self, config: DictConfig) -> None:
+        """Do the task; hydra lets SystemExit pass without a word of its own."""
+        register_resolvers()
+        try:
+            self.task(config)
+        except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
+            errors.print(f"error: {_command_line_fault(error, self.config_name)}")
+            sys.exit(2)
+        except KeyboardInterrupt:
+            errors.print("interrupted; the same command goes on where it stopped")
+            sys.exit(130)
+
+
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Run a hydra task; what the user got wrong is told in one line and ends with exit status 2.
 
@@ -83,20 +114,9 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")
     register_resolvers()
-
-    def guarded(config: DictConfig) -> None:
-        """The task; hydra lets SystemExit pass without a word of its own."""
-        try:
-            task(config)
-        except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
-            errors.print(f"error: {_command_line_fault(error, config_name)}")
-            sys.exit(2)
-        except KeyboardInterrupt:
-            errors.print("interrupted; the same command goes on where it stopped")
-            sys.exit(130)
-
+    copyreg.pickle(Console, _by_name)
     try:
-        hydra.main(version_base=None, config_path=str(CONF), config_name=config_name)(guarded)()
+        hydra.main(version_base=None, config_path=str(CONF), config_name=config_name)(_Guarded(task, config_name))()
     except (HydraException, OmegaConfBaseException) as error:
         errors.print(f"error: {_command_line_fault(error, config_name)}")
         sys.exit(2)
@@ -143,18 +163,24 @@ def option(group: str, name: str) -> DictConfig:
     Raises:
         InputError: there is none of that name.
     """
-    known = options(group)
-    if name not in known:
-        raise InputError(f"unknown {group} '{name}'; choose one of {', '.join(known)}")
-    return known[name]
+    stems = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    if name not in stems:
+        raise InputError(f"unknown {group} '{name}'; choose one of {', '.join(stems)}")
+    return cast(DictConfig, OmegaConf.load(CONF / group / f"{name}.yaml"))
 
 
 def option_named(group: str, name: str) -> DictConfig:
     """The YAML of a config group whose ``name:`` is the one used in files, such as OFDMQPSK."""
-    known = {config.name: config for config in options(group).values()}
+    known = _stems(group)
     if name not in known:
         raise InputError(f"unknown {group} '{name}' in the test set; conf/{group}/ knows {', '.join(known)}")
-    return known[name]
+    return option(group, known[name])
+
+
+@cache
+def _stems(group: str) -> dict[str, str]:
+    """File names of a config group by the ``name:`` inside."""
+    return {config.name: stem for stem, config in options(group).items()}
 
 
 def instantiate(config: DictConfig | dict[str, Any], **arguments: Any) -> Any:

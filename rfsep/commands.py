@@ -16,8 +16,9 @@ from rfsep.challenge.tokenizer_check import summary as tokenizer_summary
 from rfsep.challenge.tokenizer_check import write_tokenizer_figure
 from rfsep.cli import CONFIG_ERRORS, console, errors, one_line, register_resolvers
 from rfsep.examples import read_examples
+from rfsep.export import write_export
 from rfsep.identify_picture import draw
-from rfsep.networks import export
+from rfsep.networks import export, open_run
 from rfsep.priors import check_prior
 from rfsep.signals.identify import Identified, identify, modem_arguments
 from rfsep.signals.linear_modem import LinearModem
@@ -33,33 +34,39 @@ app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False, rich_ma
 def _rfsep() -> None:
     """Separate a radio signal of interest from interference.
 
-    \b
-    rfsep identify   what an interference is: OFDM, single carrier or noise
-    rfsep embed      put a known signal into a recording, to try things on
-    rfsep separate   a recording of any length into the signal's samples and bits
-    rfsep export     a trained network as two files
-    rfsep curves     learning curves of several runs
-    rfsep prior      what a diffusion prior has learned
-    rfsep tokenizer  what a tokenizer keeps of its signal
-    rfsep compete    every separator and shipped network on a test set, and the leaderboard
-
-    Each tells more with --help. Sources, modems and separators are options of conf/soi, conf/interference and
-    conf/separator, by the names of their YAML files; recordings named there are found through RFSEP_RECORDINGS and
-    RFSEP_OFFICIAL (data/README.md). Test sets are made by data/prepare.py, networks trained by train.py, separators
-    compared by evaluate.py.
+    Sources, modems and separators are options of conf/soi, conf/interference and conf/separator, by the names of their
+    YAML files. Test sets are made by data/prepare.py, networks trained by train.py, separators scored and compared by
+    evaluate.py; each command tells more with --help.
 
     \b
-    rfsep --install-completion   completes commands and options in this shell, from the next one on
+    Examples:
+      rfsep identify wifi20
+      rfsep embed lte.sigmf-meta --sinr-db -6 --out heard
+      rfsep separate heard/capture.sigmf-meta --separator lte_pilots \\
+        --examples lte20 --truth heard/truth_bits.npy --out separated
+      rfsep compete runs/set --out runs/compete
+
+    \b
+    Environment:
+      RFSEP_RECORDINGS   folder of recordings, RFSEP_OFFICIAL of the official
+                         frames (data/README.md says which)
+      RFSEP_HOST_KEY     file of the key that scores are sealed with
+                         (default: ~/.config/rfsep/host.key)
+
+    \b
+    rfsep --install-completion
+      completes commands, options and names of conf/ in this shell, from the
+      next one on.
 
     Exit status: 0 done, 2 something is wrong with what was given (one line says what), 130 interrupted.
     """
 
 
-app.command("separate")(separate_command)
-app.command("embed")(embed_command)
+app.command("separate", short_help="a recording into the samples and bits of a signal")(separate_command)
+app.command("embed", short_help="put a known signal into a recording, to try things on")(embed_command)
 
 
-@app.command("identify")
+@app.command("identify", short_help="what an interference is: OFDM, single carrier or noise")
 def identify_command(
     interference: Annotated[
         str, typer.Argument(help="an option of conf/interference, a .sigmf-meta, or a .npy of complex64 [F, T]")
@@ -87,20 +94,64 @@ def identify_command(
     console.print(f"written: {folder / 'interference.yaml'}, {folder / 'picture.png'}", markup=False, soft_wrap=True)
 
 
-@app.command("export")
+@app.command("export", short_help="a trained network made faster for this machine, or as two files")
 def export_command(
     run: Annotated[str, typer.Argument(help="run folder of train.py, or zoo:NAME")],
-    out: Annotated[Path, typer.Option(help="folder for config.yaml and model.safetensors, or NAME.safetensors")],
-    dtype: Annotated[str, typer.Option(help="of the stored weights: float32, bfloat16 or float16")] = "float32",
+    out: Annotated[
+        Path | None, typer.Option(help="folder for config.yaml and model.safetensors, or NAME.safetensors")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="with --out, of the stored weights: float32 (default), bfloat16 or float16; else in which the network"
+            " computes: bfloat16 (default where the processor has it) or float32"
+        ),
+    ] = None,
+    num_samples: Annotated[
+        int | None,
+        typer.Option(min=16, max=1 << 22, help="of a window, without --out; default: as the network was trained"),
+    ] = None,
 ) -> None:
-    """Write a trained network as safetensors with the config that rebuilds it; run= of evaluate.py takes it."""
+    """Make a trained network faster for this machine; or, with --out, write it as two files that travel.
+
+    \b
+    rfsep export runs/demo/QPSK_OFDMQPSK
+    rfsep export runs/demo/QPSK_OFDMQPSK --out published/ofdm.safetensors --dtype bfloat16
+
+    Without --out the network is exported by OpenVINO (pip install 'rfsep[fast]') into the user's cache, and rfsep
+    separate and evaluate.py use that from then on, for the same weights, code, versions and processor; they say so.
+    --set fast=false and separator.fast=false do without. It is compared with the network itself on mixtures of the
+    types it learned, at -24, -12 and 0 dB: its output may differ by -30 dB (float32: -100 dB) at most, and by 20 dB
+    less than the network errs. Networks that see waveforms can be exported so (UNet, WaveNet and others that
+    separator=neural runs); those behind a separator of their own cannot, for there the separator takes the time.
+
+    With --out, weights go into a .safetensors and the config that rebuilds them beside it: run= of evaluate.py takes
+    them.
+    """
     register_resolvers()
-    place = export(run, out, dtype)
+    if out is None:
+        _export_for_speed(run, dtype, num_samples)
+        return
+    if num_samples is not None:
+        raise InputError("--num-samples is of a network exported for speed, without --out")
+    place = export(run, out, dtype or "float32")
     megabytes = place.weights.stat().st_size / 1e6
     console.print(f"written: {place.weights} ({megabytes:.1f} MB), {place.config}", markup=False, soft_wrap=True)
 
 
-@app.command("compete")
+def _export_for_speed(source: str, dtype: str | None, num_samples: int | None) -> None:
+    opened = open_run(source)
+    with console.status("") as status:
+        folder, checked = write_export(opened.model, opened.config, source, dtype, num_samples, status.update)
+    console.print(
+        f"{source}: {checked.speed_up:.1f} x as fast; differs by {checked.error_db:.1f} dB, {checked.margin_db:.1f} dB"
+        f" below its own error on {checked.mixtures}; written: {folder}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command("compete", short_help="all separators and networks on a test set, and the leaderboard")
 def compete_command(
     testset: Annotated[Path, typer.Argument(help="folder of a test set with its truth")],
     out: Annotated[Path, typer.Option(help="folder of the submissions and of the leaderboard")],
@@ -115,7 +166,7 @@ def compete_command(
         raise InputError(f"{failed} separators failed; {out} has their logs")
 
 
-@app.command("curves")
+@app.command("curves", short_help="learning curves of several runs")
 def curves_command(
     runs: Annotated[list[Path], typer.Argument(help="run folders of train.py")],
     out: Annotated[Path, typer.Option(help="picture: .png, .svg or .pdf")],
@@ -128,7 +179,7 @@ def curves_command(
     console.print(f"{drawn} of {len(runs)} runs in {out}", markup=False, soft_wrap=True)
 
 
-@app.command("prior")
+@app.command("prior", short_help="what a diffusion prior has learned")
 def prior_command(
     run: Annotated[str, typer.Argument(help="run folder of train.py with objective=ddpm, or zoo:NAME")],
     num_windows: Annotated[int, typer.Option(min=1, help="windows to sample")] = 50,
@@ -147,7 +198,7 @@ def prior_command(
     console.print(f"MSE of the noise {loss}; written: {folder / 'prior.json'}, {folder / 'prior.png'}", soft_wrap=True)
 
 
-@app.command("tokenizer")
+@app.command("tokenizer", short_help="what a tokenizer keeps of its signal")
 def tokenizer_command(
     run: Annotated[str, typer.Argument(help="run folder of train.py with objective=tokenizer, or zoo:NAME")],
     num_bits: Annotated[int, typer.Option(min=1, help="to send, or samples of a signal without known bits")] = 1000000,
@@ -170,7 +221,7 @@ def tokenizer_command(
     console.print(f"MSE {found['mse_db']:.1f} dB{wrong}, {used}; written: {files}", markup=False, soft_wrap=True)
 
 
-@app.command("tokenizer-runs")
+@app.command("tokenizer-runs", short_help="how several tokenizers were trained, and what they reached")
 def tokenizer_runs_command(
     runs: Annotated[list[Path], typer.Argument(help="run folders of train.py with objective=tokenizer")],
     out: Annotated[Path, typer.Option(help="JSON file")],

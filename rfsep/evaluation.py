@@ -4,16 +4,15 @@ import datetime
 import subprocess
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rfsep.challenge.scoring import SCHEMA, Row
-from rfsep.challenge.separate import SeparatorFactory, separate_file
 from rfsep.cli import (
     CONFIG_ERRORS,
     ROOT,
@@ -28,33 +27,15 @@ from rfsep.cli import (
     plain,
     read_interference,
 )
-from rfsep.networks import Run, flops_per_sample, network_arguments, open_run, own_separator
+from rfsep.estimates import Job, Parts, Place, is_shared, separate_alone, separate_together, speaks
+from rfsep.networks import Run, export_name, flops_per_sample, network_arguments, open_run, own_separator
 from rfsep.priors import PRIORS, open_prior
 from rfsep.storage.atomic import write_json
 from rfsep.storage.mixture_files import Pair
 from rfsep.storage.seal import sealed
-from rfsep.storage.submissions import write_submission
 from rfsep.storage.taking import alone_in
 from rfsep.storage.test_set import MixtureFile, list_mixtures, read_mixtures, set_name
 from rfsep.types import InputError, Modem, Separator
-
-
-def progress() -> Progress:
-    """The progress display of long work; nothing where output is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-class Parts(NamedTuple):
-    """A separator ready to be made, and what its card tells.
-
-    Attributes:
-        make: factory, see `SeparatorFactory`.
-        oracle: it is told the SINR.
-    """
-
-    make: SeparatorFactory
-    oracle: bool
 
 
 def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Mapping[str, Any]) -> Parts:
@@ -144,15 +125,7 @@ def frames_to_learn_from(config: Any, interference: str, needed: bool) -> torch.
     return example_frames(option_named("interference", interference), **config.examples)
 
 
-class _Job(NamedTuple):
-    """A mixture type that a separator is ready for."""
-
-    mixtures: MixtureFile
-    num_bits: int
-    parts: Parts
-
-
-def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | None) -> _Job:
+def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | None) -> Job:
     mixtures = read_mixtures(testset, soi, interference)
     modem = build_modem(option_named("soi", soi))
     separator = own_separator(config.separator, opened)
@@ -162,7 +135,7 @@ def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | 
     examples = frames_to_learn_from(config, interference, learns)
     arguments = network_arguments(separator.method, opened, modem, examples)
     parts = separator_parts(separator, modem, examples, arguments)
-    return _Job(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
+    return Job(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
 
 
 def mixture_types(config: Any, testset: Path) -> list[Pair]:
@@ -181,13 +154,13 @@ def mixture_types(config: Any, testset: Path) -> list[Pair]:
     return [known[name] for name in asked]
 
 
-def _fitting(config: Any, testset: Path, runs: Mapping[Pair, Run | None]) -> list[_Job]:
+def _fitting(config: Any, testset: Path, runs: Mapping[Pair, Run | None]) -> list[Job]:
     """The mixture types for which the separator can be made and is not too slow; what it says of the others is told.
 
     Raises:
         InputError: it can be made for none.
     """
-    jobs, refusals = list[_Job](), list[str]()
+    jobs, refusals = list[Job](), list[str]()
     for pair, run in runs.items():
         try:
             job = _job(config, testset, *pair, run)
@@ -226,13 +199,18 @@ def _already(made: Separator, sinr_db: float | None) -> Separator:
     return made
 
 
-def separate_testset(config: Any, testset: Path) -> Path:
-    """Run a separator over the mixture types of a test set; returns the submission's folder.
+def separate_testset(config: Any, testset: Path) -> Path | None:
+    """Run a separator over the mixture types of a test set.
 
     Args:
         config: of evaluate.py.
         testset: folder of the test set.
+
+    Returns:
+        The submission's folder; None in a process that helped another one with it.
     """
+    if is_shared(config) and config.max_seconds_per_mixture is not None:
+        raise InputError("max_seconds_per_mixture goes with one process: of several each would find another pace")
     runs = _open_runs(config, mixture_types(config, testset))
     opened = next(iter(runs.values()))
     name = str(config.id or (config.separator.name if opened is None else opened.config.model.name))
@@ -241,20 +219,18 @@ def separate_testset(config: Any, testset: Path) -> Path:
         jobs = _fitting(config, testset, runs)
     else:  # faults show before anything is written
         jobs = [_job(config, testset, *pair, run) for pair, run in runs.items()]
-    count, seconds = 0, 0.0
-    with alone_in(folder):
-        for mixtures, num_bits, parts in jobs:
-            rows, length = mixtures.mixture.shape
-            with progress() as bar:
-                task = bar.add_task(f"{name}: {mixtures.soi} in {mixtures.interference}", total=rows)
-                started = time.perf_counter()
-                separated = separate_file(parts.make, mixtures, num_bits, parts.oracle, partial(bar.advance, task))
-                names = (name, set_name(testset), mixtures.soi, mixtures.interference)
-                write_submission(folder, *names, separated, rows, length, num_bits)
-                seconds += time.perf_counter() - started
-            count += rows
+    place = Place(folder, name, set_name(testset))
+    with alone_in(folder) if speaks(config) else nullcontext():  # one for all of those that work together
+        if is_shared(config):
+            seconds = separate_together(config, place, jobs, list(runs.values()))
+        else:
+            seconds = sum(separate_alone(place, job) for job in jobs)
+        if seconds is None:
+            return None
+        count = sum(len(job.mixtures.mixture) for job in jobs)
         blind = bool(config.separator.blind) and not any(job.parts.oracle for job in jobs)
-        write_json(folder / "card.json", sealed(_card(name, blind, list(runs.values()), seconds / count)))
+        card = _card(name, blind, list(runs.values()), seconds / count)
+        write_json(folder / "card.json", sealed({**card, "export": export_name(config.separator, opened)}))
     console.print(f"{name}: estimates of {count} mixtures in {folder}")
     return folder
 

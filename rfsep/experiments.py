@@ -1,11 +1,12 @@
 """Published comparisons: evaluate.py experiment=NAME."""
 
+import json
 from collections.abc import Callable, Collection
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels
+from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels, measure_level
 from rfsep.challenge.figures import write_figure
 from rfsep.challenge.kernel_sweep import write_kernel_figure
 from rfsep.challenge.landscape import write_landscape_figure
@@ -27,7 +28,8 @@ from rfsep.cli import (
     plain,
     whole,
 )
-from rfsep.evaluation import Parts, bound_names, progress, separator_parts
+from rfsep.estimates import Parts, is_shared, network_settings, progress, together
+from rfsep.evaluation import bound_names, separator_parts
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
 from rfsep.networks import Run, locate, network_arguments, open_run, own_separator
@@ -94,7 +96,9 @@ def _radio_mixtures(setting: Any, levels: list[float], number: int) -> _Comparis
 
 def _separator_parts(changes: Row, run: Run | None, soi: Any, source: Any, examples: Any) -> Parts:
     """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
-    config = own_separator(option("separator", changes.pop("use")), run)
+    config = option("separator", changes.pop("use"))
+    config.fast = False  # published figures are those of the network itself
+    config = own_separator(config, run)
     changes.pop("run", None)
     modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
     lags_given = changes.pop("interference_autocorrelation", None) == "given"
@@ -105,17 +109,6 @@ def _separator_parts(changes: Row, run: Run | None, soi: Any, source: Any, examp
     extra |= {"interference": source.modem} if modem_given else {}
     extra |= network_arguments(config.method, run, modem, examples)
     return separator_parts(config, modem, examples, extra)
-
-
-def _network_settings(run: Run) -> Row:
-    """What the figures of a network follow from, beside the separator around it."""
-    guide = run.config.get("guide")
-    return {
-        "weights": weights_digest(run.model.state_dict()),
-        "network": plain(run.config.model.network),
-        "num_samples": run.config.data.num_samples,
-        "guide": None if guide is None else plain(option("separator", guide).method),
-    }
 
 
 def _network_cost(run: Run) -> Row:
@@ -152,7 +145,7 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Re
     method = base["method"] | changes
     modem = {"modem": plain(option("soi", written["modem"]))} if "modem" in written else {}
     settings = {group: method, **modem, "data": comparison.settings, "num_mixtures": comparison.data.num_mixtures}
-    settings |= {} if run is None else {"run": _network_settings(run)}
+    settings |= {} if run is None else {"run": network_settings(run)}
     settings |= {key: weights_digest(open_prior(written[key]).prior.model.state_dict()) for key in _priors(written)}
     settings["code"] = code_version([*_CODE, *targets(settings)])
     told = method.get("sinr") == "known"
@@ -258,6 +251,8 @@ def run_comparison(config: Any) -> None:
     path = folder / "results.json"
     order = [*(setting.get("separators") or {}), *(setting.get("bounds") or {})]
     published = [Published(**{str(key): plain(value) for key, value in curve.items()}) for curve in setting.published]
+    if is_shared(config) and not _measured_together(config, entries, comparison.data, folder):
+        return
     for entry, cost in entries:
         if config.fresh:
             forget(entry, folder)
@@ -277,6 +272,17 @@ def run_comparison(config: Any) -> None:
     console.print(score_table(config.name, shown, level_key="sir_db"))
     _draw(config, folder, shown, published)
     console.print(f"results in {path}, figure: {folder / 'figure.png'}")
+
+
+def _measured_together(config: Any, entries: list[_Ready], data: Data, folder: Path) -> bool:
+    """Measure and keep the levels of all entries in several processes; whether this one goes on with them."""
+    from rfsep.training.predict import share  # an import of seconds
+
+    if config.fresh:
+        raise InputError("fresh=true goes with one process alone; without it levels of other settings are left out too")
+    pieces = [(entry, level) for entry, _ in entries for level in sorted(data.sir_db)]
+    identity = json.dumps([entry.settings for entry, _ in entries], sort_keys=True)
+    return share(lambda number: measure_level(*pieces[number], data, folder), len(pieces), *together(config), identity)
 
 
 def _draw(config: Any, folder: Path, rows: list[Row], published: list[Published]) -> None:

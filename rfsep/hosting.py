@@ -1,6 +1,7 @@
 """What the host of a challenge does: score submissions beside baselines and bounds, and write their pages."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import UnionType
@@ -15,14 +16,14 @@ from rfsep.challenge.published import published_curves
 from rfsep.challenge.report import Example, Published, write_page
 from rfsep.challenge.scoring import (
     SCHEMA,
+    Estimates,
     Pair,
     Row,
-    Submitted,
-    baseline_rows,
     baselines_path,
+    keep_baselines,
+    kept_baselines,
     measured_sinr_db,
     noise_power,
-    open_submission,
     score_row,
     separated_errors,
     submission_errors,
@@ -31,9 +32,11 @@ from rfsep.challenge.scoring import (
 from rfsep.challenge.separate import SeparatedRows, separate_file
 from rfsep.challenge.table import score_table
 from rfsep.cli import build_modem, build_source, console, errors, instantiate, one_line, option, option_named, plain
-from rfsep.evaluation import bound_names, frames_to_learn_from, progress, separator_parts
+from rfsep.estimates import progress
+from rfsep.evaluation import bound_names, frames_to_learn_from, separator_parts
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.faults import fault
+from rfsep.storage.npy import read_complex
 from rfsep.storage.seal import is_sealed, sealed
 from rfsep.storage.submissions import Submission, find_submissions, list_submissions
 from rfsep.storage.taking import alone_in
@@ -59,6 +62,7 @@ _CARD_FIELDS: dict[str, type | UnionType] = {
     "seconds_per_mixture": float | int,
     "train_minutes": float | int,
     "train_flops": float | int,
+    "export": str,
     "commit": str,
     "seed": int,
     "date": str,
@@ -89,9 +93,9 @@ def _told(value: object, kind: type | UnionType) -> bool:
     return isinstance(value, int | float) and isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
 
 
-def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor, measured: Sequence[float | None]) -> list[Row]:
+def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[Row]:
     """Rows of the baselines ``names`` on a mixture type."""
-    modem = build_modem(option_named("soi", pair.mixtures.soi))
+    modem, measured = build_modem(option_named("soi", pair.mixtures.soi)), measured_sinr_db(pair)
     num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
     for name in names:
         base, changes = BASELINES[name]
@@ -106,19 +110,26 @@ def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor, measure
     return rows
 
 
-def _beside(config: Any, testset: Path, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
+def _beside(config: Any, testset: Path, pair: Pair) -> list[Row]:
     """Baseline rows of a mixture type, kept or made now; without those whose recordings are not here."""
+    path = baselines_path(testset)
+
+    def settings(names: Sequence[str]) -> Row:
+        methods = {name: plain(option("separator", BASELINES[name][0])) | BASELINES[name][1] for name in names}
+        return {"baselines": methods, "examples": plain(config.examples)}
+
     names = list(BASELINES)
+    if (kept := kept_baselines(path, pair, settings(names))) is not None:
+        return kept
     try:
         examples = frames_to_learn_from(config, pair.mixtures.interference, needed=True)
     except InputError as error:
         console.print(f"baseline lmmse is left out, it learns from recordings: {error}")
         examples = torch.zeros((0, 0), dtype=torch.complex64)
         names = [name for name in names if not option("separator", BASELINES[name][0]).learns]
-    methods = {name: plain(option("separator", BASELINES[name][0])) | BASELINES[name][1] for name in names}
-    settings = {"baselines": methods, "examples": plain(config.examples)}
-    path = baselines_path(testset)
-    return baseline_rows(path, pair, settings, lambda: _baselines(pair, names, examples, measured))
+        if (kept := kept_baselines(path, pair, settings(names))) is not None:
+            return kept
+    return keep_baselines(path, pair, settings(names), _baselines(pair, names, examples))
 
 
 def _bounds(config: Any, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
@@ -136,12 +147,13 @@ def _bounds(config: Any, pair: Pair, measured: Sequence[float | None]) -> list[R
     return rows
 
 
-def _example(submitted: Submitted, pair: Pair) -> Example:
+def _example(submission: Submission, pair: Pair) -> Example:
     """The mixture that the page shows before and after separation."""
     mixtures, truth = pair.mixtures, pair.truth
     modem = build_modem(option_named("soi", mixtures.soi))
     row = int(np.abs(mixtures.sinr_db - _EXAMPLE_SINR_DB).argmin())
-    mixture, estimate = (np.array(file[row]) for file in (mixtures.mixture, submitted.soi))
+    soi = read_complex(submission.soi_path, mixtures.mixture.shape)
+    mixture, estimate = (np.array(file[row]) for file in (mixtures.mixture, soi))
     symbols = [modem.analyse(torch.from_numpy(waveform)[None])[0].numpy() for waveform in (mixture, estimate)]
     part = slice(0, _EXAMPLE_SAMPLES)
     return Example(
@@ -167,20 +179,33 @@ def _pair(testset: Path, soi: str, interference: str) -> Pair:
 
 
 class _Scored(NamedTuple):
-    """A submitted mixture type: its row, and what the page shows of it."""
+    """A submitted mixture type: its row, what stands beside it, and what the page shows of it."""
 
     row: Row
+    beside: list[Row]
+    limits: list[Row]
     example: Example
     published: list[Published]
 
 
-def _scored(submission: Submission, testset: Path) -> _Scored:
+def _is_listed(testset: Path) -> bool:
+    """Whether a test set is one of ours, whose files stay on the disk and are listed with their SHA-256."""
+    return (testset / "manifest.json").is_file()
+
+
+def _errors(testset: Path, submission: Submission) -> Estimates:
+    """Errors of a submitted mixture type."""
+    return submission_errors(submission, _pair(testset, submission.soi, submission.interference))
+
+
+def _scored(config: Any, testset: Path, submission: Submission, errors: Estimates) -> _Scored:
     pair = _pair(testset, submission.soi, submission.interference)
-    submitted = open_submission(submission, pair)
-    errors = submission_errors(submitted, pair.truth)
-    row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured_sinr_db(pair))
+    beside = _beside(config, testset, pair)
+    measured = beside[0]["measured_sinr_db"]  # of the test set, and kept with its baselines
+    row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured)
+    limits = _bounds(config, pair, measured)
     curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
-    return _Scored(row, _example(submitted, pair), curves)
+    return _Scored(row, beside, limits, _example(submission, pair), curves)
 
 
 def _scores_folder(config: Any, folder: Path, card: Row, testset: Path, several: bool) -> Path:
@@ -204,15 +229,16 @@ def score_submission(config: Any, folder: Path, testset: Path, several: bool = F
     id = submissions[0].id
     card = _card(folder / "card.json", id)
     out = _scores_folder(config, folder, card, testset, several)
-    scored = [_scored(submission, testset) for submission in submissions]  # every file is looked at before the work
-    baselines, bounds = list[Row](), list[Row]()
-    for row, *_ in scored:
-        pair = _pair(testset, row["soi"], row["interference"])
-        beside = _beside(config, testset, pair, row["measured_sinr_db"])
-        limits = _bounds(config, pair, row["measured_sinr_db"])
-        console.print(score_table(f"{row['soi']} in {row['interference']}", [*beside, row, *limits]))
-        baselines += beside
-        bounds += limits
+    threads = torch.get_num_threads() if _is_listed(testset) else 1  # official truth is a gigabyte in memory each
+    with ThreadPoolExecutor(threads) as pool:  # every file is looked at before the work
+        errors = list(pool.map(partial(_errors, testset), submissions))
+    scored = []
+    for submission, found in zip(submissions, errors, strict=True):
+        one = _scored(config, testset, submission, found)
+        console.print(
+            score_table(f"{submission.soi} in {submission.interference}", [*one.beside, one.row, *one.limits])
+        )
+        scored.append(one)
     missing = sorted(set(list_mixtures(testset)) - {(one.soi, one.interference) for one in submissions})
     if missing:
         console.print(f"not in this submission: {', '.join('_'.join(pair) for pair in missing)}")
@@ -225,8 +251,8 @@ def score_submission(config: Any, folder: Path, testset: Path, several: bool = F
         "card": card,
         "results": [one.row for one in scored],
         "missing": ["_".join(pair) for pair in missing],
-        "baselines": baselines,
-        "bounds": bounds,
+        "baselines": [row for one in scored for row in one.beside],
+        "bounds": [row for one in scored for row in one.limits],
     }
     with alone_in(out):
         scores["examples"] = write_examples(out / EXAMPLES, examples)
@@ -250,8 +276,9 @@ def score_submissions(config: Any, testset: Path, places: Sequence[Path]) -> int
     Raises:
         InputError: the test set is damaged, or the only submission is wrong.
     """
-    if (testset / "manifest.json").is_file():
-        verify(testset)
+    if _is_listed(testset):
+        record = None if config.fresh else baselines_path(testset).with_name("verified.json")
+        verify(testset, record, torch.get_num_threads())
     folders = [folder for place in places for folder in find_submissions(place, set_name(testset))]
     if len(folders) == 1:
         score_submission(config, folders[0], testset)

@@ -15,7 +15,7 @@ BER_TARGET = 1e-2
 NO_BER_SCORE_DB = 3.0  # the BER score of a separator that meets the target nowhere
 NUM_RESAMPLES = 1000
 _FEWEST_RECORDINGS = 3  # over fewer, an interval says nothing; it is then over mixtures
-_FORGET_SAMPLES = 2**22  # of a memory-mapped file kept in memory: 32 MB
+_FORGET_SAMPLES = 2**20  # of a memory-mapped file kept in memory: 8 MB
 
 
 class Estimated(NamedTuple):

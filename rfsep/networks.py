@@ -21,7 +21,9 @@ from rfsep.cli import (
     option_named,
     plain,
 )
+from rfsep.export import fitting
 from rfsep.models.cost import forward_flops
+from rfsep.separators.neural import FastNetwork
 from rfsep.storage.atomic import write_text
 from rfsep.storage.weights import read_checkpoint, read_metadata, read_weights, write_weights
 from rfsep.types import InputError, Modem, Separator
@@ -223,15 +225,19 @@ def own_separator(config: Any, run: Run | None) -> Any:
     """A conf/separator config, with the separator that the run was trained for in place of its method.
 
     What the command line or an experiment changed in the method still holds. Such a separator may learn from examples.
+    With ``fast: false`` the network runs as it is, whatever was exported.
     """
-    own = None if run is None else run.config.get("separator")
-    if own is None:
+    own, plainly = None if run is None else run.config.get("separator"), not config.get("fast", True)
+    if own is None and not plainly:
         return config
     usual = plain(option_named("separator", config.name).method)
     changed = {key: value for key, value in plain(config.method).items() if key not in usual or usual[key] != value}
     config = config.copy()
-    config.method = {**plain(own), **changed}
-    config.learns = True
+    if own is not None:
+        config.method = {**plain(own), **changed}
+        config.learns = True
+    if plainly and "fast" in parameters_of(config.method["_target_"]):
+        config.method = {**plain(config.method), "fast": None}
     return config
 
 
@@ -242,7 +248,7 @@ def parameters_of(target: str) -> Mapping[str, inspect.Parameter]:
 
 
 def network_arguments(method: Any, run: Run | None, modem: Modem, examples: torch.Tensor) -> dict[str, Any]:
-    """What the constructor of a separator takes of a run: its model, and where it asks for them the window and guide.
+    """What the constructor of a separator takes of a run: its model, and where it asks for them window, guide, export.
 
     Args:
         method: of the separator, with ``_target_``; what it gives itself is left alone.
@@ -267,7 +273,27 @@ def network_arguments(method: Any, run: Run | None, modem: Modem, examples: torc
         arguments["guide"] = cast(
             Separator, instantiate(option("separator", guide).method, modem=modem, examples=examples)
         )
+    arguments |= _fast_network(method, run)
     return arguments
+
+
+def _fast_network(method: Any, run: Run) -> dict[str, FastNetwork]:
+    """The export of a run's network, where there is one and the separator takes it."""
+    if "fast" not in set(parameters_of(method["_target_"])) - set(method):
+        return {}
+    found = fitting(run.model, run.config, method.get("block") or run.config.data.num_samples)
+    return {} if found is None else {"fast": found}
+
+
+def export_name(config: Any, run: Run | None) -> str | None:
+    """What provenance calls the export that stands in for a run's network; None where the network itself runs.
+
+    Args:
+        config: of the separator.
+        run: None for a separator without a network.
+    """
+    found = None if run is None else _fast_network(own_separator(config, run).method, run).get("fast")
+    return None if found is None else found.name
 
 
 def check_separator(node: Any) -> None:
@@ -282,7 +308,11 @@ def check_separator(node: Any) -> None:
     check_targets(node, where, ("rfsep.separators.",))
     given = {key for key in node if not str(key).startswith("_")} | {"modem", "examples", "model"}
     known = parameters_of(node["_target_"])
-    needed = {name for name, one in known.items() if one.default is inspect.Parameter.empty} - {"block", "guide"}
+    needed = {name for name, one in known.items() if one.default is inspect.Parameter.empty} - {
+        "block",
+        "guide",
+        "fast",
+    }
     if wrong := sorted((given - set(known)) | (needed - given)):
         raise InputError(
             f"separator: {node['_target_']} and {', '.join(wrong)} do not fit; it takes {', '.join(known)}"

@@ -160,6 +160,7 @@ def prepare(request: Request) -> Job:
     separator = separator_parts(config, modem, examples, arguments).make(None)
     if not (request.out / STATE).exists() and not (request.out / FACTS).exists():  # before the whole file is read
         check_room(request.out, 8 * capture.facts.num_samples * plan.up // plan.down)
+    fast = arguments.get("fast")
     digest = _checked(capture)
     reception = _receive(request, capture, rate, plan, modem)
     if reception.num_samples < modem.symbol_period:
@@ -171,6 +172,7 @@ def prepare(request: Request) -> Job:
         "sample_rate_hz": rate,
         "separator": plain(config),
         "network": None if run is None else weights_digest(run.model.state_dict()),
+        "export": None if fast is None else fast.name,
         "soi": plain(soi),
         "examples": {"from": request.examples, "digest": weights_digest({"frames": examples})},
         "resample_hz": new_rate,

@@ -1,4 +1,4 @@
-"""The browser of the page tests, and a host's key of the tests' own."""
+"""The browser of the page tests, and a host's key and a cache of the tests' own."""
 
 import os
 from pathlib import Path
@@ -33,6 +33,14 @@ def host_key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the tests' host, and the commands that they start, keep their key: not in the user's configuration."""
     path = tmp_path_factory.mktemp("host") / "host.key"
     os.environ["RFSEP_HOST_KEY"] = str(path)
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where networks are exported to, and looked for: not among the user's own."""
+    path = tmp_path_factory.mktemp("rfsep_cache")
+    os.environ["RFSEP_CACHE"] = str(path)
     return path
 
 

@@ -23,8 +23,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 # what the scripts call: may import everything
 TOP = {
-    "capture_commands", "chunks", "cli", "commands", "compete", "evaluation", "examples", "experiments", "hosting",
-    "identify_picture", "networks", "priors", "separation", "tokenizers", "__init__",
+    "capture_commands", "chunks", "cli", "commands", "compete", "estimates", "evaluation", "examples", "experiments",
+    "export", "hosting", "identify_picture", "networks", "priors", "separation", "tokenizers", "__init__",
 }  # fmt: skip
 HYDRA = {"hydra", "omegaconf", "wandb"}
 HYDRA_PLACES = {"train.py", "evaluate.py", "data/prepare.py", "rfsep/cli.py"}

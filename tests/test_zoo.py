@@ -320,7 +320,7 @@ def test_commands_export_and_refuse(
     assert capsys.readouterr().out == "val/ber of 1 runs in x.png\n"
     for words, word in (
         (["export", "nowhere", "--out", "x"], "nowhere/config.yaml"),
-        (["export", "."], "--out"),
+        (["export", ".", "--num-samples", "640", "--out", "x"], "--num-samples"),
         (["curves", ".", "--out", "x.bmp"], "x.bmp"),
         (["curves", "nowhere", "--out", "x.png"], "nowhere/metrics.csv"),
     ):

@@ -173,6 +173,13 @@ def forget(entry: Entry, folder: Path) -> None:
         path.unlink()
 
 
+def measure_level(entry: Entry, level: float, data: Data, folder: Path) -> None:
+    """Measure an entry at a level and keep what is found for `compare`, unless it was kept before."""
+    path = _path(folder, entry.name, level)
+    if _kept(path, entry.settings, data.num_mixtures) is None:
+        _keep(path, entry.settings, _measure(entry, data, level, lambda number: None))
+
+
 class _Work(NamedTuple):
     """What the processes of `_measure_together` inherit, as it cannot be sent to them."""
 

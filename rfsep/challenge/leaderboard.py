@@ -71,15 +71,19 @@ def _board(board: Board, rows: Sequence[Standing]) -> Row:
 
 def _csv(sorted_boards: Sequence[tuple[Board, list[Standing]]]) -> str:
     """All boards as one table, a row a submission."""
-    rows = [
-        {"testset": board.testset, **_flat(row)} for board, each in sorted_boards for row in _board(board, each)["rows"]
-    ]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns, rows = table([_board(board, each) for board, each in sorted_boards])
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_safe(row.get(key)) for key in columns] for row in rows)
+    writer.writerows([_safe(cell) for cell in row] for row in rows)
     return stream.getvalue()
+
+
+def table(boards: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows, one a submission, of the boards in leaderboard.json; None where a board lacks a column."""
+    rows = [{"testset": board["testset"], **_flat(row)} for board in boards for row in board["rows"]]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return columns, [[row.get(key) for key in columns] for row in rows]
 
 
 def _flat(row: Row) -> Row:

@@ -1,23 +1,23 @@
 """From estimates to scores: rows of a mixture type, baselines kept beside the truth, scores.json."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rfsep.challenge.separate import SeparatedRows
-from rfsep.iq import db, power
+from rfsep.iq import db, forget_pages, power
 from rfsep.metrics import Estimated, Floats, recordings_of, row_bit_errors, row_mse, score
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.manifest import listed_sha256
-from rfsep.storage.submissions import Submission, read_submission
+from rfsep.storage.npy import check_finite, read_bits, read_complex
+from rfsep.storage.submissions import Submission
 from rfsep.storage.taking import alone_in
 from rfsep.storage.test_set import MixtureFile, TruthFile, set_name
-from rfsep.types import MixtureBatch
+from rfsep.types import InputError, MixtureBatch
 
 SCHEMA = 1
 _BATCH_SAMPLES = 2**17  # of a mixture type read with its truth at once
@@ -103,29 +103,24 @@ class Estimates(NamedTuple):
     bit_errors: Floats
 
 
-class Submitted(NamedTuple):
-    """The estimates of a mixture type, checked.
+def submission_errors(submission: Submission, pair: Pair) -> Estimates:
+    """Errors of a submitted mixture type, read once through memory maps.
 
-    Attributes:
-        name: id of the submission.
-        soi: complex64 [M, T], memory-mapped.
-        bits: uint8 [M, N].
+    Raises:
+        InputError: as `rfsep.storage.submissions.read_submission`; numbers so large that their error is infinite.
     """
-
-    name: str
-    soi: NDArray[np.complex64]
-    bits: NDArray[np.uint8]
-
-
-def open_submission(submission: Submission, pair: Pair) -> Submitted:
-    """A submitted mixture type after every check of its files."""
-    shape = pair.mixtures.mixture.shape
-    return Submitted(submission.id, *read_submission(submission, shape[0], shape[1], pair.truth.bits.shape[1]))
-
-
-def submission_errors(submitted: Submitted, truth: TruthFile) -> Estimates:
-    """Errors of a submitted mixture type, read through memory maps."""
-    return Estimates(row_mse(submitted.soi, truth.soi), row_bit_errors(submitted.bits, truth.bits, truth.num_bits))
+    (rows, length), truth = pair.mixtures.mixture.shape, pair.truth
+    soi = read_complex(submission.soi_path, (rows, length))
+    bits = read_bits(submission.bits_path, (rows, truth.bits.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mse = row_mse(soi, truth.soi)
+    if not np.isfinite(mse).all():  # a NaN among the estimates makes its row's error one
+        check_finite(submission.soi_path, soi)
+        row = int(np.isfinite(mse).argmin())
+        raise InputError(f"{submission.soi_path}: row {row} holds numbers too large to be an estimate")
+    wrong = row_bit_errors(bits, truth.bits, truth.num_bits)
+    forget_pages(truth.bits)
+    return Estimates(mse, wrong)
 
 
 def baselines_path(testset: Path) -> Path:
@@ -135,26 +130,37 @@ def baselines_path(testset: Path) -> Path:
     return (kept if beside else Path("runs/scores") / set_name(testset)) / "baselines.json"
 
 
-def baseline_rows(path: Path, pair: Pair, settings: object, make: Callable[[], list[Row]]) -> list[Row]:
-    """Baseline rows of a mixture type; made and kept at first use, made again when files or settings have changed.
+def _baselines_kept(path: Path) -> Row:
+    """What the file of kept baselines holds; empty where there is none of this schema."""
+    if path.is_file() and isinstance(found := read_json(path), dict) and found.get("schema") == SCHEMA:
+        return found
+    return {"schema": SCHEMA, "sets": {}}
+
+
+def _baselines_key(pair: Pair, settings: object) -> Row:
+    """All that the baselines of a mixture type follow from: its files, and their settings as JSON takes them."""
+    return {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path), "settings": settings}
+
+
+def kept_baselines(path: Path, pair: Pair, settings: object) -> list[Row] | None:
+    """Baseline rows of a mixture type as they were kept; None where there are none of these files and settings.
 
     Args:
         path: see `baselines_path`.
         pair: the mixture type.
         settings: what the baselines depend on beside the files, as JSON takes it.
-        make: computes the rows.
     """
-    kept: Row = {"schema": SCHEMA, "sets": {}}
-    if path.is_file() and isinstance(found := read_json(path), dict) and found.get("schema") == SCHEMA:
-        kept = found
+    entry = _baselines_kept(path)["sets"].get(f"{pair.mixtures.soi}_{pair.mixtures.interference}")
+    return None if entry is None or entry["key"] != _baselines_key(pair, settings) else list(entry["rows"])
+
+
+def keep_baselines(path: Path, pair: Pair, settings: object, rows: list[Row]) -> list[Row]:
+    """Keep baseline rows for `kept_baselines`, and return them."""
     name = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
-    key = {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path), "settings": settings}
-    entry = kept["sets"].get(name)
-    if entry is None or entry["key"] != key:
-        kept["sets"][name] = {"key": key, "rows": make()}
-        with alone_in(path.parent, wait=True):
-            write_json(path, kept)
-    rows: list[Row] = kept["sets"][name]["rows"]
+    with alone_in(path.parent, wait=True):
+        kept = _baselines_kept(path)
+        kept["sets"][name] = {"key": _baselines_key(pair, settings), "rows": rows}
+        write_json(path, kept)
     return rows
 
 

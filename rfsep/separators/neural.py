@@ -1,5 +1,7 @@
 """A trained network as a separator."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,17 @@ def network_input(mixture: Tensor, guide: Separator | None) -> Tensor:
     return torch.cat((channels, to_channels(guide.separate(mixture).soi)), 1)
 
 
+class FastNetwork(Protocol):
+    """The same network, made faster for windows of one length; see `rfsep.export`."""
+
+    num_samples: int
+    name: str
+
+    def __call__(self, mixture: Tensor) -> Tensor:
+        """Estimate float32 [B, 2, L] of windows float32 [B, 2 or 4, L], L being ``num_samples``."""
+        ...
+
+
 class Neural:
     """Runs a network over windows of the mixture and demodulates its estimate with the matched filter.
 
@@ -29,6 +42,7 @@ class Neural:
         block: samples in a window.
         margin: samples at a window's inner edge that its neighbour estimates instead; a quarter window by default.
         guide: a separator whose estimate the network was trained to improve.
+        fast: stands in for the model where a window has its length; the last one of a mixture may be longer.
     """
 
     def __init__(
@@ -39,17 +53,21 @@ class Neural:
         block: int,
         margin: int | None = None,
         guide: Separator | None = None,
+        fast: FastNetwork | None = None,
     ) -> None:
         self.modem = modem
         self.model = model.eval()
         self.block = block
         self.margin = block // 4 if margin is None else margin
         self.guide = guide
+        self.fast = fast
 
     def _apply(self, windows: Tensor) -> Tensor:
         """Estimate complex64 [W, L] of windows complex64 [W, L]."""
+        fast = self.fast
+        network = self.model if fast is None or fast.num_samples != windows.shape[1] else fast
         with torch.inference_mode():
-            parts = [self.model(network_input(part, self.guide)) for part in torch.split(windows, _BATCH)]
+            parts = [network(network_input(part, self.guide)) for part in torch.split(windows, _BATCH)]
             return torch.cat([from_channels(part) for part in parts])
 
     def separate(self, mixture: Tensor) -> Separated:

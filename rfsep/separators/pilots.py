@@ -309,7 +309,7 @@ class PilotFinder:
 class PilotCancelling:
     """Takes the pilots of LTE cells away, then estimates a narrow-band SOI as `ResourceBlockLmmse` does.
 
-    Blind in cells, their frames, timing and carrier offset. What `ResourceBlockLmmse` leaves to `Lmmse` is left to it.
+    Blind in cells, their frames, timing and carrier offset. What `ResourceBlockLmmse` leaves to LMMSE is left to it.
 
     Args:
         modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.

@@ -70,7 +70,7 @@ def ofdm_symbols(frames: Tensor, layout: Layout, offset: Tensor) -> Tensor:
 
 
 def find_carriers(frames: Tensor, prefix: Prefix) -> Carriers:
-    """Look at the carriers of frames complex64 [F, T] in which `find_prefix` found a prefix."""
+    """Look at the carriers of frames complex64 [F, T] in which `rfsep.signals.prefix.find_prefix` found one."""
     fft_size = prefix.layout.fft_size
     angles = prefix.correlation + prefix.correlation.mean() * (math.sqrt(len(frames)) / 4)
     fraction = angles.angle().double() / (2 * math.pi * fft_size)

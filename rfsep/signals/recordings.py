@@ -1,18 +1,57 @@
 """Recorded interference: SigMF files and official challenge frames, split by file or frame through a committed list."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rfsep.iq import forget_pages
 from rfsep.storage.atomic import read_json
 from rfsep.storage.hdf5 import read_frames
 from rfsep.storage.sigmf import read_sigmf
 from rfsep.types import InputError, Sampled
+
+
+class Recorded(Protocol):
+    """A source that is cut from recordings."""
+
+    @property
+    def recordings(self) -> list[NDArray[np.complex64]]:
+        """Every recording of the split, complex64 [T_i]."""
+        ...
+
+
+def check_apart(test: Recorded, others: Mapping[str, Recorded]) -> None:
+    """Make sure that no recording to test with stands in another split too, under whatever name.
+
+    Args:
+        test: recordings of the test split.
+        others: the other splits by name.
+
+    Raises:
+        InputError: names the first that does.
+    """
+    known = {
+        digest: f"recording {place} of the {split} split"
+        for split, source in others.items()
+        for place, digest in enumerate(_digests(source))
+    }
+    for place, digest in enumerate(_digests(test)):
+        if digest in known:
+            raise InputError(f"recording {place} of the test split is {known[digest]} too: nobody may train on it")
+
+
+def _digests(source: Recorded) -> list[bytes]:
+    found = []
+    for recording in source.recordings:
+        found.append(hashlib.sha256(np.ascontiguousarray(recording).data).digest())
+        forget_pages(recording)
+    return found
 
 
 def _split(split_list: Path, split: str) -> object:

@@ -10,10 +10,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from rfsep.iq import forget_pages
 from rfsep.storage.atomic import staged
 from rfsep.storage.faults import fault, reason
 from rfsep.storage.hdf5 import Slot, lay_out, open_hdf5, read_attribute, read_dataset
-from rfsep.storage.manifest import MANIFEST, read_manifest, update_manifest
+from rfsep.storage.manifest import MANIFEST, is_listed, read_manifest, update_manifest
 from rfsep.storage.mixture_files import NAME, MixtureFile, Pair, TruthFile, check_name, check_pair
 from rfsep.storage.npy import as_bits, check_finite, check_shape
 from rfsep.storage.taking import alone_in
@@ -90,6 +91,28 @@ def write_mixtures(folder: Path, header: TestSetHeader, batches: Iterable[Mixtur
         update_manifest(folder / "truth" / MANIFEST, name)
 
 
+def is_written(folder: Path, soi: str, interference: str, settings: Mapping[str, Any], seed: int | None) -> bool:
+    """Whether a mixture type is there already, whole: both files, listed, with these settings and this seed.
+
+    Args:
+        folder: of the test set.
+        soi: name of the signal of interest.
+        interference: name of the interference.
+        settings: as in `TestSetHeader`.
+        seed: None for any.
+
+    Raises:
+        InputError: a manifest or a listed file that cannot be understood.
+    """
+    name = f"{soi}_{interference}.h5"
+    listed = is_listed(folder / MANIFEST, f"mixture/{name}") and is_listed(folder / "truth" / MANIFEST, name)
+    if not listed or read_own_truth(folder, soi, interference) is None:
+        return False
+    with open_hdf5(folder / "truth" / name) as file:
+        kept = read_attribute(file, "settings"), read_attribute(file, "seed")
+    return kept[0] == json.dumps(settings, sort_keys=True) and seed in (None, kept[1])
+
+
 def list_own(folder: Path) -> list[Pair]:
     """Mixture types (soi, interference) of one of our test sets, sorted.
 
@@ -144,7 +167,7 @@ def read_own_truth(folder: Path, soi: str, interference: str) -> TruthFile | Non
     for name, (_, axis) in WITHHELD.items():
         check_shape(f"{path}: {name}", arrays[name].shape, axes[axis])
     truth = TruthFile(path, **arrays)
-    as_bits(f"{path}: bits", truth.bits)
+    _check_bits(path, truth.bits)
     _check_num_bits(path, truth.num_bits, truth.bits.shape[1])
     return truth
 
@@ -206,6 +229,13 @@ def _rows(path: Path, name: str, batch: MixtureBatch, shape: tuple[int, ...], dt
         return as_bits(f"{path}: bits", rows)
     check_finite(f"{path}: {name}", rows)
     return rows
+
+
+def _check_bits(path: Path, bits: npt.NDArray[np.uint8]) -> None:
+    """Look at bits row by row, as they are many and stay in the file."""
+    if any(row.size and row.max() > 1 for row in bits):
+        as_bits(f"{path}: bits", bits)  # names the first that is none
+    forget_pages(bits)
 
 
 def _check_num_bits(path: Path, num_bits: npt.NDArray[np.int64], width: int) -> None:

@@ -1,15 +1,20 @@
 """manifest.json: size and SHA-256 of every file of a test set."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rfsep.storage.atomic import read_json, sha256, write_json
 from rfsep.storage.faults import fault
 from rfsep.storage.mixture_files import NAME
+from rfsep.types import InputError
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
+_SETTLED_NS = 2_000_000_000
 LISTED = re.compile(rf"(mixture/)?{NAME}_{NAME}\.h5")
 Entries = dict[str, dict[str, Any]]
 
@@ -38,21 +43,54 @@ def update_manifest(path: Path, name: str) -> None:
     Raises:
         InputError: the old manifest cannot be understood or the new one not be written.
     """
-    entries = {old: entry for old, entry in read_manifest(path).items() if (path.parent / old).is_file()}
     file = path.parent / name
-    entries[name] = {"sha256": sha256(file), "bytes": file.stat().st_size}
-    write_json(path, {"schema": SCHEMA, "files": dict(sorted(entries.items()))})
+    entry = {"sha256": sha256(file), "bytes": file.stat().st_size}
+    entries = {old: kept for old, kept in read_manifest(path).items() if (path.parent / old).is_file()}
+    write_json(path, {"schema": SCHEMA, "files": dict(sorted((entries | {name: entry}).items()))})
 
 
-def verify(folder: Path) -> None:
+def is_listed(path: Path, name: str) -> bool:
+    """Whether a manifest has the file ``name`` with the size that it has.
+
+    Raises:
+        InputError: as `read_manifest`.
+    """
+    entry, file = read_manifest(path).get(name), path.parent / name
+    return entry is not None and file.is_file() and file.stat().st_size == entry["bytes"]
+
+
+def verify(folder: Path, record: Path | None = None, threads: int = 1) -> None:
     """Compare every file of one of our test sets with its manifest, the truth too if it is there.
+
+    Args:
+        folder: of the test set.
+        record: JSON file where it is kept which files were found whole; as long as neither inode, size nor times of
+            change of such a file differ, it is not read again. None: all are read.
+        threads: files to read at a time.
 
     Raises:
         InputError: names the first file that differs, is missing or is not listed; or the missing manifest.
     """
-    _verify(folder / MANIFEST, "mixture/")
+    known = _known(record)
+    listed = _listed(folder / MANIFEST, "mixture/")
     if (folder / "truth").is_dir():
-        _verify(folder / "truth" / MANIFEST, "")
+        listed |= _listed(folder / "truth" / MANIFEST, "")
+    started = time.time_ns()
+    stamps = {path: _stamp(path, digest) for path, digest in listed.items()}
+    waiting = {path: digest for path, digest in listed.items() if known.get(str(path.resolve())) != stamps[path]}
+    with ThreadPoolExecutor(threads) as pool:
+        for (path, digest), found in zip(waiting.items(), pool.map(sha256, waiting), strict=True):
+            if found != digest:
+                raise fault(path, f"has SHA-256 {found}, its manifest says {digest}")
+    if record is not None and waiting:
+        # a file changed a moment ago may be changed again within the same tick of the clock
+        settled = {
+            str(path.resolve()): stamp
+            for path, stamp in stamps.items()
+            if stamp["changed_ns"] < started - _SETTLED_NS and stamp == _stamp(path, listed[path])
+        }
+        with suppress(InputError):  # a place that cannot be written to: all is read again next time
+            write_json(record, {"schema": SCHEMA, "files": settled})
 
 
 def listed_sha256(path: Path) -> str:
@@ -68,7 +106,26 @@ def listed_sha256(path: Path) -> str:
     return sha256(path)
 
 
-def _verify(manifest: Path, prefix: str) -> None:
+def _known(record: Path | None) -> dict[str, object]:
+    """Stamps of files that were found whole; none where the record is not there or cannot be understood."""
+    if record is None or not record.is_file():
+        return {}
+    with suppress(InputError):
+        content = read_json(record)
+        if isinstance(content, dict) and content.get("schema") == SCHEMA and isinstance(content.get("files"), dict):
+            return dict(content["files"])
+    return {}
+
+
+def _stamp(path: Path, digest: str) -> dict[str, Any]:
+    """What changes with a file, and the SHA-256 that it had."""
+    status = path.stat()
+    times = {"modified_ns": status.st_mtime_ns, "changed_ns": status.st_ctime_ns}
+    return {"inode": status.st_ino, "bytes": status.st_size, **times, "sha256": digest}
+
+
+def _listed(manifest: Path, prefix: str) -> dict[Path, str]:
+    """Files of a manifest with the SHA-256 that they should have; names and sizes are compared."""
     if not manifest.is_file():
         raise fault(manifest, "no such file, nothing to verify against")
     entries = read_manifest(manifest)
@@ -81,5 +138,4 @@ def _verify(manifest: Path, prefix: str) -> None:
             raise fault(path, f"is missing, but listed in {manifest}")
         if path.stat().st_size != entry["bytes"]:
             raise fault(path, f"has {path.stat().st_size} bytes, {manifest} says {entry['bytes']}")
-        if (digest := sha256(path)) != entry["sha256"]:
-            raise fault(path, f"has SHA-256 {digest}, {manifest} says {entry['sha256']}")
+    return {manifest.parent / name: str(entry["sha256"]) for name, entry in entries.items()}

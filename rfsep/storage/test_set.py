@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rfsep.storage import hdf5_set, official
 from rfsep.storage.faults import fault
-from rfsep.storage.hdf5_set import TestSetHeader, write_mixtures
+from rfsep.storage.hdf5_set import TestSetHeader, is_written, write_mixtures
 from rfsep.storage.manifest import verify
 from rfsep.storage.mixture_files import MixtureFile, Pair, TruthFile
 
@@ -17,6 +17,7 @@ __all__ = [
     "MixtureFile",
     "TestSetHeader",
     "TruthFile",
+    "is_written",
     "list_mixtures",
     "read_mixtures",
     "read_truth",

@@ -20,7 +20,7 @@ from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 
 class TokenSeparator(Protocol):
-    """A separator around a network of tokens: `rfsep.separators.aligned.Aligned` and `.corrected.Corrected`."""
+    """A separator around tokens: `rfsep.separators.aligned.Aligned` and `rfsep.separators.corrected.Corrected`."""
 
     modem: Modem
     grid: TokenGrid

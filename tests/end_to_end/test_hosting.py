@@ -28,6 +28,7 @@ def settings(*overrides: str) -> Any:
 def separate(place: Path, *overrides: str) -> Path:
     """What ``evaluate.py separator=... testset=set`` does, in this process."""
     folder = separate_testset(settings("testset=set", *overrides), place / "set")
+    assert folder is not None
     score_submissions(settings("testset=set", *overrides), place / "set", [folder])
     return folder
 

@@ -151,7 +151,7 @@ def test_verify_names_the_file_that_differs(tmp_path: Path, kit: Any, refused: A
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with refused(name, "SHA-256", sha256(path), "manifest.json"):
+    with refused(name, "SHA-256", sha256(path), "its manifest says"):
         verify(tmp_path)
     path.write_bytes(content[:-1])
     with refused(name, f"{len(content) - 1} bytes", len(content)):

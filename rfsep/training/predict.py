@@ -1,0 +1,111 @@
+"""Work of any kind shared by several processes and machines, by Lightning's predict loop."""
+
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from torch.utils.data import DataLoader
+
+from rfsep.types import InputError
+
+_PATIENCE = timedelta(days=7)  # of a process that is done with the others
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks, as far as it knows before it has met the others."""
+    first_machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")) == "0"
+    return first_machine and cast(Any, rank_zero_only).rank == 0
+
+
+class _Share(pl.LightningModule):
+    """Every so manieth piece of work, the first one of this process's rank; none twice, whatever their number."""
+
+    def __init__(self, work: Callable[[int], None], number: int) -> None:
+        super().__init__()
+        self.work = work
+        self.number = number
+        self.refusal: str | None = None
+
+    def predict_dataloader(self) -> DataLoader[int]:
+        """Numbers of this process's pieces."""
+        pieces = range(self.trainer.global_rank, self.number, self.trainer.world_size)
+        return DataLoader(pieces, batch_size=None)  # type: ignore[arg-type]
+
+    def predict_step(self, piece: int, _: int) -> int:
+        """Do a piece and return its number; after a refusal nothing more is done, but the others are waited for."""
+        try:
+            if self.refusal is None:
+                self.work(int(piece))
+        except (InputError, OSError) as error:
+            self.refusal = str(error)
+        return int(piece)
+
+
+def _interrupt(*_: object) -> None:
+    """A handler of SIGTERM, which Lightning would note and no more; it hands the signal on to the others first."""
+    raise KeyboardInterrupt
+
+
+def share(work: Callable[[int], None], number: int, devices: int, num_nodes: int, identity: str) -> bool:
+    """Do ``work(0)`` to ``work(number - 1)``, each in one of several processes, and wait until all is done.
+
+    Lightning starts the others: on this machine by itself, on several under torchrun or srun.
+
+    Args:
+        work: a piece; leaves its result in a file, as no other process sees the memory of this one.
+        number: of pieces.
+        devices: processes a machine.
+        num_nodes: machines.
+        identity: of the work; where a process has another one, its code or its files differ.
+
+    Returns:
+        Whether this is the process to go on with the results.
+
+    Raises:
+        InputError: work raised one, in whichever process; the processes have different work.
+    """
+    for name in ("pytorch_lightning", "lightning_fabric"):  # which greet and give tips
+        logging.getLogger(name).setLevel(logging.WARNING)
+    module = _Share(work, number)
+    plugins: list[Any] = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=DDPStrategy(process_group_backend="gloo", timeout=_PATIENCE),
+            callbacks=[RichProgressBar(leave=False)],
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            inference_mode=False,  # separators choose for themselves
+            plugins=plugins,
+        )
+        trainer.predict(module, return_predictions=False)
+        answers: list[tuple[str, str | None]] = [("", None)] * trainer.world_size
+        torch.distributed.all_gather_object(answers, (identity, module.refusal))
+    except SystemExit:  # how Lightning ends an interrupted run, with status 1
+        raise KeyboardInterrupt from None
+    except MisconfigurationException as error:
+        raise InputError(" ".join(str(error).split())) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if len({answer for answer, _ in answers}) > 1:
+        raise InputError("the processes do not do the same work: code, settings or files differ between machines")
+    if told := [refusal for _, refusal in answers if refusal is not None]:
+        raise InputError(told[0])
+    return bool(trainer.is_global_zero)

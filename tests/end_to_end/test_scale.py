@@ -1,0 +1,338 @@
+"""Sets of several mixture types, files that are hashed once, and work shared by processes: the same in the end."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from shell import ROOT, command, succeed
+
+from rfsep.cli import CONF, register_resolvers
+from rfsep.evaluation import separate_testset
+from rfsep.experiments import run_comparison
+from rfsep.hosting import score_submissions
+from rfsep.storage import manifest
+from rfsep.storage.manifest import verify
+from rfsep.storage.npz import write_npz
+from rfsep.training.predict import share
+from rfsep.types import InputError
+
+TYPES = ["types.soi=[qpsk,ofdm_qpsk]", "types.interference=[[lte20,ofdm_qpsk],emi_bursts]"]
+SMALL = ["challenge=full", "num_samples=640", "num_per_sinr=3", "sinr_db=[-12,0]", "seed=1", "out=set"]
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands write below where they are started; no recordings, whatever this machine has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RFSEP_RECORDINGS", raising=False)
+    monkeypatch.delenv("RFSEP_OFFICIAL", raising=False)
+    register_resolvers()
+
+
+def settings(name: str, *overrides: str) -> Any:
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose(name, overrides=list(overrides))
+
+
+def prepare(*overrides: str) -> None:
+    """What data/prepare.py does, in this process."""
+    spec = importlib.util.spec_from_file_location("prepare", ROOT / "data" / "prepare.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.testset(settings("prepare", *overrides))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of four types."""
+    place = tmp_path_factory.mktemp("scale")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.delenv("RFSEP_RECORDINGS", raising=False)
+        prepare(*SMALL, *TYPES)
+    return place
+
+
+def test_set_of_several_types_is_that_of_one_command_each(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{soi}_{other}.h5" for soi in ("OFDMQPSK", "QPSK") for other in ("EMIBursts", "OFDMQPSK")]
+    assert sorted(path.name for path in (made / "set" / "mixture").iterdir()) == names
+    verify(made / "set")
+    prepare(*SMALL[1:-1], "soi=ofdm_qpsk", "interference=emi_bursts", "out=alone")
+    for part in ("mixture", "truth"):
+        name = f"{part}/OFDMQPSK_EMIBursts.h5"
+        assert (made / "set" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    with pytest.raises(
+        InputError, match=r"no interference of lte20, wifi20 is here; lte20: RFSEP_RECORDINGS is not set"
+    ):
+        prepare(*SMALL, "types.soi=[qpsk]", "types.interference=[[lte20,wifi20]]")
+    with pytest.raises(InputError, match=r"types is .*expected \{soi:"):
+        prepare(*SMALL, "types.soi=[]")
+
+
+def test_interrupted_set_is_gone_on_with(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One type lost its truth, another the line in its manifest; a third is of another seed; the fourth is kept."""
+    shutil.copytree(made / "set", "set")
+    (tmp_path / "set" / "truth" / "QPSK_EMIBursts.h5").unlink()
+    listed = json.loads((tmp_path / "set" / "manifest.json").read_text())
+    del listed["files"]["mixture/QPSK_OFDMQPSK.h5"]
+    (tmp_path / "set" / "manifest.json").write_text(json.dumps(listed))
+    prepare(*SMALL[1:5], "seed=2", "soi=ofdm_qpsk", "interference=emi_bursts", "out=set")
+    capsys.readouterr()
+    prepare(*SMALL, *TYPES)
+    out = capsys.readouterr().out
+    assert "ofdm_qpsk stands for lte20: RFSEP_RECORDINGS is not set" in out
+    assert [line.split(":")[0] for line in out.splitlines() if "kept" in line] == ["OFDMQPSK_OFDMQPSK"]
+    assert contents(tmp_path / "set") == contents(made / "set")
+
+
+def recordings(folder: Path, content: dict[str, int], splits: dict[str, list[str]]) -> list[str]:
+    """Recordings of noise of a seed each, as overrides of interference=lte20."""
+    for name, seed in content.items():
+        data = np.random.default_rng(seed).integers(-99, 99, 2000, np.int16).astype("<i2").tobytes()
+        (folder / f"{name}.sigmf-data").write_bytes(data)
+        known = {"core:datatype": "ci16_le", "core:version": "1.2.0", "core:sample_rate": 1e6}
+        known["core:sha512"] = hashlib.sha512(data).hexdigest()
+        meta = {"global": known, "captures": [{"core:sample_start": 0}], "annotations": []}
+        (folder / f"{name}.sigmf-meta").write_text(json.dumps(meta))
+    (folder / "splits.json").write_text(json.dumps(splits))
+    source = f"interference.source.folder={folder}", f"interference.source.split_list={folder / 'splits.json'}"
+    return ["interference=lte20", *source, *SMALL[1:]]
+
+
+def test_what_is_trained_on_stands_in_no_test_set(tmp_path: Path) -> None:
+    splits = {"train": ["a", "b"], "val": ["c"], "test": ["d", "e"]}
+    overrides = recordings(tmp_path, {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}, splits)
+    with pytest.raises(InputError, match="split=train is for training"):
+        prepare(*overrides, "split=train")
+    with pytest.raises(InputError, match="no recording has 2560 samples; the longest has 1000"):
+        prepare(*overrides, "num_samples=2560")
+    recordings(tmp_path, {"e": 2}, splits)  # the same samples under another name
+    with pytest.raises(InputError, match="recording 1 of the test split is recording 1 of the train split too"):
+        prepare(*overrides)
+    assert not (tmp_path / "set").exists()
+    recordings(tmp_path, {"e": 5}, splits)
+    prepare(*overrides)
+    with h5py.File(tmp_path / "set" / "truth" / "QPSK_LTE20.h5") as file:
+        assert set(file["interference_origin"][()]) == {0, 1}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "data" / "splits").glob("*.json")), ids=lambda path: path.stem)
+def test_committed_splits_share_nothing(path: Path) -> None:
+    content = json.loads(path.read_text())
+    entries = {
+        split: {(entry["file"], frame) for frame in entry["frames"]} if isinstance(entry, dict) else set(entry)
+        for split, entry in content.items()
+    }
+    assert set(entries) == {"train", "val", "test"}
+    assert sum(map(len, entries.values())) == len(set.union(*entries.values()))
+    assert all(entries.values())
+
+
+def test_files_are_hashed_again_only_when_they_change(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(made / "set", folder)
+    hashed: list[str] = []
+
+    def counted(path: Path) -> str:
+        hashed.append(path.name)
+        return digest(path)
+
+    digest = manifest.sha256
+    monkeypatch.setattr(manifest, "sha256", counted)
+    verify(folder, tmp_path / "record.json")
+    verify(folder, tmp_path / "record.json", threads=2)
+    assert len(hashed) == 16, "files that came a moment ago are not trusted"
+    monkeypatch.setattr(manifest, "_SETTLED_NS", 0)
+    verify(folder, tmp_path / "record.json")
+    hashed.clear()
+    verify(folder, tmp_path / "record.json")
+    assert not hashed
+    verify(folder)
+    assert len(hashed) == 8
+    hashed.clear()
+    path = folder / "truth" / "QPSK_EMIBursts.h5"
+    status, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # as if nothing had happened
+    with pytest.raises(InputError, match=r"QPSK_EMIBursts.h5: has SHA-256"):
+        verify(folder, tmp_path / "record.json")
+    assert hashed == [path.name]
+    (tmp_path / "record.json").write_text('{"schema": 1, "files": 7}')
+    with pytest.raises(InputError, match=r"QPSK_EMIBursts.h5: has SHA-256"):
+        verify(folder, tmp_path / "record.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(3e38, "row 4 holds numbers too large"), (np.nan, "row 4, sample 7 is NaN")]
+)
+def test_estimates_without_a_finite_error_are_refused(made: Path, tmp_path: Path, value: float, words: str) -> None:
+    shutil.copytree(made / "set", "set")
+    folder = separate_testset(settings("evaluate", "separator=passthrough", "testset=set", "out=one"), Path("set"))
+    estimates = np.lib.format.open_memmap(tmp_path / "one" / "passthrough_set_estimated_soi_QPSK_EMIBursts.npy", "r+")
+    estimates[4, 7] = value
+    estimates.flush()
+    with pytest.raises(InputError, match=words):
+        score_submissions(settings("evaluate"), Path("set"), [folder or Path()])
+    assert not (tmp_path / "one" / "scores.json").exists()
+
+
+DIFFERENT = {"seal", "seconds_per_mixture", "commit", "date"}
+
+
+def same(value: Any) -> Any:
+    """A JSON value without what differs from one run to the next."""
+    if isinstance(value, dict):
+        return {key: same(part) for key, part in value.items() if key not in DIFFERENT}
+    return [same(part) for part in value] if isinstance(value, list) else value
+
+
+def alike(one: Path, two: Path) -> None:
+    """Two submissions, or results of an experiment, are the same to the byte, but for seconds and seals."""
+    kinds = (".npy", ".json", ".npz")
+    found = [sorted(path for path in place.rglob("*") if path.suffix in kinds) for place in (one, two)]
+    assert [path.relative_to(one) for path in found[0]] == [path.relative_to(two) for path in found[1]]
+    assert found[0]
+    for left, right in zip(*found, strict=True):
+        if left.suffix == ".json":
+            assert json.dumps(same(json.loads(left.read_text()))) == json.dumps(same(json.loads(right.read_text())))
+        else:
+            assert left.read_bytes() == right.read_bytes(), left
+
+
+def evaluate(*overrides: str) -> None:
+    config = settings("evaluate", "testset=set", *overrides)
+    folder = separate_testset(config, Path("set"))
+    assert folder is not None
+    score_submissions(config, Path("set"), [folder])
+
+
+def test_two_processes_find_what_one_does(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "set", "set")
+    evaluate("separator=lmmse", "out=one")
+    arguments = ["separator=lmmse", "testset=set", "out=two", "devices=2"]
+    done = command("evaluate.py", *arguments, cwd=tmp_path, GLOO_SOCKET_IFNAME="lo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("lmmse: estimates of 24 mixtures in two") == 1, "both spoke"
+    alike(tmp_path / "one", tmp_path / "two")
+
+
+def share_of(limit: int) -> Callable[..., bool]:
+    """In place of several processes: one that is stopped after some pieces."""
+
+    def share(work: Callable[[int], None], number: int, devices: int, num_nodes: int, identity: str) -> bool:
+        assert (devices, num_nodes) == (2, 3)
+        for done, piece in enumerate(reversed(range(number))):
+            if done == limit:
+                raise KeyboardInterrupt
+            work(piece)
+        return True
+
+    return share
+
+
+def test_shared_work_goes_on_where_it_stopped(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An oracle, which takes a piece a level; what was done is not done again, unless the settings are others."""
+    shutil.copytree(made / "set", "set")
+    monkeypatch.setattr("rfsep.challenge.separate._CHUNK_SAMPLES", 640 * 2)
+    oracle = ["separator=matched_filter", "types=[QPSK_EMIBursts,QPSK_OFDMQPSK]"]
+    evaluate(*oracle, "out=one")
+    together = [*oracle, "out=two", "devices=2", "num_nodes=3"]
+    monkeypatch.setattr("rfsep.training.predict.share", share_of(4))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(*together)
+    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "two" / ".parts").rglob("*.npz")}
+    assert len(parts) == 4
+    monkeypatch.setattr("rfsep.training.predict.share", share_of(1))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(*together, "separator.method.remodulation=hard")
+    assert len(list((tmp_path / "two" / ".parts").rglob("*.npz"))) == 5
+    assert not list((tmp_path / "two").glob("*.npy"))
+    written: list[Path] = []
+
+    def write(path: Path, arrays: Any) -> None:
+        written.append(path)
+        write_npz(path, arrays)
+
+    monkeypatch.setattr("rfsep.estimates.write_npz", write)
+    monkeypatch.setattr("rfsep.training.predict.share", share_of(99))
+    evaluate(*together)
+    assert len(written) == 6 - 4
+    assert not parts.keys() & set(written)
+    assert not (tmp_path / "two" / ".parts").exists()
+    alike(tmp_path / "one", tmp_path / "two")
+
+
+def test_comparison_is_shared_level_by_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compared(*overrides: str) -> None:
+        config = settings("evaluate", "experiment=csgaussian/comm", "num_mixtures=2", *overrides)
+        small = {"use": "lmmse", "block": 320}
+        config.comparison.separators = {"lmmse": small, "lmmse:known": {**small, "sinr": "known"}}
+        config.comparison.bounds, config.comparison.sir_db, config.comparison.num_samples = {}, [-12, 0], 320
+        run_comparison(config)
+
+    compared("out=one")
+    together = ["out=two", "devices=2", "num_nodes=3"]
+    monkeypatch.setattr("rfsep.training.predict.share", share_of(3))
+    with pytest.raises(KeyboardInterrupt):
+        compared(*together)
+    assert len(list((tmp_path / "two" / "levels").rglob("*.json"))) == 3
+    monkeypatch.setattr("rfsep.training.predict.share", share_of(99))
+    compared(*together)
+    with pytest.raises(InputError, match="fresh=true goes with one process alone"):
+        compared(*together, "fresh=true")
+    for folder in ("one", "two"):
+        shutil.rmtree(tmp_path / folder / "levels")  # which hold seconds
+    alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.filterwarnings("ignore:The `srun` command is available")
+def test_refusal_or_signal_ends_the_work_of_all() -> None:
+    """One process here; the others are waited for, and every one of them ends with the same words."""
+    done: list[int] = []
+
+    def work(piece: int) -> None:
+        if piece == 2:
+            raise InputError("piece 2 is bad")
+        done.append(piece)
+
+    try:
+        assert share(done.append, 3, 1, 1, "all the same")
+        with pytest.raises(InputError, match="piece 2 is bad"):
+            share(work, 5, 1, 1, "all the same")
+        with pytest.raises(KeyboardInterrupt):
+            share(lambda piece: os.kill(os.getpid(), signal.SIGTERM), 5, 1, 1, "all the same")
+    finally:
+        torch.distributed.destroy_process_group()
+    assert done == [0, 1, 2, 0, 1]
+
+
+def test_sweep_runs_jobs_in_processes_of_their_own(made: Path, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs pip install rfsep[sweep]")
+    shutil.copytree(made / "set", "set")
+    separators = ("passthrough", "matched_filter")
+    options = ["testset=set", "types=[QPSK_OFDMQPSK]", "hydra/launcher=submitit_local"]
+    succeed("evaluate.py", "-m", f"separator={','.join(separators)}", *options, cwd=tmp_path)
+    for name in separators:
+        evaluate(f"separator={name}", "types=[QPSK_OFDMQPSK]", f"out={name}")
+        alike(tmp_path / name, tmp_path / "runs" / "evaluations" / "set" / name)
