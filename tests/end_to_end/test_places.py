@@ -133,8 +133,9 @@ def test_who_is_alone_and_who_is_not(tmp_path: Path) -> None:
 
 
 def test_nothing_asks_when_a_file_was_written() -> None:
-    """A clock that was set back, or files copied without their times, change nothing."""
-    package = Path(lay_out.__code__.co_filename).parents[1]
+    """A clock that was set back, or files copied without their times, change nothing; caches only fill anew."""
+    package, caches = Path(lay_out.__code__.co_filename).parents[1], ("manifest.py", "export.py")
     for path in (*package.rglob("*.py"), package.parent / "train.py", package.parent / "evaluate.py"):
         text = path.read_text()
-        assert not [word for word in ("mtime", "ctime", "atime", "time.time(", "utcnow") if word in text], path
+        asked = [word for word in ("mtime", "ctime", "atime", "time.time(", "utcnow") if word in text]
+        assert not asked or path.name in caches, (path, asked)
