@@ -35,6 +35,8 @@ from rfsep.networks import (
     with_tokenizer,
     write_weights_of,
 )
+from rfsep.storage.taking import sweep
+from rfsep.training.curves import redraw
 from rfsep.training.data import MixtureData
 from rfsep.training.fit import Outcome, Schedule, fit
 from rfsep.training.start import start_from
@@ -119,7 +121,11 @@ def command() -> str:
 def conclude(outcome: Outcome, monitor: str, folder: Path) -> None:
     """Make a finished run's folder a portable model, and say where the results are."""
     portable = folder / "model.safetensors"
+    for place in (folder, folder / "checkpoints"):
+        sweep(place)
     if outcome.finished and (outcome.trained or not portable.is_file()):
+        if not outcome.trained:  # killed when all was learned, before all was written
+            redraw(folder)
         write_weights_of(open_run(str(folder)), portable)
     state = "finished" if outcome.finished else "stopped at its time limit; the same command goes on"
     before = "" if outcome.trained else " before"

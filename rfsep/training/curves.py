@@ -4,7 +4,7 @@ import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -164,6 +164,14 @@ class LearningPicture(Callback):
         draw_learning(self.folder / "learning.png", curves, self.flops_per_step * trainer.world_size, title)
         self.last = time.monotonic() - began
         self.spent += self.last
+
+
+def redraw(folder: Path) -> None:
+    """Draw ``learning.png`` of a run that is done, but was killed before it drew its last state."""
+    facts = cast("dict[str, float]", read_checkpoint(folder / "checkpoints" / "last.ckpt")["facts"])
+    title = f"{folder.parent.name} / {folder.name}"
+    curves = read_curves(folder / "metrics.csv")
+    draw_learning(folder / "learning.png", curves, facts["flops"] / max(1, facts["steps"]), title)
 
 
 class _Run(NamedTuple):

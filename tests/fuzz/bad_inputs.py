@@ -50,6 +50,7 @@ def answer(case: Bad, folder: Path) -> str:
     place = Place(folder, case.reader)
     content = case.harm(folder, place.valid)
     if content is not None:
+        place.path.unlink()
         place.path.write_bytes(content)
     lines: list[str] = []
     looked, readers.refused = readers.refused, lines.append

@@ -363,5 +363,6 @@ class Place:
         if self.reader.name == "state.json":  # the only reader that writes
             for path, other in self.others.items():
                 path.write_bytes(other)
+        self.path.unlink(missing_ok=True)  # HDF5 takes a file of the same inode for the one that it may still hold open
         self.path.write_bytes(content)
         self.reader.read(self.path)
