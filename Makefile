@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard docs
+.PHONY: install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard docs bench_scale
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -126,6 +126,9 @@ bench: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py
+
+bench_scale: $(STAMP) ## eight types at official size: 12 GB of disk, half an hour
+	$(BIN)/python tests/bench_scale.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
