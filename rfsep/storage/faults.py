@@ -21,7 +21,7 @@ def fault(path: Path | str, text: str) -> InputError:
 
 
 def printable(text: str) -> str:
-    """Text without what a terminal would obey: names in foreign files may hold anything.
+    r"""Text without what a terminal would obey: names in foreign files may hold anything.
 
     >>> printable("a\x1b[2J")
     'a\\x1b[2J'

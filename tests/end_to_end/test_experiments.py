@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from shell import ROOT, command, fail, prepare, succeed
 
 from rfsep.challenge.learning import learning_costs
-from rfsep.cli import CONF, load_config
+from rfsep.cli import CONF
 from rfsep.experiments import run_comparison
 
 OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
@@ -35,7 +35,7 @@ def run(name: str, out: Path, *overrides: str) -> dict[str, Any]:
 def test_every_comparison_runs(name: str, tmp_path: Path) -> None:
 
     content = run(name, tmp_path, *SHORT)
-    comparison = load_config(CONF / "experiment" / f"{name}.yaml").comparison
+    comparison = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").comparison
     expected = [*comparison.separators, *(comparison.get("bounds") or {})]
     assert [row["separator"] for row in content["rows"]] == expected
     for row in content["rows"]:
@@ -117,7 +117,7 @@ def test_an_identified_interference_takes_the_place_of_examples(tmp_path: Path) 
 
 
 def stored(name: str) -> dict[str, dict[str, Any]]:
-    curves = load_config(CONF / "experiment" / f"{name}.yaml").comparison.published
+    curves = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").comparison.published
     return {curve["name"]: curve for curve in OmegaConf.to_container(curves)}  # type: ignore[union-attr, index, misc]
 
 

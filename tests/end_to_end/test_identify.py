@@ -146,5 +146,5 @@ def test_a_strange_yaml_is_refused(tmp_path: Path, text: str, words: str) -> Non
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert str(path) in str(refusal.value)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="cannot be read: No such file"):
         read_interference(tmp_path / "nothing.yaml")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from rfsep.cli import CONF, build_mixer, instantiate, load_config
+from rfsep.cli import CONF, build_mixer, instantiate
 from rfsep.experiments import run_comparison
 from rfsep.separators.neural import Neural
 from rfsep.signals.cosines import Cosines
@@ -38,8 +39,8 @@ def test_training_draws_the_mixtures_that_are_tested(case: int) -> None:
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose("train", overrides=[f"experiment=ofdm_architecture/case{case}"])
         test = compose("evaluate", overrides=[f"experiment=ofdm_architecture/test_case{case}"]).comparison
-    assert config.soi == load_config(CONF / "soi" / f"{test.soi}.yaml")
-    assert config.interference == load_config(CONF / "interference" / f"{test.interference}.yaml")
+    assert config.soi == OmegaConf.load(CONF / "soi" / f"{test.soi}.yaml")
+    assert config.interference == OmegaConf.load(CONF / "interference" / f"{test.interference}.yaml")
     assert all(config.mixing[key] == test[key] for key in config.mixing)
     assert set(config.data.sinr_db) == set(config.data.val_sinr_db) == set(test.sir_db)
     assert test.separators.wave_unet.run == f"runs/{config.name}/{config.run}"
@@ -52,7 +53,7 @@ def test_training_draws_the_mixtures_that_are_tested(case: int) -> None:
 
 
 def test_kernel_sweep_names_the_runs_that_case_4_makes() -> None:
-    sweep = load_config(FOLDER / "kernel.yaml").comparison
+    sweep = OmegaConf.load(FOLDER / "kernel.yaml").comparison
     for name, entry in sweep.separators.items():
         kernel = str(name).rpartition(":")[2]
         with initialize_config_dir(str(CONF), version_base=None):
