@@ -10,7 +10,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,nr,report,fast]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,nr,report]'
 	touch $@
 
 demo: $(STAMP) ## prepare, train, score, page: runs/demo/index.html
@@ -120,7 +120,6 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench_alpha_rgs.py
 	$(BIN)/python tests/bench_rf_transformer.py
 	$(BIN)/python tests/bench_separate.py
-	$(BIN)/python tests/bench_export.py
 
 # README.md and docs/ as a site, with a reference of modules, commands and options: runs/docs/index.html; a warning is an error
 docs: $(STAMP)
