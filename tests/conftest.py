@@ -1,6 +1,8 @@
-"""The browser of the page tests, and a host's key and a cache of the tests' own."""
+"""The browser of the page tests, and a host's key and a cache of the tests' own, and the command in this process."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,21 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def base_url() -> None:
     """Nothing: pages are files. Stands in for pytest-base-url's own fixture, at which pytest 9 warns."""
+
+
+@pytest.fixture
+def rfsep_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """The command ``rfsep`` in this process: exit status, what it printed, what it complained of."""
+    from rfsep.commands import main  # an import of seconds that most tests do without
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rfsep", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            main()
+        said = capsys.readouterr()
+        return int(done.value.code or 0), said.out, said.err
+
+    return call

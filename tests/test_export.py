@@ -19,7 +19,6 @@ from hydra import compose, initialize_config_dir
 import rfsep.export
 from rfsep.challenge.provenance import code_version
 from rfsep.cli import CONF, instantiate, load_config, option, register_resolvers
-from rfsep.commands import main
 from rfsep.evaluation import separate_testset
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
@@ -67,21 +66,6 @@ def run_folder(folder: Path, **changes: Any) -> Path:
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
     return folder
-
-
-@pytest.fixture
-def rfsep_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Rfsep:
-    """The command in this process: exit status, what it printed, what it complained of."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rfsep", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as done:
-            main()
-        said = capsys.readouterr()
-        return int(done.value.code or 0), said.out, said.err
-
-    return call
 
 
 class Made(NamedTuple):

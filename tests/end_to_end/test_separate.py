@@ -16,7 +16,6 @@ import pytest
 import sigmf
 import torch
 
-from rfsep.commands import main
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
 from rfsep.separators.matched_filter import MatchedFilter
@@ -31,19 +30,10 @@ Rfsep = Callable[..., Any]
 
 
 @pytest.fixture
-def rfsep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Rfsep:
-    """The command in this process: exit status, what it printed, what it complained of."""
+def rfsep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rfsep_command: Rfsep) -> Rfsep:
+    """The command, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rfsep", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as done:
-            main()
-        said = capsys.readouterr()
-        return int(done.value.code or 0), said.out, said.err
-
-    return call
+    return rfsep_command
 
 
 @pytest.fixture
