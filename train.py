@@ -19,6 +19,7 @@ from rfsep.cli import (
     build_modem,
     console,
     example_frames,
+    in_sweep,
     instantiate,
     load_config,
     numbers,
@@ -197,6 +198,7 @@ def main(config: DictConfig) -> None:
         monitor=config.objective.monitor,
         flops_per_step=3 * per_sample * samples_per_step,  # the backward pass costs twice the forward pass
         loggers=loggers(config, folder),
+        in_sweep=in_sweep(),
     )
     conclude(outcome, config.objective.monitor, folder)
 

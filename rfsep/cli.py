@@ -16,7 +16,9 @@ from typing import Any, cast
 import hydra
 import torch
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -219,6 +221,11 @@ def build_mixer(config: DictConfig, split: str) -> Mixer:
     source = build_source(config.interference, split)
     augment = instantiate(config.augment.method) if split == "train" and config.augment.method is not None else None
     return Mixer(build_soi(config.soi), source, augment=augment, **plain(config.mixing))
+
+
+def in_sweep() -> bool:
+    """Whether this is one job of several of the same command line, which hydra's ``-m`` makes."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def whole(config: DictConfig, key: str) -> int:

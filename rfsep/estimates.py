@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.scoring import Row
 from rfsep.challenge.separate import SeparatedRows, SeparatorFactory, file_chunks, separate_chunk, separate_file
-from rfsep.cli import console, option, plain, whole
+from rfsep.cli import console, in_sweep, option, plain, whole
 from rfsep.networks import Run, export_name
 from rfsep.priors import PRIORS, open_prior
 from rfsep.storage.atomic import sha256
@@ -151,7 +151,7 @@ def separate_together(config: Any, place: Place, jobs: Sequence[Job], runs: Sequ
         rows = separate_chunk(separator, job.mixtures, chunk, job.num_bits)
         write_npz(path, {**rows._asdict(), "seconds": np.array(time.perf_counter() - started)})
 
-    if not share(work, len(pieces), *together(config), identity):
+    if not share(work, len(pieces), *together(config), identity, in_sweep()):
         return None
     seconds = list[float]()
     for number, job in enumerate(jobs):

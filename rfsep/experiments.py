@@ -22,13 +22,14 @@ from rfsep.cli import (
     build_source,
     console,
     example_frames,
+    in_sweep,
     instantiate,
     numbers,
     option,
     plain,
     whole,
 )
-from rfsep.estimates import Parts, is_shared, network_settings, progress, together
+from rfsep.estimates import Parts, is_shared, network_settings, progress, speaks, together
 from rfsep.evaluation import bound_names, separator_parts
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
@@ -251,11 +252,12 @@ def run_comparison(config: Any) -> None:
     path = folder / "results.json"
     order = [*(setting.get("separators") or {}), *(setting.get("bounds") or {})]
     published = [Published(**{str(key): plain(value) for key, value in curve.items()}) for curve in setting.published]
+    if config.fresh and speaks(config):  # the others, if any, begin when this process joins them
+        for entry, _ in entries:
+            forget(entry, folder)
     if is_shared(config) and not _measured_together(config, entries, comparison.data, folder):
         return
     for entry, cost in entries:
-        if config.fresh:
-            forget(entry, folder)
         _say_what_is_kept(entry, comparison.data, folder)
         with progress() as bar:
             task = bar.add_task(entry.name, total=len(levels) * number)
@@ -278,11 +280,13 @@ def _measured_together(config: Any, entries: list[_Ready], data: Data, folder: P
     """Measure and keep the levels of all entries in several processes; whether this one goes on with them."""
     from rfsep.training.predict import share  # an import of seconds
 
-    if config.fresh:
-        raise InputError("fresh=true goes with one process alone; without it levels of other settings are left out too")
     pieces = [(entry, level) for entry, _ in entries for level in sorted(data.sir_db)]
     identity = json.dumps([entry.settings for entry, _ in entries], sort_keys=True)
-    return share(lambda number: measure_level(*pieces[number], data, folder), len(pieces), *together(config), identity)
+
+    def work(piece: int) -> None:
+        measure_level(*pieces[piece], data, folder)
+
+    return share(work, len(pieces), *together(config), identity, in_sweep())
 
 
 def _draw(config: Any, folder: Path, rows: list[Row], published: list[Published]) -> None:

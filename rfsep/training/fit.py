@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
@@ -30,6 +29,7 @@ from rfsep.training.callbacks import (
 )
 from rfsep.training.curves import LearningPicture
 from rfsep.training.metrics_csv import MetricsCsv
+from rfsep.training.processes import check_launch, slurm
 from rfsep.training.start import compile_model
 from rfsep.types import InputError
 
@@ -100,9 +100,6 @@ def _prepare(folder: Path, config_yaml: str) -> None:
 
 def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
     """Lightning's trainer for endless batches: validation and checkpoints by steps, not by epochs."""
-    plugins: list[Any] = [AtomicCheckpoints()]
-    if SLURMEnvironment.detect():  # requeueing is SLURM's and the user's business: the same command resumes
-        plugins.append(SLURMEnvironment(auto_requeue=False))
     return pl.Trainer(
         default_root_dir=folder,
         max_steps=schedule.max_steps,
@@ -120,7 +117,7 @@ def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], logger
         log_every_n_steps=max(1, schedule.val_every // 10),
         enable_model_summary=False,
         use_distributed_sampler=False,
-        plugins=plugins,
+        plugins=[AtomicCheckpoints(), *slurm()],
     )
 
 
@@ -154,6 +151,7 @@ def fit(
     monitor: str,
     flops_per_step: float,
     loggers: Sequence[Logger],
+    in_sweep: bool,
 ) -> Outcome:
     """Train, or go on training, or see that all is done.
 
@@ -168,9 +166,11 @@ def fit(
         monitor: validation metric by which the best checkpoint is chosen, the lowest.
         flops_per_step: for the record.
         loggers: beside metrics.csv.
+        in_sweep: the command line asks for more runs than this one, and cannot be given to other processes.
 
     Raises:
-        InputError: max_steps is no multiple of val_every; loss or gradient is not finite; a device is not there.
+        InputError: max_steps is no multiple of val_every; loss or gradient is not finite; a device is not there;
+            several devices in a job of a sweep.
     """
     if schedule.max_steps % schedule.val_every:
         raise InputError(
@@ -182,12 +182,13 @@ def fit(
         if _done_before(before, schedule):
             return Outcome(finished=True, trained=False, best_score=before["callbacks"]["Checkpoints"]["best_score"])
         first_step = before["global_step"]
-    _prepare(folder, config_yaml)
     if schedule.compile:
         compile_model(cast(nn.Module, module.model))
     best, callbacks = _callbacks(folder, schedule, seed, ema_decay, monitor, flops_per_step)
     try:
         trainer = _trainer(folder, schedule, callbacks, [MetricsCsv(folder / "metrics.csv", first_step), *loggers])
+        check_launch(trainer, in_sweep)
+        _prepare(folder, config_yaml)
         trainer.fit(module, data, ckpt_path=last if first_step else None, weights_only=True)
     except SystemExit:  # how Lightning ends an interrupted run, with status 1
         raise KeyboardInterrupt from None

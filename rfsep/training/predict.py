@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from torch.utils.data import DataLoader
 
+from rfsep.training.processes import check_launch, slurm
 from rfsep.types import InputError
 
 _PATIENCE = timedelta(days=7)  # of a process that is done with the others
@@ -57,7 +57,21 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def share(work: Callable[[int], None], number: int, devices: int, num_nodes: int, identity: str) -> bool:
+def _answers(answer: tuple[str, str | None], number: int) -> list[tuple[str, str | None]]:
+    """What each of the processes answers, once all are done."""
+    answers = [answer] * number
+    try:
+        torch.distributed.all_gather_object(answers, answer)
+    except RuntimeError:  # gloo's, on a connection that is closed
+        raise InputError(
+            "another process ended before its work was done; the same command goes on from there"
+        ) from None
+    return answers
+
+
+def share(
+    work: Callable[[int], None], number: int, devices: int, num_nodes: int, identity: str, in_sweep: bool
+) -> bool:
     """Do ``work(0)`` to ``work(number - 1)``, each in one of several processes, and wait until all is done.
 
     Lightning starts the others: on this machine by itself, on several under torchrun or srun.
@@ -68,17 +82,18 @@ def share(work: Callable[[int], None], number: int, devices: int, num_nodes: int
         devices: processes a machine.
         num_nodes: machines.
         identity: of the work; where a process has another one, its code or its files differ.
+        in_sweep: the command line asks for more than this job, and cannot be given to other processes.
 
     Returns:
         Whether this is the process to go on with the results.
 
     Raises:
-        InputError: work raised one, in whichever process; the processes have different work.
+        InputError: work raised one, in whichever process; the processes have different work; one of them was killed;
+            devices are more than one in a sweep.
     """
     for name in ("pytorch_lightning", "lightning_fabric"):  # which greet and give tips
         logging.getLogger(name).setLevel(logging.WARNING)
     module = _Share(work, number)
-    plugins: list[Any] = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
     warnings.filterwarnings("ignore", message="The `srun` command is available")
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -93,11 +108,11 @@ def share(work: Callable[[int], None], number: int, devices: int, num_nodes: int
             enable_model_summary=False,
             use_distributed_sampler=False,
             inference_mode=False,  # separators choose for themselves
-            plugins=plugins,
+            plugins=slurm(),
         )
+        check_launch(trainer, in_sweep)
         trainer.predict(module, return_predictions=False)
-        answers: list[tuple[str, str | None]] = [("", None)] * trainer.world_size
-        torch.distributed.all_gather_object(answers, (identity, module.refusal))
+        answers = _answers((identity, module.refusal), trainer.world_size)
     except SystemExit:  # how Lightning ends an interrupted run, with status 1
         raise KeyboardInterrupt from None
     except MisconfigurationException as error:

@@ -245,7 +245,9 @@ def test_two_processes_find_what_one_does(made: Path, tmp_path: Path) -> None:
 def share_of(limit: int) -> Callable[..., bool]:
     """In place of several processes: one that is stopped after some pieces."""
 
-    def share(work: Callable[[int], None], number: int, devices: int, num_nodes: int, identity: str) -> bool:
+    def share(
+        work: Callable[[int], None], number: int, devices: int, num_nodes: int, identity: str, in_sweep: bool
+    ) -> bool:
         assert (devices, num_nodes) == (2, 3)
         for done, piece in enumerate(reversed(range(number))):
             if done == limit:
@@ -308,8 +310,10 @@ def test_comparison_is_shared_level_by_level(tmp_path: Path, monkeypatch: pytest
     assert len(list((tmp_path / "two" / "levels").rglob("*.json"))) == 3
     monkeypatch.setattr("rfsep.training.predict.share", share_of(99))
     compared(*together)
-    with pytest.raises(InputError, match="fresh=true goes with one process alone"):
-        compared(*together, "fresh=true")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "two" / "levels").rglob("*.json")}
+    compared(*together, "fresh=true")
+    assert kept.keys() == set((tmp_path / "two" / "levels").rglob("*.json"))
+    assert all(path.stat().st_mtime_ns > before for path, before in kept.items())
     for folder in ("one", "two"):
         shutil.rmtree(tmp_path / folder / "levels")  # which hold seconds
     alike(tmp_path / "one", tmp_path / "two")
@@ -329,13 +333,13 @@ def work(piece):
     print("did", piece)
 
 
-print("first", share(lambda piece: print("did", piece), 3, 1, 1, "all the same"))
+print("first", share(lambda piece: print("did", piece), 3, 1, 1, "all the same", False))
 try:
-    share(work, 5, 1, 1, "all the same")
+    share(work, 5, 1, 1, "all the same", False)
 except InputError as error:
     print("refused:", error)
 try:
-    share(lambda piece: os.kill(os.getpid(), signal.SIGTERM), 5, 1, 1, "all the same")
+    share(lambda piece: os.kill(os.getpid(), signal.SIGTERM), 5, 1, 1, "all the same", False)
 except KeyboardInterrupt:
     print("interrupted")
 """
@@ -351,6 +355,54 @@ def test_refusal_or_signal_ends_the_work_of_all(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stdout.splitlines() if line.startswith(("did", "first", "refused", "interrupted"))]
     assert said == ["did 0", "did 1", "did 2", "first True", "did 0", "did 1", "refused: piece 2 is bad", "interrupted"]
+
+
+KILLED = """
+import os
+import signal
+import sys
+import time
+
+from rfsep.training.predict import share
+from rfsep.types import InputError
+
+
+def work(piece):
+    if piece == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if sys.argv[2:] == ["slow"]:
+        time.sleep(60)
+
+
+if __name__ == "__main__":
+    try:
+        share(work, 2, 2, 1, "all the same", False)
+    except InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("speed", [(), ("slow",)])
+def test_killed_process_ends_the_others_and_is_told(tmp_path: Path, speed: tuple[str, ...]) -> None:
+    """By Lightning, which looks every five seconds, where the first is not yet done with its own."""
+    (tmp_path / "killed.py").write_text(KILLED)
+    done = command(str(tmp_path / "killed.py"), "1", *speed, cwd=tmp_path, GLOO_SOCKET_IFNAME="lo")
+    if speed:
+        assert done.returncode == -9
+        assert "terminated with code -9" in done.stderr
+    else:
+        assert "another process ended before its work was done" in done.stdout, done.stderr
+
+
+def test_job_of_a_sweep_starts_no_other_processes(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "set", "set")
+    separation = ("evaluate.py", "-m", "separator=passthrough,lmmse", "testset=set", "devices=2")
+    training = ("train.py", "-m", "experiment=demo", "interference=emi_bursts", "trainer.devices=2", "seed=1,2")
+    for script, *arguments in (separation, training):
+        done = command(script, *arguments, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("error: 2 devices in a sweep: a job of a sweep is one process")
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_sweep_runs_jobs_in_processes_of_their_own(made: Path, tmp_path: Path) -> None:

@@ -72,4 +72,4 @@ if __name__ == "__main__":
     data: pl.LightningDataModule = (Joint if joint else MixtureData)(*settings)
     module = Watched(Gated(), learning_rate=0.01, warmup_steps=1, max_steps=9)
     schedule = Schedule(2, 2, None, "32-true", "cpu", 1 if joint else 2, 1, 1.0, 2, None, False)
-    fit(module, data, folder, "name: ddp\n", schedule, 5, 0.9, "val/mse_db", 1e3, [])
+    fit(module, data, folder, "name: ddp\n", schedule, 5, 0.9, "val/mse_db", 1e3, [], in_sweep=False)

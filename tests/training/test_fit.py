@@ -91,7 +91,7 @@ def run(
     module = kind(**arguments, **(extra or {}))
     torch.manual_seed(time.monotonic_ns())  # whatever state the process has: the run's seed decides
     schedule = SCHEDULE._replace(**changes)
-    return fit(module, data(workers), folder, "name: test\n", schedule, 7, 0.9, "val/mse_db", 1e3, [])
+    return fit(module, data(workers), folder, "name: test\n", schedule, 7, 0.9, "val/mse_db", 1e3, [], in_sweep=False)
 
 
 def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
