@@ -53,7 +53,9 @@ class Chunks(NamedTuple):
 
 
 def window_of(method: Any, arguments: Mapping[str, Any]) -> tuple[int, int]:
-    """Window and margin of a separator, in samples, as its config or its class has them."""
+    """Window and margin of a separator, in samples, as its config or its class has them; of candidates the longest."""
+    if "candidates" in method:
+        return max(window_of(candidate, arguments) for candidate in method["candidates"].values())
     known = parameters_of(method["_target_"])
 
     def value(name: str) -> Any:

@@ -30,6 +30,7 @@ from rfsep.cli import (
 from rfsep.estimates import Job, Parts, Place, is_shared, separate_alone, separate_together, speaks
 from rfsep.networks import Run, export_name, flops_per_sample, network_arguments, open_run, own_separator
 from rfsep.priors import PRIORS, open_prior
+from rfsep.separators.selected import Selected
 from rfsep.storage.atomic import write_json
 from rfsep.storage.mixture_files import Pair
 from rfsep.storage.seal import sealed
@@ -58,7 +59,11 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
 
     def make(sinr_db: float | None) -> Any:
         told = {"sinr_db": sinr_db} if oracle else {}
-        return instantiate(config.method, modem=modem, examples=examples, **arguments, **told)
+        made = instantiate(config.method, modem=modem, examples=examples, **arguments, **told)
+        if isinstance(made, Selected):
+            tried = ", ".join(f"{name} {error:.2f}" for name, error in made.errors_db.items())
+            console.print(f"{config.name}: {made.chosen} ({tried} dB on trial)")
+        return made
 
     return Parts(make, oracle)
 

@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": set(),
     "signals": LEAVES | {"storage"},
     "mixtures": LEAVES | {"storage", "signals"},
-    "separators": LEAVES | {"signals", "models"},
+    "separators": LEAVES | {"signals", "models", "mixtures"},
     "bounds": LEAVES | {"metrics", "signals", "mixtures", "separators"},
     "training": LEAVES | {"metrics", "storage", "models", "signals", "mixtures", "separators", "bounds"},
     "challenge": LEAVES | {"metrics", "storage", "signals", "mixtures"},

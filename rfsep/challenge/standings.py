@@ -36,7 +36,7 @@ class Standing(NamedTuple):
         missing: labels of the board's types that it does not have.
         mse: total MSE score; None where a missing type has nothing to stand in.
         ber: total BER score, likewise, and None where no type has known bits.
-        mse_rank: 1 + how many are better beyond both intervals; None for what does not compete.
+        mse_rank: see `_ranks`; None for what does not compete.
         ber_rank: likewise.
         card: costs and origin, None where unknown.
     """
@@ -85,7 +85,8 @@ def standings(board: Board) -> list[Standing]:
         for name, scores in baselines.items()
         if name not in ids
     ]
-    rows = [row._replace(mse_rank=_rank(row, rows, "mse"), ber_rank=_rank(row, rows, "ber")) for row in rows]
+    mse, ber = _ranks(rows, "mse"), _ranks(rows, "ber")
+    rows = [row._replace(mse_rank=mse.get(place), ber_rank=ber.get(place)) for place, row in enumerate(rows)]
     return sorted(rows, key=lambda row: (row.mse is None, 0.0 if row.mse is None else row.mse.value, row.name))
 
 
@@ -121,13 +122,20 @@ def _filled(board: Board, standing: Standing, filler: Mapping[str, Row]) -> Stan
     return standing._replace(missing=missing, mse=totals["mse"], ber=totals["ber"])
 
 
-def _rank(row: Standing, rows: Sequence[Standing], metric: Metric) -> int | None:
-    """1 + how many of those that compete are better beyond both intervals, so that what overlaps ties."""
-    own = _total_of(row, metric)
-    if own is None or row.kind not in RANKED:
-        return None
-    others = [_total_of(other, metric) for other in rows if other.kind in RANKED]
-    return 1 + sum(other is not None and other.high < own.low for other in others)
+def _ranks(rows: Sequence[Standing], metric: Metric) -> dict[int, int]:
+    """Ranks of the rows that compete, by place in ``rows``.
+
+    1 + how many are better beyond both intervals, so that what overlaps ties; but at least the rank of everyone with a
+    better score, so that a wide interval of one's own wins nothing.
+    """
+    totals = {
+        place: score for place, row in enumerate(rows) if row.kind in RANKED and (score := _total_of(row, metric))
+    }
+    ranks, rank = dict[int, int](), 1
+    for place, own in sorted(totals.items(), key=lambda item: item[1]):
+        rank = max(rank, 1 + sum(other.high < own.low for other in totals.values()))
+        ranks[place] = rank
+    return ranks
 
 
 def _total_of(row: Standing, metric: Metric) -> Score | None:

@@ -58,6 +58,13 @@ def test_overlapping_intervals_tie_and_oracles_do_not_compete(tmp_path: Path) ->
     assert list(found) == ["oracle", "a", "b", "c", "d", "passthrough"]
 
 
+def test_wide_interval_wins_no_better_rank(tmp_path: Path) -> None:
+    for id, mse, half in (("a", -20.0, 1.0), ("b", -17.0, 0.1), ("c", -16.0, 6.0), ("d", -10.0, 0.1)):
+        write_scores(tmp_path / id, id, [row(id, TYPES[0], mse, 0.0, half)])
+    ranks = {name: one.mse_rank for name, one in only_board(tmp_path).items() if one.mse_rank is not None}
+    assert ranks == {"a": 1, "b": 2, "c": 2, "d": 3}, "c overlaps a and b, and b is not the best"
+
+
 def test_submission_named_as_a_baseline_stands_in_its_place(tmp_path: Path) -> None:
     submit(tmp_path, "passthrough", 12.0)
     found = only_board(tmp_path)

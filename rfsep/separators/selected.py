@@ -1,0 +1,105 @@
+"""Of several separators the one that does best on mixtures made of example frames."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.mixtures.mix import mix
+from rfsep.types import InputError, Modem, Separated, Separator
+
+_SHARE = 0.75  # of the frames, from which candidates learn while they are tried on the others
+_FLOOR = 1e-6  # error over power below which estimates are equally good
+
+
+class Trial(NamedTuple):
+    """Mixtures whose SOI is known.
+
+    Attributes:
+        mixture: complex64 [B, T].
+        soi: complex64 [B, T].
+        num_levels: the first B / num_levels have one SINR, and so on.
+    """
+
+    mixture: Tensor
+    soi: Tensor
+    num_levels: int
+
+    def error_db(self, separator: Separator) -> float:
+        """Mean over levels of the squared error in dB."""
+        error = (separator.separate(self.mixture).soi - self.soi).abs().square().mean(1)
+        by_level = error.view(self.num_levels, -1).mean(1).clamp_min(_FLOOR)
+        return float(10 * by_level.log10().mean())
+
+
+class Selected:
+    """Tries candidates on mixtures of the SOI with example frames that they have not seen, and keeps the best.
+
+    What a candidate refuses (``InputError``), it does not enter. The best one learns again, from all frames.
+
+    Args:
+        modem: of the SOI.
+        examples: frames of the interference, complex64 [F, T], two at least, of unit power on average.
+        candidates: by name, called with ``modem`` and ``examples``.
+        sinr_db: levels of the mixtures.
+        num_mixtures: at each level.
+        num_samples: of a mixture, or as long as the frames are.
+        seed: of bits, frames and phases.
+
+    Attributes:
+        chosen: name of the best candidate.
+        errors_db: mean over levels of the squared error in dB, by name of those that entered.
+
+    Raises:
+        InputError: fewer than two frames, frames shorter than a symbol, or no candidate enters.
+    """
+
+    def __init__(
+        self,
+        modem: Modem,
+        examples: Tensor,
+        candidates: Mapping[str, Callable[..., Separator]],
+        sinr_db: Sequence[float] = (-24.0, -12.0),
+        num_mixtures: int = 4,
+        num_samples: int = 2560,
+        seed: int = 0,
+    ) -> None:
+        if len(examples) < 2:
+            raise InputError(f"{len(examples)} example frames, but separators are selected on two at least")
+        known = max(1, int(_SHARE * len(examples)))
+        trial = _trial(modem, examples[known:], sinr_db, num_mixtures, num_samples, seed)
+        self.errors_db: dict[str, float] = {}
+        refusals = list[str]()
+        for name, make in candidates.items():
+            try:
+                self.errors_db[name] = trial.error_db(make(modem=modem, examples=examples[:known]))
+            except InputError as error:
+                refusals.append(f"{name}: {error}")
+        if not self.errors_db:
+            raise InputError(f"no candidate can be selected: {'; '.join(refusals) or 'none is given'}")
+        self.chosen = min(self.errors_db, key=self.errors_db.__getitem__)
+        self._best = candidates[self.chosen](modem=modem, examples=examples)
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """The best candidate's estimate complex64 [B, T] and bits uint8 [B, N]."""
+        return self._best.separate(mixture)
+
+
+def _trial(
+    modem: Modem, frames: Tensor, sinr_db: Sequence[float], num_mixtures: int, num_samples: int, seed: int
+) -> Trial:
+    """Mixtures with random pieces of frames complex64 [F, T]."""
+    generator = torch.Generator().manual_seed(seed)
+    length = min(num_samples, frames.shape[1]) // modem.symbol_period * modem.symbol_period
+    if length == 0:
+        raise InputError(f"example frames of {frames.shape[1]} samples, but a symbol has {modem.symbol_period}")
+    number = len(sinr_db) * num_mixtures
+    soi = modem.sample(number, length, generator).waveform
+    chosen = torch.randint(len(frames), (number,), generator=generator).tolist()
+    starts = torch.randint(frames.shape[1] - length + 1, (number,), generator=generator).tolist()
+    pieces = torch.stack([frames[frame, start : start + length] for frame, start in zip(chosen, starts, strict=True)])
+    turns = torch.rand(number, generator=generator)
+    levels = torch.tensor([float(level) for level in sinr_db]).repeat_interleave(num_mixtures)
+    return Trial(mix(soi, pieces, levels, 2 * math.pi * turns).mixture, soi, len(sinr_db))
