@@ -112,8 +112,9 @@ chromium:
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "chromium is not there and cannot be installed: tests of the pages skip"
 
+# a process of the tests that dies fails them: with another in its place pytest-xdist 3.8 waits for ever (its issue 1323)
 test: $(STAMP) chromium
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --max-worker-restart 0 --durations 10
 
 bench: $(STAMP)
 	$(BIN)/python tests/bench.py
