@@ -31,7 +31,7 @@ from rfsep.signals.random_crop import RandomCrop
 # conf/model, samples of a window, windows at once
 CASES = [
     *((name, 2560, rows) for name in ("unet_small", "wavenet_small") for rows in (1, 16)),
-    *((name, 40960, 1) for name in ("unet_small", "wavenet_small")),
+    *((name, 40960, rows) for name in ("unet_small", "wavenet_small") for rows in (1, 16)),
     *((name, 2560, 1) for name in ("unet", "wavenet", "demucs_small", "transformer_unet_small")),
 ]
 STEPS = 10  # of training before errors are taken: random weights say little about rounding

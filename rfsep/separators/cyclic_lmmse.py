@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from rfsep.separators.cyclic_mmse import posterior_mean
+from rfsep.separators.gaussian import Bases
 from rfsep.separators.interference import Setup, interference_covariance, make_setup, window_length
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.types import Modem, Separated
@@ -51,6 +52,7 @@ class CyclicLmmse:
         self.average = average
         self.block = window_length(self.covariance, block)
         self.margin = margin
+        self._bases = Bases(self.covariance)
         self._setup = lru_cache(maxsize=8)(self._make_setup)
 
     def _make_setup(self, length: int, begins: bool, ends: bool) -> Setup:
@@ -62,6 +64,7 @@ class CyclicLmmse:
             ends=ends and self.timing_known,
             timing_known=self.timing_known,
             noise_power=self.noise_power,
+            bases=self._bases,
         )
 
     def separate(self, mixture: Tensor) -> Separated:

@@ -13,6 +13,7 @@ system as large as the number of SOI symbols, M = I + R^H D^-1 R:
 
 import math
 from functools import cached_property
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -60,30 +61,48 @@ class Solved(NamedTuple):
     symbols: Tensor
 
 
+class Bases:
+    """Eigenvectors of the blocks of one covariance, each found once: by whichever model, in whichever thread.
+
+    Args:
+        covariance: of the interference.
+    """
+
+    def __init__(self, covariance: PeriodicCovariance) -> None:
+        self.covariance = covariance
+        self._found: dict[tuple[int, int, int, int], tuple[Tensor, Tensor]] = {}
+        self._lock = Lock()
+
+    def __call__(self, length: int, phase: int, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Eigenvalues [P] and vectors [P, P] of a block of ``length`` that is inside the window from ``first`` on."""
+        key = (length, phase, first, last)
+        with self._lock:
+            if key not in self._found:
+                inside = torch.zeros(length)
+                inside[first:last] = 1
+                covariance = self.covariance.window(phase, length) * (inside[:, None] * inside)
+                values, vectors = torch.linalg.eigh(covariance)
+                self._found[key] = values.clamp_min(0), vectors
+            return self._found[key]
+
+
 class GaussianModel:
     """SOI of a modem in interference of a periodic covariance, in windows of one length.
 
     Args:
         grid: SOI symbols against blocks; blocks are one period where periods are independent, else the whole window.
         covariance: of the interference.
+        bases: of the same covariance, shared with the models of other places in a signal.
     """
 
-    def __init__(self, grid: SoiGrid, covariance: PeriodicCovariance) -> None:
+    def __init__(self, grid: SoiGrid, covariance: PeriodicCovariance, bases: Bases | None = None) -> None:
         self.grid = grid
         self.covariance = covariance
-        self._bases: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
+        self._bases = Bases(covariance) if bases is None else bases
 
     def basis(self, phase: int, first: int, last: int) -> tuple[Tensor, Tensor]:
         """Eigenvalues [P] and vectors [P, P] of a block that is inside the window from ``first`` to ``last``."""
-        key = (phase, first, last)
-        if key not in self._bases:
-            period = self.grid.period
-            inside = torch.zeros(period)
-            inside[first:last] = 1
-            covariance = self.covariance.window(phase, period) * (inside[:, None] * inside)
-            values, vectors = torch.linalg.eigh(covariance)
-            self._bases[key] = values.clamp_min(0), vectors
-        return self._bases[key]
+        return self._bases(self.grid.period, phase, first, last)
 
     @cached_property
     def _common_pulses(self) -> Tensor:

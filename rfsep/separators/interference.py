@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from rfsep.separators.gaussian import GaussianModel
+from rfsep.separators.gaussian import Bases, GaussianModel
 from rfsep.separators.grid import SoiGrid
 from rfsep.separators.synchronise import Synchroniser
 from rfsep.signals.identify import identified_modem, identify
@@ -78,9 +78,10 @@ def make_setup(
     ends: bool,
     timing_known: bool,
     noise_power: float | None,
+    bases: Bases | None = None,
 ) -> Setup:
     """Grid, Gaussian model and synchroniser of windows of ``length`` samples; arguments as theirs."""
     period = covariance.period if covariance.independent else length
-    model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends), covariance)
+    model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends), covariance, bases)
     synchroniser = Synchroniser(model, soi_timing_known=timing_known, noise_power=noise_power)
     return Setup(model.grid, model, synchroniser)

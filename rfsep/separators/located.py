@@ -49,8 +49,15 @@ class OfdmLocator:
 
     def _make_setup(self, length: int) -> Setup:
         covariance = modem_periodic_covariance(self.interference)
-        options = {"begins": True, "ends": True, "timing_known": True}
-        return make_setup(self.modem, covariance, length, noise_power=self.noise_power, **options)
+        return make_setup(
+            self.modem,
+            covariance,
+            length,
+            begins=True,
+            ends=True,
+            timing_known=True,
+            noise_power=self.noise_power,
+        )
 
     def __call__(self, mixture: Tensor, *, smoothed_outside: bool, omega: float | None) -> Located:
         """The interference of mixtures complex64 [B, T].

@@ -18,6 +18,7 @@ import torch
 
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
+from rfsep.separators.joint_detection import JointDetection
 from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
@@ -65,14 +66,17 @@ def test_chunks_give_what_one_piece_gives(rfsep: Rfsep, tmp_path: Path, heard: n
     common = ("separate", "heard.npy", "--sample-rate", "25e6", *KNOWN, "--chunk-samples", "6000", "--out")
     linear = ("--separator", "cyclic_lmmse", "--examples", "examples.npy", "--set", "method.block=1280")
     hard = ("--separator", "matched_filter", "--set", "method.remodulation=hard")
+    quickly = ("--set", "method.num_mixtures=1", "--set", "method.num_samples=640")
+    selected = ("--separator", "selected", "--examples", "examples.npy", *quickly)
     nothing = torch.zeros((0, 0), dtype=torch.complex64)
-    whole = {
-        "hard": MatchedFilter(modem, nothing, "hard").separate(torch.from_numpy(heard)[None]),
-        "linear": CyclicLmmse(modem, torch.from_numpy(np.load("examples.npy")), block=1280).separate(
-            torch.from_numpy(heard)[None]
-        ),
+    learned = torch.from_numpy(np.load("examples.npy"))
+    uncut = {
+        "hard": MatchedFilter(modem, nothing, "hard"),
+        "linear": CyclicLmmse(modem, learned, block=1280),
+        "selected": JointDetection(modem, learned),
     }
-    for name, options in (("hard", hard), ("linear", linear)):
+    whole = {name: separator.separate(torch.from_numpy(heard)[None]) for name, separator in uncut.items()}
+    for name, options in (("hard", hard), ("linear", linear), ("selected", selected)):
         status, _, complaint = rfsep(*common, name, *options)
         assert status == 0, complaint
         facts = json.loads((tmp_path / name / "separate.json").read_text())

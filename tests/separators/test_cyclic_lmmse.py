@@ -188,3 +188,18 @@ def test_only_the_outer_windows_begin_and_end_with_the_mixture() -> None:
     ramp = torch.arange(1805.0)[None].to(torch.complex64)
     assert torch.equal(overlapped_ends(spy, ramp, BLOCK, MARGIN, 16), ramp)
     assert told == [(0, 800, True, False), (480, 800, False, False), (960, 800, False, False), (992, 813, False, True)]
+
+
+def test_no_covariance_is_decomposed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows at the ends and between them share the eigenvectors of every phase of the interference."""
+    interference = LinearModem(samples_per_symbol=8)
+    separator = CyclicLmmse(QPSK, NONE, interference=interference, block=160, margin=32)
+    assert not separator.covariance.independent
+    decomposed: list[bytes] = []
+    eigh = torch.linalg.eigh
+    monkeypatch.setattr("torch.linalg.eigh", lambda one: decomposed.append(one.numpy().tobytes()) or eigh(one))
+    mixture = draw(-12.0, 2, 160 + 3 * 96, interference=RandomCrop(interference)).mixture
+    first = separator.separate(mixture).soi
+    assert len(decomposed) == len(set(decomposed)) >= 8, "eight phases, and what begins or ends in a window"
+    assert torch.equal(separator.separate(mixture).soi, first)
+    assert len(decomposed) == len(set(decomposed))
