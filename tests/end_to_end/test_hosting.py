@@ -4,9 +4,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from shell import command, prepare
 
@@ -15,8 +17,9 @@ from rfsep.compete import Limits, _finished, entries
 from rfsep.compete import compete as run_all
 from rfsep.evaluation import mixture_types, separate_testset
 from rfsep.hosting import make_leaderboard, score_submissions
+from rfsep.separators.passthrough import Passthrough
 from rfsep.storage.manifest import listed_sha256
-from rfsep.types import InputError
+from rfsep.types import InputError, Separated
 
 
 def settings(*overrides: str) -> Any:
@@ -71,6 +74,24 @@ def test_types_are_chosen_and_a_slow_separator_is_refused(host: Path, tmp_path: 
     with pytest.raises(InputError, match=r"matched_filter fits no mixture type of .*max_seconds_per_mixture"):
         separate(host, *slow)
     assert not (tmp_path / "m").exists()
+
+
+def test_pace_is_that_of_a_separator_that_is_prepared(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds for the first mixture, one for each of the others."""
+    clock = [0.0]
+    separate_plainly = Passthrough.separate
+
+    def separate_slowly(self: Passthrough, mixture: torch.Tensor) -> Separated:
+        clock[0] += len(mixture) if clock[0] else 10.0
+        return separate_plainly(self, mixture)
+
+    monkeypatch.setattr(Passthrough, "separate", separate_slowly)
+    monkeypatch.setattr("rfsep.evaluation.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    arguments = ("separator=passthrough", "types=QPSK_EMIBursts", "fitting=true")
+    assert separate_testset(settings(*arguments, "max_seconds_per_mixture=1.01"), host / "set") is not None
+    clock[0] = 0.0
+    with pytest.raises(InputError, match=r"1\.0 s a mixture are more than max_seconds_per_mixture=0\.99"):
+        separate_testset(settings(*arguments, "max_seconds_per_mixture=0.99"), host / "set")
 
 
 def test_good_ones_of_several_are_scored_and_forged_scores_change_nothing(host: Path, tmp_path: Path) -> None:
