@@ -133,11 +133,9 @@ def export(content: dict[str, Any]) -> str:
     for row in content["rows"]:
         gains = [f"{row[way]['times_float32']:.2f} ({row[way]['error_db']:.0f} dB)" for way in ways]
         where = f"`{row['model']}`, {row['windows']} x {row['num_samples']:,}"
-        rows.append([where, f"{row['torch_float32']['seconds']:.4f}", *gains])
-    machine = content["machine"]
-    threads = {row["threads"] for row in content["rows"]}
-    title = f"{machine['cpu']}, {' or '.join(map(str, sorted(threads)))} thread, torch {machine['torch']}"
-    return _grid([f"{title}, {content['engine']}", "seconds", *ways.values()], rows)
+        rows.append([where, str(row["threads"]), f"{row['torch_float32']['seconds']:.4f}", *gains])
+    title = f"{content['machine']['cpu']}, torch {content['machine']['torch']}, {content['engine']}"
+    return _grid([title, "threads", "seconds", *ways.values()], rows)
 
 
 KINDS = {"comparison": comparison, "scores": scores, "bench": bench, "export": export}
