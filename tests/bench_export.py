@@ -1,4 +1,4 @@
-"""What `rfsep export` is worth: networks as they are, in bfloat16 by torch, and exported; part of make bench.
+"""What `rfsep export` is worth: networks as they are, in bfloat16 by torch, and exported.
 
 python tests/bench_export.py [THREADS ...]: 1 and 2 by default. Processor time where there is one thread, for others may
 want the machine; else time by the clock, with the load of the machine beside it.

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from rfsep.cli import CONF, ROOT, build_modem, build_source, instantiate, option, options
 from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.networks import parameters_of
 from rfsep.signals.ofdm_modem import OfdmModem
 
 NAME = re.compile(r"[A-Za-z0-9-]+")
@@ -99,6 +100,16 @@ def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
     assert set(estimate.bits.unique().tolist()) <= {0, 1}
     alone = separator.separate(mixture[1:2])
     assert torch.allclose(alone.soi[0], estimate.soi[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", option("separator", "selected").method.candidates)
+def test_candidate_is_the_separator_of_that_name(name: str) -> None:
+    """With the same settings, whether written there or the class's own."""
+    candidate, method = option("separator", "selected").method.candidates[name], option("separator", name).method
+    known = {key: one.default for key, one in parameters_of(method._target_).items()}
+    settings = [{**known, **OmegaConf.to_container(config)} for config in (candidate, method)]  # type: ignore[dict-item]
+    assert settings[0].pop("_partial_")
+    assert settings[0] == settings[1]
 
 
 def of_waveforms() -> list[str]:

@@ -62,10 +62,9 @@ def _answers(answer: tuple[str, str | None], number: int) -> list[tuple[str, str
     answers = [answer] * number
     try:
         torch.distributed.all_gather_object(answers, answer)
-    except RuntimeError:  # gloo's, on a connection that is closed
-        raise InputError(
-            "another process ended before its work was done; the same command goes on from there"
-        ) from None
+    except RuntimeError as error:  # gloo's, on a connection that is closed
+        text = "another process ended before its work was done; the same command goes on from there"
+        raise InputError(text) from error
     return answers
 
 
