@@ -82,7 +82,7 @@ rft_ablation: $(STAMP)
 	$(RFT_EMI) run=no_context +separator.front.context=0 model.network.num_inputs=171
 	$(RFT_EMI) run=headline trainer.max_steps=800
 	$(RFT_GRID) run=aligned separator.front.inputs=[time] separator.front.iterations=1 model.network.num_inputs=162
-	$(RFT_GRID) run=patches separator.front._target_=rfsep.separators.patches.Patches '~separator.front.iterations' separator.front.inputs=[time] \
+	$(RFT_GRID) run=patches separator.front._target_=rfsep.separators.tokens.patches.Patches '~separator.front.iterations' separator.front.inputs=[time] \
 	  model.network.num_inputs=289 model.network.num_phases=1
 	for kind in emi_bursts ofdm_qpsk single_carrier coloured_noise $(if $(RFSEP_RECORDINGS),wifi20 lte20); do $(RFT_TRAIN) \
 	  experiment=rf_transformer/several interference=$$kind name=rf_transformer/$$kind run=alone trainer.max_steps=400 || exit; done

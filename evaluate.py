@@ -6,12 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from rfsep.challenge.leaderboard import table
-from rfsep.cli import console, plain, run
-from rfsep.estimates import speaks
-from rfsep.evaluation import check_bounds, mixture_types, separate_testset
-from rfsep.experiments import run_comparison, run_landscape
-from rfsep.hosting import make_leaderboard, score_submissions
+from rfsep.app.compare import run_comparison, run_landscape
+from rfsep.app.config import console, plain, run
+from rfsep.app.estimates import speaks
+from rfsep.app.evaluate import check_bounds, mixture_types, separate_testset
+from rfsep.app.score import make_leaderboard, score_submissions
+from rfsep.pages.leaderboard import table
 from rfsep.storage.atomic import read_json
 from rfsep.storage.test_set import read_truth
 from rfsep.types import InputError

@@ -12,8 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from rfsep.challenge.provenance import code_version, targets
-from rfsep.cli import (
+from rfsep.app.config import (
     build_guide,
     build_mixer,
     build_modem,
@@ -27,7 +26,7 @@ from rfsep.cli import (
     run,
     whole,
 )
-from rfsep.networks import (
+from rfsep.app.runs import (
     check_separator,
     flops_per_sample,
     open_run,
@@ -36,7 +35,8 @@ from rfsep.networks import (
     with_tokenizer,
     write_weights_of,
 )
-from rfsep.storage.taking import sweep
+from rfsep.challenge.provenance import code_version, targets
+from rfsep.storage.locks import sweep
 from rfsep.training.curves import redraw
 from rfsep.training.data import MixtureData
 from rfsep.training.fit import Outcome, Schedule, fit

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from rfsep.cli import (
+from rfsep.app.config import (
     build_mixer,
     build_modem,
     build_source,
@@ -27,8 +27,8 @@ from rfsep.cli import (
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.signals.recordings import Recorded, check_apart
+from rfsep.storage.locks import among_others
 from rfsep.storage.official import convert
-from rfsep.storage.taking import among_others
 from rfsep.storage.test_set import TestSetHeader, is_written, write_mixtures
 from rfsep.types import InputError
 

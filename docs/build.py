@@ -70,7 +70,7 @@ def command_page() -> str:
     """What ``rfsep --help`` and the help of each command say."""
     from typer.main import get_command
 
-    from rfsep.commands import app
+    from rfsep.app.commands import app
 
     group = get_command(app)
     context = group.make_context("rfsep", [], resilient_parsing=True, max_content_width=100)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rfsep.challenge.table import shown_levels
+from rfsep.pages.table import shown_levels
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

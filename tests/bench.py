@@ -22,10 +22,10 @@ from rfsep.metrics import row_bit_errors, row_mse, score
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.unet import UNet
 from rfsep.models.wavenet import WaveNet
-from rfsep.separators.aligned import Aligned
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
-from rfsep.separators.gaussian import GaussianModel
+from rfsep.separators.inference.gaussian import GaussianModel
 from rfsep.separators.joint_detection import JointDetection
+from rfsep.separators.tokens.aligned import Aligned
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import modem_periodic_covariance

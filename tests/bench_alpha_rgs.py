@@ -7,8 +7,8 @@ import torch
 from bench import best, write
 
 from rfsep.mixtures.mix import Mixer
-from rfsep.separators.alpha_rgs import AlphaRgs
-from rfsep.separators.noise_levels import UniformLevels
+from rfsep.separators.score_based.alpha_rgs import AlphaRgs
+from rfsep.separators.score_based.noise_levels import UniformLevels
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop

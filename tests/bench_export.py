@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from bench import write
 
-from rfsep.cli import instantiate, option
-from rfsep.export import DTYPES, Exported, compiled_network, converted
+from rfsep.app.config import instantiate, option
+from rfsep.app.export import DTYPES, Exported, compiled_network, converted
 from rfsep.iq import to_channels
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer

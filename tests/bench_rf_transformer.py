@@ -6,12 +6,12 @@ from functools import partial
 import torch
 from bench import best, write
 
-from rfsep.cli import build_modem, build_source, option
+from rfsep.app.config import build_modem, build_source, option
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.rf_transformer import RfTransformer
 from rfsep.models.tokenizer import Tokenizer
-from rfsep.separators.patches import Patches
-from rfsep.separators.rf_transformer import RfTransformerSeparator
+from rfsep.separators.tokens.patches import Patches
+from rfsep.separators.tokens.rf_transformer import RfTransformerSeparator
 
 _SAMPLE_RATE_HZ = 25e6
 

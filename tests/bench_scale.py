@@ -46,7 +46,7 @@ def child(script: str, *arguments: str) -> None:
     """One of the scripts in this process; prints what it took and its peak memory."""
     steps: Figures = {}
     if script == "evaluate.py":
-        from rfsep import hosting
+        from rfsep.app import score as hosting
 
         for name in ("verify", "write_page", "score_submissions"):
             setattr(hosting, name, stepwise(steps, name, getattr(hosting, name)))

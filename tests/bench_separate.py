@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from bench import write
 
-from rfsep import commands
+from rfsep.app import commands
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
@@ -40,7 +40,7 @@ def rfsep(*arguments: str) -> str:
 
 def alone(*arguments: str) -> None:
     """The command in a process of its own, whose memory is its own."""
-    code = "from rfsep.commands import main; main()"
+    code = "from rfsep.app.commands import main; main()"
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 

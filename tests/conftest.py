@@ -56,7 +56,7 @@ def rfsep_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """The command ``rfsep`` in this process: exit status, what it printed, what it complained of."""
-    from rfsep.commands import main  # an import of seconds that most tests do without
+    from rfsep.app.commands import main  # an import of seconds that most tests do without
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["rfsep", *arguments])

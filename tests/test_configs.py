@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from rfsep.cli import CONF, ROOT, build_modem, build_source, instantiate, option, options
+from rfsep.app.config import CONF, ROOT, build_modem, build_source, instantiate, option, options
+from rfsep.app.runs import parameters_of
 from rfsep.mixtures.endless import Purpose, batch_generator
-from rfsep.networks import parameters_of
 from rfsep.signals.ofdm_modem import OfdmModem
 
 NAME = re.compile(r"[A-Za-z0-9-]+")

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from rfsep.commands import app
+from rfsep.app.commands import app
 
 ROOT = Path(__file__).parents[1]
 

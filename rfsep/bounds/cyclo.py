@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from rfsep.bounds.cyclo_mixtures import CycloMixtures
 from rfsep.bounds.gaussian import lmmse, posterior_mmse, sync_mmse
 from rfsep.iq import from_db
-from rfsep.mixtures.cyclo import CycloMixtures
 from rfsep.types import MixtureBatch, Separated
 
 

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import power
-from rfsep.separators.nr_bodies import cut, said_of_channel, sliced, summed
-from rfsep.separators.nr_channel import fit_taps
-from rfsep.separators.nr_detection import NrDetection, Scene, detected
-from rfsep.separators.nr_propagation import SOI, make_model
-from rfsep.separators.nr_timing import Symbol
-from rfsep.separators.resource_blocks import Band
-from rfsep.separators.symbol_posterior import Response
+from rfsep.separators.inference.band import Band
+from rfsep.separators.inference.symbol_posterior import Response
+from rfsep.separators.nr.nr_bodies import cut, said_of_channel, sliced, summed
+from rfsep.separators.nr.nr_channel import fit_taps
+from rfsep.separators.nr.nr_detection import NrDetection, Scene, detected
+from rfsep.separators.nr.nr_propagation import SOI, make_model
+from rfsep.separators.nr.nr_timing import Symbol
 from rfsep.signals.nr import CYCLIC_PREFIX_LENGTHS, FFT_SIZE, SAMPLES_PER_SLOT, NrUplink
 from rfsep.types import MixtureBatch, Modem, Separated
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
-from rfsep.separators.interference import Setup, make_setup
+from rfsep.separators.inference.interference import Setup, make_setup
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.types import MixtureBatch, Modem, Separated

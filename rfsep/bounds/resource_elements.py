@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
 from rfsep.iq import from_db
-from rfsep.separators.resource_blocks import FFT_SIZE, Band, carrier_numbers, make_band, symbol_waves, whitened
-from rfsep.separators.symbol_posterior import Response, detected_symbols, linear_symbols, make_response
+from rfsep.separators.inference.band import Band, make_band
+from rfsep.separators.inference.symbol_posterior import Response, detected_symbols, linear_symbols, make_response
+from rfsep.separators.lte.resource_blocks import FFT_SIZE, carrier_numbers, symbol_waves, whitened
 from rfsep.signals.recordings import SigmfRecordings
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 

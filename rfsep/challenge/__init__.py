@@ -1,1 +1,1 @@
-"""Scoring, test sets, submissions and report pages."""
+"""The judge: separation of test sets, errors and scores."""

@@ -12,10 +12,10 @@ from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, forget_pages, power
 from rfsep.metrics import Estimated, Floats, recordings_of, row_bit_errors, row_mse, score
 from rfsep.storage.atomic import read_json, write_json
+from rfsep.storage.locks import alone_in
 from rfsep.storage.manifest import listed_sha256
 from rfsep.storage.npy import check_finite, read_bits, read_complex
 from rfsep.storage.submissions import Submission
-from rfsep.storage.taking import alone_in
 from rfsep.storage.test_set import MixtureFile, TruthFile, set_name
 from rfsep.types import InputError, MixtureBatch
 

@@ -6,8 +6,8 @@ from typing import Literal
 from torch import Tensor
 
 from rfsep.separators.cyclic_mmse import posterior_mean
-from rfsep.separators.gaussian import Bases
-from rfsep.separators.interference import Setup, interference_covariance, make_setup, window_length
+from rfsep.separators.inference.gaussian import Bases
+from rfsep.separators.inference.interference import Setup, interference_covariance, make_setup, window_length
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.types import Modem, Separated
 
@@ -18,8 +18,9 @@ class CyclicLmmse:
     """LMMSE for the covariances of the right moment: cyclic Wiener filtering (Gardner, IEEE Trans. Commun. 41, 1993).
 
     Timing of SOI and interference, interference gain and noise of each window are estimated by likelihood; the filter
-    is then the Bayes estimator of Gaussian signals at that timing (`rfsep.separators.gaussian`). With ``average`` it is
-    the posterior mean over timings and gains (`rfsep.separators.cyclic_mmse`), exact for Gaussian signals.
+    is then the Bayes estimator of Gaussian signals at that timing (`rfsep.separators.inference.gaussian`). With
+    ``average`` it is the posterior mean over timings and gains (`rfsep.separators.cyclic_mmse`), exact for
+    Gaussian signals.
 
     Args:
         modem: of the SOI.

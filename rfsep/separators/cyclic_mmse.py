@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from rfsep.separators.gaussian import Reduced
-from rfsep.separators.interference import Setup
-from rfsep.separators.synchronise import Synchronised
+from rfsep.separators.inference.gaussian import Reduced
+from rfsep.separators.inference.interference import Setup
+from rfsep.separators.inference.synchronise import Synchronised
 
 _NEGLIGIBLE = 15.0  # nats below the likeliest timing from which a timing is left out: 3e-7 of the posterior
 _GAIN_NODES_DB = (

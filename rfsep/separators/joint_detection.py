@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.separators.expectation_propagation import Detector, Schedule, State, Window, put_rows, rows_of
-from rfsep.separators.grid import SoiGrid
-from rfsep.separators.interference import interference_modem, make_setup
-from rfsep.separators.synchronise import Synchronised, Synchroniser
+from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, Window, put_rows, rows_of
+from rfsep.separators.inference.grid import SoiGrid
+from rfsep.separators.inference.interference import interference_modem, make_setup
+from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import bits_per_symbol, decide, demap
 from rfsep.signals.periodic_covariance import modem_periodic_covariance

@@ -21,7 +21,7 @@ def network_input(mixture: Tensor, guide: Separator | None) -> Tensor:
 
 
 class FastNetwork(Protocol):
-    """The same network, made faster for windows of one length; see `rfsep.export`."""
+    """The same network, made faster for windows of one length; see `rfsep.app.export`."""
 
     num_samples: int
     name: str

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.faults import fault, reason
-from rfsep.storage.taking import sweep
+from rfsep.storage.locks import sweep
 
 STATE = "state.json"
 _PARTIAL = ".partial"

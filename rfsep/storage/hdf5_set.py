@@ -14,10 +14,10 @@ from rfsep.iq import forget_pages
 from rfsep.storage.atomic import staged
 from rfsep.storage.faults import fault, reason
 from rfsep.storage.hdf5 import Slot, lay_out, open_hdf5, read_attribute, read_dataset
+from rfsep.storage.locks import alone_in
 from rfsep.storage.manifest import MANIFEST, is_listed, read_manifest, update_manifest
 from rfsep.storage.mixture_files import NAME, MixtureFile, Pair, TruthFile, check_name, check_pair
 from rfsep.storage.npy import as_bits, check_finite, check_shape
-from rfsep.storage.taking import alone_in
 from rfsep.types import MixtureBatch
 
 SCHEMA = 1

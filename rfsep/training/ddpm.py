@@ -8,7 +8,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from rfsep.iq import to_channels
-from rfsep.separators.learned_prior import estimated_noise
+from rfsep.separators.score_based.learned_prior import estimated_noise
 from rfsep.signals.diffusion_schedule import Schedule, linear_schedule
 from rfsep.training.optimisers import Decay, Optimisation, adamw
 from rfsep.types import InputError, MixtureBatch

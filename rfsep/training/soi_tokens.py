@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rfsep.iq import to_channels
 from rfsep.models.rf_transformer import RfTransformer, Sight
-from rfsep.separators.rf_transformer import RfTransformerSeparator
+from rfsep.separators.tokens.rf_transformer import RfTransformerSeparator
 from rfsep.signals.constellations import bits_per_symbol
 from rfsep.training.guided import guidance_of, looked_at, validate
 from rfsep.training.levels import LevelScores, log_levels

@@ -8,8 +8,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from rfsep.iq import squared
-from rfsep.separators.aligned import View
-from rfsep.separators.tokens import TokenGrid
+from rfsep.separators.tokens.aligned import View
+from rfsep.separators.tokens.tokens import TokenGrid
 from rfsep.signals.constellations import bit_means, bits_per_symbol, map_bits
 from rfsep.training.guided import guidance_of, looked_at, validate
 from rfsep.training.levels import LevelScores, log_levels
@@ -20,7 +20,7 @@ from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 
 class TokenSeparator(Protocol):
-    """A separator around tokens: `rfsep.separators.aligned.Aligned` and `rfsep.separators.corrected.Corrected`."""
+    """A separator around tokens: `rfsep.separators.tokens.aligned.Aligned` and its like."""
 
     modem: Modem
     grid: TokenGrid

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from rfsep.bounds.cyclo import CycloLmmse, CycloMmse, CycloSyncMmse
+from rfsep.bounds.cyclo_mixtures import CycloMixtures
 from rfsep.bounds.gaussian import linear_estimate, lmmse, posterior_mmse, sync_mmse
 from rfsep.iq import db
-from rfsep.mixtures.cyclo import CycloMixtures
 from rfsep.types import InputError, MixtureBatch
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from rfsep.app.config import CONF, instantiate
 from rfsep.bounds.landscape import Landscape, expected_loss, quadratic_difference
-from rfsep.cli import CONF, instantiate
 from rfsep.types import InputError
 
 GAIN = 10**1.2

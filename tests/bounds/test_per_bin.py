@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from rfsep.app.config import build_modem, build_source, option
 from rfsep.bounds.per_bin import PerBinLinear, PerBinSlicer
-from rfsep.cli import build_modem, build_source, option
 from rfsep.iq import db, power
 from rfsep.mixtures.mix import Mixer
 from rfsep.signals.cosines import Cosines

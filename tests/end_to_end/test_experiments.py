@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from shell import ROOT, command, fail, prepare, succeed
 
-from rfsep.challenge.learning import learning_costs
-from rfsep.cli import CONF
-from rfsep.experiments import run_comparison
+from rfsep.app.compare import run_comparison
+from rfsep.app.config import CONF
+from rfsep.pages.studies.learning import learning_costs
 
 OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
 SHORT = ["comparison.sir_db=[-12,0]", "comparison.examples.num_frames=20", "comparison.num_samples=640"]

@@ -12,11 +12,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from shell import command, prepare
 
-from rfsep.cli import CONF
-from rfsep.compete import Limits, _finished, entries
-from rfsep.compete import compete as run_all
-from rfsep.evaluation import mixture_types, separate_testset
-from rfsep.hosting import make_leaderboard, score_submissions
+from rfsep.app.compete import Limits, _finished, entries
+from rfsep.app.compete import compete as run_all
+from rfsep.app.config import CONF
+from rfsep.app.evaluate import mixture_types, separate_testset
+from rfsep.app.score import make_leaderboard, score_submissions
 from rfsep.separators.passthrough import Passthrough
 from rfsep.storage.manifest import listed_sha256
 from rfsep.types import InputError, Separated
@@ -86,7 +86,7 @@ def test_pace_is_that_of_a_separator_that_is_prepared(host: Path, monkeypatch: p
         return separate_plainly(self, mixture)
 
     monkeypatch.setattr(Passthrough, "separate", separate_slowly)
-    monkeypatch.setattr("rfsep.evaluation.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr("rfsep.app.evaluate.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     arguments = ("separator=passthrough", "types=QPSK_EMIBursts", "fitting=true")
     assert separate_testset(settings(*arguments, "max_seconds_per_mixture=1.01"), host / "set") is not None
     clock[0] = 0.0
@@ -165,7 +165,7 @@ def test_competition_goes_on_where_it_stopped(
     chosen = [
         entry for entry in entries(host / "set") if entry.id in ("passthrough", "matched_filter", "reverse_diffusion")
     ]
-    monkeypatch.setattr("rfsep.compete.entries", lambda testset: iter(chosen))
+    monkeypatch.setattr("rfsep.app.compete.entries", lambda testset: iter(chosen))
     shutil.copytree(host / "ours" / "p", tmp_path / "out" / "passthrough")
     assert run_all(host / "set", tmp_path / "out", Limits(2, 0.0, 10.0)) == 0
     out = capsys.readouterr().out

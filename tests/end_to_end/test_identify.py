@@ -13,13 +13,13 @@ import yaml
 from PIL import Image
 from shell import command
 
-from rfsep.cli import read_interference
+from rfsep.app.config import read_interference
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.types import InputError
 
-COMMAND = [sys.executable, "-c", "from rfsep.commands import main; main()", "identify"]
+COMMAND = [sys.executable, "-c", "from rfsep.app.commands import main; main()", "identify"]
 SMALL = ["--num-frames", "8", "--num-samples", "4096"]
 
 

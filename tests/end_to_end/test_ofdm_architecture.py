@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from rfsep.cli import CONF, build_mixer, instantiate
-from rfsep.experiments import run_comparison
+from rfsep.app.compare import run_comparison
+from rfsep.app.config import CONF, build_mixer, instantiate
 from rfsep.separators.neural import Neural
 from rfsep.signals.cosines import Cosines
 from rfsep.training.data import MixtureData

@@ -10,7 +10,7 @@ import pytest
 from shell import TINY, command, prepare, succeed
 
 from rfsep.storage.hdf5 import lay_out
-from rfsep.storage.taking import alone_in, among_others
+from rfsep.storage.locks import alone_in, among_others
 from rfsep.types import InputError
 
 MEGABYTES = 12

@@ -7,8 +7,8 @@ import pytest
 import torch
 from shell import command, fail, prepare, succeed
 
-from rfsep.networks import export
-from rfsep.priors import open_prior
+from rfsep.app.priors import open_prior
+from rfsep.app.runs import export
 
 TINY = [
     "experiment=prior/ofdm_qpsk",

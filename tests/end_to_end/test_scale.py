@@ -15,10 +15,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from shell import ROOT, command, succeed
 
-from rfsep.cli import CONF, register_resolvers
-from rfsep.evaluation import separate_testset
-from rfsep.experiments import run_comparison
-from rfsep.hosting import score_submissions
+from rfsep.app.compare import run_comparison
+from rfsep.app.config import CONF, register_resolvers
+from rfsep.app.evaluate import separate_testset
+from rfsep.app.score import score_submissions
 from rfsep.models.unet import UNet
 from rfsep.storage import manifest
 from rfsep.storage.atomic import write_text
@@ -285,7 +285,7 @@ def test_shared_work_goes_on_where_it_stopped(made: Path, tmp_path: Path, monkey
         written.append(path)
         write_npz(path, arrays)
 
-    monkeypatch.setattr("rfsep.estimates.write_npz", write)
+    monkeypatch.setattr("rfsep.app.estimates.write_npz", write)
     monkeypatch.setattr("rfsep.training.predict.share", share_of(99))
     separate(*chosen, *together)
     assert len(written) == 3 - 2

@@ -91,7 +91,7 @@ def test_chunks_give_what_one_piece_gives(rfsep: Rfsep, tmp_path: Path, heard: n
 def stopped(command: tuple[str, ...], folder: Path, stop: signal.Signals, num_bytes: int) -> tuple[int, str]:
     """Exit status and complaint of a process that is sent a signal when so many bytes of its estimate are there."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from rfsep.commands import main; main()", *command],
+        [sys.executable, "-c", "from rfsep.app.commands import main; main()", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -356,7 +356,7 @@ def test_a_run_stopped_when_all_but_the_page_was_there(
 
     command = ("separate", "heard.npy", *TO_1E6, *FILTER)
     with monkeypatch.context() as patched:
-        patched.setattr("rfsep.separation.write_separation_page", stop)
+        patched.setattr("rfsep.app.captures.separate.write_separation_page", stop)
         assert rfsep(*command)[0] == 130
     assert (tmp_path / "out" / "state.json").exists()
     before = contents(tmp_path / "out")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from shell import command, fail, prepare, succeed
 
-from rfsep.networks import export
-from rfsep.tokenizers import open_tokenizer
+from rfsep.app.runs import export
+from rfsep.app.tokenizers import open_tokenizer
 
 TINY = [
     "experiment=tokenizer/qpsk",

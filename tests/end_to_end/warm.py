@@ -43,7 +43,7 @@ def run(request: dict[str, Any]) -> None:
     script, sys.argv = request["arguments"][0], request["arguments"]
     sys.path[0] = os.path.dirname(script)
     if os.path.basename(script) == "rfsep":
-        from rfsep.commands import main
+        from rfsep.app.commands import main
 
         main()
     else:

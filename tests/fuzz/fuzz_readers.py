@@ -34,8 +34,8 @@ MEGABYTES = 512  # beyond what the process has when it begins
 SECONDS = 30  # for one file
 INSTRUMENTED = [
     "rfsep.storage",
-    "rfsep.cli",
-    "rfsep.hosting",
+    "rfsep.app.config",
+    "rfsep.app.score",
     "numpy.lib",
     "json",
     "zipfile",

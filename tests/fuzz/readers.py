@@ -16,10 +16,10 @@ import torch
 import yaml
 from mutations import Mutation, mixed
 
-from rfsep.challenge.collect import collect
-from rfsep.cli import CONFIG_ERRORS, one_line, read_interference
-from rfsep.hosting import _card
-from rfsep.networks import open_run
+from rfsep.app.config import CONFIG_ERRORS, one_line, read_interference
+from rfsep.app.runs import open_run
+from rfsep.app.score import _card
+from rfsep.pages.collect import collect
 from rfsep.storage.atomic import write_json
 from rfsep.storage.capture import check_capture, open_capture
 from rfsep.storage.growing import GrowingFiles, Grown

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from rfsep.cli import instantiate, option
+from rfsep.app.config import instantiate, option
 from rfsep.iq import power
 from rfsep.mixtures import augment
 from rfsep.mixtures.augment import Augmentation

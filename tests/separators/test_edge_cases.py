@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from rfsep.identification.identify import identify
 from rfsep.mixtures.mix import Mixer
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
 from rfsep.separators.joint_detection import JointDetection
-from rfsep.signals.identify import identify
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rfsep.cli import build_modem, build_source, option
+from rfsep.app.config import build_modem, build_source, option
 from rfsep.iq import power
 from rfsep.signals.cosines import Cosines
 from rfsep.types import InputError

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from rfsep.app.config import instantiate, option, options
 from rfsep.challenge.comparison import bit_errors
-from rfsep.cli import instantiate, option, options
 from rfsep.iq import from_channels, to_channels
 from rfsep.metrics import row_bit_errors, score
 from rfsep.mixtures.endless import Purpose, batch_generator

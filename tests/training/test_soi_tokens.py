@@ -11,9 +11,9 @@ from known_tokens import MODEM, NOTHING, exact_tokenizer
 from rfsep.iq import to_channels
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.rf_transformer import RfTransformer
-from rfsep.separators.aligned import Aligned
-from rfsep.separators.patches import Patches
-from rfsep.separators.rf_transformer import RfTransformerSeparator
+from rfsep.separators.tokens.aligned import Aligned
+from rfsep.separators.tokens.patches import Patches
+from rfsep.separators.tokens.rf_transformer import RfTransformerSeparator
 from rfsep.signals.noise import WhiteNoise
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop

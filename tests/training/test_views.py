@@ -10,9 +10,9 @@ from torch import Tensor
 from rfsep.mixtures.endless import EndlessMixtures, Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.token_transformer import TokenTransformer
-from rfsep.separators.corrected import Corrected
 from rfsep.separators.lmmse import Lmmse
 from rfsep.separators.matched_filter import MatchedFilter
+from rfsep.separators.tokens.corrected import Corrected
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.training.token_bits import TokenBits

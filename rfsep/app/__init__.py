@@ -1,0 +1,1 @@
+"""The commands: configs, runs, training, evaluation and what `rfsep` offers."""

@@ -1,0 +1,81 @@
+"""How a long signal is cut so that a separator's windows fall where they would in the uncut one."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rfsep.app.runs import parameters_of
+from rfsep.types import InputError
+
+_BLOCK = 2560  # samples in a window of a separator that has none
+
+
+class Chunks(NamedTuple):
+    """How a long signal is cut: chunks of whole windows that overlap, of each of which the middle is kept.
+
+    Chunk i begins ``i * step`` samples in, at a place where a window of the uncut signal begins too, so windows see
+    the same samples. Two windows before and two behind what is kept are the neighbour's: they, and what a demodulator
+    makes of them, would know of an edge that is not there.
+
+    Attributes:
+        total: samples of the signal.
+        hop: between the beginnings of two windows, a multiple of the symbol period.
+        windows: beginnings of windows in what is kept of a chunk.
+        block: samples in a window.
+    """
+
+    total: int
+    hop: int
+    windows: int
+    block: int
+
+    def number(self) -> int:
+        """Chunks in all.
+
+        >>> Chunks(total=10000, hop=100, windows=10, block=100).number()
+        9
+        """
+        return max(1, (self.total - 2 * self.hop) // (self.hop * self.windows))
+
+    def bounds(self, index: int) -> tuple[int, int, int, int]:
+        """First sample of a chunk, first and end of what is kept of it, end of the chunk.
+
+        >>> cut = Chunks(total=10000, hop=100, windows=10, block=100)
+        >>> [cut.bounds(i) for i in (0, 1, 8)]  # the last is longer
+        [(0, 0, 1200, 1400), (1000, 1200, 2200, 2400), (8000, 8200, 10000, 10000)]
+        """
+        step = self.hop * self.windows
+        begin = index * step
+        first = 0 if index == 0 else begin + 2 * self.hop
+        if index == self.number() - 1:
+            return begin, first, self.total, self.total
+        kept = begin + step + 2 * self.hop
+        return begin, first, kept, min(kept + self.hop + self.block, self.total)
+
+
+def window_of(method: Any, arguments: Mapping[str, Any]) -> tuple[int, int]:
+    """Window and margin of a separator, in samples, as its config or its class has them; of candidates the longest."""
+    if "candidates" in method:
+        return max(window_of(candidate, arguments) for candidate in method["candidates"].values())
+    known = parameters_of(method["_target_"])
+
+    def value(name: str) -> Any:
+        default = known[name].default if name in known else None
+        return method[name] if name in method else arguments.get(name, default)
+
+    block, margin = value("block"), value("margin")
+    if not isinstance(block, int):
+        return _BLOCK, 0
+    return block, margin if isinstance(margin, int) else block // 4
+
+
+def cut(total: int, chunk_samples: int, window: tuple[int, int], period: int) -> Chunks:
+    """Chunks of about ``chunk_samples`` of a signal.
+
+    Raises:
+        InputError: the margins leave nothing of a window.
+    """
+    block, margin = window
+    hop = (block - 2 * margin) // period * period
+    if hop <= 0:
+        raise InputError(f"block {block} leaves nothing between two margins of {margin} at symbol period {period}")
+    return Chunks(total, hop, max(1, round(chunk_samples / hop)), block)

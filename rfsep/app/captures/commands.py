@@ -1,0 +1,178 @@
+"""The commands ``rfsep separate`` and ``rfsep embed``."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from rfsep.app.captures.embed import embedded, recording_power, soi_gain
+from rfsep.app.captures.separate import Request, separate_capture
+from rfsep.app.config import build_modem, console, errors, option, options, register_resolvers
+from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.storage.atomic import staged
+from rfsep.storage.capture import open_capture
+from rfsep.storage.growing import Grown
+from rfsep.storage.sigmf import write_meta
+from rfsep.types import InputError
+
+_CAPTURE = "capture.sigmf-data"
+_TRUTH = "truth_bits.npy"
+Capture = Annotated[
+    Path,
+    typer.Argument(
+        help="the recording: NAME.sigmf-meta, a .npy of complex64 [T], an .h5 or .hdf5, or raw samples with --datatype",
+        show_default=False,
+    ),
+]
+Datatype = Annotated[
+    str | None,
+    typer.Option(
+        help="of raw samples, as SigMF names it: cf32_le, ci16_le, ci8, rf32_le, ...; integers are scaled to [-1, 1)"
+    ),
+]
+Dataset = Annotated[str | None, typer.Option(help="of an HDF5 file that has several of complex samples")]
+SampleRate = Annotated[
+    float | None, typer.Option(help="of the recording in Hz, where the file does not say it or says it wrongly")
+]
+
+
+def _separators() -> list[str]:
+    """For the shell to complete."""
+    return list(options("separator"))
+
+
+def _sois() -> list[str]:
+    """For the shell to complete."""
+    return list(options("soi"))
+
+
+def separate_command(
+    capture: Capture,
+    out: Annotated[Path, typer.Option(help="folder of the results; made, or gone on with", show_default=False)],
+    separator: Annotated[
+        str | None, typer.Option(help="an option of conf/separator", autocompletion=_separators)
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="a trained network: run folder of train.py, or zoo:NAME; as rfsep export compiled it, where it did"
+            " (--set fast=false: as it is)"
+        ),
+    ] = None,
+    soi: Annotated[
+        str, typer.Option(help="the signal of interest, an option of conf/soi", autocompletion=_sois)
+    ] = "qpsk",
+    examples: Annotated[
+        str | None,
+        typer.Option(
+            help="interference to learn from, as the same receiver hears it: an option of conf/interference (its"
+            " training split), a .sigmf-meta, or a .npy of complex64 [F, T]"
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of the separator's YAML, such as method.block=1280; may be repeated"),
+    ] = None,
+    datatype: Datatype = None,
+    dataset: Dataset = None,
+    sample_rate: SampleRate = None,
+    resample: Annotated[
+        float | None,
+        typer.Option(help="rate in Hz at which the SOI has its samples per symbol (qpsk: 16); default: the capture's"),
+    ] = None,
+    offset_hz: Annotated[float, typer.Option(help="of the SOI's carrier from the capture's centre")] = 0.0,
+    phase_deg: Annotated[float, typer.Option(help="of the SOI's carrier")] = 0.0,
+    soi_start: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="sample, after --resample, at which the first symbol begins; what lies before is left out; default:"
+            " estimated, less than a symbol",
+        ),
+    ] = None,
+    soi_power_db: Annotated[
+        float | None, typer.Option(help="power of the SOI in the capture's numbers; default: estimated")
+    ] = None,
+    keep_dc: Annotated[bool, typer.Option("--keep-dc", help="do not take away the receiver's DC offset")] = False,
+    chunk_samples: Annotated[int, typer.Option(min=1, help="separated at once, about; memory follows it")] = 163840,
+    truth: Annotated[Path | None, typer.Option(help="the bits sent, .npy of uint8: tells the BER")] = None,
+) -> None:
+    """Separate a recording of any length, chunk by chunk, in bounded memory.
+
+    \b
+    rfsep separate heard.sigmf-meta --separator lmmse --examples lte20 --out there
+    rfsep separate heard.bin --datatype ci16_le --sample-rate 20e6 --run runs/x/y --out there
+    rfsep separate heard.npy --sample-rate 20e6 --resample 19.2e6 --offset-hz 1e5 \\
+      --separator matched_filter --soi-start 7 --soi-power-db -20 --out there
+
+    The recording is tuned first: DC taken away, the SOI's carrier moved to zero, the rate converted, the first symbol
+    put on sample 0, the SOI scaled to its modem's own power. Timing and level are found from what repeats with the
+    symbol period, unless they are given; a phase, and a carrier that drifts, are not: the SOI is taken as coherent.
+
+    Into --out go soi.sigmf-data and soi.sigmf-meta (the estimate as cf32_le, with annotation and provenance), bits.npy
+    (uint8, one bit a byte, in the order of the symbols), power.npy (float32 [chunks, 8, 2]: of mixture and estimate in
+    each eighth of a chunk), separate.json (settings, hashes, real-time factor, memory) and report.html.
+
+    Ctrl-C, a kill or a power cut cost a few seconds: the same command goes on, to the same bytes. Another command into
+    the same folder is refused. Exit status: 0 done, 2 something is wrong with what was given, 130 interrupted.
+    """
+    register_resolvers()
+    request = Request(
+        capture, out, separator, run, soi, examples, setting or [], datatype, dataset, sample_rate, resample, offset_hz,
+        phase_deg, soi_start, soi_power_db, keep_dc, chunk_samples, truth,
+    )  # fmt: skip
+    try:
+        separate_capture(request)
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command goes on where it stopped")
+        raise typer.Exit(130) from None
+
+
+def embed_command(
+    capture: Capture,
+    out: Annotated[Path, typer.Option(help="folder of the capture and its truth", show_default=False)],
+    sinr_db: Annotated[float, typer.Option(help="power of the SOI over that of the recording", show_default=False)],
+    soi: Annotated[str, typer.Option(help="what is put in, an option of conf/soi", autocompletion=_sois)] = "qpsk",
+    seconds: Annotated[float | None, typer.Option(help="of the result; a shorter recording is repeated")] = None,
+    seed: Annotated[int, typer.Option(help="of the bits")] = 0,
+    datatype: Datatype = None,
+    dataset: Dataset = None,
+    sample_rate: SampleRate = None,
+) -> None:
+    """Put a signal of random bits into a recording, at its rate and carrier: a capture whose truth is known.
+
+    \b
+    rfsep embed recordings/lte20/lte20-f1852p5.sigmf-meta --sinr-db -6 --out heard
+    rfsep separate heard/capture.sigmf-meta --separator lte_pilots --examples lte20 \\
+      --truth heard/truth_bits.npy --out separated
+
+    The recording stays as it is, DC offset and level included; the first symbol begins at sample 0. Into --out go
+    capture.sigmf-data and capture.sigmf-meta (cf32_le) and truth_bits.npy (uint8).
+    """
+    config, opened = option("soi", soi), open_capture(capture, datatype, dataset)
+    modem, rate = build_modem(config), sample_rate or opened.facts.sample_rate_hz
+    if rate is None or not 0 < rate < math.inf:
+        raise InputError(f"{capture}: sample rate {rate}; give a positive --sample-rate")
+    if not abs(sinr_db) < 200 or not (seconds is None or 0 < seconds < math.inf):
+        raise InputError(f"--sinr-db {sinr_db} and --seconds {seconds}: expected finite numbers")
+    count = opened.facts.num_samples if seconds is None else round(seconds * rate)
+    if count < modem.symbol_period or modem.num_bits(count) == 0:
+        raise InputError(f"{count} samples have room for no symbol of {soi}")
+    if not 0 < (power := recording_power(opened).power) < math.inf:
+        raise InputError(f"{capture}: its power is {power}: silent, or with NaN or infinity in it")
+    gain = soi_gain(modem, power, sinr_db)
+    truth = Grown(_TRUTH, np.dtype("u1"), (modem.num_bits(count),), header=True)
+    with staged(out / _CAPTURE, out / _TRUTH) as (data, bits), data.open("xb") as samples, bits.open("xb") as sent:
+        sent.write(truth.beginning())
+        for block in embedded(opened, modem, gain, count, batch_generator(Purpose.TEST, seed)):
+            samples.write(block.samples.data)
+            sent.write(block.bits.data)
+    name = f"{config.name} at {sinr_db:g} dB SINR in {opened.facts.path.name}"
+    provenance = {"sinr_db": sinr_db, "seed": seed, "soi": soi, "recording": opened.facts.path.name, "soi_gain": gain}
+    meta = (out / _CAPTURE).with_suffix(".sigmf-meta")
+    write_meta(meta, float(rate), opened.facts.frequency_hz, name, [], provenance)
+    level = 20 * np.log10(gain)
+    console.print(f"{name}: {count / rate:.4g} s in {meta}, bits in {out / _TRUTH}", markup=False, soft_wrap=True)
+    console.print(f"amplitude of the SOI: {level:.2f} dB", markup=False)

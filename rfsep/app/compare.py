@@ -1,0 +1,313 @@
+"""Published comparisons: evaluate.py experiment=NAME."""
+
+import json
+from collections.abc import Callable, Collection
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rfsep.app.config import (
+    build_modem,
+    build_soi,
+    build_source,
+    console,
+    example_frames,
+    in_sweep,
+    instantiate,
+    numbers,
+    option,
+    plain,
+    whole,
+)
+from rfsep.app.estimates import Parts, is_shared, network_settings, progress, speaks, together
+from rfsep.app.evaluate import bound_names, separator_parts
+from rfsep.app.priors import PRIORS, open_prior
+from rfsep.app.runs import Run, locate, network_arguments, open_run, own_separator
+from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels, measure_level
+from rfsep.challenge.provenance import code_version, targets
+from rfsep.challenge.scoring import SCHEMA, Row
+from rfsep.mixtures.fixed import fixed_mixtures
+from rfsep.mixtures.mix import Mixer
+from rfsep.pages.figures import write_figure
+from rfsep.pages.report import Published
+from rfsep.pages.studies.kernel_sweep import write_kernel_figure
+from rfsep.pages.studies.landscape import write_landscape_figure
+from rfsep.pages.studies.learning import write_learning_figure
+from rfsep.pages.studies.omega_study import write_omega_figure
+from rfsep.pages.table import score_table
+from rfsep.storage.atomic import read_json, write_json
+from rfsep.storage.weights import weights_digest
+from rfsep.types import InputError
+
+_CODE = ("rfsep.challenge.comparison", "rfsep.mixtures.fixed")  # what every figure follows from
+
+
+class _Comparison(NamedTuple):
+    """A comparison's YAML made real.
+
+    Attributes:
+        data: its mixtures.
+        settings: all that they follow from.
+        separator: the parts of a separator from its entry in the YAML and the network that it names.
+        bound: a bound's arguments, which tell it what no separator knows.
+    """
+
+    data: Data
+    settings: Row
+    separator: Callable[[Row, Run | None], Parts]
+    bound: Row
+
+
+def _given_mixtures(setting: Any, levels: list[float], number: int) -> _Comparison:
+    """Mixtures that a class of their own draws, for bounds that know it; no separator has a modem to start from."""
+    mixtures = instantiate(setting.mixtures)
+
+    def separator(entry: Row, run: Run | None) -> Parts:
+        raise InputError(f"{entry['use']}: this comparison has bounds alone, for its SOI has no modem")
+
+    data = Data(levels, number, lambda level: mixtures.level(level, number), None)
+    return _Comparison(data, {"mixtures": plain(setting.mixtures)}, separator, {"mixtures": mixtures})
+
+
+def _radio_mixtures(setting: Any, levels: list[float], number: int) -> _Comparison:
+    """Mixtures of a SOI and an interference of conf/."""
+    soi, interference = option("soi", setting.soi), option("interference", setting.interference)
+    modem, source = build_modem(soi), build_source(interference, "test")
+    mixing = {key: setting[key] for key in ("empirical", "random_phase", "noise_power")}
+    mixer = Mixer(build_soi(soi), source, **mixing)
+    examples = cache(lambda num_frames, num_samples: example_frames(interference, num_frames, num_samples))
+
+    def separator(entry: Row, run: Run | None) -> Parts:
+        changes = dict(entry)
+        frames = changes.pop("examples", None) or plain(setting.examples)
+        return _separator_parts(changes, run, modem, source, examples(**frames))
+
+    length, seed = setting.num_samples, setting.seed
+    data = Data(
+        levels,
+        number,
+        lambda level: fixed_mixtures(mixer, [level], number, length, seed),
+        modem if "source" in soi else None,
+    )
+    settings = {"soi": plain(soi), "interference": plain(interference), **mixing, "num_samples": length, "seed": seed}
+    settings["examples"] = plain(setting.examples)
+    told = {"modem": modem, "source": source, "noise_power": setting.noise_power}
+    return _Comparison(data, settings, separator, told)
+
+
+def _separator_parts(changes: Row, run: Run | None, soi: Any, source: Any, examples: Any) -> Parts:
+    """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
+    config = option("separator", changes.pop("use"))
+    config.fast = False  # published figures are those of the network itself
+    config = own_separator(config, run)
+    changes.pop("run", None)
+    modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
+    lags_given = changes.pop("interference_autocorrelation", None) == "given"
+    modem_given = changes.pop("interference", None) == "given"
+    config.update({name: changes.pop(name) for name in PRIORS if name in changes})
+    config.method.update(changes)
+    extra = {"interference_autocorrelation": source.autocorrelation(config.method.block)} if lags_given else {}
+    extra |= {"interference": source.modem} if modem_given else {}
+    extra |= network_arguments(config.method, run, modem, examples)
+    return separator_parts(config, modem, examples, extra)
+
+
+def _network_cost(run: Run) -> Row:
+    """What a row of results.json tells of its network."""
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    cost = {f"train_{key}": run.facts.get(key) for key in ("minutes", "core_minutes", "flops")}
+    return {"network": {"parameters": parameters, **cost}}
+
+
+def _open(name: str, written: Row, chosen: Any) -> Run | None:
+    """The network of an entry; None where its separator has none."""
+    if chosen is None or "checkpoint" not in chosen:
+        return None
+    if "run" not in written:
+        raise InputError(f"{name}: separator {written['use']} needs a run: a folder that train.py made, or zoo:NAME")
+    return open_run(written["run"], chosen.checkpoint)
+
+
+class _Ready(NamedTuple):
+    """An entry, and what its row tells beside its figures."""
+
+    entry: Entry
+    cost: Row
+
+
+def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Ready:
+    """An entry of a comparison's YAML, ready to be compared; nothing is made before it is needed."""
+    group = "bound" if bound else "separator"
+    chosen = option(group, written["use"]) if "use" in written else None
+    run = _open(name, written, chosen)
+    base = written if chosen is None else plain(own_separator(chosen, run))
+    beside = ("use", "method", "label", "run", *PRIORS)
+    changes = {key: value for key, value in written.items() if key not in beside}
+    method = base["method"] | changes
+    modem = {"modem": plain(option("soi", written["modem"]))} if "modem" in written else {}
+    settings = {group: method, **modem, "data": comparison.settings, "num_mixtures": comparison.data.num_mixtures}
+    settings |= {} if run is None else {"run": network_settings(run)}
+    settings |= {key: weights_digest(open_prior(written[key]).prior.model.state_dict()) for key in _priors(written)}
+    settings["code"] = code_version([*_CODE, *targets(settings)])
+    told = method.get("sinr") == "known"
+    parts = cache(lambda: comparison.separator(written, run))
+
+    def separator(level: float) -> Estimate:
+        made = parts().make(level)
+        return lambda batch: made.separate(batch.mixture)
+
+    blind = cache(lambda: separator(0.0))  # one for all levels, as it is told none
+    limit = cache(lambda: instantiate(method, **comparison.bound).estimate)
+
+    def make(level: float) -> Estimate:
+        if told:
+            return separator(level)
+        return limit() if bound else blind()
+
+    is_blind = not bound and not told and bool(base.get("blind", True))
+    label = str(written.get("label") or base.get("label") or name)
+    return _Ready(Entry(name, make, is_blind, bound, label, settings), {} if run is None else _network_cost(run))
+
+
+def _wanted(config: Any, setting: Any) -> list[tuple[str, Row, bool]]:
+    """Name, YAML and kind of the entries that are asked for: all, or those of ``separator=`` and ``bounds=``.
+
+    ``separator=NAME`` stands for NAME and its variants NAME:..., and so does each of ``bounds``.
+    """
+    separators, bounds = plain(setting.get("separators") or {}), plain(setting.get("bounds") or {})
+    only, some = [config.separator.name] if config.separator else [], bound_names(config)
+    everything = not only and not some
+    chosen = list(separators) if everything else _named(separators, only, "separator")
+    if config.run is not None:
+        chosen = _with_run(separators, chosen if only else [], str(config.run))
+    limits = list(bounds) if everything else _named(bounds, some, "bounds")
+    there = [name for name in chosen if only or _is_there(name, separators[name])]
+    return [(name, separators[name], False) for name in there] + [(name, bounds[name], True) for name in limits]
+
+
+def _with_run(separators: Row, chosen: list[str], run: str) -> list[str]:
+    """The one chosen network, opened from another run; changes ``separators``."""
+    networks = [name for name in chosen if "run" in separators[name]]
+    plainly = [name for name in networks if ":" not in name] or networks
+    if len(plainly) != 1:
+        names = ", ".join(name for name, entry in separators.items() if "run" in entry) or "none"
+        raise InputError(f"run={run} needs separator=NAME of one network in this experiment; it has {names}")
+    separators[plainly[0]]["run"] = run
+    return plainly
+
+
+def _priors(written: Row) -> list[str]:
+    return [key for key in PRIORS if key in written]
+
+
+def _is_there(name: str, written: Row) -> bool:
+    """The networks of an entry are there, or it has none; says so where one is not."""
+    for key in [key for key in ("run", *PRIORS) if key in written]:
+        missing = locate(written[key], option("separator", written["use"]).get("checkpoint", "best")).missing()
+        if missing:
+            console.print(f"{name} is left out: its network {written[key]} is not here ({missing[0]} not found)")
+            return False
+    return True
+
+
+def _named(entries: Row, names: Collection[str], key: str) -> list[str]:
+    """Entries with one of the names, and the variants of those."""
+    families = {name.split(":")[0] for name in entries}
+    for name in names:
+        if name not in families and name not in entries:
+            raise InputError(f"{key}={name} is not in this experiment; choose one of {', '.join(entries) or 'none'}")
+    return [entry for entry in entries if entry in names or entry.split(":")[0] in names]
+
+
+def _say_what_is_kept(entry: Entry, data: Data, folder: Path) -> None:
+    kept = kept_levels(entry, data, folder)
+    if kept == len(data.sir_db):
+        console.print(f"{entry.name}: kept, same settings and code; fresh=true computes it again")
+    elif kept:
+        console.print(f"{entry.name}: goes on after {kept} of {len(data.sir_db)} levels")
+
+
+def _rows(path: Path, data: Data) -> dict[str, Row]:
+    """Rows that the experiment has by now; rows at other levels cannot stand in the same table."""
+    kept = read_json(path) if path.is_file() else {"rows": []}
+    return {row["separator"]: row for row in kept["rows"] if row["sir_db"] == sorted(data.sir_db)}
+
+
+def run_comparison(config: Any) -> None:
+    """A published comparison: results.json and a figure in runs/<experiment>/.
+
+    Args:
+        config: of evaluate.py with an experiment; all settings are in ``config.comparison``.
+    """
+    setting = config.comparison
+    number = setting.num_mixtures if config.num_mixtures is None else whole(config, "num_mixtures")
+    levels = numbers(config, "comparison.sir_db")
+    prepare = _given_mixtures if "mixtures" in setting else _radio_mixtures
+    wanted = _wanted(config, setting)
+    comparison = prepare(setting, levels, number)
+    entries = [_entry(name, written, comparison, bound) for name, written, bound in wanted]
+    if not entries:
+        raise InputError(f"nothing to compare: experiment={config.name} has networks alone, and none of them is here")
+    folder = Path(str(config.out or f"runs/{config.name}"))
+    path = folder / "results.json"
+    order = [*(setting.get("separators") or {}), *(setting.get("bounds") or {})]
+    published = [Published(**{str(key): plain(value) for key, value in curve.items()}) for curve in setting.published]
+    if config.fresh and speaks(config):  # the others, if any, begin when this process joins them
+        for entry, _ in entries:
+            forget(entry, folder)
+    if is_shared(config) and not _measured_together(config, entries, comparison.data, folder):
+        return
+    for entry, cost in entries:
+        _say_what_is_kept(entry, comparison.data, folder)
+        with progress() as bar:
+            task = bar.add_task(entry.name, total=len(levels) * number)
+            row = compare(entry, comparison.data, folder, partial(bar.advance, task)) | cost
+        rows = {**_rows(path, comparison.data), entry.name: row}
+        content = {
+            "schema": SCHEMA,
+            "experiment": config.name,
+            "rows": [rows[name] for name in order if name in rows],
+            "published": [curve._asdict() for curve in published],
+        }
+        write_json(path, content)
+    shown = content["rows"]
+    console.print(score_table(config.name, shown, level_key="sir_db"))
+    _draw(config, folder, shown, published)
+    console.print(f"results in {path}, figure: {folder / 'figure.png'}")
+
+
+def _measured_together(config: Any, entries: list[_Ready], data: Data, folder: Path) -> bool:
+    """Measure and keep the levels of all entries in several processes; whether this one goes on with them."""
+    from rfsep.training.predict import share  # an import of seconds
+
+    pieces = [(entry, level) for entry, _ in entries for level in sorted(data.sir_db)]
+    identity = json.dumps([entry.settings for entry, _ in entries], sort_keys=True)
+
+    def work(piece: int) -> None:
+        measure_level(*pieces[piece], data, folder)
+
+    return share(work, len(pieces), *together(config), identity, in_sweep())
+
+
+def _draw(config: Any, folder: Path, rows: list[Row], published: list[Published]) -> None:
+    """The pictures of a comparison."""
+    write_figure(folder / "figure.png", rows, published, config.name, level="sir_db")
+    if reference := config.comparison.get("learned_against"):
+        write_learning_figure(folder / "learning.png", rows, str(reference), config.name)
+    if config.comparison.get("kernel_sweep"):
+        write_kernel_figure(folder / "kernel_sweep.png", rows, published, config.name)
+    if config.comparison.get("omega_study"):
+        write_omega_figure(folder / "omega.png", rows, config.name)
+
+
+def run_landscape(config: Any) -> None:
+    """The loss of a toy mixture: results.json and a figure in runs/<experiment>/.
+
+    Args:
+        config: of evaluate.py with an experiment that has a ``landscape`` in place of a comparison.
+    """
+    folder = Path(str(config.out or f"runs/{config.name}"))
+    content = {"schema": SCHEMA, "experiment": config.name, **instantiate(config.landscape).study()}
+    write_json(folder / "results.json", content)
+    write_landscape_figure(folder / "figure.png", content, config.name)
+    console.print(f"results in {folder / 'results.json'}, figure: {folder / 'figure.png'}")

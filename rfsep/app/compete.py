@@ -1,0 +1,159 @@
+"""Every separator and every network of the zoo on one test set, in parallel processes; finished ones are kept."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rfsep.app.config import ROOT, console, load_config, options
+from rfsep.app.priors import PRIORS
+from rfsep.app.runs import ZOO
+from rfsep.app.score import make_leaderboard
+from rfsep.storage.atomic import read_json
+from rfsep.storage.manifest import listed_sha256, verify
+from rfsep.storage.seal import is_sealed
+from rfsep.storage.test_set import list_mixtures, read_mixtures
+
+_FIRST = "passthrough"  # runs alone, so that the baselines are computed once
+_REFUSAL = "fits no mixture type"
+_PAUSE_S = 0.2
+
+
+class Entry(NamedTuple):
+    """One run of evaluate.py.
+
+    Attributes:
+        id: of its submission, and its folder's name.
+        arguments: what to separate with.
+        types: mixture types to try, such as QPSK_OFDMQPSK.
+    """
+
+    id: str
+    arguments: list[str]
+    types: list[str]
+
+
+class Limits(NamedTuple):
+    """How much work is done.
+
+    Attributes:
+        processes: at a time, of one thread each.
+        minutes: after which nothing starts and what runs is stopped; None: no limit.
+        max_seconds_per_mixture: a separator is left out where it is slower.
+    """
+
+    processes: int
+    minutes: float | None
+    max_seconds_per_mixture: float
+
+
+def entries(testset: Path) -> Iterator[Entry]:
+    """What can enter: each separator, those with networks once a network of the zoo, those with priors once a prior.
+
+    A network, or a prior, enters for the types with the interference that it learned. Where the test set lacks that, a
+    network that sees tokens may try them all: the grid is the interference's own, or it learned several.
+    """
+    pairs = list_mixtures(testset)
+    every = ["_".join(pair) for pair in pairs]
+    cards = {path.stem: load_config(path) for path in sorted(ZOO.glob("*.yaml"))}
+    cards = {name: card for name, card in cards.items() if not card.model.get("tokenizer", False)}  # part of others
+    for name, separator in options("separator").items():
+        if "checkpoint" not in separator:
+            yield Entry(name, [f"separator={name}"], every)
+        for card, config in cards.items():
+            prior = bool(config.model.get("prior", False))
+            fitting = _learned(config, pairs)
+            if "checkpoint" in separator and not prior:
+                types = fitting or (every if config.model.get("tokens", False) else [])
+                id = card if name == "neural" else f"{name}-{card}"
+                yield Entry(id, [f"separator={name}", f"run=zoo:{card}"], types)
+            elif prior and (key := f"{config.objective.module.which}_prior") in separator and key in PRIORS:
+                yield Entry(f"{name}-{card}", [f"separator={name}", f"separator.{key}=zoo:{card}"], fitting)
+
+
+def _learned(config: Any, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The types with the signal that a network of the zoo learned: an interference, or of a prior of the SOI, a SOI."""
+    prior = bool(config.model.get("prior", False))
+    signal = config.objective.module.which if prior else "interference"
+    place = 0 if signal == "soi" else 1
+    return ["_".join(pair) for pair in pairs if pair[place] == config.card[signal]]
+
+
+def compete(testset: Path, out: Path, limits: Limits) -> int:
+    """Run what is not finished, and write the leaderboard of all that is; returns how many failed.
+
+    Args:
+        testset: folder of the test set, with truth.
+        out: folder with a submission of each entry, its log beside it, and the leaderboard.
+        limits: how much work is done.
+
+    Raises:
+        InputError: the test set is damaged, or nothing could be scored.
+    """
+    verify(testset)
+    digests = {"_".join(pair): listed_sha256(read_mixtures(testset, *pair).path) for pair in list_mixtures(testset)}
+    waiting = sorted(entries(testset), key=lambda entry: entry.id != _FIRST)
+    end = None if limits.minutes is None else time.monotonic() + 60 * limits.minutes
+    out.mkdir(parents=True, exist_ok=True)
+
+    def work(entry: Entry) -> bool:
+        if not entry.types:
+            console.print(f"{entry.id}: left out, the test set has nothing of what it learned")
+            return True
+        if _finished(out / entry.id, digests):
+            console.print(f"{entry.id}: finished before")
+            return True
+        return _run(entry, testset, out, limits, end)
+
+    first = [work(entry) for entry in waiting[:1]]
+    with ThreadPoolExecutor(limits.processes) as pool:
+        done = [*first, *pool.map(work, waiting[1:])]
+    make_leaderboard(out)
+    return done.count(False)
+
+
+def _finished(folder: Path, digests: dict[str, str]) -> bool:
+    """Whether a submission was scored here, on the mixtures that the test set has now."""
+    path = folder / "scores.json"
+    if not path.is_file() or not is_sealed(scores := read_json(path)):
+        return False
+    found = {f"{row['soi']}_{row['interference']}": row["mixtures"] for row in scores["results"]}
+    return found.items() <= digests.items()
+
+
+def _run(entry: Entry, testset: Path, out: Path, limits: Limits, end: float | None) -> bool:
+    """Separate and score in a process of its own; says how it went. False where it failed."""
+    log = out / f"{entry.id}.log"
+    command = [
+        *(sys.executable, str(ROOT / "evaluate.py"), *entry.arguments, f"testset={testset}", f"out={out / entry.id}"),
+        *(f"id={entry.id}", f"types=[{','.join(entry.types)}]", "fitting=true"),
+        f"max_seconds_per_mixture={limits.max_seconds_per_mixture}",
+    ]
+    started = time.monotonic()
+    if end is not None and started > end:
+        console.print(f"{entry.id}: no time left; the same command goes on with it")
+        return True
+    with log.open("w") as file:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT) as process:
+            try:
+                while process.poll() is None and (end is None or time.monotonic() < end):
+                    time.sleep(_PAUSE_S)
+            finally:
+                stopped = process.poll() is None
+                process.terminate()
+    last = log.read_text().strip().splitlines()[-1:] or ["no word"]
+    if stopped:
+        console.print(f"{entry.id}: stopped, no time left; the same command goes on with it")
+    elif process.returncode == 0:
+        console.print(f"{entry.id}: {time.monotonic() - started:.0f} s")
+    elif _REFUSAL in last[0]:
+        console.print(f"{entry.id}: left out, {last[0].removeprefix('error: ')}")
+    else:
+        console.print(f"{entry.id}: failed, {last[0]}; see {log}")
+        return False
+    return True

@@ -1,0 +1,369 @@
+"""Networks made faster for this machine: exported by OpenVINO, kept in the user's cache, used where they fit.
+
+An export is a graph and its numbers, which OpenVINO compiles when it is opened. It is taken from one place alone, the
+cache folder of the user, and only with the seal of this user's key (`rfsep.storage.seal`) around everything it follows
+from: SHA-256 of its two files, the network's settings and weights, the code that defines it, the versions of torch and
+OpenVINO, and the processor. A run folder, a submission or somebody else's cache cannot bring one along. What does not
+fit is ignored in one line, and the network itself runs.
+"""
+
+import datetime
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from rfsep.app.config import (
+    build_modem,
+    build_soi,
+    build_source,
+    console,
+    instantiate,
+    option,
+    option_named,
+    plain,
+    whole,
+)
+from rfsep.challenge.provenance import code_version, targets
+from rfsep.iq import to_channels
+from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.mixtures.mix import Mixer
+from rfsep.separators.neural import Neural, network_input
+from rfsep.storage.atomic import read_json, staged
+from rfsep.storage.faults import fault, reason
+from rfsep.storage.seal import is_sealed, sealed
+from rfsep.storage.weights import weights_digest
+from rfsep.types import InputError, Separator
+
+DTYPES = {"bfloat16": "bf16", "float32": "f32"}  # in which it computes, as OpenVINO names them
+MARGIN_DB = 20.0  # of the difference below the network's own error: its MSE then moves by less than 0.05 dB on average
+# of the difference, relative to the output, however bad the network is: each of tens of layers rounds to 2 ** -9 of
+# its numbers (-54 dB), or to 2 ** -24 (-144 dB)
+LARGEST_DB = {"bfloat16": -30.0, "float32": -100.0}
+_SINR_DB = (-24.0, -12.0, 0.0)
+_ROWS = 4  # mixtures of each level
+_SCHEMA = 1
+_GRAPH, _NUMBERS, _MANIFEST = "network.xml", "network.bin", "export.json"
+
+
+class Checked(NamedTuple):
+    """How an export compares with its network, on generated mixtures.
+
+    Attributes:
+        error_db: power of the difference over that of the network's output, at the worst SINR.
+        margin_db: the network's own MSE over the power of the difference, at the worst SINR.
+        speed_up: processor time of the network over that of the export.
+        mixtures: which they were.
+    """
+
+    error_db: float
+    margin_db: float
+    speed_up: float
+    mixtures: str
+
+
+class Exported:
+    """An export, opened: float32 [B, C, L] to float32 [B, 2, L], L being ``num_samples``; safe to call from threads.
+
+    Args:
+        compiled: OpenVINO's model.
+        num_samples: of the windows it was made for.
+        name: what provenance calls it.
+    """
+
+    def __init__(self, compiled: Any, num_samples: int, name: str) -> None:
+        self.num_samples = num_samples
+        self.name = name
+        self._compiled = compiled
+
+    def __call__(self, mixture: Tensor) -> Tensor:
+        """What the network would say, but for rounding."""
+        found = self._compiled.create_infer_request().infer([mixture.contiguous().numpy()], share_inputs=True)
+        return torch.from_numpy(found[0])
+
+
+class _Examples(NamedTuple):
+    """What an export is checked on.
+
+    Attributes:
+        inputs: of the network, float32 [levels * rows, C, L].
+        truth: SOI as channels, float32 [levels * rows, 2, L].
+        mixtures: which they are.
+    """
+
+    inputs: Tensor
+    truth: Tensor
+    mixtures: str
+
+
+def exports_folder() -> Path:
+    """Where exports are: below RFSEP_CACHE, else in the user's cache."""
+    named = os.environ.get("RFSEP_CACHE")
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rfsep"
+    return (Path(named) if named else usual) / "exports"
+
+
+def _openvino() -> Any:
+    """The library, with its reports to its maker switched off: it sends one at every import."""
+    cast("dict[str, Any]", sys.modules).setdefault("openvino_telemetry", None)
+    try:
+        return importlib.import_module("openvino")
+    except ImportError as error:
+        raise InputError(f"OpenVINO cannot be used ({reason(error)}); pip install 'rfsep[fast]' brings it") from None
+
+
+def _identity(model: nn.Module, config: Any, num_samples: int) -> dict[str, Any]:
+    """What an export is of."""
+    network = plain(config.model.network)
+    return {"network": network, "weights": weights_digest(model.state_dict()), "num_samples": num_samples}
+
+
+def _folder(identity: Mapping[str, Any]) -> Path:
+    return exports_folder() / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _circumstances(network: Any) -> dict[str, str | None]:
+    """What an export was made with; another of any may compute another thing."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    processor = f"{platform.machine()} {' '.join(sorted(flags.split()))}"
+    try:
+        openvino = importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:
+        openvino = None
+    return {
+        "code": code_version(targets(network)),
+        "torch": torch.__version__,
+        "openvino": openvino,
+        "processor": hashlib.sha256(processor.encode()).hexdigest()[:16],
+    }
+
+
+def check_exportable(config: Any, source: str) -> None:
+    """Find out before the work whether a run's network can be exported.
+
+    Raises:
+        InputError: it is none that `rfsep.separators.neural.Neural` shows waveforms to.
+    """
+    usual = f"{Neural.__module__}.{Neural.__qualname__}"
+    own = config.get("separator")
+    target = own.get("_target_") if isinstance(own, Mapping) else usual
+    kinds = [kind for kind in ("prior", "tokenizer", "tokens") if config.model.get(kind, False)]
+    if kinds or target != usual:
+        raise InputError(
+            f"{source}: cannot be exported for speed: its network sees no waveforms ({kinds[0] if kinds else target});"
+            " with --out it is written as two files"
+        )
+
+
+def _learned(config: Any, key: str) -> str:
+    """Name of the SOI or interference that a network learned, of a run's config or an exported one."""
+    for part, name in ((config.get("card"), key), (config.get(key), "name")):
+        if isinstance(part, Mapping) and name in part:
+            return str(part[name])
+    return ""
+
+
+def _examples(config: Any, num_samples: int) -> _Examples:
+    """Mixtures of the types that a network learned; where they are not known or not here, QPSK in OFDM-QPSK."""
+    generator, levels = batch_generator(Purpose.TEST, 0), torch.tensor(_SINR_DB).repeat_interleave(_ROWS)
+    try:
+        soi = option_named("soi", _learned(config, "soi"))
+        interference = option_named("interference", _learned(config, "interference"))
+        source = build_source(interference, "val")
+        batch = Mixer(build_soi(soi), source).draw(levels, num_samples, generator)
+    except InputError:  # no such option any more, or a recording that is missing or too short
+        soi, interference = option("soi", "qpsk"), option("interference", "ofdm_qpsk")
+        source = build_source(interference, "val")
+        batch = Mixer(build_soi(soi), source).draw(levels, num_samples, generator)
+    guide = None
+    if (named := config.get("guide")) is not None:
+        frames = source.sample(50, num_samples, batch_generator(Purpose.EXAMPLES)).waveform
+        method = option("separator", named).method
+        guide = cast(Separator, instantiate(method, modem=build_modem(soi), examples=frames))
+    with torch.inference_mode():
+        inputs = network_input(batch.mixture, guide)
+    return _Examples(inputs, to_channels(batch.soi), f"{soi.name} in {interference.name}")
+
+
+def converted(model: nn.Module, example: Tensor) -> tuple[bytes, bytes]:
+    """A network as OpenVINO writes it, for any number of windows of the example's shape: graph and numbers."""
+    openvino = _openvino()
+    try:
+        with torch.no_grad(), warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory() as name:
+            graph = openvino.convert_model(model, example_input=example)
+            graph.reshape([openvino.Dimension(), *example.shape[1:]])
+            openvino.save_model(graph, Path(name, _GRAPH), compress_to_fp16=False)
+            return Path(name, _GRAPH).read_bytes(), Path(name, _NUMBERS).read_bytes()
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise InputError(f"OpenVINO cannot convert {type(model).__name__}: {reason(error)}") from None
+
+
+def compiled_network(graph: bytes, numbers: bytes, dtype: str) -> Any:
+    """A converted network ready to run on as many threads as torch uses, none of them bound to a core."""
+    openvino = _openvino()
+    settings = {
+        "INFERENCE_PRECISION_HINT": DTYPES[dtype],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
+    }
+    core = openvino.Core()
+    try:
+        return core.compile_model(core.read_model(graph, numbers), "CPU", settings)
+    except RuntimeError as error:
+        raise InputError(f"OpenVINO cannot compile the network: {reason(error)}") from None
+
+
+def fast_dtype() -> str:
+    """bfloat16 where this processor multiplies it, else float32."""
+    known = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bfloat16" if "BF16" in known else "float32"
+
+
+def _power_db(value: Tensor) -> Tensor:
+    """Mean power of channels float32 [levels * rows, 2, L] at each level, in dB: float32 [levels]."""
+    return 10 * value.double().square().reshape(len(_SINR_DB), -1).mean(1).clamp_min(1e-30).log10()
+
+
+def _processor_seconds(network: Callable[[Tensor], Tensor], inputs: Tensor) -> float:
+    """Shortest processor time of a call, of three."""
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        network(inputs)
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def compare(model: nn.Module, exported: Callable[[Tensor], Tensor], examples: _Examples) -> Checked:
+    """Run both on the same mixtures."""
+    with torch.inference_mode():
+        plainly, fast = model(examples.inputs), exported(examples.inputs)
+        difference = _power_db(fast - plainly)
+        error_db = (difference - _power_db(plainly)).max()
+        margin_db = (_power_db(plainly - examples.truth) - difference).min()
+        seconds = [_processor_seconds(network, examples.inputs) for network in (model, exported)]
+    return Checked(float(error_db), float(margin_db), seconds[0] / max(seconds[1], 1e-9), examples.mixtures)
+
+
+def _refuse_difference(source: str, checked: Checked, dtype: str) -> None:
+    """Raise InputError where an export is not the network, or not worth having."""
+    near = checked.error_db <= LARGEST_DB[dtype] and checked.margin_db >= MARGIN_DB
+    if not near or not math.isfinite(checked.error_db + checked.margin_db):
+        advice = "; --dtype float32 rounds less" if dtype != "float32" else ""
+        raise InputError(
+            f"{source}: exported in {dtype} its output differs by {checked.error_db:.1f} dB, {checked.margin_db:.1f} dB"
+            f" below its own error on {checked.mixtures}; at most {LARGEST_DB[dtype]:g} dB, and {MARGIN_DB:g} dB below,"
+            f" are accepted: nothing is written{advice}"
+        )
+    if checked.speed_up < 1:
+        raise InputError(f"{source}: exported in {dtype} it is slower, {checked.speed_up:.2f} x; nothing is written")
+
+
+def write_export(
+    model: nn.Module, config: Any, source: str, dtype: str | None, num_samples: int | None, tell: Callable[[str], None]
+) -> tuple[Path, Checked]:
+    """Export a network into the user's cache, where it is the network within rounding and faster.
+
+    Args:
+        model: of a run, in evaluation mode.
+        config: of the run.
+        source: the run's name for messages and provenance.
+        dtype: see `DTYPES`; None: see `fast_dtype`.
+        num_samples: of a window; None: as the network was trained.
+        tell: is told what is going on.
+
+    Returns:
+        The folder, and how the export compares.
+
+    Raises:
+        InputError: a network that sees no waveforms, one that OpenVINO cannot convert or that comes out different or
+            slower, or a folder that cannot be written.
+    """
+    check_exportable(config, source)
+    if dtype is not None and dtype not in DTYPES:
+        raise InputError(f"dtype is '{dtype}'; a network is exported for speed in {' or '.join(DTYPES)}")
+    length, dtype = num_samples or whole(config, "data.num_samples"), dtype or fast_dtype()
+    tell("drawing mixtures")
+    examples = _examples(config, length)
+    tell("converting")
+    graph, numbers = converted(model, examples.inputs[:2])
+    tell("comparing")
+    checked = compare(model, Exported(compiled_network(graph, numbers, dtype), length, ""), examples)
+    _refuse_difference(source, checked, dtype)
+    identity = _identity(model, config, length)
+    content = {
+        "schema": _SCHEMA,
+        "source": source,
+        "identity": identity,
+        "circumstances": _circumstances(identity["network"]),
+        "dtype": dtype,
+        "sha256": {name: hashlib.sha256(part).hexdigest() for name, part in ((_GRAPH, graph), (_NUMBERS, numbers))},
+        **checked._asdict(),
+        "date": datetime.date.today().isoformat(),
+    }
+    manifest = sealed(content)
+    if not is_sealed(manifest):
+        raise InputError("no key can be kept here (RFSEP_HOST_KEY names its file), without which no export is trusted")
+    folder = _folder(identity)
+    parts = (graph, numbers, json.dumps(manifest, indent=1).encode())
+    with staged(*(folder / name for name in (_GRAPH, _NUMBERS, _MANIFEST))) as places:
+        for place, part in zip(places, parts, strict=True):
+            place.write_bytes(part)
+    return folder, checked
+
+
+def fitting(model: nn.Module, config: Any, num_samples: int) -> Exported | None:
+    """The export of a network for windows of ``num_samples``, where there is one; one that does not fit is told of."""
+    folder = _folder(identity := _identity(model, config, num_samples))
+    manifest = folder / _MANIFEST
+    if not manifest.is_file():
+        return None
+    try:
+        return _opened(folder, json.dumps(identity), manifest.stat().st_mtime_ns, torch.get_num_threads())
+    except InputError as error:
+        console.print(f"an export is ignored, the network runs as it is: {error}", markup=False, soft_wrap=True)
+        return None
+
+
+@lru_cache(maxsize=8)  # mixture types of a test set share a network
+def _opened(folder: Path, identity_text: str, modified: int, num_threads: int) -> Exported:
+    """Check everything about an export, and open it.
+
+    Raises:
+        InputError: not sealed, damaged, of another network, or made under other circumstances.
+    """
+    manifest, identity = read_json(folder / _MANIFEST), json.loads(identity_text)
+    if not is_sealed(manifest) or manifest.get("schema") != _SCHEMA or manifest.get("identity") != identity:
+        raise fault(folder, "bears no seal of this user's key; rfsep export makes one that does")
+    made, here = manifest["circumstances"], _circumstances(identity["network"])
+    if changed := [key for key in here if made.get(key) != here[key]]:
+        was, now = made.get(changed[0]), here[changed[0]]
+        raise fault(folder, f"{changed[0]} was {was}, is {now}; rfsep export makes it anew")
+    try:
+        parts = {name: (folder / name).read_bytes() for name in (_GRAPH, _NUMBERS)}
+    except OSError as error:
+        raise fault(folder, f"cannot be read: {error.strerror}") from None
+    for name, part in parts.items():
+        if hashlib.sha256(part).hexdigest() != manifest["sha256"][name]:
+            raise fault(folder / name, "is not what was exported; rfsep export makes it anew")
+    compiled = compiled_network(parts[_GRAPH], parts[_NUMBERS], manifest["dtype"])
+    name = f"OpenVINO {here['openvino']} {manifest['dtype']}, {manifest['error_db']:.1f} dB from the network"
+    console.print(f"{manifest['source']} runs as exported: {name}, {manifest['speed_up']:.1f} x", markup=False)
+    return Exported(compiled, int(identity["num_samples"]), f"{name}, {folder.name}")

@@ -1,0 +1,154 @@
+"""Trained diffusion priors where they are kept: opening them, and sampling them beside the signal that they learned."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from rfsep.app.config import build_modem, build_soi, build_source, checked, option_named
+from rfsep.app.runs import open_run, prior_settings
+from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.pages.studies.prior_check import Learned, Noise, gaussian_losses, noise_losses
+from rfsep.separators.score_based.curvature import symbol_energy
+from rfsep.separators.score_based.learned_prior import LearnedPrior
+from rfsep.separators.score_based.ofdm_prior import OfdmPrior
+from rfsep.separators.score_based.priors import Prior as AnalyticPrior
+from rfsep.separators.score_based.priors import PulsePrior
+from rfsep.signals.diffusion_schedule import ancestral_samples, gaussian_like, linear_schedule
+from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.types import Modem, Sampled
+
+PRIORS = ("soi_prior", "interference_prior")  # keys of a separator's config that name runs of priors
+_NO_PERIOD = 80  # at whose cycle frequency a signal is looked at that has no modem: that of Wi-Fi's symbols at 20 MHz
+
+
+class Prior(NamedTuple):
+    """A prior opened again.
+
+    Attributes:
+        prior: the network with its noise levels.
+        which: signal that it learned: soi or interference.
+        signal: config of that signal, as in conf/soi or conf/interference.
+        num_samples: of the windows that it was trained on.
+    """
+
+    prior: LearnedPrior
+    which: str
+    signal: Any
+    num_samples: int
+
+
+def open_prior(source: str, bfloat16: bool = False) -> Prior:
+    """The diffusion prior of a run folder, an exported one or the zoo.
+
+    Args:
+        source: see `rfsep.app.runs.locate`.
+        bfloat16: run the network in bfloat16.
+
+    Raises:
+        InputError: no such run, or its network is no prior.
+    """
+    run = open_run(source)
+    settings = prior_settings(run.config, source)
+    levels = {key: settings["schedule"][key] for key in ("num_steps", "first", "last")}
+    prior = LearnedPrior(run.model, linear_schedule(**levels), settings["period"], bfloat16)
+    which = settings["which"]
+    signal = run.config[which] if which in run.config else option_named(which, run.config.card[which])
+    return Prior(prior, which, signal, run.config.data.num_samples)
+
+
+class Checked(NamedTuple):
+    """What `rfsep.pages.studies.prior_check` describes.
+
+    Attributes:
+        learned: samples beside the signal.
+        period: of the signal's symbols, in samples.
+        name: of the signal.
+    """
+
+    learned: Learned
+    period: int
+    name: str
+
+
+def _windows(opened: Prior, num_windows: int, num_samples: int) -> Sampled:
+    """Windows of the signal, of recordings those that nothing was learned from."""
+    source = build_soi(opened.signal) if opened.which == "soi" else build_source(opened.signal, "test")
+    return source.sample(num_windows, num_samples, batch_generator(Purpose.TEST, 0))
+
+
+def check_prior(source: str, num_windows: int, num_samples: int | None) -> Checked:
+    """Sample a prior, and measure its loss on test windows of its signal.
+
+    Samples start on the grid; symbols are read where their phase is known: of a SOI.
+
+    Args:
+        source: see `rfsep.app.runs.locate`.
+        num_windows: to sample, and to measure on.
+        num_samples: of a window; None for the training's.
+    """
+    opened = open_prior(source)
+    opened = opened._replace(signal=checked(opened.signal, Path(source), ("rfsep.signals.",)))  # whoever wrote it
+    prior, schedule = opened.prior, opened.prior.schedule
+    sampled = _windows(opened, num_windows, num_samples or opened.num_samples)
+    windows, generator = sampled.waveform, batch_generator(Purpose.TEST, 1)
+    losses = noise_losses(prior.at(sampled.offset).noise, windows, schedule, prior.noise_variance, generator)
+
+    def fresh() -> torch.Tensor:
+        white = torch.randn(windows.shape, dtype=windows.dtype, generator=generator)
+        return math.sqrt(prior.noise_variance) * white
+
+    analytic = _analytic_noise(opened, sampled)
+    by_modem = None if analytic is None else noise_losses(analytic, windows, schedule, prior.noise_variance, generator)
+    last = torch.full((num_windows,), len(schedule.sigma) - 1)
+    start = schedule.noisy(gaussian_like(windows, generator), fresh(), last)
+    samples = ancestral_samples(prior.noise, schedule, start, fresh)
+    modem = _modem(opened)
+    readable = modem is not None and opened.which == "soi"
+    learned = Learned(
+        source=windows,
+        samples=samples,
+        symbols=modem.analyse(samples) if modem is not None and readable else None,
+        constellation=modem.constellation if modem is not None else torch.zeros(0, dtype=torch.complex64),
+        losses=losses,
+        gaussian_losses=gaussian_losses(windows, schedule, prior.noise_variance),
+        analytic_losses=by_modem,
+    )
+    return Checked(learned, modem.symbol_period if modem is not None else _NO_PERIOD, str(opened.signal.name))
+
+
+def _analytic_noise(opened: Prior, sampled: Sampled) -> Noise | None:
+    """What the analytic prior of windows on a grid makes of white noise like the learned one's; None where none is.
+
+    Its symbols stand in noise of their own, of ``seen`` times the power of the white noise a sample.
+    """
+    modem, schedule = _modem(opened), opened.prior.schedule
+    if modem is None or opened.prior.period is None:
+        return None
+    known: AnalyticPrior
+    if isinstance(modem, OfdmModem):
+        known = located = OfdmPrior(modem, sampled.offset, sampled.waveform.shape[1])
+        gram = located.waveforms.mH @ located.waveforms
+        seen = float(torch.linalg.inv(gram).diagonal().real.mean())
+    else:
+        known, seen = PulsePrior(modem), 1 / symbol_energy(modem)
+
+    def noise(noisy: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        amplitude, sigma = float(schedule.alpha_bar[step[0]]) ** 0.5, float(schedule.sigma[step[0]])
+        ratio = opened.prior.noise_variance * seen * (sigma / amplitude) ** 2
+        alpha_bar = 1 / (1 + ratio)  # at which the analytic prior's own noise is as strong
+        scaled = noisy * math.sqrt(alpha_bar) / amplitude
+        mean = ((1 - alpha_bar) * known.score(scaled, alpha_bar) + scaled) / math.sqrt(alpha_bar)
+        found: torch.Tensor = (noisy - amplitude * mean) / sigma
+        return found
+
+    return noise
+
+
+def _modem(opened: Prior) -> Modem | None:
+    """The modulation of a signal, where it has one that is known."""
+    if opened.which == "soi":
+        return build_modem(opened.signal)
+    source = opened.signal.source
+    return build_modem(source) if "modem" in source else None

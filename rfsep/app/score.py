@@ -1,0 +1,329 @@
+"""What the host of a challenge does: score submissions beside baselines and bounds, and write their pages."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import UnionType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from rfsep.app.config import (
+    build_modem,
+    build_source,
+    console,
+    errors,
+    instantiate,
+    one_line,
+    option,
+    option_named,
+    plain,
+)
+from rfsep.app.estimates import progress
+from rfsep.app.evaluate import bound_names, frames_to_learn_from, separator_parts
+from rfsep.challenge.scoring import (
+    SCHEMA,
+    Estimates,
+    Pair,
+    Row,
+    baselines_path,
+    keep_baselines,
+    kept_baselines,
+    measured_sinr_db,
+    noise_power,
+    score_row,
+    separated_errors,
+    submission_errors,
+    truth_batches,
+)
+from rfsep.challenge.separate import SeparatedRows, separate_file
+from rfsep.pages.examples import EXAMPLES, write_examples
+from rfsep.pages.leaderboard import write_leaderboard
+from rfsep.pages.published import published_curves
+from rfsep.pages.report import Example, Published, write_page
+from rfsep.pages.table import score_table
+from rfsep.storage.atomic import read_json, write_json
+from rfsep.storage.faults import fault
+from rfsep.storage.locks import alone_in
+from rfsep.storage.npy import read_complex
+from rfsep.storage.seal import is_sealed, sealed
+from rfsep.storage.submissions import Submission, find_submissions, list_submissions
+from rfsep.storage.test_set import list_mixtures, read_mixtures, read_truth, set_name, verify
+from rfsep.types import InputError
+
+BASELINES = {  # rows that stand beside every submission: option of conf/separator and what differs from its YAML
+    "passthrough": ("passthrough", {}),
+    "matched_filter": ("matched_filter", {}),
+    "matched_filter:hard": ("matched_filter", {"remodulation": "hard"}),
+    "lmmse": ("lmmse", {}),
+}
+_EXAMPLE_SINR_DB = -12.0  # the page shows a mixture of the level next to this
+_EXAMPLE_SAMPLES = 40960
+_LARGEST_CARD_BYTES = 1 << 16
+_LARGEST_NUMBER = 1e30
+_LONGEST_WORDS = 100
+
+_CARD_FIELDS: dict[str, type | UnionType] = {
+    "blind": bool,
+    "parameters": int,
+    "macs_per_sample": float | int,
+    "seconds_per_mixture": float | int,
+    "train_minutes": float | int,
+    "train_flops": float | int,
+    "export": str,
+    "commit": str,
+    "seed": int,
+    "date": str,
+}
+
+
+def _card(path: Path, name: str) -> Row:
+    """The card that came with a submission; what it does not tell, or tells in another type, is None.
+
+    ``measured`` says whether evaluate.py wrote it here; else its figures are what the team declares.
+    """
+    if path.is_symlink() or (path.is_file() and path.stat().st_size > _LARGEST_CARD_BYTES):
+        raise fault(path, f"is a link or has more than {_LARGEST_CARD_BYTES} bytes; refused")
+    found = read_json(path) if path.is_file() else {}
+    given = found if isinstance(found, dict) else {}
+    known = {key: given.get(key) for key in _CARD_FIELDS}
+    fields = {key: value if _told(value, _CARD_FIELDS[key]) else None for key, value in known.items()}
+    measured = is_sealed(given) and given.get("id") == name
+    return {"schema": SCHEMA, "id": name, **fields, "measured": measured}
+
+
+def _told(value: object, kind: type | UnionType) -> bool:
+    """Whether a value of a card can be shown: of its type, a number that is a count or a cost, words of one line."""
+    if isinstance(value, str):
+        return kind is str and value.isprintable() and len(value) <= _LONGEST_WORDS
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float) and isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
+
+
+def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[Row]:
+    """Rows of the baselines ``names`` on a mixture type."""
+    modem, measured = build_modem(option_named("soi", pair.mixtures.soi)), measured_sinr_db(pair)
+    num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
+    for name in names:
+        base, changes = BASELINES[name]
+        separator = option("separator", base)
+        separator.method.update(changes)
+        parts = separator_parts(separator, modem, examples, {})
+        with progress() as bar:
+            task = bar.add_task(f"baseline {name}", total=len(pair.mixtures.mixture))
+            separated = separate_file(parts.make, pair.mixtures, num_bits, False, partial(bar.advance, task))
+            errors = separated_errors(separated, pair.truth)
+        rows.append(score_row(name, pair, errors.mse, errors.bit_errors, measured))
+    return rows
+
+
+def _beside(config: Any, testset: Path, pair: Pair) -> list[Row]:
+    """Baseline rows of a mixture type, kept or made now; without those whose recordings are not here."""
+    path = baselines_path(testset)
+
+    def settings(names: Sequence[str]) -> Row:
+        methods = {name: plain(option("separator", BASELINES[name][0])) | BASELINES[name][1] for name in names}
+        return {"baselines": methods, "examples": plain(config.examples)}
+
+    names = list(BASELINES)
+    if (kept := kept_baselines(path, pair, settings(names))) is not None:
+        return kept
+    try:
+        examples = frames_to_learn_from(config, pair.mixtures.interference, needed=True)
+    except InputError as error:
+        console.print(f"baseline lmmse is left out, it learns from recordings: {error}")
+        examples = torch.zeros((0, 0), dtype=torch.complex64)
+        names = [name for name in names if not option("separator", BASELINES[name][0]).learns]
+        if (kept := kept_baselines(path, pair, settings(names))) is not None:
+            return kept
+    return keep_baselines(path, pair, settings(names), _baselines(pair, names, examples))
+
+
+def _bounds(config: Any, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
+    """Rows of the bounds that were asked for on a mixture type; they see its truth."""
+    rows = []
+    for name in bound_names(config):
+        entry = option("bound", name)
+        modem = build_modem(option_named("soi", pair.mixtures.soi))
+        source = build_source(option_named("interference", pair.mixtures.interference), "test")
+        bound = instantiate(entry.method, modem=modem, source=source, noise_power=noise_power(pair))
+        estimates = (bound.estimate(batch) for batch in truth_batches(pair))
+        errors = separated_errors((SeparatedRows(soi.numpy(), bits.numpy()) for soi, bits in estimates), pair.truth)
+        row = score_row(name, pair, errors.mse, errors.bit_errors, measured)
+        rows.append(row | {"blind": False, "bound": True, "label": entry.label})
+    return rows
+
+
+def _example(submission: Submission, pair: Pair) -> Example:
+    """The mixture that the page shows before and after separation."""
+    mixtures, truth = pair.mixtures, pair.truth
+    modem = build_modem(option_named("soi", mixtures.soi))
+    row = int(np.abs(mixtures.sinr_db - _EXAMPLE_SINR_DB).argmin())
+    soi = read_complex(submission.soi_path, mixtures.mixture.shape)
+    mixture, estimate = (np.array(file[row]) for file in (mixtures.mixture, soi))
+    symbols = [modem.analyse(torch.from_numpy(waveform)[None])[0].numpy() for waveform in (mixture, estimate)]
+    part = slice(0, _EXAMPLE_SAMPLES)
+    return Example(
+        soi=mixtures.soi,
+        interference=mixtures.interference,
+        sinr_db=float(mixtures.sinr_db[row]),
+        sample_rate_hz=mixtures.sample_rate_hz,
+        ideal=modem.constellation.numpy(),
+        mixture=mixture[part],
+        truth=np.array(truth.soi[row])[part],
+        estimate=estimate[part],
+        mixture_symbols=symbols[0],
+        estimate_symbols=symbols[1],
+    )
+
+
+def _pair(testset: Path, soi: str, interference: str) -> Pair:
+    """A mixture type with its truth."""
+    mixtures, truth = read_mixtures(testset, soi, interference), read_truth(testset, soi, interference)
+    if truth is None:
+        raise InputError(f"{testset}: no truth for {soi} in {interference}: cannot score")
+    return Pair(mixtures, truth)
+
+
+class _Scored(NamedTuple):
+    """A submitted mixture type: its row, what stands beside it, and what the page shows of it."""
+
+    row: Row
+    beside: list[Row]
+    limits: list[Row]
+    example: Example
+    published: list[Published]
+
+
+def _is_listed(testset: Path) -> bool:
+    """Whether a test set is one of ours, whose files stay on the disk and are listed with their SHA-256."""
+    return (testset / "manifest.json").is_file()
+
+
+def _errors(testset: Path, submission: Submission) -> Estimates:
+    """Errors of a submitted mixture type."""
+    return submission_errors(submission, _pair(testset, submission.soi, submission.interference))
+
+
+def _scored(config: Any, testset: Path, submission: Submission, errors: Estimates) -> _Scored:
+    pair = _pair(testset, submission.soi, submission.interference)
+    beside = _beside(config, testset, pair)
+    measured = beside[0]["measured_sinr_db"]  # of the test set, and kept with its baselines
+    row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured)
+    limits = _bounds(config, pair, measured)
+    curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
+    return _Scored(row, beside, limits, _example(submission, pair), curves)
+
+
+def _scores_folder(config: Any, folder: Path, card: Row, testset: Path, several: bool) -> Path:
+    """Where scores go: ``out=``, else into a submission of ours (its card bears our seal), else below runs/."""
+    id = str(card["id"])
+    if config.out is not None:
+        return Path(str(config.out)) / id if several else Path(str(config.out))
+    return folder if card["measured"] else Path("runs/scores") / set_name(testset) / id
+
+
+def score_submission(config: Any, folder: Path, testset: Path, several: bool = False) -> str:
+    """Score a submission beside the baselines: tables, scores.json, examples.npz and index.html; returns its id.
+
+    Args:
+        config: of evaluate.py.
+        folder: of the submission.
+        testset: folder of the test set, with truth, verified.
+        several: it is one of several, each of which gets a folder of its id below ``out=``.
+    """
+    submissions = list_submissions(folder, set_name(testset))
+    id = submissions[0].id
+    card = _card(folder / "card.json", id)
+    out = _scores_folder(config, folder, card, testset, several)
+    threads = torch.get_num_threads() if _is_listed(testset) else 1  # official truth is a gigabyte in memory each
+    with ThreadPoolExecutor(threads) as pool:  # every file is looked at before the work
+        errors = list(pool.map(partial(_errors, testset), submissions))
+    scored = []
+    for submission, found in zip(submissions, errors, strict=True):
+        one = _scored(config, testset, submission, found)
+        console.print(
+            score_table(f"{submission.soi} in {submission.interference}", [*one.beside, one.row, *one.limits])
+        )
+        scored.append(one)
+    missing = sorted(set(list_mixtures(testset)) - {(one.soi, one.interference) for one in submissions})
+    if missing:
+        console.print(f"not in this submission: {', '.join('_'.join(pair) for pair in missing)}")
+    examples = [one.example for one in scored]
+    published = {(one.row["soi"], one.row["interference"]): one.published for one in scored}
+    scores = {
+        "schema": SCHEMA,
+        "id": id,
+        "testset": set_name(testset),
+        "card": card,
+        "results": [one.row for one in scored],
+        "missing": ["_".join(pair) for pair in missing],
+        "baselines": [row for one in scored for row in one.beside],
+        "bounds": [row for one in scored for row in one.limits],
+    }
+    with alone_in(out):
+        scores["examples"] = write_examples(out / EXAMPLES, examples)
+        write_json(out / "scores.json", sealed(scores))
+        write_page(out / "index.html", scores, published, examples)
+    console.print(f"scores in {out / 'scores.json'}, page: {out / 'index.html'}")
+    return id
+
+
+def score_submissions(config: Any, testset: Path, places: Sequence[Path]) -> int:
+    """Score submissions; of several, those that are wrong are refused in one line each, and the others are scored.
+
+    Args:
+        config: of evaluate.py.
+        testset: folder of the test set, with truth.
+        places: submissions and folders of submissions.
+
+    Returns:
+        How many were refused.
+
+    Raises:
+        InputError: the test set is damaged, or the only submission is wrong.
+    """
+    if _is_listed(testset):
+        record = None if config.fresh else baselines_path(testset).with_name("verified.json")
+        verify(testset, record, torch.get_num_threads())
+    folders = [folder for place in places for folder in find_submissions(place, set_name(testset))]
+    if len(folders) == 1:
+        score_submission(config, folders[0], testset)
+        return 0
+    seen: dict[str, Path] = {}
+    refused = 0
+    for folder in folders:
+        try:
+            _check_one_of_several(folder, testset, places, seen)
+            seen[score_submission(config, folder, testset, several=True)] = folder
+        except (InputError, OSError) as error:
+            errors.print(f"error: {one_line(error)}")
+            refused += 1
+    console.print(f"{len(seen)} of {len(folders)} submissions scored")
+    return refused
+
+
+def _check_one_of_several(folder: Path, testset: Path, places: Sequence[Path], seen: dict[str, Path]) -> None:
+    """Refuse links inside a folder of submissions, and the id of another submission."""
+    if folder.is_symlink() and folder not in places:
+        raise fault(folder, "is a symbolic link, which a folder of submissions may not hold")
+    id = list_submissions(folder, set_name(testset))[0].id
+    if id in seen:
+        raise fault(folder, f"its id {id} is that of {seen[id]}, which is scored already")
+
+
+def make_leaderboard(place: Path, signals: bool = True) -> int:
+    """Compare what this host scored below a folder; returns how many scores.json were refused, each in a line.
+
+    Args:
+        place: the folder.
+        signals: show one mixture of each type, its truth and what became of it.
+    """
+    refused = write_leaderboard(place, signals)
+    for line in refused:
+        errors.print(f"error: {line}")
+    console.print(f"leaderboard: {place / 'index.html'}, leaderboard.json and leaderboard.csv beside it")
+    return len(refused)

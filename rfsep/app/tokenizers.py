@@ -1,0 +1,168 @@
+"""Trained tokenizers where they are kept: opening them, and measuring what they keep of their signal."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from rfsep.app.config import build_modem, build_soi, build_source, checked, load_config, option_named, plain
+from rfsep.app.runs import open_run, tokenizer_signal
+from rfsep.iq import from_channels, power, to_channels
+from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.models.code_use import code_use, participation
+from rfsep.models.tokenizer import Tokenizer
+from rfsep.pages.studies.tokenizer_check import Kept
+from rfsep.types import InputError, Modem, SignalSource
+
+_SAMPLES = 2**18  # looked at together
+_LATENTS = 20000  # tokens whose effective dimension is told
+
+
+class Opened(NamedTuple):
+    """A tokenizer opened again.
+
+    Attributes:
+        tokenizer: the network, which quantises.
+        signal: config of its signal, as in conf/soi or conf/interference.
+        which: of the two.
+        facts: what its training cost.
+    """
+
+    tokenizer: Tokenizer
+    signal: Any
+    which: str
+    facts: dict[str, Any]
+
+
+def open_tokenizer(source: str) -> Opened:
+    """The tokenizer of a run folder, an exported one or the zoo.
+
+    Args:
+        source: see `rfsep.app.runs.locate`.
+
+    Raises:
+        InputError: no such run, or its network is no tokenizer.
+    """
+    run = open_run(source)
+    which = tokenizer_signal(run.config, source)
+    signal = run.config[which] if which in run.config else option_named(which, run.config.card[which])
+    return Opened(cast(Tokenizer, run.model), signal, which, run.facts)
+
+
+class Checked(NamedTuple):
+    """What `rfsep.pages.studies.tokenizer_check` describes.
+
+    Attributes:
+        kept: a signal behind its tokens.
+        opened: the tokenizer.
+        parameters: of it.
+    """
+
+    kept: Kept
+    opened: Opened
+    parameters: int
+
+
+def learned(folder: Path) -> dict[str, Any]:
+    """How a training run of a tokenizer went: its warm-up, where it ended, the last validation, the error over steps.
+
+    Raises:
+        InputError: no run of a tokenizer, or one without a validation.
+    """
+    from rfsep.training.metrics_csv import read_metrics  # Lightning takes seconds to import
+
+    config, rows = load_config(folder / "config.yaml"), read_metrics(folder / "metrics.csv")
+    which, found = tokenizer_signal(config, str(folder)), dict[str, list[tuple[int, float]]]()
+    for row in rows:
+        found.setdefault(row["metric"], []).append((int(row["step"]) + 1, float(row["value"])))
+    if "val/mse_db" not in found:
+        raise InputError(f"{folder / 'metrics.csv'}: not validated yet")
+    network = config.model.network
+    quantiser = "vector" if network.get("codebook") is not None else "finite_scalar"
+    quantised = [step for step, value in found["val/quantised"] if value == 1]
+    return {
+        "run": folder.name,
+        "signal": str(config[which].name),
+        "seed": int(config.seed),
+        "quantiser": quantiser,
+        "corrected": bool(network.corrected),
+        "warm_up": plain(config.objective.module.autoencoder),
+        "quantised_at": quantised[0] if quantised else None,  # the first validation after that
+        **{name.removeprefix("val/"): values[-1][1] for name, values in found.items() if name.startswith("val/")},
+        "steps": [step for step, _ in found["val/mse_db"]],
+        "mse_db_by_step": [value for _, value in found["val/mse_db"]],
+    }
+
+
+class _Batch(NamedTuple):
+    """Windows through tokens: signal and reconstruction complex64 [B, T], codes [N, D], latents, errors and bits."""
+
+    source: Tensor
+    reconstruction: Tensor
+    codes: Tensor
+    latents: Tensor
+    errors: Tensor
+    unquantised_errors: Tensor
+    bit_errors: int
+    num_bits: int
+
+
+def _through(
+    tokenizer: Tokenizer, modem: Modem | None, source: SignalSource, shape: tuple[int, int], key: int
+) -> _Batch:
+    """A batch of windows of this shape, the number ``key`` of them, through the tokens."""
+    sampled = source.sample(*shape, batch_generator(Purpose.TEST, 2, key))
+    windows = to_channels(sampled.waveform)
+    tokenizer.quantise = False
+    unquantised = from_channels(tokenizer(windows).waveform)
+    tokenizer.quantise = True
+    found = tokenizer(windows)
+    decoded = from_channels(tokenizer.decode(tokenizer.values(found.codes)))  # what nobody but the digits tells
+    wrong = 0 if modem is None else int(((modem.demodulate(decoded) > 0).byte() != sampled.bits).sum())
+    return _Batch(
+        source=sampled.waveform,
+        reconstruction=decoded,
+        codes=found.codes.flatten(0, 1),
+        latents=found.latents.flatten(0, 1),
+        errors=power(decoded - sampled.waveform),
+        unquantised_errors=power(unquantised - sampled.waveform),
+        bit_errors=wrong,
+        num_bits=0 if modem is None else sampled.bits.numel(),
+    )
+
+
+@torch.no_grad()
+def check_tokenizer(source: str, num_bits: int, num_samples: int) -> Checked:
+    """Take windows through tokens, of recordings those that nothing was learned from.
+
+    Args:
+        source: see `rfsep.app.runs.locate`.
+        num_bits: at least, or as many samples of a signal without known bits.
+        num_samples: of a window, cut to whole tokens.
+    """
+    opened = open_tokenizer(source)
+    opened = opened._replace(signal=checked(opened.signal, Path(source), ("rfsep.signals.",)))  # whoever wrote it
+    tokenizer, is_soi = opened.tokenizer, opened.which == "soi"
+    signal = build_soi(opened.signal) if is_soi else build_source(opened.signal, "test")
+    modem = build_modem(opened.signal) if is_soi else None
+    num_samples = max(1, num_samples // tokenizer.stride) * tokenizer.stride
+    together = max(1, _SAMPLES // num_samples)
+    in_a_window = num_samples if modem is None else modem.num_bits(num_samples)
+    count = -(-num_bits // (together * in_a_window))
+    batches = [_through(tokenizer, modem, signal, (together, num_samples), key) for key in range(count)]
+    use = code_use(torch.cat([batch.codes for batch in batches]), tokenizer.sizes)
+    kept = Kept(
+        source=batches[0].source,
+        reconstruction=batches[0].reconstruction,
+        latents=batches[0].latents,
+        counts=use.counts,
+        tokens=use.tokens,
+        entropy_bits=use.entropy_bits,
+        effective_dimension=participation(batches[0].latents[:_LATENTS]),
+        error=float(torch.cat([batch.errors for batch in batches]).mean()),
+        unquantised_error=float(torch.cat([batch.unquantised_errors for batch in batches]).mean()),
+        bit_errors=sum(batch.bit_errors for batch in batches),
+        num_bits=sum(batch.num_bits for batch in batches),
+    )
+    return Checked(kept, opened, sum(one.numel() for one in tokenizer.parameters()))

@@ -1,0 +1,175 @@
+"""The carriers of an OFDM signal whose prefix was found: which are used, with what, and how far off in frequency."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.identification.cyclic import confidence_of, level
+from rfsep.identification.prefix import Layout, Prefix, loudest
+from rfsep.identification.symbol_statistics import Constellation, decide_constellation
+
+_MAX_SAMPLES = 1 << 19
+_LEAST_CONTRAST_DB = 6.0  # between carriers that are used and carriers that are not
+_POWER_CELLS = 16  # symbols over which the power of a carrier is averaged
+_TYPICAL = 0.7  # share of the OFDM symbols that are taken for data
+_ON_AIR = 0.25  # of the median power of a frame's symbols
+
+
+class Carriers(NamedTuple):
+    """What the carriers of an OFDM signal are.
+
+    Attributes:
+        num_guard_carriers: unused ones at the lowest and at the highest frequencies, None where all seem to be used.
+        dc_null: the carrier in the middle is not used.
+        guard_confidence: 1 - the chance that the step in power at the band's edges is scatter of the carriers' powers.
+        carrier_offset: float64 [F], cycles a sample, of every frame; whole carriers from the null in the middle, else
+            from the middle of the band, else taken for 0.
+        carrier_power_db: float32 [fft_size], from the lowest frequency to the highest, DC at fft_size // 2.
+        constellation: of the data, over all carriers that are used.
+    """
+
+    num_guard_carriers: tuple[int, int] | None
+    dc_null: bool
+    guard_confidence: float
+    carrier_offset: Tensor
+    carrier_power_db: Tensor
+    constellation: Constellation
+
+
+def derotate(frames: Tensor, offset: Tensor) -> Tensor:
+    """Frames complex64 [F, T] shifted down by ``offset`` float64 [F] cycles a sample."""
+    cycles = (offset[:, None].double() * torch.arange(frames.shape[1])).frac()
+    return frames * torch.polar(torch.ones_like(cycles, dtype=torch.float32), -2 * math.pi * cycles.float())
+
+
+def ofdm_symbols(frames: Tensor, layout: Layout, offset: Tensor) -> Tensor:
+    """FFTs of the OFDM symbols that lie wholly in each frame, complex64 [F, K, fft_size].
+
+    Each FFT begins in the middle of the prefix, where neither an error in timing nor echoes bring in the neighbours;
+    the carriers turn by a phase that is constant in time.
+
+    Args:
+        frames: complex64 [F, T], without carrier offset.
+        layout: when prefixes come.
+        offset: int64 [F], samples into a slot at sample 0.
+    """
+    num_samples, period = frames.shape[1], layout.period
+    early = layout.cyclic_prefix_length // 2
+    slots = torch.arange(-1, num_samples // period + 2)[:, None] * period
+    starts = (slots + layout.symbol_starts - early).flatten() - offset[:, None]  # [F, M], rising
+    inside = (starts >= 0) & (starts + layout.fft_size <= num_samples)
+    number = int(inside.sum(1).min())
+    first = inside.long().argmax(1, keepdim=True)
+    starts = starts.gather(1, first + torch.arange(number))  # [F, K]
+    place = starts[:, :, None] + torch.arange(layout.fft_size)
+    pieces = frames.gather(1, place.flatten(1)).view(place.shape)
+    values: Tensor = torch.fft.fft(pieces, norm="ortho")
+    return values
+
+
+def find_carriers(frames: Tensor, prefix: Prefix) -> Carriers:
+    """Look at the carriers of frames complex64 [F, T] in which `rfsep.identification.prefix.find_prefix` found one."""
+    fft_size = prefix.layout.fft_size
+    angles = prefix.correlation + prefix.correlation.mean() * (math.sqrt(len(frames)) / 4)
+    fraction = angles.angle().double() / (2 * math.pi * fft_size)
+    levelled = level(frames)
+    chosen = loudest(levelled, _MAX_SAMPLES)
+    values = ofdm_symbols(derotate(frames[chosen], fraction[chosen]), prefix.layout, prefix.offset[chosen])
+    scale = values.abs().square().mean(2)  # [F, K]
+    valid = scale > _ON_AIR * scale.quantile(0.75, 1, keepdim=True)
+    total = scale.sum(1, keepdim=True).clamp(min=1e-30)
+    density = (values.abs().square().sum(1) / total).mean(0)  # [fft_size]
+    power_db = 10 * density.clamp(min=1e-12).log10()
+    used, contrast = _used(power_db)
+    band = _band(used)
+    sure = _edge_confidence(power_db, used, band) if contrast > _LEAST_CONTRAST_DB and band[1] < fft_size else 0.0
+    known = sure > 0.5
+    null = _null(power_db, *band) if known else None
+    middle = (band[0] + band[1] // 2 if null is None else null) if known else 0
+    shift = (middle + fft_size // 2) % fft_size - fft_size // 2  # whole carriers
+    low = fft_size // 2 - (middle - band[0])
+    guards = (low, fft_size - band[1] - low)
+    offset = fraction + shift / fft_size
+    known = known and min(guards) >= 0
+    if null is not None:
+        used[null % fft_size] = False
+    symbols = values[:, :, used]
+    valid = _typical(symbols, valid)
+    return Carriers(
+        num_guard_carriers=guards if known else None,
+        dc_null=null is not None,
+        guard_confidence=sure if known else 0.0,
+        carrier_offset=offset,
+        carrier_power_db=power_db.roll(fft_size // 2 - shift),
+        constellation=decide_constellation(_normalised(symbols, valid), valid),
+    )
+
+
+def _used(power_db: Tensor) -> tuple[Tensor, float]:
+    """Which carriers are used, bool [fft_size], and the contrast in dB: the split that separates best (Otsu 1979)."""
+    ordered = power_db.clamp(min=float(power_db.max()) - 60).sort().values
+    number = len(ordered)
+    below = torch.arange(1, number) / number
+    sums = ordered.cumsum(0)
+    mean_below = sums[:-1] / torch.arange(1, number)
+    mean_above = (sums[-1] - sums[:-1]) / (number - torch.arange(1, number))
+    split = int((below * (1 - below) * (mean_above - mean_below).square()).argmax())
+    threshold = (ordered[split] + ordered[split + 1]) / 2
+    contrast = float(mean_above[split] - mean_below[split])
+    if contrast <= _LEAST_CONTRAST_DB:
+        return torch.ones(number, dtype=torch.bool), contrast
+    return power_db > threshold, contrast
+
+
+def _band(used: Tensor) -> tuple[int, int]:
+    """First carrier (FFT bin) and width of the band: what the longest gap leaves, around the circle."""
+    fft_size = len(used)
+    places = used.nonzero()[:, 0]
+    gaps = torch.cat((places[1:], places[:1] + fft_size)) - places - 1
+    widest = int(gaps.argmax())
+    return int(places[(widest + 1) % len(places)]), fft_size - int(gaps[widest])
+
+
+def _null(power_db: Tensor, first: int, width: int) -> int | None:
+    """The carrier in the middle of the band, give or take two, that is weaker than its neighbours; None without one."""
+    for shift in (0, -1, 1, -2, 2):
+        place = first + width // 2 + shift
+        left, here, right = (float(power_db[(place + step) % len(power_db)]) for step in (-1, 0, 1))
+        if min(left, right) - here > _LEAST_CONTRAST_DB:
+            return place
+    return None
+
+
+def _edge_confidence(power_db: Tensor, used: Tensor, band: tuple[int, int]) -> float:
+    """How sure the two steps at the edges are, against the scatter of neighbouring used carriers."""
+    fft_size = len(power_db)
+    first, width = band
+    inner = power_db[torch.tensor([first, (first + width - 1) % fft_size])]
+    outer = power_db[torch.tensor([first - 1, (first + width) % fft_size])]
+    both = used & used.roll(-1)
+    scatter = (power_db - power_db.roll(-1))[both].std()
+    return confidence_of(float((inner - outer).min() / scatter.clamp(min=1e-3)), fft_size)
+
+
+def _typical(values: Tensor, valid: Tensor) -> Tensor:
+    """The OFDM symbols among the valid ones, bool [F, K], that carry data: those of the least peaky spectra.
+
+    Pilots, preambles and idle resource blocks leave some carriers empty, which would pass for points near zero.
+    """
+    square = values.abs().square()
+    peakiness = square.square().mean(2) / square.mean(2).square().clamp(min=1e-30)
+    return valid & (peakiness <= peakiness[valid].quantile(_TYPICAL))
+
+
+def _normalised(values: Tensor, valid: Tensor) -> Tensor:
+    """Symbols complex64 [F, K, D] over their carrier's amplitude in the frame.
+
+    Where a frame has few symbols, the power is averaged over neighbouring carriers too, over which a channel is flat.
+    """
+    number = valid.sum(1).clamp(min=1)
+    power = (values.abs().square() * valid[:, :, None]).sum(1) / number[:, None]  # [F, D]
+    span = min(int(_POWER_CELLS // number.float().median().clamp(min=1)) | 1, power.shape[1] - 1 | 1)
+    smooth = torch.nn.functional.avg_pool1d(power[:, None], span, 1, span // 2, count_include_pad=False)[:, 0]
+    return values / smooth.clamp(min=1e-30).sqrt()[:, None]

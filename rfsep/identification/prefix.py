@@ -1,0 +1,349 @@
+"""The cyclic prefix of an unknown OFDM signal: FFT size, prefix, slot structure and timing.
+
+In the prefix, x[n + fft_size] conj(x[n]) has a mean; elsewhere it has none (van de Beek et al. 1997, see
+`rfsep.identification.cyclic`). Its mean over time shows the FFT size; how it comes and goes, the symbol period.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from rfsep.identification.cyclic import (
+    Peak,
+    cycle_spectra,
+    effective_bandwidth,
+    highest,
+    lag_correlations,
+    lag_product,
+    lag_scores,
+    level,
+    standing_out,
+    whiten,
+    without_tones,
+)
+
+MIN_FFT_SIZE = 16
+MAX_FFT_SIZE = 8192
+_SYMBOLS_PER_SLOT = (7, 14, 28)  # of 0.5 ms: LTE and NR at 15, 30 and 60 kHz, TS 36.211 6.12 and TS 38.211 5.3.1
+_MIN_PREFIX, _MAX_PREFIX = 1 / 40, 1 / 3  # of the FFT size; standards have 1/32 (DVB-T) to 1/4
+_PERIOD_ERROR = 6  # samples, of a first look at frames of few symbols
+_MAX_SAMPLES = 1 << 19  # more add nothing to a decision between periods
+_MAX_FRAME_RATIO = 20.0  # a single frame convinces no further than that: heavy tails do so by chance
+_MAX_CANDIDATES = 8
+_MAX_SYMBOL_PERIOD = 64  # samples, of a single carrier
+_LONG_PREFIX = 1 / 8  # of the FFT size; pilots that repeat within a symbol pass for a longer one
+_FEW_FRAMES = 8
+_SIDELOBES = 0.02
+_MAX_PERIODS = 3
+_MAX_HARMONICS = 8
+_OVERSAMPLING = 4
+_LIMITED_GAIN = 1.574  # 1 / E[e / (1 + e)] is its square, e a unit exponential
+_KAPPA = 0.3  # expected size of the prefix's correlation coefficient: 1 without noise, .05 in recordings of fading LTE
+
+
+class Layout(NamedTuple):
+    """When prefixes come.
+
+    Attributes:
+        fft_size: samples of an OFDM symbol without prefix.
+        cyclic_prefix_length: samples of a prefix.
+        symbols_per_slot: after so many symbols everything repeats; 1 where all prefixes are equal.
+        extra: by how many samples the first prefix of a slot is longer.
+    """
+
+    fft_size: int
+    cyclic_prefix_length: int
+    symbols_per_slot: int = 1
+    extra: int = 0
+
+    @property
+    def period(self) -> int:
+        """Samples of a slot: LTE at 19.2 MHz has 9,600.
+
+        >>> Layout(1280, 90, 7, 10).period
+        9600
+        """
+        return self.symbols_per_slot * (self.fft_size + self.cyclic_prefix_length) + self.extra
+
+    @property
+    def symbol_starts(self) -> Tensor:
+        """First sample behind the prefix of every symbol of a slot: int64 [symbols_per_slot]."""
+        symbols = torch.arange(self.symbols_per_slot)
+        starts: Tensor = symbols * (self.fft_size + self.cyclic_prefix_length) + self.cyclic_prefix_length + self.extra
+        return starts
+
+    def template(self) -> Tensor:
+        """1 in the prefixes of a slot, 0 elsewhere: float32 [period]."""
+        mask = torch.zeros(self.period)
+        for index, start in enumerate(self.symbol_starts.tolist()):
+            mask[start - self.cyclic_prefix_length - (self.extra if index == 0 else 0) : start] = 1
+        return mask
+
+
+class Prefix(NamedTuple):
+    """A cyclic prefix that was found.
+
+    Attributes:
+        layout: FFT size and when prefixes come.
+        fft_size_confidence: 1 - the chance that noise shows such a correlation at any lag, or such a coming and going.
+        layout_confidence: posterior probability of the layout among all that were compared.
+        offset: int64 [F], samples into a slot at sample 0.
+        correlation: complex64 [F], sum of x[n + fft_size] conj(x[n]) at constant local power.
+        log_ratio: log Bayes factor of prefixes that come and go against a steady correlation, above that of lags
+            beside the FFT size.
+    """
+
+    layout: Layout
+    fft_size_confidence: float
+    layout_confidence: float
+    offset: Tensor
+    correlation: Tensor
+    log_ratio: float
+
+
+def flattened(frames: Tensor) -> Tensor:
+    """Frames as the search for lags wants them: constant power, no tones, flat spectrum, complex64 [F, T]."""
+    return whiten(without_tones(level(frames)))
+
+
+def prefix_product(levelled: Tensor, fft_size: int) -> Tensor:
+    """Real part of x[n + fft_size] conj(x[n]), turned to where its mean is positive: float32 [F, T - fft_size].
+
+    The mean's angle is the carrier offset: each frame's own, drawn towards that of all frames.
+    """
+    products = lag_product(levelled, fft_size)
+    mean = products.mean(1)
+    angle = mean + mean.mean() * (math.sqrt(len(mean)) / 4)
+    turned: Tensor = (products * torch.polar(torch.ones(len(mean)), -angle.angle())[:, None]).real
+    return turned
+
+
+def _comb(scores: Tensor, size: int, fft_size: int) -> tuple[Tensor, Tensor]:
+    """Mean periods float64 [P] above the FFT size, and the sum of the scores at their harmonics, float32 [P]."""
+    harmonics = torch.arange(1, _MAX_HARMONICS + 1, dtype=torch.float64)
+    step = fft_size * fft_size / (size * _MAX_HARMONICS)
+    shortest, longest = math.ceil(fft_size * (1 + _MIN_PREFIX)), fft_size * (1 + _MAX_PREFIX)
+    periods = torch.arange(shortest, longest, max(step, fft_size / 4096), dtype=torch.float64)
+    share = (periods - fft_size) / periods  # the prefix, as a part of the period
+    weights = torch.sinc(harmonics * share[:, None]).square().float()  # [P, K]
+    places = (harmonics / periods[:, None]) * size
+    inside = places < len(scores) - 1
+    weights = weights * inside
+    left = places.long().clamp(max=len(scores) - 2)
+    values = torch.lerp(scores[left], scores[left + 1], (places - left).float().clamp(0, 1))
+    return periods, (weights * values).sum(1) / weights.square().sum(1).sqrt().clamp(min=1e-9)
+
+
+def log_ratios(product: Tensor, layout: Layout, independence: float) -> Tensor:
+    """Log Bayes factor of a layout at every offset against a steady mean: float32 [F, layout.period].
+
+    The product is taken for Gaussian of one variance, with a mean that is higher by gamma in the prefixes. For gamma
+    from a normal distribution of standard deviation kappa and z the normal score of its estimate, the factor is
+    exp(z^2 i / (2 (1 + i))) / sqrt(1 + i) with i = kappa^2 over the estimate's variance.
+
+    Args:
+        product: float32 [F, T], see `prefix_product`.
+        layout: when prefixes come.
+        independence: share of the samples that are independent, see `effective_bandwidth`.
+    """
+    period, length = layout.period, product.shape[1]
+    padded = torch.nn.functional.pad(product, (0, -length % period))
+    folded = padded.reshape(len(product), -1, period).sum(1)  # [F, period]
+    counts = torch.bincount(torch.arange(length) % period, minlength=period).float()
+    response = torch.fft.rfft(layout.template())
+    # at offset o, sample n has place (n + o) mod period in the slot
+    inside = torch.fft.irfft(torch.fft.rfft(folded).conj() * response, period)  # [F, period]
+    number = torch.fft.irfft(torch.fft.rfft(counts).conj() * response, period).clamp(1.0, length - 1.0)
+    excess = inside - product.mean(1, keepdim=True) * number
+    weight = number * (1 - number / length)
+    precision = independence / product.var(1, keepdim=True).clamp(min=1e-12)
+    score = (excess * (precision / weight).sqrt()).clamp(min=0)
+    information = _KAPPA**2 * weight * precision
+    ratios: Tensor = score.square() / 2 * information / (1 + information) - torch.log1p(information) / 2
+    return ratios
+
+
+def _marginals(product: Tensor, layout: Layout, independence: float) -> Tensor:
+    """Log Bayes factor of each frame, averaged over its unknown offset: float32 [F]."""
+    ratios = log_ratios(product, layout, independence)
+    return torch.logsumexp(ratios, 1) - math.log(layout.period)
+
+
+def _uniform(fft_size: int, periods: Iterable[float]) -> set[Layout]:
+    """Layouts of equal prefixes with a period close to one of those."""
+    near = {round(period) + shift for period in periods for shift in (-2, -1, 0, 1, 2)}
+    shortest, longest = fft_size * (1 + _MIN_PREFIX), fft_size * (1 + _MAX_PREFIX)
+    return {Layout(fft_size, period - fft_size) for period in near if shortest <= period <= longest}
+
+
+def _slotted(fft_size: int, period: int) -> list[Layout]:
+    """Layouts of 3GPP with about that mean period.
+
+    At 15, 30 and 60 kHz, prefixes last 144 / 2048 of a symbol; the first of 0.5 ms lasts 16 / 2048 of 1 / 15 kHz more.
+    """
+    length, remainder = divmod(9 * fft_size, 128)
+    extras = {symbols: divmod(symbols * fft_size, 7 * 128) for symbols in _SYMBOLS_PER_SLOT}
+    if remainder or abs(fft_size + length - period) > _PERIOD_ERROR:
+        return []
+    return [Layout(fft_size, length, symbols, extra) for symbols, (extra, rest) in extras.items() if rest == 0]
+
+
+class _Fold(NamedTuple):
+    peak: Peak
+    product: Tensor
+    best: Layout
+    log_ratios: Tensor  # [F]
+
+    @property
+    def log_ratio(self) -> float:
+        return float(self.log_ratios.sum())
+
+    @property
+    def cautious(self) -> float:
+        """The sum in which no frame outweighs the others."""
+        return float(self.log_ratios.clamp(max=_MAX_FRAME_RATIO).sum())
+
+
+def _fold(levelled: Tensor, peak: Peak, independence: float) -> _Fold | None:
+    """Does the correlation at a lag come and go with a period longer than the lag?"""
+    product = prefix_product(levelled, peak.cell)
+    size = int(next_fast_len(_OVERSAMPLING * product.shape[1]))
+    scores = standing_out(cycle_spectra(product, size))
+    periods, comb = _comb(scores, size, peak.cell)
+    found = [float(periods[top.cell]) for top in highest(comb, 0, _MAX_PERIODS)]
+    if not found:
+        return None
+    ratios = {layout: _marginals(product, layout, independence) for layout in _uniform(peak.cell, found)}
+    best = max(ratios, key=lambda layout: float(ratios[layout].sum()))
+    pilot_like = best.cyclic_prefix_length > _LONG_PREFIX * best.fft_size and not _returns(product, best)
+    at_edge = best.cyclic_prefix_length < _MIN_PREFIX * best.fft_size + 1  # the best one is out of range
+    return None if pilot_like or at_edge else _Fold(peak, product, best, ratios[best])
+
+
+def _returns(product: Tensor, layout: Layout) -> bool:
+    """The correlation is there again a period later, more than a prefix and a half before or after that.
+
+    A pilot that looks the same a part of a symbol later correlates at that lag through the rest of the symbol: long,
+    and not again after a time as short as a prefix.
+    """
+    centred = (product - product.mean(1, keepdim=True)).to(torch.complex64)
+    prefix, period = layout.cyclic_prefix_length, layout.period
+    again = lag_correlations(centred, period + 2 * prefix + 1).real.mean(0)  # biased alike over lags so near
+    middles = [again[lag - prefix // 4 : lag + prefix // 4 + 1].mean() for lag in (period, *_beside(period, prefix))]
+    return bool(middles[0] > (middles[1] + middles[2]) / 2)
+
+
+def _beside(period: int, prefix: int) -> tuple[int, int]:
+    """Lags at which the correlation of two prefixes is over."""
+    return period - 3 * prefix // 2, period + 3 * prefix // 2
+
+
+def _is_linear_modulation(levelled: Tensor, fold: _Fold) -> bool:
+    """The power itself comes and goes with that period, as strongly as the correlation: no prefix.
+
+    Idle OFDM symbols do the same, but only over periods longer than a symbol of a single carrier.
+    """
+    if fold.best.period > _MAX_SYMBOL_PERIOD:
+        return False
+    size = int(next_fast_len(_OVERSAMPLING * levelled.shape[1]))
+    place = round(size / fold.best.period)
+    near = slice(max(1, place - _OVERSAMPLING), place + _OVERSAMPLING + 1)
+    power = standing_out(cycle_spectra(levelled.abs().square(), size))[near].max()
+    # the same number of cells a cycle, so that the scores compare
+    product = standing_out(cycle_spectra(fold.product, size))[near].max()
+    return float(power) > float(product)
+
+
+def loudest(levelled: Tensor, max_samples: int = _MAX_SAMPLES) -> Tensor:
+    """Indices of the frames that are on the air for longest, so many that they hold ``max_samples`` samples."""
+    number = max(1, min(len(levelled), max_samples // levelled.shape[1]))
+    return levelled.abs().square().sum(1).topk(number).indices
+
+
+def _apart(peaks: list[Peak]) -> list[Peak]:
+    """The peaks that are the highest within 2 % of their lag: pilots come with sidelobes."""
+    kept: list[Peak] = []
+    for peak in peaks:
+        if all(abs(peak.cell - other.cell) > _SIDELOBES * other.cell for other in kept):
+            kept.append(peak)
+    return kept
+
+
+def limited(levelled: Tensor) -> Tensor:
+    """Amplitudes limited softly, so that pulses do not pass for many samples: complex64 [F, T], power 1 if Gaussian."""
+    return levelled * (_LIMITED_GAIN / (1 + levelled.abs().square()).sqrt())
+
+
+def _independence(levelled: Tensor) -> float:
+    """Share of the samples of a lag product that are independent, where the signal does not repeat itself."""
+    product = lag_product(levelled, levelled.shape[1] // 3).real
+    return effective_bandwidth((product - product.mean(1, keepdim=True)).to(torch.complex64))
+
+
+def find_prefix(frames: Tensor) -> Prefix | None:
+    """The cyclic prefix of OFDM frames complex64 [F, T], or None where there is none.
+
+    The lags at which the correlation stands out are candidates for the FFT size (pilots and preambles give others).
+    The one whose correlation comes and goes most clearly, with a period longer than the lag, is taken from one half of
+    the data; the other half has to confirm lag and period, better than lags beside it can do with periods of their own.
+    """
+    num_lags = min(frames.shape[1] // 2, MAX_FFT_SIZE + 1)
+    scores = lag_scores(flattened(frames), num_lags)
+    peaks = _apart(highest(scores, MIN_FFT_SIZE, 20 * _MAX_CANDIDATES, 2.0))[:_MAX_CANDIDATES]
+    levelled = limited(level(frames))
+    independence = _independence(levelled)
+    chosen = levelled[loudest(levelled)]
+    first, second = _halves(chosen)
+    folds = [_fold(first, peak, independence) for peak in peaks if peak.confidence > 0.5]
+    good = [fold for fold in folds if fold is not None and fold.log_ratio > 0]
+    if not good:
+        return None
+    best = max(good, key=lambda fold: (fold.cautious, fold.log_ratio))
+    confirmed = _marginals(prefix_product(second, best.peak.cell), best.best, independence)
+    margin = float(confirmed.clamp(max=_MAX_FRAME_RATIO).sum()) - max(0.0, _control(second, best, independence))
+    if margin <= 0 or _is_linear_modulation(chosen, best):
+        return None
+    return _settle(levelled, chosen, best, independence, margin)
+
+
+def _halves(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Two halves of the frames, of each frame where there are few: one to choose from, one to confirm the choice by."""
+    if len(frames) >= _FEW_FRAMES:
+        return frames[0::2], frames[1::2]
+    middle = frames.shape[1] // 2
+    return frames[:, :middle], frames[:, middle:]
+
+
+def _control(levelled: Tensor, fold: _Fold, independence: float) -> float:
+    """The best log ratio at lags beside the found one: what bursts, colour and heavy tails give without a prefix."""
+    lag = fold.peak.cell
+    distance = max(5, lag // 9)
+    controls = [Peak(lag + shift, 0.0, 0.0) for shift in (-distance, distance, distance + distance // 2)]
+    folds = [_fold(levelled, peak, independence) for peak in controls if peak.cell < levelled.shape[1] // 2]
+    return max((control.cautious for control in folds if control is not None), default=0.0)
+
+
+def _settle(levelled: Tensor, chosen: Tensor, fold: _Fold, independence: float, margin: float) -> Prefix:
+    """Compare all layouts near the mean period that was found, and time the frames."""
+    fft_size = fold.peak.cell
+    product = prefix_product(chosen, fft_size)
+    layouts = list(_uniform(fft_size, [fold.best.period]))
+    slotted = _slotted(fft_size, fold.best.period)
+    priors = [-math.log(2 * len(group)) for group in (layouts, slotted) for _ in group]
+    posterior = torch.stack([_marginals(product, layout, independence).sum() for layout in layouts + slotted])
+    weights = torch.softmax((posterior + torch.tensor(priors)).double(), 0)
+    index = int(weights.argmax())
+    layout = (layouts + slotted)[index]
+    ratios = log_ratios(prefix_product(levelled, fft_size), layout, independence)
+    return Prefix(
+        layout=layout,
+        fft_size_confidence=fold.peak.confidence * (1 - math.exp(-min(margin, 700.0))),
+        layout_confidence=float(weights[index]),
+        offset=ratios.argmax(1),
+        correlation=lag_correlations(levelled, fft_size + 1)[:, fft_size],
+        log_ratio=margin,
+    )

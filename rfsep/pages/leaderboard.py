@@ -1,0 +1,102 @@
+"""The leaderboard in a folder: index.html, leaderboard.json and leaderboard.csv."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rfsep.challenge.scoring import SCHEMA, Row
+from rfsep.pages.board_page import write_board_page
+from rfsep.pages.collect import Board, boards, collect
+from rfsep.pages.standings import COSTS, ORIGIN, Score, Standing, standings, type_score
+from rfsep.storage.atomic import write_json, write_text
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a text that begins so for
+
+
+def write_leaderboard(place: Path, signals: bool = True) -> list[str]:
+    """Compare every submission that this host scored below a folder; the three files appear in it.
+
+    Args:
+        place: the folder.
+        signals: show one mixture of each type with its truth, which a challenge that is still open withholds.
+
+    Returns:
+        One line on each scores.json that was refused.
+
+    Raises:
+        InputError: no such folder, no scores of this host in it, or files that cannot be written.
+    """
+    found = collect(place)
+    entries = found.entries if signals else [entry._replace(examples=[]) for entry in found.entries]
+    sorted_boards = [(board, standings(board)) for board in boards(entries)]
+    write_json(place / "leaderboard.json", {"schema": SCHEMA, "boards": [_board(*pair) for pair in sorted_boards]})
+    write_text(place / "leaderboard.csv", _csv(sorted_boards))
+    write_board_page(place / "index.html", sorted_boards)
+    return found.refused
+
+
+def _score(name: str, score: Score | None) -> Row:
+    """A score and its interval under three keys."""
+    value, low, high = (None, None, None) if score is None else score
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _board(board: Board, rows: Sequence[Standing]) -> Row:
+    """A board for leaderboard.json."""
+    return {
+        "testset": board.testset,
+        "mixture_types": [one._asdict() for one in board.types],
+        "rows": [
+            {
+                **{key: getattr(row, key) for key in ("name", "id", "folder", "kind", "measured", "missing")},
+                "mse_rank": row.mse_rank,
+                **_score("mse_score", row.mse),
+                "ber_rank": row.ber_rank,
+                **_score("ber_score", row.ber),
+                "types": {
+                    label: {
+                        **_score("mse_score", type_score(one, "mse")),
+                        **_score("ber_score", type_score(one, "ber")),
+                    }
+                    for label, one in row.rows.items()
+                },
+                **{key: row.card.get(key) for key in (*COSTS, *ORIGIN)},
+            }
+            for row in rows
+        ],
+    }
+
+
+def _csv(sorted_boards: Sequence[tuple[Board, list[Standing]]]) -> str:
+    """All boards as one table, a row a submission."""
+    columns, rows = table([_board(board, each) for board, each in sorted_boards])
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_safe(cell) for cell in row] for row in rows)
+    return stream.getvalue()
+
+
+def table(boards: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows, one a submission, of the boards in leaderboard.json; None where a board lacks a column."""
+    rows = [{"testset": board["testset"], **_flat(row)} for board in boards for row in board["rows"]]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return columns, [[row.get(key) for key in columns] for row in rows]
+
+
+def _flat(row: Row) -> Row:
+    """A row of leaderboard.json without nested values."""
+    flat = {key: value for key, value in row.items() if key not in ("types", "missing")}
+    each = {f"{label} {key}": value for label, scores in row["types"].items() for key, value in scores.items()}
+    return {**flat, "missing": " ".join(row["missing"]), **each}
+
+
+def _safe(value: Any) -> Any:
+    """A cell that no spreadsheet runs: foreign text that looks like a formula is quoted.
+
+    >>> _safe("=1+1"), _safe(-12.5)
+    ("'=1+1", -12.5)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,0 +1,102 @@
+"""What a tokenizer keeps of its signal: errors, wrong bits, which tokens occur, and a picture."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from rfsep.identification.cyclic import power_spectra
+from rfsep.metrics import floored_db
+from rfsep.pages.figures import GRID, INK, PALETTE, Row, save
+
+_SHOWN = 640  # samples of a drawn waveform
+_POINTS = 4000  # of drawn latents
+_LEAST_DENSITY = 1e-12  # drawn
+
+
+class Kept(NamedTuple):
+    """A signal beside what is left of it behind its tokens.
+
+    Attributes:
+        source: some windows of the signal, complex64 [B, T].
+        reconstruction: of them, complex64 [B, T].
+        latents: of their tokens, bounded, float32 [N, V].
+        counts: of each token, or of each digit's choices one digit after the other, int64 [C].
+        tokens: that were counted.
+        entropy_bits: of a token.
+        effective_dimension: of the latents.
+        error: mean of |reconstruction - signal|^2 over everything.
+        unquantised_error: the same without quantisation.
+        bit_errors: wrong ones behind tokens and demodulator.
+        num_bits: that were sent; 0 where none are known.
+    """
+
+    source: Tensor
+    reconstruction: Tensor
+    latents: Tensor
+    counts: Tensor
+    tokens: int
+    entropy_bits: float
+    effective_dimension: float
+    error: float
+    unquantised_error: float
+    bit_errors: int
+    num_bits: int
+
+
+def summary(kept: Kept) -> Row:
+    """What can be said in numbers; ``ber_limit`` is the upper end of the 95 % interval where no bit is wrong."""
+    found: dict[str, object] = {
+        "mse_db": floored_db(kept.error),
+        "unquantised_db": floored_db(kept.unquantised_error),
+        "codes_used": int((kept.counts > 0).sum()),
+        "codes_possible": len(kept.counts),
+        "tokens": kept.tokens,
+        "entropy_bits": kept.entropy_bits,
+        "effective_dimension": kept.effective_dimension,
+    }
+    if kept.num_bits > 0:
+        found |= {"bit_errors": kept.bit_errors, "num_bits": kept.num_bits}
+        if kept.bit_errors == 0:
+            found["ber_limit"] = 3 / kept.num_bits
+    return found
+
+
+def write_tokenizer_figure(path: Path, kept: Kept, stride: int, title: str) -> None:
+    """Draw a stretch of the waveform, spectra of signal and error, latents, and how often each token occurs."""
+    figure = Figure(figsize=(16.8, 3.8), layout="constrained", facecolor="white")
+    panels = figure.subplots(1, 4)
+    shown = min(_SHOWN, kept.source.shape[1])
+    time = np.arange(shown) / stride
+    panels[0].plot(time, kept.source[0, :shown].real, color=INK, linewidth=1.3, label="signal, in phase")
+    panels[0].plot(time, kept.reconstruction[0, :shown].real, "--", color=PALETTE[0], linewidth=1.3, label="of tokens")
+    _dress(panels[0], "tokens", "amplitude")
+    for name, windows, colour in (
+        ("signal", kept.source, INK),
+        ("error", kept.reconstruction - kept.source, PALETTE[1]),
+    ):
+        density = torch.fft.fftshift(power_spectra(windows).mean(0)).clamp(min=_LEAST_DENSITY)
+        frequency = np.arange(len(density)) / len(density) - 0.5
+        panels[1].plot(frequency, 10 * density.log10(), color=colour, linewidth=1.3, label=name)
+    _dress(panels[1], "cycles a sample", "power density (dB)")
+    pairs = kept.latents[:_POINTS, :2]
+    panels[2].plot(pairs[:, 0], pairs[:, 1], ".", color=PALETTE[0], markersize=3, label="tokens")
+    panels[2].set_aspect("equal")
+    _dress(panels[2], "first latent", "second latent")
+    shares = kept.counts / kept.tokens
+    panels[3].plot(np.arange(len(shares)), shares, ".", color=PALETTE[0], markersize=3, label="share of tokens")
+    panels[3].set_ylim(0, 1.2 * float(shares.max()))
+    _dress(panels[3], "code" if int(kept.counts.sum()) == kept.tokens else "choices of each digit", "share")
+    figure.suptitle(title, color=INK)
+    save(figure, path, title)
+
+
+def _dress(axes: Axes, x_label: str, y_label: str) -> None:
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.legend(frameon=False, fontsize=8)

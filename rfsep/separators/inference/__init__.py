@@ -1,0 +1,1 @@
+"""Estimation that separators share: Gaussian models, symbol grids, synchronisation, expectation propagation."""

@@ -1,0 +1,55 @@
+"""The band of a narrow SOI at a lower rate, where a window of interference has few dimensions."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.separators.inference.symbol_posterior import Response
+from rfsep.signals.statistics import modem_autocorrelation
+from rfsep.types import Modem
+
+DECIMATION = 8
+_CUT, NUM_TAPS, _KAISER = 0.058, 97, 7.0  # low-pass that leaves the SOI's band, up to 0.047 cycles a sample, as it is
+FIRST_TAP = DECIMATION // 2 - 1 - NUM_TAPS // 2  # sample at which the first row's filter begins
+_STOP = 0.0625  # cycles a sample; a SOI with more than a hundredth of its power above fills too much of the band
+_MOST_OUTSIDE = 0.01
+
+
+class Band(NamedTuple):
+    """The SOI's band at a lower rate.
+
+    Attributes:
+        decimator: complex128 [Q, T].
+        noise: complex128 [Q, Q], covariance of white noise of unit power after it.
+        response: complex128 [Q, S], of the SOI's symbols after it.
+    """
+
+    decimator: Tensor
+    noise: Tensor
+    response: Tensor
+
+
+def low_pass() -> Tensor:
+    """Taps float64 of the decimator's filter."""
+    time = torch.arange(NUM_TAPS, dtype=torch.float64) - NUM_TAPS // 2
+    taps = torch.sinc(2 * _CUT * time) * torch.kaiser_window(NUM_TAPS, False, _KAISER, dtype=torch.float64)
+    return taps / taps.sum()
+
+
+def make_band(response: Response) -> Band:
+    """Band of windows whose SOI has this response."""
+    num_samples = len(response.waveforms)
+    row = torch.arange(num_samples // DECIMATION) * DECIMATION + FIRST_TAP
+    tap = torch.arange(num_samples) - row[:, None]  # [Q, T]
+    inside = (tap >= 0) & (tap < NUM_TAPS)
+    rows = torch.where(inside, low_pass()[tap.clamp(0, NUM_TAPS - 1)], 0.0).to(torch.complex128)
+    return Band(rows, rows @ rows.mH, rows @ response.waveforms)
+
+
+def fits_band(modem: Modem) -> bool:
+    """Whether a SOI is narrow enough for the decimated band."""
+    lags = modem_autocorrelation(modem, 256)
+    spectrum = torch.fft.fft(torch.cat((lags, lags[1:].flip(0).conj()))).real
+    outside = torch.fft.fftfreq(len(spectrum)).abs() > _STOP
+    return bool(spectrum[outside].sum() < _MOST_OUTSIDE * spectrum.sum())

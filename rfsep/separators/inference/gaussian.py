@@ -1,0 +1,178 @@
+"""Gaussian SOI symbols in periodic Gaussian interference: likelihood and estimate, exactly and without large matrices.
+
+With y = R a + b + w, a ~ CN(0, I), b ~ CN(0, gain C_b) block-diagonal and w ~ CN(0, noise I), the covariance of b + w
+is diagonal in the eigenvectors U_k of each block, for every gain at once; the matrix inversion lemma then leaves one
+system as large as the number of SOI symbols, M = I + R^H D^-1 R:
+
+    D^-1 = U diag(1 / (gain lambda + noise)) U^H
+    a_hat = M^-1 R^H D^-1 y
+    log p(y) = -y^H D^-1 y + |L^-1 R^H D^-1 y|^2 - log det D - log det M,    M = L L^H
+
+(Woodbury; Kay, Fundamentals of Statistical Signal Processing I, 1993, section 10.6 and 12.5).
+"""
+
+import math
+from functools import cached_property
+from threading import Lock
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.iq import squared
+from rfsep.separators.inference.grid import ABSENT, Blocks, SoiGrid, scattered, scattered_matrix
+from rfsep.separators.inference.tridiagonal import back_solve, factorise, half_solve, log_determinant
+from rfsep.signals.periodic_covariance import PeriodicCovariance
+
+
+class Reduced(NamedTuple):
+    """Blocks in the eigenvectors of the interference, for one timing of SOI and interference.
+
+    Attributes:
+        samples: complex128 [B, K, P], U^H y.
+        values: float64 [B, K, P], eigenvalues of the interference at unit gain.
+        missing: int64 [B], samples of the blocks that lie outside the window.
+        phase: int64 [B, K], see `Blocks`.
+        columns: int64 [B, K, c], see `Blocks`.
+        edge: bool [B, K], blocks with eigenvectors of their own: partly outside, or at another phase.
+        edge_pulses: complex128 [n, P, c], U^H R of these.
+        exists: bool [B, S].
+    """
+
+    samples: Tensor
+    values: Tensor
+    missing: Tensor
+    phase: Tensor
+    columns: Tensor
+    edge: Tensor
+    edge_pulses: Tensor
+    exists: Tensor
+
+
+class Solved(NamedTuple):
+    """What the Gaussian model says of windows at one timing, gain and noise.
+
+    Attributes:
+        log_likelihood: float64 [B], up to a constant common to all hypotheses.
+        symbols: complex128 [B, S], posterior means of the SOI's symbols.
+    """
+
+    log_likelihood: Tensor
+    symbols: Tensor
+
+
+class Bases:
+    """Eigenvectors of the blocks of one covariance, each found once: by whichever model, in whichever thread.
+
+    Args:
+        covariance: of the interference.
+    """
+
+    def __init__(self, covariance: PeriodicCovariance) -> None:
+        self.covariance = covariance
+        self._found: dict[tuple[int, int, int, int], tuple[Tensor, Tensor]] = {}
+        self._lock = Lock()
+
+    def __call__(self, length: int, phase: int, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Eigenvalues [P] and vectors [P, P] of a block of ``length`` that is inside the window from ``first`` on."""
+        key = (length, phase, first, last)
+        with self._lock:
+            if key not in self._found:
+                inside = torch.zeros(length)
+                inside[first:last] = 1
+                covariance = self.covariance.window(phase, length) * (inside[:, None] * inside)
+                values, vectors = torch.linalg.eigh(covariance)
+                self._found[key] = values.clamp_min(0), vectors
+            return self._found[key]
+
+
+class GaussianModel:
+    """SOI of a modem in interference of a periodic covariance, in windows of one length.
+
+    Args:
+        grid: SOI symbols against blocks; blocks are one period where periods are independent, else the whole window.
+        covariance: of the interference.
+        bases: of the same covariance, shared with the models of other places in a signal.
+    """
+
+    def __init__(self, grid: SoiGrid, covariance: PeriodicCovariance, bases: Bases | None = None) -> None:
+        self.grid = grid
+        self.covariance = covariance
+        self._bases = Bases(covariance) if bases is None else bases
+
+    def basis(self, phase: int, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Eigenvalues [P] and vectors [P, P] of a block that is inside the window from ``first`` to ``last``."""
+        return self._bases(self.grid.period, phase, first, last)
+
+    @cached_property
+    def _common_pulses(self) -> Tensor:
+        """SOI pulses in the eigenvectors of a whole block: complex128 [step, P, c]."""
+        return self.basis(0, 0, self.grid.period)[1].mH @ self.grid.pulses
+
+    def _bases_of(self, inside: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
+        """Stacked bases of blocks bool [N, P] at phases int64 [N]: values [N, P] and vectors [N, P, P]."""
+        first, length = inside.int().argmax(1), inside.sum(1)
+        keys = torch.stack((phase, first, first + length), 1)
+        unique, index = torch.unique(keys, dim=0, return_inverse=True)
+        found = [self.basis(*key) for key in unique.tolist()]
+        return torch.stack([one[0] for one in found])[index], torch.stack([one[1] for one in found])[index]
+
+    def reduce(self, mixture: Tensor, soi_offset: Tensor, interference_offset: Tensor) -> Reduced:
+        """Change of basis of mixtures complex [B, T] at timings int64 [B] and [B]."""
+        if self.covariance.independent:
+            blocks, phase = self.grid.cut(mixture, soi_offset, interference_offset), torch.zeros_like(soi_offset)
+        else:  # one block, which is the window
+            blocks, phase = self.grid.cut(mixture, soi_offset, torch.zeros_like(soi_offset)), interference_offset
+        return self._reduced(blocks, phase, self.grid.exists(soi_offset))
+
+    def _reduced(self, blocks: Blocks, phase: Tensor, exists: Tensor) -> Reduced:
+        inside = blocks.inside
+        whole = self.basis(0, 0, self.grid.period)
+        values = whole[0].expand(inside.shape).clone()
+        samples = blocks.samples @ whole[1].conj()
+        edge = (~inside).any(2) | (phase[:, None] > 0)  # blocks that the common basis does not fit
+        which = phase[:, None].expand(edge.shape)[edge]
+        values[edge], vectors = self._bases_of(inside[edge], which)
+        adjoint = vectors.mH.resolve_conj()
+        samples[edge] = (adjoint @ blocks.samples[edge][..., None])[..., 0]
+        pulses = adjoint @ (self.grid.pulses[blocks.phase[edge]] * inside[edge][..., None])
+        missing = (~inside).sum((1, 2))
+        return Reduced(samples, values, missing, blocks.phase, blocks.columns, edge, pulses, exists)
+
+    def _moment_and_gram(self, reduced: Reduced, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """R^H D^-1 y and R^H D^-1 R of each block: [B, K, c] and [B, K, c, c], with D^-1 = ``weight`` [B, K, P]."""
+        width = reduced.columns.shape[2]
+        moment = reduced.samples.new_zeros((*reduced.phase.shape, width))
+        gram = reduced.samples.new_zeros((*reduced.phase.shape, width, width))
+        weighted = reduced.samples * weight
+        row = torch.arange(len(weight))[:, None].expand(reduced.phase.shape)
+        for phase in torch.unique(reduced.phase[~reduced.edge]).tolist():
+            pulses = self._common_pulses[phase]
+            here = ~reduced.edge & (reduced.phase == phase)
+            moment[here] = weighted[here] @ pulses.conj()
+            # whole blocks of a window at one phase have one weight: its product is made once
+            rows, place = torch.unique(row[here], return_inverse=True)
+            first = here[rows].int().argmax(1)
+            product = (pulses.mH * weight[rows, first][:, None, :]) @ pulses  # [rows, c, c]
+            gram[here] = product[place]
+        adjoint = reduced.edge_pulses.mH
+        moment[reduced.edge] = (adjoint @ weighted[reduced.edge][..., None])[..., 0]
+        gram[reduced.edge] = (adjoint * weight[reduced.edge][:, None, :]) @ reduced.edge_pulses
+        return moment, gram
+
+    def solve(self, reduced: Reduced, gain: Tensor, noise_power: Tensor) -> Solved:
+        """Likelihood and posterior means at interference gains (powers) and noise powers float64 [B]."""
+        variance = gain[:, None, None] * reduced.values + noise_power[:, None, None]  # [B, K, P]
+        moments, grams = self._moment_and_gram(reduced, 1 / variance)
+        moment = scattered(moments, reduced.columns, self.grid.num_symbols)
+        gram = scattered_matrix(grams, reduced.columns, self.grid.num_symbols)
+        gram.diagonal(dim1=1, dim2=2).add_(torch.where(reduced.exists, 1.0, ABSENT))
+        factor = factorise(gram, reduced.columns.shape[2] - 1)  # L of M
+        half = half_solve(factor, moment)
+        symbols = back_solve(factor, half)
+        residual = (squared(reduced.samples) / variance).sum((1, 2))
+        absent = (~reduced.exists).sum(1) * math.log(ABSENT)
+        log_det = variance.log().sum((1, 2)) - reduced.missing * noise_power.log()
+        log_det = log_det + log_determinant(factor) - absent
+        explained = torch.stack([squared(part).sum((1, 2)) for part in half]).sum(0)
+        return Solved(explained - residual - log_det, symbols)

@@ -1,0 +1,87 @@
+"""What is known of the interference: its modem where it is given, else what example frames show."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from rfsep.identification.identify import identified_modem, identify
+from rfsep.separators.inference.gaussian import Bases, GaussianModel
+from rfsep.separators.inference.grid import SoiGrid
+from rfsep.separators.inference.synchronise import Synchroniser
+from rfsep.signals.periodic_covariance import (
+    PeriodicCovariance,
+    learn_periodic_covariance,
+    modem_periodic_covariance,
+)
+from rfsep.types import InputError, Modem
+
+_SURE = 0.5  # least confidence in a period
+_STEADY = 0.25  # samples of drift over a frame below which a symbol rate is a whole number of samples
+_LONGEST_PERIOD = 512  # samples; what repeats more slowly is taken as stationary
+_LONGEST_LAG = 512
+_DENSE = 640  # samples in a window whose covariance has no blocks
+
+
+class Setup(NamedTuple):
+    """Everything that depends on a window's length alone."""
+
+    grid: SoiGrid
+    model: GaussianModel
+    synchroniser: Synchroniser
+
+
+def _drift(samples_per_symbol: float | None, num_samples: int) -> float:
+    """Samples by which a frame's last symbol misses the grid of a whole number of samples a symbol."""
+    if samples_per_symbol is None:
+        return 0.0
+    return abs(samples_per_symbol - round(samples_per_symbol)) * num_samples / samples_per_symbol
+
+
+def interference_covariance(examples: Tensor, interference: Modem | None) -> PeriodicCovariance:
+    """Covariance of the interference: of its modem, or learned from example frames complex64 [F, T].
+
+    The period is the one that `rfsep.identification.identify` finds; without a sure one of at most 512 samples the
+    interference is taken as stationary.
+    """
+    if interference is not None:
+        return modem_periodic_covariance(interference)
+    found = identify(examples)
+    period = found.statistical_period
+    whole = _drift(found.samples_per_symbol.value, examples.shape[1]) < _STEADY
+    sure = period.value is not None and period.confidence >= _SURE and whole and period.value <= _LONGEST_PERIOD
+    return learn_periodic_covariance(examples, period.value if sure and period.value else 1, _LONGEST_LAG)
+
+
+def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
+    """The interference's modem, given or identified from example frames complex64 [F, T].
+
+    Raises:
+        InputError: the frames are not of an OFDM signal with known symbols.
+    """
+    modem = identified_modem(identify(examples)) if interference is None else interference
+    if modem is None or not modem_periodic_covariance(modem).independent:
+        raise InputError("the interference is no OFDM whose symbols are known; give interference=")
+    return modem
+
+
+def window_length(covariance: PeriodicCovariance, block: int) -> int:
+    """Samples of a window that is solved at once."""
+    return block if covariance.independent else min(block, _DENSE)
+
+
+def make_setup(
+    modem: Modem,
+    covariance: PeriodicCovariance,
+    length: int,
+    *,
+    begins: bool,
+    ends: bool,
+    timing_known: bool,
+    noise_power: float | None,
+    bases: Bases | None = None,
+) -> Setup:
+    """Grid, Gaussian model and synchroniser of windows of ``length`` samples; arguments as theirs."""
+    period = covariance.period if covariance.independent else length
+    model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends), covariance, bases)
+    synchroniser = Synchroniser(model, soi_timing_known=timing_known, noise_power=noise_power)
+    return Setup(model.grid, model, synchroniser)

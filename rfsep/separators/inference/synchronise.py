@@ -1,0 +1,187 @@
+"""Blind synchronisation: timings of SOI and interference, interference gain and noise, by Gaussian likelihood.
+
+Coarse to fine. The interference is first pulled out of the mixture by the stationary Wiener filter, and every timing
+of it is scored by how little of the result falls where the interference's covariance has no power. The few best go,
+with every timing of the SOI, to the exact likelihood of `rfsep.separators.inference.gaussian`.
+"""
+
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.iq import power
+from rfsep.separators.inference.gaussian import GaussianModel, Reduced
+from rfsep.signals.statistics import modem_autocorrelation
+
+_SHORTLIST = 3  # interference timings that the exact likelihood looks at
+_SOI_STRIDE = 2  # samples between the SOI timings of the first look; a pulse is many samples wide
+_LEAST_GAIN = 1e-3  # SINR +30 dB
+_NOISE_POWERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # candidates where nobody knows it
+_UNKNOWN_NOISE = 3e-3  # assumed while timing is not known either
+_GAIN_STEPS_DB = (1.5, 0.4)  # of the search for the gain
+
+
+class Synchronised(NamedTuple):
+    """What synchronisation found of each window.
+
+    Attributes:
+        soi_offset: int64 [B], samples into a SOI symbol at sample 0.
+        interference_offset: int64 [B], samples into a period at sample 0.
+        gain: float64 [B], power of the interference.
+        noise_power: float64 [B].
+        log_likelihood: float64 [B].
+    """
+
+    soi_offset: Tensor
+    interference_offset: Tensor
+    gain: Tensor
+    noise_power: Tensor
+    log_likelihood: Tensor
+
+
+def _better(old: Synchronised, new: Synchronised) -> Synchronised:
+    """Row by row the likelier of two."""
+    wins = new.log_likelihood > old.log_likelihood
+    return Synchronised(*(torch.where(wins, b, a) for a, b in zip(old, new, strict=True)))
+
+
+class Synchroniser:
+    """Finds timings, gain and noise of windows.
+
+    Args:
+        model: SOI and interference.
+        soi_timing_known: the SOI's symbols start with the window.
+        noise_power: of white noise in the mixture; None: estimated.
+    """
+
+    def __init__(self, model: GaussianModel, *, soi_timing_known: bool, noise_power: float | None) -> None:
+        self.model = model
+        self.soi_timing_known = soi_timing_known
+        self.noise_power = noise_power
+        self._soi_spectrum, self._interference_spectrum = self._spectra()
+
+    def _spectra(self) -> tuple[Tensor, Tensor]:
+        """Time-averaged power spectra float64 [2 T] of SOI and unit-power interference."""
+        length = self.model.grid.num_samples
+        soi = modem_autocorrelation(self.model.grid.modem, length)
+        lags = self.model.covariance.lags.mean(0)[:length]
+        return _spectrum(soi, 2 * length), _spectrum(lags, 2 * length)
+
+    def soi_power(self) -> float:
+        """Mean power of the SOI."""
+        return float(self._soi_spectrum.mean())
+
+    def _coarse(self, mixture: Tensor, gain: Tensor, noise: float) -> Tensor:
+        """Costs float64 [B, P] of the interference's timings."""
+        interference = gain[:, None] * self._interference_spectrum
+        total = interference + self._soi_spectrum + noise
+        error = (interference * (self._soi_spectrum + noise) / total).mean(1)  # [B], of the Wiener filter
+        length = mixture.shape[1]
+        spectrum = torch.fft.fft(mixture.to(torch.complex128), 2 * length)
+        filtered = torch.fft.ifft(spectrum * (interference / total))[:, :length]
+        if self.model.covariance.independent:
+            return self._block_costs(filtered.to(torch.complex64), gain, error)
+        period = self.model.covariance.period
+        costs = []
+        for phase in range(period):
+            values, vectors = self.model.basis(phase, 0, length)
+            seen = (filtered @ vectors.conj()).abs().square()
+            variance = gain[:, None] * values + error[:, None]
+            costs.append((seen / variance + variance.log()).sum(1))
+        return torch.stack(costs, 1)
+
+    def _block_costs(self, filtered: Tensor, gain: Tensor, error: Tensor) -> Tensor:
+        """Mean cost of the whole blocks at every offset, of a filtered mixture complex64 [B, T]."""
+        period = self.model.grid.period
+        values, vectors = self.model.basis(0, 0, period)
+        weight = (1 / (gain[:, None] * values + error[:, None])).float()  # [B, P]
+        basis = vectors.conj().to(torch.complex64)
+        costs = []
+        for offset in range(period):
+            rest = filtered[:, -offset % period :]
+            count = rest.shape[1] // period
+            blocks = rest[:, : count * period].reshape(len(rest), count, period)
+            seen = torch.view_as_real(blocks @ basis).square().sum(-1).mean(1)  # [B, P]
+            costs.append((seen * weight).sum(1))
+        return torch.stack(costs, 1)
+
+    def _evaluate(self, mixture: Tensor, at: Synchronised) -> Synchronised:
+        reduced = self.model.reduce(mixture, at.soi_offset, at.interference_offset)
+        return at._replace(log_likelihood=self.model.solve(reduced, at.gain, at.noise_power).log_likelihood)
+
+    def _soi_timings(self, mixture: Tensor, at: Synchronised) -> list[Synchronised]:
+        """SOI timings that may be true, the rest as in ``at``: the best of a coarse look and the two beside it."""
+        step = self.model.grid.modem.symbol_period
+        coarse = range(0, step, _SOI_STRIDE if step > 2 * _SOI_STRIDE else 1)
+        tried = [self._evaluate(mixture, at._replace(soi_offset=torch.full_like(at.soi_offset, one))) for one in coarse]
+        best = reduce(_better, tried)
+        beside = [(best.soi_offset + move) % step for move in (-1, 1)]
+        return [best, *(self._evaluate(mixture, at._replace(soi_offset=offset)) for offset in beside)]
+
+    def start(self, mixture: Tensor) -> tuple[Synchronised, Tensor]:
+        """A first guess of each window, and the shortlist int64 [B, n] of its interference timings."""
+        noise = _UNKNOWN_NOISE if self.noise_power is None else self.noise_power
+        gain = (power(mixture).double() - self.soi_power() - noise).clamp_min(_LEAST_GAIN)
+        costs = self._coarse(mixture, gain, noise)
+        shortlist = costs.topk(min(_SHORTLIST, costs.shape[1]), 1, largest=False).indices
+        zero = torch.zeros(len(mixture), dtype=torch.int64)
+        least = torch.full_like(gain, -torch.inf)
+        return Synchronised(zero, shortlist[:, 0], gain, torch.full_like(gain, noise), least), shortlist
+
+    def candidates(self, mixture: Tensor, guess: Synchronised | None = None) -> list[Synchronised]:
+        """Timings that may be true, with their exact likelihoods at a guess of gain and noise; all rows in each."""
+        start, shortlist = self.start(mixture)
+        if guess is not None:
+            start = start._replace(gain=guess.gain, noise_power=guess.noise_power)
+        if self.soi_timing_known:
+            return [self._evaluate(mixture, start._replace(interference_offset=one)) for one in shortlist.T]
+        found = self._soi_timings(mixture, start)
+        best = reduce(_better, found)
+        return found + [self._evaluate(mixture, best._replace(interference_offset=one)) for one in shortlist.T[1:]]
+
+    def timings(self, mixture: Tensor) -> Synchronised:
+        """Timings of each window by exact likelihood, at the first guess of the gain."""
+        return reduce(_better, self.candidates(mixture))
+
+    def refine(self, reduced: Reduced, at: Synchronised) -> Synchronised:
+        """Gain and, where it is not known, noise at fixed timing, by exact likelihood."""
+
+        def likelihood(tried: Synchronised) -> Synchronised:
+            solved = self.model.solve(reduced, tried.gain, tried.noise_power)
+            return tried._replace(log_likelihood=solved.log_likelihood)
+
+        best = likelihood(at)
+        if self.noise_power is None:
+            for noise in _NOISE_POWERS:
+                best = _better(best, likelihood(best._replace(noise_power=torch.full_like(at.gain, noise))))
+        for step_db in _GAIN_STEPS_DB:
+            factor = 10 ** (step_db / 10)
+            low, high = (likelihood(best._replace(gain=best.gain * scale)) for scale in (1 / factor, factor))
+            bend = low.log_likelihood + high.log_likelihood - 2 * best.log_likelihood
+            move = 0.5 * (low.log_likelihood - high.log_likelihood) / bend.clamp_max(-1e-9)
+            vertex = likelihood(best._replace(gain=best.gain * factor ** move.clamp(-1, 1)))
+            best = _better(_better(_better(best, low), high), vertex)
+        return best
+
+    def runner_up(self, mixture: Tensor, at: Synchronised) -> Synchronised:
+        """The likelier of the two SOI timings next to the one found, with its likelihood."""
+        step = self.model.grid.modem.symbol_period
+        beside = ((at.soi_offset + move) % step for move in (-1, 1))
+        first, second = (self._evaluate(mixture, at._replace(soi_offset=offset)) for offset in beside)
+        return _better(first, second)
+
+    def __call__(self, mixture: Tensor) -> Synchronised:
+        """Timings, gain and noise of mixtures complex64 [B, T]."""
+        at = self.timings(mixture)
+        return self.refine(self.model.reduce(mixture, at.soi_offset, at.interference_offset), at)
+
+
+def _spectrum(lags: Tensor, size: int) -> Tensor:
+    """Power spectrum float64 [size] of an autocorrelation complex128 [L], never negative."""
+    two_sided = lags.new_zeros(size)
+    two_sided[: len(lags)] = lags
+    two_sided[size - len(lags) + 1 :] = lags[1:].flip(0).conj()
+    spectrum: Tensor = torch.fft.fft(two_sided).real
+    return spectrum.clamp_min(0)

@@ -1,0 +1,1 @@
+"""Separators of interference that is an LTE downlink."""

@@ -1,0 +1,355 @@
+"""The pilots of LTE cells, found beside a narrow-band SOI and taken away beneath it.
+
+An LTE downlink that has little to say still sends its cell-specific reference signals on the whole band. Carriers
+beside the SOI tell which cell sends them (`rfsep.signals.lte_pilots`): from one pilot to the next the channel hardly
+turns, so that products of neighbours are compared with those of every cell, slot and symbol, at every whole carrier
+offset. What is known of the pilots is then fitted to the window by a few taps of a channel a port.
+"""
+
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rfsep.iq import squared
+from rfsep.separators.inference.band import Band
+from rfsep.separators.lte.resource_blocks import (
+    FFT_SIZE,
+    PREFIX,
+    SYMBOL,
+    ResourceBlockLmmse,
+    Timing,
+    find_timings,
+)
+from rfsep.separators.windows import overlapped
+from rfsep.signals.lte_pilots import NUM_PILOTS, SPACING, pilot_carriers, pilot_shift, pilot_values
+from rfsep.signals.statistics import modem_autocorrelation
+from rfsep.types import Modem, Separated
+
+_SHIFTS = tuple(range(-4, 5))  # whole carriers that receiver and base station may be apart
+_BLOCKS = (25, 50, 75, 100)  # resource blocks of a cell: TS 36.101 clause 5.6, without the narrowest
+_EARLY = 8  # samples inside the prefix at which a body is cut
+_LEAST_SEEN = 240  # samples of a body in the window
+_LEAST_SENT = 150  # samples of a symbol
+_LEAST_SCORE, _LEAST_ALIKE = 4.9, 3.8  # of some millions, and of some thousands
+_TIMINGS = 3
+_MOST_CELLS = 4
+_REPETITION = FFT_SIZE / SPACING  # samples after which a port's pilots come again
+_REPETITIONS = range(-6, 7)
+_LATEST = 107  # samples that a timing is searched for in each direction
+_GATHERED = 18  # samples that most of a channel lies in
+_FIRST_TAP, _TAPS = -8, 36  # of a channel, in samples about where its strongest part lies
+_FRACTIONS = tuple(0.075 * step for step in range(-6, 7))  # of a carrier, that the offset may be
+_ROUNDS = 4
+_FLOOR = 0.3  # white part of what pilots are fitted beneath, of the interference's power
+_LEAST_LEVEL = 0.1
+_SILENCE = 1e-12
+
+
+class Pilots(NamedTuple):
+    """A symbol with a cell's pilots in it.
+
+    Attributes:
+        cell: 0 .. 503.
+        slot: 0 .. 19.
+        symbol: place in `rfsep.signals.lte_pilots.SYMBOLS`.
+        shift: whole carriers that it is off.
+        fraction: of a carrier beside that.
+        start: sample at which its body begins.
+        blocks: resource blocks of the cell.
+        score: likeness of its pilots, in standard deviations of noise.
+    """
+
+    cell: int
+    slot: int
+    symbol: int
+    shift: int
+    fraction: float
+    start: int
+    blocks: int
+    score: float
+
+
+class _Ring(NamedTuple):
+    """Pairs of neighbouring pilots that a band has and the next narrower one has not.
+
+    Attributes:
+        pairs: their numbers, int64 [n].
+        values: products of cells 3 c .. for each remainder c modulo 3, conjugated: complex64 [n, 168 * 20 * 2].
+    """
+
+    pairs: Tensor
+    values: list[Tensor]
+
+
+@cache
+def _rings() -> list[_Ring]:
+    """Rings of `_BLOCKS`, the narrowest band's first."""
+    values = pilot_values()
+    steps = (values[..., 1:] * values[..., :-1].conj()).conj().resolve_conj()  # [504, 20, 2, 199]
+    middle, rings = NUM_PILOTS // 2, list[_Ring]()
+    pair, before = torch.arange(NUM_PILOTS - 1), torch.zeros(NUM_PILOTS - 1, dtype=torch.bool)
+    for blocks in _BLOCKS:
+        inside = (pair >= middle - blocks) & (pair + 1 < middle + blocks)
+        pairs = pair[inside & ~before]
+        every = [steps[comb::3].flatten(0, 2)[:, pairs].T.contiguous() for comb in range(3)]
+        rings.append(_Ring(pairs, every))
+        before = inside
+    return rings
+
+
+@cache
+def _pilot_places() -> Tensor:
+    """Carriers int64 [9, 6, 200] of pilots: by whole offset and first carrier."""
+    carriers = torch.stack([pilot_carriers(first) for first in range(SPACING)])
+    return carriers + torch.tensor(_SHIFTS)[:, None, None]
+
+
+def _bodies(window: Tensor, starts: list[int], fraction: float) -> Tensor:
+    """Spectra complex64 [P, FFT_SIZE] of the parts of bodies that lie in a window complex64 [T]."""
+    rows = []
+    for start in starts:
+        low, high = max(start - _EARLY, 0), min(start - _EARLY + FFT_SIZE, len(window))
+        time = torch.arange(low, high)
+        turned = window[low:high] * torch.polar(torch.ones(()), -2 * torch.pi / FFT_SIZE * fraction * (time - start))
+        rows.append(pad(turned, (low - start + _EARLY, FFT_SIZE - (high - start + _EARLY))))
+    spectra: Tensor = torch.fft.fft(torch.stack(rows))
+    return spectra
+
+
+def _steps(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted turns from pilot to pilot, of two ports: their sum complex64 and its variance float32 [P, 9, 3, 199]."""
+    places = _pilot_places() % FFT_SIZE
+    heard = _bodies(window, starts, fraction)[:, places]  # [P, 9, 6, 200]
+    step = heard[..., 1:] * heard[..., :-1].conj()
+    trust = weight[places[..., 1:]] * weight[places[..., :-1]]  # [9, 6, 199]
+    step = step / step.abs().clamp_min(_SILENCE) * trust
+    return step[:, :, :3] + step[:, :, 3:], (trust.square()[:, :3] + trust.square()[:, 3:]).expand(
+        len(starts), -1, -1, -1
+    )
+
+
+def likeliest(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> Pilots:
+    """The likeliest pilots of a window, of bodies that begin at one of ``starts``.
+
+    Args:
+        window: complex64 [T].
+        starts: samples.
+        fraction: offset of the carriers, less than one.
+        weight: float32 [FFT_SIZE], how much of a carrier is not the SOI's, at most 1.
+    """
+    step, trust = _steps(window, starts, fraction, weight)
+    best = Pilots(0, 0, 0, 0, fraction, 0, 0, -1.0)
+    for comb in range(3):
+        total, noise = torch.zeros(()), torch.zeros(())
+        for blocks, ring in zip(_BLOCKS, _rings(), strict=True):
+            total = total + step[:, :, comb, ring.pairs].flatten(0, 1) @ ring.values[comb]  # [P * 9, 6720]
+            noise = noise + trust[:, :, comb, ring.pairs].flatten(0, 1).sum(1)  # [P * 9], variance if all were noise
+            value, place = total.abs().max(1)
+            value = value / noise.clamp_min(_SILENCE).sqrt()
+            row = int(value.argmax())
+            if float(value[row]) > best.score:
+                number = int(place[row])
+                cell, slot, symbol = comb + 3 * (number // 40), number // 2 % 20, number % 2
+                start, shift = starts[row // len(_SHIFTS)], _SHIFTS[row % len(_SHIFTS)]
+                best = Pilots(cell, slot, symbol, shift, fraction, start, blocks, float(value[row]))
+    return best
+
+
+def _body(found: Pilots, port: int) -> Tensor:
+    """Body complex64 [FFT_SIZE] of a port's pilots at unit power a carrier."""
+    sent = slice(NUM_PILOTS // 2 - found.blocks, NUM_PILOTS // 2 + found.blocks)
+    carriers = pilot_carriers(pilot_shift(found.cell, found.symbol, port))[sent] + found.shift
+    spectrum = torch.zeros(FFT_SIZE, dtype=torch.complex64)
+    spectrum[carriers % FFT_SIZE] = pilot_values()[found.cell, found.slot, found.symbol, sent]
+    body: Tensor = torch.fft.ifft(spectrum, norm="ortho")
+    return body
+
+
+def _waveforms(found: Pilots, num_samples: int, first: int, count: int) -> Tensor:
+    """What ports 0 and 1 send in a window, at ``count`` delays from ``first`` samples on: complex64 [2, count, T]."""
+    since = torch.arange(1 - count - first, num_samples - first) - found.start  # of the latest path's first sample
+    inside = (since >= -PREFIX) & (since < FFT_SIZE)
+    turn = torch.polar(inside.float(), 2 * torch.pi / FFT_SIZE * found.fraction * since)
+    sent = torch.stack([_body(found, port) for port in (0, 1)])[:, since % FFT_SIZE] * turn
+    waveforms: Tensor = sent.unfold(1, num_samples, 1).flip(1)
+    return waveforms
+
+
+class PilotFit(NamedTuple):
+    """Pilots in a window.
+
+    Attributes:
+        found: in the order of their likeness.
+        pilots: complex64 [T], as the window holds them.
+        rest: complex64 [T], the window without them.
+    """
+
+    found: list[Pilots]
+    pilots: Tensor
+    rest: Tensor
+
+
+def modem_spectrum(modem: Modem, size: int) -> Tensor:
+    """Power spectral density float32 [size] of a modem's waveform, of mean the waveform's power."""
+    lags = modem_autocorrelation(modem, size // 2)
+    both = torch.cat((lags, torch.zeros_like(lags[:1]), lags[1:].flip(0).conj()))
+    density: Tensor = torch.fft.fft(both).real.clamp_min(0)
+    return density.float()
+
+
+def _whitening(soi: Tensor, level: float) -> Tensor:
+    """Amplitude float32 [n] that makes a SOI of density float32 [n], and interference of a level, white."""
+    return (_FLOOR * level / (soi + _FLOOR * level)).sqrt()
+
+
+class _Placed(NamedTuple):
+    """Pilots at a timing, and the likelihood of it."""
+
+    pilots: Pilots
+    gathered: float
+
+
+class PilotFinder:
+    """Finds and fits the pilots in windows of one length.
+
+    Args:
+        modem: of the SOI.
+        num_samples: of a window.
+    """
+
+    def __init__(self, modem: Modem, num_samples: int) -> None:
+        self.num_samples = num_samples
+        self.size = 2 ** (num_samples + FFT_SIZE).bit_length()
+        self.soi = modem_spectrum(modem, self.size)
+        self.soi_carriers = modem_spectrum(modem, FFT_SIZE)
+        self.soi_power = float(self.soi.mean())
+
+    def separate(self, window: Tensor) -> PilotFit:
+        """Pilots of one window complex64 [T], and what is left without them."""
+        level = max(float(squared(window).mean()) - self.soi_power, _LEAST_LEVEL)
+        weight, carriers = _whitening(self.soi, level), _whitening(self.soi_carriers, level)
+        fit = PilotFit([], torch.zeros_like(window), window)
+        while len(fit.found) < _MOST_CELLS:
+            spectrum = torch.fft.fft(fit.rest, self.size)
+            beside = torch.fft.ifft(spectrum * weight)[: self.num_samples]
+            one = self._next(beside, fit.found, carriers)
+            if one is None:
+                break
+            fit = self._fitted(window, [*fit.found, self._refined(one, spectrum * weight.square())], weight)
+        return fit
+
+    def _next(self, beside: Tensor, found: list[Pilots], weight: Tensor) -> Pilots | None:
+        """The next cell of a window complex64 [T] without the SOI."""
+        if found:  # cells that are heard together keep time, as a rule
+            one = likeliest(beside, [found[0].start], found[0].fraction, weight)
+            alike = one.slot == found[0].slot and one.symbol == found[0].symbol and one.shift == found[0].shift
+            if one.score > (_LEAST_ALIKE if alike else _LEAST_SCORE):
+                return one
+        timings = find_timings(beside, _TIMINGS)
+        tried = [likeliest(beside, self._starts(timing), timing.offset, weight) for timing in timings]
+        best = max(tried, key=lambda one: one.score)
+        return best if best.score > _LEAST_SCORE else None
+
+    def _starts(self, timing: Timing) -> list[int]:
+        """Samples at which bodies begin of which enough is seen."""
+        first = (timing.start + PREFIX - _LEAST_SEEN) % SYMBOL + _LEAST_SEEN - SYMBOL
+        bodies = range(first, self.num_samples - _LEAST_SEEN, SYMBOL)
+        return [start for start in bodies if start + FFT_SIZE >= _LEAST_SEEN]
+
+    def _refined(self, found: Pilots, spectrum: Tensor) -> Pilots:
+        """The timing and carrier offset at which most of a channel shows in a spectrum complex64 [F].
+
+        Pilots repeat within a body, six times: only where the symbol begins and ends tells which repetition it is.
+        """
+        for _ in range(2):
+            turned = [found._replace(fraction=fraction) for fraction in _FRACTIONS]
+            found = max((self._placed(one, spectrum) for one in turned), key=lambda one: one.gathered).pilots
+            moved = [found._replace(start=found.start + round(turn * _REPETITION)) for turn in _REPETITIONS]
+            found = max((self._placed(one, spectrum) for one in moved), key=lambda one: one.gathered).pilots
+        return found
+
+    def _placed(self, tried: Pilots, spectrum: Tensor) -> _Placed:
+        """The best timing within half a repetition, and how much of a channel shows there for the energy sent."""
+        sent = _waveforms(tried, self.num_samples, 0, 1)[:, 0]
+        energy = float(squared(sent).sum())
+        if energy * FFT_SIZE < _LEAST_SENT * 4 * tried.blocks:
+            return _Placed(tried, -1.0)
+        profile = squared(torch.fft.ifft(torch.fft.fft(sent, self.size).conj() * spectrum)).sum(0)
+        profile = torch.cat((profile[-_LATEST:], profile[: _LATEST + _GATHERED]))
+        gathered = profile.unfold(0, _GATHERED, 1).sum(1)
+        place = int(gathered.argmax())
+        return _Placed(tried._replace(start=tried.start + place - _LATEST), float(gathered[place]) / energy)
+
+    def _fitted(self, window: Tensor, found: list[Pilots], weight: Tensor) -> PilotFit:
+        """Taps whose powers are learned from the window, by expectation maximisation."""
+        sent = torch.cat([_waveforms(one, self.num_samples, _FIRST_TAP, _TAPS) for one in found])  # [2 n, taps, T]
+        columns = sent.flatten(0, 1)
+        heard = torch.fft.fft(columns, self.size) * weight
+        target = torch.fft.fft(window, self.size) * weight / self.size
+        gram = (heard.conj() @ heard.T / self.size).to(torch.complex128)
+        moment = (heard.conj() @ target).to(torch.complex128)
+        energy = float(squared(torch.fft.ifft(target * self.size)).sum())
+        noise, scale = energy / self.num_samples, float(gram.diagonal().real.mean().clamp_min(_SILENCE))
+        power = torch.full((len(gram),), energy / scale / len(gram), dtype=torch.float64)
+        for _ in range(_ROUNDS):
+            inverse = torch.linalg.inv(gram / noise + torch.diag_embed(1 / power).to(gram.dtype))
+            taps = inverse @ moment / noise
+            left = energy - 2 * float((taps.conj() @ moment).real) + float((taps.conj() @ gram @ taps).real)
+            spread = float((gram @ inverse).diagonal().real.sum())
+            second = (squared(taps) + inverse.diagonal().real).view(len(found), 2, _TAPS).mean(1, keepdim=True)
+            power = second.expand(-1, 2, -1).flatten().clamp_min(_SILENCE)
+            noise = max((left + spread) / self.num_samples, _SILENCE)
+        pilots = taps.to(torch.complex64) @ columns
+        return PilotFit(found, pilots, window - pilots)
+
+
+class PilotCancelling:
+    """Takes the pilots of LTE cells away, then estimates a narrow-band SOI as `ResourceBlockLmmse` does.
+
+    Blind in cells, their frames, timing and carrier offset. What `ResourceBlockLmmse` leaves to LMMSE is left to it.
+
+    Args:
+        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        examples: frames of the interference, complex64 [F, T].
+        detect: see `ResourceBlockLmmse`.
+        block: samples in a window of a longer mixture.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+    """
+
+    def __init__(
+        self, modem: Modem, examples: Tensor, detect: bool = True, block: int = 2560, margin: int = 160
+    ) -> None:
+        self.modem = modem
+        self.block = block
+        self.margin = margin
+        self.beneath = ResourceBlockLmmse(modem, examples, detect, block, margin)
+        self._finder = lru_cache(maxsize=4)(self._make_finder)
+
+    def _make_finder(self, num_samples: int) -> PilotFinder:
+        return PilotFinder(self.modem, num_samples)
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Estimate complex64 [B, T] and hard bits uint8 [B, N] of its matched filter."""
+        length = mixture.shape[1]
+        if not self.beneath.fits(length):
+            return self.beneath.separate(mixture)
+
+        def estimate(windows: Tensor) -> Tensor:
+            response, band = self.beneath.response(windows.shape[1], length <= self.block)
+            finder = self._finder(windows.shape[1])
+            symbols = torch.stack([self._symbols(finder.separate(window), band) for window in windows])
+            return (symbols @ response.waveforms.T).to(torch.complex64)
+
+        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def _symbols(self, fit: PilotFit, band: Band) -> Tensor:
+        """Symbols complex128 [S] of a window without pilots, whose prefixes are gone with them."""
+        if fit.found:
+            timing = Timing(fit.found[0].start - PREFIX, fit.found[0].fraction)
+        else:
+            timing = find_timings(fit.rest, 1)[0]
+        return self.beneath.symbols(fit.rest, band, timing)

@@ -1,0 +1,292 @@
+"""A narrow-band SOI in an LTE downlink: the power of every resource element, estimated together with the SOI.
+
+An LTE downlink at 19.2 Msps is OFDM with 1,280 carriers of 15 kHz (3GPP TS 36.211 clause 6.12), whose power changes
+from one resource block of 12 carriers (clause 6.2.3) and from one symbol to the next; beneath a SOI of 160 carriers
+that is all the structure there is. Expectation maximisation finds it: given the powers, the SOI's symbols and the
+interference's carriers have a Gaussian posterior; given that, each power is the posterior mean square, shrunk towards
+its resource block's, and that towards the product of what its symbol and its carriers have elsewhere.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv1d, pad
+
+from rfsep.iq import squared
+from rfsep.separators.inference.band import DECIMATION, FIRST_TAP, NUM_TAPS, Band, fits_band, low_pass, make_band
+from rfsep.separators.inference.expectation_propagation import Sites
+from rfsep.separators.inference.symbol_posterior import (
+    Information,
+    Response,
+    detected_symbols,
+    gaussian_posterior,
+    linear_symbols,
+    make_response,
+)
+from rfsep.separators.lmmse import Lmmse
+from rfsep.separators.windows import overlapped
+from rfsep.signals.statistics import modem_autocorrelation
+from rfsep.types import Modem, Separated
+
+FFT_SIZE = 1280
+PREFIX = 90  # of all symbols but a slot's first, whose ten more samples are left to the floor
+SYMBOL = FFT_SIZE + PREFIX
+BLOCK_CARRIERS = 12
+
+_REACH = 84  # carriers on each side of the SOI's that come through it
+
+_TIMING_CUT, _TIMING_TAPS = 0.06, 65  # high-pass for the timing
+_TIMING_MARGIN = 8  # samples of a prefix that are left out of its correlation
+_TIMING_LEAD = 6  # samples that the correlation's peak is late
+
+# Learned from the training split.
+_FLOOR = 0.2  # white part of the interference, of its mean power
+_LEAST_LEVEL = 0.1
+_SYMBOL_PRIOR, _CARRIER_PRIOR = 24.0, 6.0  # elements that the means of a symbol and of carriers are shrunk by
+_BLOCK_PRIOR, _ELEMENT_PRIOR = 6.0, 2.0
+_ITERATIONS = 7
+_DETECT_AFTER, _DETECT_ROUNDS = 2, 2
+
+
+def carrier_numbers() -> Tensor:
+    """Carriers that come through the band: float64 [N]."""
+    return torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
+
+
+def symbol_waves(band: Band, start: int, prefix: int, offset: float) -> Tensor:
+    """What each carrier of a symbol puts into the band: complex128 [Q, N].
+
+    Args:
+        band: of the window.
+        start: sample at which the symbol's prefix begins; it may lie outside the window.
+        prefix: samples.
+        offset: of the carriers, in carrier spacings.
+    """
+    num_rows, num_samples = band.decimator.shape
+    carriers = carrier_numbers()
+    low, high = max(start, 0), min(start + prefix + FFT_SIZE, num_samples)
+    first = max(0, -(-(low - FIRST_TAP - NUM_TAPS + 1) // DECIMATION))  # row that the symbol reaches
+    last = min(num_rows, (high - 1 - FIRST_TAP) // DECIMATION + 1)
+    waves = torch.zeros((num_rows, len(carriers)), dtype=torch.complex128)
+    if last <= first or high <= low:
+        return waves
+    begin, length = first * DECIMATION + FIRST_TAP, (last - first - 1) * DECIMATION + NUM_TAPS
+    time = torch.arange(low, min(high, begin + length), dtype=torch.float64)
+    phase = 2 * torch.pi / FFT_SIZE * (carriers[:, None] + offset) * (time - start - prefix)  # [N, samples]
+    sent = torch.polar(torch.full_like(phase, FFT_SIZE**-0.5), phase)
+    sent = pad(sent, (low - begin, length - (low - begin) - len(time)))
+    parts = torch.view_as_real(sent).movedim(-1, 0).flatten(0, 1)[:, None]  # [2 N, 1, length]
+    real, imag = conv1d(parts, low_pass()[None, None], stride=DECIMATION)[:, 0].chunk(2)
+    waves[first:last] = torch.complex(real, imag).T
+    return waves
+
+
+class Timing(NamedTuple):
+    """Sample at which a prefix begins, and the offset of the carriers in carrier spacings."""
+
+    start: int
+    offset: float
+
+
+def find_timings(mixture: Tensor, count: int) -> list[Timing]:
+    """From the likeliest prefixes of one mixture complex64 [T], outside the SOI's band, a prefix apart; best first."""
+    time = torch.arange(_TIMING_TAPS) - _TIMING_TAPS // 2
+    window = torch.hamming_window(_TIMING_TAPS, periodic=False)
+    taps = (time == 0).float() - 2 * _TIMING_CUT * torch.sinc(2 * _TIMING_CUT * time) * window
+    parts = torch.view_as_real(mixture).T[:, None]  # [2, 1, T]
+    high = torch.view_as_complex(conv1d(parts, taps[None, None], padding=_TIMING_TAPS // 2)[:, 0].T.contiguous())
+    first, second = high[:-FFT_SIZE].to(torch.complex128), high[FFT_SIZE:].to(torch.complex128)
+    energy = (first.abs().square() + second.abs().square()) / 2
+    width = PREFIX - _TIMING_MARGIN
+    total, power = (pad(values.cumsum(0), (1, 0)) for values in (second * first.conj(), energy))
+    correlation = total[width:] - total[:-width]
+    scale = power[width:] - power[:-width] + 0.1 * width * energy.mean() + 1e-12
+    likelihood = correlation.abs().square() / scale  # its logarithm, of a prefix of unknown level
+    found = []
+    for _ in range(count):
+        best = int(likelihood.argmax())
+        found.append(Timing(best - _TIMING_LEAD, float(correlation[best].angle()) / (2 * torch.pi)))
+        likelihood[max(0, best - width) : best + width] = -1
+    return found
+
+
+class Lattice(NamedTuple):
+    """Resource elements that reach into a window: E of them, in resource blocks of one symbol each.
+
+    Attributes:
+        waves: complex128 [Q, E], what each puts into the band at unit power.
+        block: int64 [E], number of its resource block: symbol * blocks a symbol + block.
+        weight: float64 [E], how much of it is seen, at most 1.
+        shape: symbols and blocks a symbol.
+        rows: of the band, that each symbol reaches.
+    """
+
+    waves: Tensor
+    block: Tensor
+    weight: Tensor
+    shape: tuple[int, int]
+    rows: list[slice]
+
+    def covariance(self, power: Tensor) -> Tensor:
+        """Covariance complex128 [Q, Q] of elements of powers float64 [E]."""
+        total = torch.zeros((len(self.waves), len(self.waves)), dtype=torch.complex128)
+        carriers = len(power) // self.shape[0]
+        for symbol, rows in enumerate(self.rows):
+            columns = slice(symbol * carriers, (symbol + 1) * carriers)
+            part = self.waves[rows, columns]
+            total[rows, rows] += (part * power[columns]) @ part.mH
+        return total
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sums of values float64 [E] over resource blocks: float64 [symbols, blocks]."""
+        total = torch.zeros(self.shape[0] * self.shape[1], dtype=torch.float64).index_add(0, self.block, values)
+        return total.view(self.shape)
+
+
+def make_lattice(band: Band, timing: Timing) -> Lattice:
+    """Elements of all symbols in the window, on the grid of one symbol's timing."""
+    first = timing.start % SYMBOL - SYMBOL
+    waves = [
+        symbol_waves(band, start, PREFIX, timing.offset) for start in range(first, band.decimator.shape[1], SYMBOL)
+    ]
+    number = carrier_numbers().long()
+    block = torch.div(number - (number > 0).long(), BLOCK_CARRIERS, rounding_mode="floor")
+    block = block - block.min()
+    width = int(block.max()) + 1
+    every = torch.cat(waves, 1)
+    seen = squared(every).sum(0)
+    reached = [squared(part).sum(1).nonzero()[:, 0].tolist() for part in waves]
+    rows = [slice(part[0], part[-1] + 1) if part else slice(0, 0) for part in reached]
+    index = torch.cat([block + symbol * width for symbol in range(len(waves))])
+    return Lattice(every, index, seen / seen.max(), (len(waves), width), rows)
+
+
+class Whitened(NamedTuple):
+    """A window where the interference is white.
+
+    Attributes:
+        response: complex128 [Q, S], of the SOI.
+        samples: complex128 [Q].
+        waves: complex128 [Q, E], of what was asked for besides.
+    """
+
+    response: Tensor
+    samples: Tensor
+    waves: Tensor
+
+    def information(self) -> Information:
+        """What it says of the SOI's symbols, [1, ...]."""
+        return Information((self.response.mH @ self.response)[None], (self.response.mH @ self.samples)[None])
+
+
+def whitened(band: Band, samples: Tensor, covariance: Tensor, waves: Tensor) -> Whitened:
+    """Samples complex128 [Q] and waves [Q, E] of a band whose interference has a covariance [Q, Q]."""
+    root = torch.linalg.cholesky(covariance)
+    columns = torch.cat((band.response, samples[:, None], waves), 1)
+    white = torch.linalg.solve_triangular(root, columns, upper=False)
+    num_symbols = band.response.shape[1]
+    return Whitened(white[:, :num_symbols], white[:, num_symbols], white[:, num_symbols + 1 :])
+
+
+def _element_energy(lattice: Lattice, power: Tensor, white: Whitened, mean: Tensor, covariance: Tensor) -> Tensor:
+    """Posterior mean squares of the elements: float64 [E].
+
+    Args:
+        lattice: of the elements.
+        power: assumed of them, float64 [E].
+        white: the window where they and the floor are white.
+        mean: posterior of the SOI's symbols, complex128 [S].
+        covariance: complex128 [S, S].
+    """
+    waves = white.waves
+    coupling = waves.mH @ white.response  # [E, S]
+    found = power * (waves.mH @ white.samples - coupling @ mean)
+    explained = squared(waves).sum(0) - ((coupling @ covariance) * coupling.conj()).sum(1).real
+    left = power - power.square() * explained
+    energy: Tensor = squared(found) + left.clamp_min(0)
+    return energy
+
+
+def _shrunk_powers(lattice: Lattice, energy: Tensor) -> Tensor:
+    """Powers float64 [E] from mean squares: each towards its resource block, that towards symbol times carriers."""
+    total, count = lattice.sums(lattice.weight * energy), lattice.sums(lattice.weight)
+    mean = (total.sum() / count.sum()).clamp_min(1e-12)
+    of_symbol = (total.sum(1) + _SYMBOL_PRIOR * mean) / (count.sum(1) + _SYMBOL_PRIOR)
+    of_carriers = (total.sum(0) + _CARRIER_PRIOR * mean) / (count.sum(0) + _CARRIER_PRIOR)
+    expected = of_symbol[:, None] * of_carriers / mean
+    block = (total + _BLOCK_PRIOR * expected) / (count + _BLOCK_PRIOR)
+    powers: Tensor = (energy + _ELEMENT_PRIOR * block.flatten()[lattice.block]) / (1 + _ELEMENT_PRIOR)
+    return powers
+
+
+class ResourceBlockLmmse:
+    """Estimates a narrow-band SOI in an LTE downlink at 19.2 Msps, blind in its timing, level and allocation.
+
+    A SOI that fills more than an eighth of the band, or a mixture shorter than two LTE symbols, is left to `Lmmse`.
+
+    Args:
+        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        examples: frames of the interference, complex64 [F, T], for `Lmmse`.
+        detect: estimate the SOI's symbols as points of the modem's constellation, in every iteration.
+        block: samples in a window of a longer mixture.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+    """
+
+    def __init__(
+        self, modem: Modem, examples: Tensor, detect: bool = False, block: int = 2560, margin: int = 160
+    ) -> None:
+        self.modem = modem
+        self.detect = detect
+        self.block = block
+        self.margin = margin
+        self.points = modem.constellation.to(torch.complex128)
+        self._stationary = Lmmse(modem, examples)
+        self._soi_power = float(modem_autocorrelation(modem, 1).real)
+        self._narrow = fits_band(modem)
+        self.response = lru_cache(maxsize=4)(self._make_response)
+
+    def _make_response(self, num_samples: int, whole: bool) -> tuple[Response, Band]:
+        """Of a window; ``whole``: the signal begins and ends with it."""
+        response = make_response(self.modem, num_samples, whole)
+        return response, make_band(response)
+
+    def fits(self, num_samples: int) -> bool:
+        """Whether mixtures of so many samples are not left to `Lmmse`."""
+        return self._narrow and num_samples >= 2 * SYMBOL - FFT_SIZE // 2
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Estimate complex64 [B, T] and hard bits uint8 [B, N] of its matched filter."""
+        length = mixture.shape[1]
+        if not self.fits(length):
+            return self._stationary.separate(mixture)
+
+        def estimate(windows: Tensor) -> Tensor:
+            response, band = self.response(windows.shape[1], length <= self.block)
+            symbols = torch.stack([self.symbols(window, band, find_timings(window, 1)[0]) for window in windows])
+            return (symbols @ response.waveforms.T).to(torch.complex64)
+
+        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def symbols(self, window: Tensor, band: Band, timing: Timing) -> Tensor:
+        """Symbols complex128 [S] of one window complex64 [T] with the interference's timing."""
+        lattice = make_lattice(band, timing)
+        samples = band.decimator @ window.to(torch.complex128)
+        level = max(float(window.abs().square().mean()) - self._soi_power, _LEAST_LEVEL)
+        power = torch.full(lattice.weight.shape, level, dtype=torch.float64)
+        shape = (1, band.response.shape[1])
+        sites = Sites(torch.ones(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.complex128))
+        for iteration in range(_ITERATIONS):
+            covariance = _FLOOR * level * band.noise + lattice.covariance(power)
+            last = iteration == _ITERATIONS - 1
+            white = whitened(band, samples, covariance, lattice.waves[:, : 0 if last else None])
+            said = white.information()
+            if self.detect and iteration >= _DETECT_AFTER:
+                detected = detected_symbols(said, self.points, sites, _DETECT_ROUNDS)
+                sites, symbols = detected.sites, detected.symbols.mean[0]
+            if not last:
+                mean, spread = gaussian_posterior(said, sites)
+                power = _shrunk_powers(lattice, _element_energy(lattice, power, white, mean[0], spread[0]))
+        return symbols if self.detect else linear_symbols(said)[0]

@@ -1,0 +1,1 @@
+"""Separators of interference that is a 5G NR uplink."""

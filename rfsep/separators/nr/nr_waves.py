@@ -1,0 +1,90 @@
+"""What the carriers of a 5G NR uplink put into the SOI's band."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.separators.nr.nr_channel import FIRST_LAG, NUM_TAPS
+from rfsep.separators.nr.nr_timing import Symbol
+from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
+
+NEAR = 60  # carriers on each side of the middle that are told one by one
+
+
+class Waves(NamedTuple):
+    """Waveforms of carriers in a decimated window.
+
+    Attributes:
+        rows: of the window that they reach.
+        values: complex128 [rows, N].
+    """
+
+    rows: slice
+    values: Tensor
+
+
+def _spaced() -> tuple[Tensor, Tensor]:
+    """Carriers beyond `NEAR` that stand for all of them, and the power of each: int64 [N] and float64 [N]."""
+    number, weight, place = list[int](), list[int](), NEAR + 1
+    while place < NUM_SUBCARRIERS // 2:
+        step = 1 + (place - NEAR) // 24
+        number += [place, -place]
+        weight += [step, step]
+        place += step
+    return torch.tensor(number), torch.tensor(weight, dtype=torch.float64)
+
+
+FAR_CARRIERS, FAR_POWERS = _spaced()
+
+
+def carrier_waves(decimator: Tensor, symbol: Symbol, taps: Tensor, carriers: Tensor) -> Waves:
+    """Waveforms of a symbol's carriers of unit power behind a channel.
+
+    Args:
+        decimator: float64 [Q, T].
+        symbol: which may lie partly outside.
+        taps: complex128 [L], from `FIRST_LAG` on.
+        carriers: int64 [N].
+    """
+    begin = symbol.body - symbol.prefix + FIRST_LAG
+    length = FFT_SIZE + symbol.prefix + NUM_TAPS - 1
+    low, high = max(begin, 0), min(begin + length, decimator.shape[1])
+    lags = torch.arange(FIRST_LAG, FIRST_LAG + NUM_TAPS)
+    turn = -2 * torch.pi / FFT_SIZE * (carriers[:, None] * lags).double()
+    partial = (taps * torch.polar(torch.ones_like(turn), turn)).cumsum(1)  # [N, L], response of the first taps
+    rising = torch.cat((partial, partial[:, -1:].expand(-1, length - NUM_TAPS)), 1)
+    gain = rising.clone()
+    gain[:, FFT_SIZE + symbol.prefix :] -= partial[:, : NUM_TAPS - 1]
+    time = torch.arange(low, high) - symbol.body
+    phase = 2 * torch.pi / FFT_SIZE * (carriers[:, None] * time % FFT_SIZE).double()
+    sent = torch.polar(torch.full_like(phase, NUM_SUBCARRIERS**-0.5), phase) * gain[:, low - begin : high - begin]
+    return _decimated(decimator, sent, low, high)
+
+
+def _decimated(decimator: Tensor, sent: Tensor, low: int, high: int) -> Waves:
+    """Waveforms complex128 [N, high - low] after the decimator."""
+    part = decimator[:, low:high]
+    reached = (part != 0).any(1).nonzero()[:, 0]
+    if not len(reached):
+        return Waves(slice(0, 0), torch.zeros((0, len(sent)), dtype=sent.dtype))
+    rows = slice(int(reached[0]), int(reached[-1]) + 1)
+    values = part[rows] @ torch.view_as_real(sent).movedim(0, 1).flatten(1)  # [rows, 2 N]
+    return Waves(rows, torch.view_as_complex(values.view(len(values), -1, 2)))
+
+
+def sent_waveform(symbol: Symbol, grids: Tensor, taps: Tensor, num_samples: int) -> Tensor:
+    """Symbols of carriers complex128 [..., 612] behind a channel, as a window has them: complex128 [..., T]."""
+    spectrum = grids.new_zeros((*grids.shape[:-1], FFT_SIZE))
+    spectrum[..., (torch.arange(NUM_SUBCARRIERS) - NUM_SUBCARRIERS // 2) % FFT_SIZE] = grids
+    body = torch.fft.ifft(spectrum) * FFT_SIZE * NUM_SUBCARRIERS**-0.5
+    sent = torch.cat((body[..., FFT_SIZE - symbol.prefix :], body), -1)
+    size = 1280  # the longest symbol, a channel longer
+    received = torch.fft.ifft(torch.fft.fft(sent, size) * torch.fft.fft(taps, size))
+    begin = symbol.body - symbol.prefix + FIRST_LAG
+    length = sent.shape[-1] + NUM_TAPS - 1
+    low, high = max(begin, 0), min(begin + length, num_samples)
+    waveform = grids.new_zeros((*grids.shape[:-1], num_samples))
+    if high > low:
+        waveform[..., low:high] = received[..., low - begin : high - begin]
+    return waveform

@@ -1,0 +1,1 @@
+"""Separators that follow scores of priors, and the priors."""

@@ -1,0 +1,367 @@
+"""A network that sees mixtures on the grid of their interference, as a separator."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rfsep.iq import power
+from rfsep.separators.inference.grid import SoiGrid
+from rfsep.separators.inference.interference import interference_modem, make_setup
+from rfsep.separators.inference.synchronise import Synchroniser
+from rfsep.separators.tokens.token_detection import TokenDetector, TokenSymbols
+from rfsep.separators.tokens.tokens import TokenGrid, Tokens
+from rfsep.separators.windows import in_parallel, overlapped_ends
+from rfsep.signals.constellations import bit_means, bits_per_symbol, demap, posterior_mean
+from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.signals.periodic_covariance import modem_periodic_covariance
+from rfsep.types import InputError, MixtureBatch, Modem, Separated
+
+INPUTS = ("time", "band", "carriers", "detection")
+_BATCH_SAMPLES = 64 * 1280  # synchronised and detected together
+_LEAST_NOISE = 1e-3  # that detection works with: with none at all it would never be in doubt
+_SILENCE = 1e-12
+
+
+class TokenModel(Protocol):
+    """See `rfsep.models.token_transformer.TokenTransformer`."""
+
+    num_inputs: int
+    num_bits: int
+    num_phases: int
+    period: int
+
+    def __call__(self, inputs: Tensor, phase: Tensor, edge: Tensor, prior: Tensor) -> Tensor:
+        """Logits float32 [B, K, N] of tokens."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What it learned."""
+        ...
+
+
+class Timing(NamedTuple):
+    """Where SOI and interference begin, and the noise: int64 [B], int64 [B] and float [B]."""
+
+    soi_offset: Tensor
+    interference_offset: Tensor
+    noise_power: Tensor
+
+
+class View(NamedTuple):
+    """What the network is shown, and what is needed to read its answer.
+
+    Attributes:
+        inputs: float32 [B, K, D].
+        phase: int64 [B, K], see `rfsep.separators.tokens.tokens.Tokens`.
+        edge: int64 [B, K], 0 for a whole token, else by the samples inside: those (first token), period + those (last),
+            2 period (none).
+        prior: float32 [B, K, slots * bits], log-likelihood ratios that the network starts from.
+        tokens: the mixture's.
+        symbols: what detection found; None without it.
+    """
+
+    inputs: Tensor
+    phase: Tensor
+    edge: Tensor
+    prior: Tensor
+    tokens: Tokens
+    symbols: TokenSymbols | None
+
+
+class Look(NamedTuple):
+    """A view without what only its own separator needs, for networks that place their tokens themselves.
+
+    Attributes:
+        inputs: as `View`, as the three below.
+        phase: likewise.
+        edge: likewise.
+        prior: likewise, float32 [B, K, slots * bits], or [B, K, 0] for none.
+        begin: int64 [B, K], sample of the window at which a token of the mixture starts.
+        soi_offset: int64 [B], samples into a SOI symbol at sample 0.
+        beyond: complex64 [B, T], of the SOI's symbols outside the windows what reaches into them; None where unknown.
+    """
+
+    inputs: Tensor
+    phase: Tensor
+    edge: Tensor
+    prior: Tensor
+    begin: Tensor
+    soi_offset: Tensor
+    beyond: Tensor | None = None
+
+
+def looked(view: View, soi_offset: Tensor, step: int) -> Look:
+    """A view as `Look`, the SOI's symbols every ``step`` samples."""
+    tokens = view.tokens
+    begin = tokens.symbol * step + step // 2 - soi_offset[:, None] - tokens.phase
+    return Look(view.inputs, view.phase, view.edge, view.prior, begin, soi_offset)
+
+
+def check_model(model: TokenModel, needed: Mapping[str, int], shown: str) -> None:
+    """Refuse a model of other tokens.
+
+    Args:
+        model: see `TokenModel`.
+        needed: its attributes as this SOI in this interference needs them.
+        shown: what a token's numbers are.
+    """
+    if model.num_inputs != needed["num_inputs"]:
+        raise InputError(f"{shown} are {needed['num_inputs']} numbers a token; the model takes {model.num_inputs}")
+    for name, value in needed.items():
+        if (has := getattr(model, name)) != value:
+            raise InputError(f"model.network.{name} is {has}, this SOI in this interference needs {value}")
+
+
+def answered(model: TokenModel, view: View) -> Tensor:
+    """A network's log-likelihood ratios float32 [B, K, slots * bits], on the CPU."""
+    device = next(iter(model.parameters())).device
+    inputs, phase, edge, prior = (field.to(device) for field in view[:4])
+    return model(inputs, phase, edge, prior).cpu()
+
+
+def real_columns(values: Tensor) -> Tensor:
+    """Complex [B, K, n] as real and imaginary parts [B, K, 2 n]."""
+    return torch.view_as_real(values.contiguous()).flatten(2)
+
+
+def shortened(symbols: Tensor) -> Tensor:
+    """Complex numbers, those longer than 2 cut to that length: what is shown to a network should not run away."""
+    return symbols / symbols.abs().clamp_min(2.0) * 2.0
+
+
+class Aligned:
+    """Synchronises a mixture, cuts it into tokens, and lets a network decide the SOI's bits.
+
+    The network is shown, for each token, any of: ``time``, its samples at unit power of the window; ``band``, its
+    matched-filter outputs twice a symbol, which hold all that lies in the SOI's band; ``carriers``, the interference's
+    carriers beside the SOI; ``detection``, a few iterations of `rfsep.separators.tokens.token_detection`, whose
+    log-likelihood ratios the network then corrects.
+
+    Args:
+        modem: of the SOI, one data symbol a period.
+        examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
+        model: see `rfsep.models.token_transformer.TokenTransformer`; None: bits as detection alone finds them.
+        interference: modem of the interference, OFDM.
+        inputs: what the network is shown.
+        iterations: of detection.
+        soi_timing: ``known``: a symbol starts at sample 0 and the signal begins and ends with the mixture.
+            ``estimated``: the waveform is at the timing found; bits are those of a receiver that starts at sample 0.
+        noise_power: of white noise in the mixture; None: estimated.
+        block: samples in a window of a longer mixture.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+
+    Raises:
+        InputError: unknown inputs, or a model that takes another number of them.
+    """
+
+    def __init__(
+        self,
+        modem: Modem,
+        examples: Tensor,
+        model: TokenModel | None = None,
+        interference: Modem | None = None,
+        inputs: Sequence[str] = ("detection",),
+        iterations: int = 10,
+        soi_timing: Literal["known", "estimated"] = "known",
+        noise_power: float | None = None,
+        block: int = 2560,
+        margin: int = 160,
+    ) -> None:
+        if unknown := sorted(set(inputs) - set(INPUTS)):
+            raise InputError(f"unknown inputs {', '.join(unknown)}; choose from {', '.join(INPUTS)}")
+        self.modem = modem
+        found = interference_modem(examples, interference)
+        if not isinstance(found, OfdmModem):
+            raise InputError(f"the interference is {type(found).__name__}, expected OFDM")
+        self.interference = found
+        self.model = model
+        self.inputs = tuple(inputs)
+        self.timing_known = soi_timing == "known"
+        self.noise_power = noise_power
+        self.block = block
+        self.margin = margin
+        self.grid = TokenGrid(modem, self.interference.symbol_period)
+        self.detector = TokenDetector(self.grid, self.interference, iterations=iterations)
+        self._setup = lru_cache(maxsize=8)(self._make_setup)
+        if model is not None:
+            needed = {"num_inputs": self.num_inputs, "num_bits": self.grid.slots * bits_per_symbol(modem.constellation)}
+            needed |= {"num_phases": self.grid.step, "period": self.grid.period}
+            check_model(model, needed, f"inputs {', '.join(inputs)}")
+
+    @property
+    def num_inputs(self) -> int:
+        """Numbers that the network is shown of a token."""
+        shown, period = self.detector.num_shown, self.grid.period
+        sizes = {"time": 2 * period, "band": 4 * self.grid.num_seen, "carriers": 2 * len(self.detector.near)}
+        return 2 + sum({**sizes, "detection": 7 * shown}[name] for name in self.inputs)
+
+    def _make_setup(self, length: int, begins: bool, ends: bool) -> tuple[SoiGrid, Synchroniser]:
+        made = make_setup(
+            self.modem,
+            modem_periodic_covariance(self.interference),
+            length,
+            begins=begins and self.timing_known,
+            ends=ends and self.timing_known,
+            timing_known=self.timing_known,
+            noise_power=self.noise_power,
+        )
+        return made.grid, made.synchroniser
+
+    def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool) -> View:
+        """What the network is shown of windows complex64 [B, T].
+
+        Args:
+            mixture: the windows.
+            at: their timing.
+            begins: the SOI begins with the window.
+            ends: the SOI ends with the window.
+
+        Raises:
+            InputError: windows so short that there may be no whole token in them.
+        """
+        if mixture.shape[1] < 2 * self.grid.period - 1:
+            least = 2 * self.grid.period - 1
+            raise InputError(f"a window of {mixture.shape[1]} samples may hold no whole token; {least} always do")
+        grid, _ = self._setup(mixture.shape[1], begins, ends)
+        tokens = self.grid.cut(mixture, at.soi_offset, at.interference_offset)
+        rms = power(mixture).clamp_min(_SILENCE).sqrt()
+        columns = [rms.log()[:, None, None].expand(*tokens.phase.shape, 1), tokens.inside.float().mean(2, keepdim=True)]
+        symbols = None
+        if "detection" in self.inputs:
+            exists = self._exists(grid, tokens, at.soi_offset)
+            symbols = self.detector(tokens, at.noise_power.float().clamp_min(_LEAST_NOISE), exists)
+            columns += [_detection_columns(symbols)]
+        if "time" in self.inputs:
+            columns += [real_columns(tokens.samples / rms[:, None, None])]
+        if "band" in self.inputs:
+            columns += [real_columns(self._band(tokens) / rms[:, None, None])]
+        if "carriers" in self.inputs:
+            columns += [real_columns(self.detector.carriers_beside(tokens) / rms[:, None, None])]
+        return View(
+            torch.cat(columns, 2), tokens.phase, self._edge(tokens), self._prior(tokens, symbols), tokens, symbols
+        )
+
+    def guidance(self, mixture: Tensor) -> Tensor:
+        """Complex64 [B, T, 0]: no other separator's estimate is shown, see `rfsep.separators.tokens.corrected`."""
+        return mixture.new_zeros((*mixture.shape, 0))
+
+    def training_view(self, batch: MixtureBatch, guidance: Tensor) -> View:
+        """What the network is shown of training mixtures: cut at the true timing of either signal.
+
+        Raises:
+            InputError: the timing is not known.
+        """
+        for name in ("soi_offset", "interference_offset"):
+            if bool((getattr(batch, name) < 0).any()):
+                raise InputError(f"tokens need the timing of every training mixture; its {name} is not known here")
+        noise = power(batch.mixture - batch.soi - batch.interference)
+        if self.noise_power is not None:
+            noise = torch.full_like(noise, self.noise_power)
+        at = Timing(batch.soi_offset, batch.interference_offset, noise)
+        return self.view(batch.mixture, at, self.timing_known, self.timing_known)
+
+    def training_look(self, batch: MixtureBatch, guidance: Tensor) -> Look:
+        """`training_view` for a network with tokens of its own."""
+        return looked(self.training_view(batch, guidance), batch.soi_offset, self.grid.step)
+
+    def look(self, mixture: Tensor, guidance: Tensor, begins: bool, ends: bool) -> Look:
+        """What a network with tokens of its own is shown of windows complex64 [B, T], blind."""
+        at = self._synchronised(mixture, begins, ends)
+        view, grid = self.view(mixture, at, begins, ends), self._setup(mixture.shape[1], begins, ends)[0]
+        look = looked(view, at.soi_offset, self.grid.step)
+        if view.symbols is None:
+            return look
+        around = self.symbols(view, torch.zeros_like(view.prior), grid)  # in doubt, symbols inside have mean zero
+        return look._replace(beyond=grid.synthesise(around * grid.exists(at.soi_offset), at.soi_offset))
+
+    def _synchronised(self, mixture: Tensor, begins: bool, ends: bool) -> Timing:
+        found = self._setup(mixture.shape[1], begins, ends)[1](mixture)
+        return Timing(found.soi_offset, found.interference_offset, found.noise_power)
+
+    def _exists(self, grid: SoiGrid, tokens: Tokens, soi_offset: Tensor) -> Tensor:
+        """Which of the symbols seen are on the air: bool [B, K, n]."""
+        column = self.grid.seen_symbols(tokens) - grid.period_of_symbol[0]
+        known = torch.nn.functional.pad(grid.exists(soi_offset).expand(len(column), -1), (0, 1))  # none beyond the grid
+        column = torch.where((column >= 0) & (column < grid.num_symbols), column, grid.num_symbols)
+        return known.gather(1, column.flatten(1)).view(column.shape)
+
+    def _band(self, tokens: Tokens) -> Tensor:
+        """Matched-filter outputs of each token at the symbols seen and half-way between: complex64 [B, K, 2 n]."""
+        found = []
+        for shift in (0, self.grid.step // 2):
+            pulses = self.grid.pulses[(tokens.phase + shift) % self.grid.step]  # [B, K, P, n]
+            found.append((tokens.samples[:, :, None] @ pulses.conj())[:, :, 0])
+        return torch.cat(found, 2) / self.grid.step
+
+    def _edge(self, tokens: Tokens) -> Tensor:
+        count, period = tokens.inside.sum(2), self.grid.period
+        first, last = ~tokens.inside[:, :, 0], ~tokens.inside[:, :, -1]
+        edge = torch.where(first, count, torch.where(last, period + count, 0))
+        return torch.where(count == 0, 2 * period, edge)
+
+    def _own(self, values: Tensor) -> Tensor:
+        """Of what is known of the symbols seen [B, K, >= n], the token's own [B, K, slots]."""
+        return values[:, :, self.grid.reach : self.grid.reach + self.grid.slots]
+
+    def _prior(self, tokens: Tokens, symbols: TokenSymbols | None) -> Tensor:
+        """Log-likelihood ratios float32 [B, K, slots * bits] before the network."""
+        points = self.modem.constellation
+        if symbols is None:
+            return torch.zeros((*tokens.phase.shape, self.grid.slots * bits_per_symbol(points)))
+        return demap(self._own(symbols.mean), points, self._own(symbols.variance)).clamp(-40, 40)
+
+    def logits(self, view: View) -> Tensor:
+        """The network's log-likelihood ratios float32 [B, K, slots * bits], without one those of detection."""
+        if self.model is None:
+            if "detection" not in self.inputs:
+                raise InputError("without a model there are no bits but those of the inputs detection")
+            return view.prior
+        return answered(self.model, view)
+
+    def symbols(self, view: View, logits: Tensor, grid: SoiGrid) -> Tensor:
+        """Posterior means complex64 [B, S] of the symbols of a grid."""
+        points, shown = self.modem.constellation, self.grid.num_seen
+        seen = self.grid.seen_symbols(view.tokens) - grid.period_of_symbol[0]  # [B, K, n]
+        means = torch.zeros((len(seen), grid.num_symbols + 1), dtype=torch.complex64)
+        heard = view.tokens.inside.any(2)[:, :, None]  # a token outside of the window knows nothing
+        bounded = torch.where((seen >= 0) & (seen < grid.num_symbols) & heard, seen, grid.num_symbols)
+        if view.symbols is not None:  # symbols outside of the window that reach into it
+            mean, variance = view.symbols.mean[:, :, :shown], view.symbols.variance[:, :, :shown]
+            means.scatter_(1, bounded.flatten(1), posterior_mean(mean, points, variance).flatten(1))
+        owned = torch.where(self.grid.owned(view.tokens), self._own(bounded), grid.num_symbols)
+        means.scatter_(1, owned.flatten(1), bit_means(logits, points).flatten(1))
+        return means[:, :-1]
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
+        soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
+        """`separate`, as there is no guidance."""
+        return self.separate(mixture)
+
+    def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
+        self._setup(windows.shape[1], begins, ends)  # made once, not in every thread
+
+        def estimate(part: Tensor) -> Tensor:
+            with torch.inference_mode():
+                grid = self._setup(part.shape[1], begins, ends)[0]
+                at = self._synchronised(part, begins, ends)
+                view = self.view(part, at, begins, ends)
+                symbols = self.symbols(view, self.logits(view), grid) * grid.exists(at.soi_offset)
+                return grid.synthesise(symbols, at.soi_offset)
+
+        return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+
+
+def _detection_columns(symbols: TokenSymbols) -> Tensor:
+    """What detection found as numbers near one: float32 [B, K, 7 (n + m)]."""
+    mean = real_columns(shortened(symbols.mean))
+    doubt = symbols.variance.clamp(1e-6, 1e3).log() / 4
+    misfit = torch.asinh(torch.view_as_real(symbols.misfit)).flatten(2)
+    decided = torch.view_as_real(symbols.mean).sign().flatten(2)
+    return torch.cat((mean, doubt, misfit, decided), 2)

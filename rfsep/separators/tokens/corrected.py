@@ -1,0 +1,195 @@
+"""A network that corrects the bits of slower separators, where the interference's modem is known in part only."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rfsep.iq import power, squared
+from rfsep.separators.tokens.aligned import (
+    Look,
+    TokenModel,
+    View,
+    answered,
+    check_model,
+    looked,
+    real_columns,
+    shortened,
+)
+from rfsep.separators.tokens.tokens import TokenGrid, Tokens
+from rfsep.separators.windows import in_parallel, overlapped
+from rfsep.signals.constellations import bit_means, bits_per_symbol, demap
+from rfsep.types import InputError, MixtureBatch, Modem, Separated, Separator
+
+_BATCH = 16  # mixtures that a guide is given together
+_BATCH_SAMPLES = 64 * 2560  # shown to the network together
+_SILENCE = 1e-12
+_LEAST_REST = 1e-3  # power that a guide leaves, below which less is no news
+
+
+class Guide(Protocol):
+    """Makes a separator: a class of rfsep.separators with all other arguments bound (hydra's ``_partial_: true``)."""
+
+    def __call__(self, *, modem: Modem, examples: Tensor) -> Separator:
+        """The separator of a SOI and an interference."""
+        ...
+
+
+class Corrected:
+    """Shows a network what other separators make of a mixture, token by token, and lets it decide the SOI's bits.
+
+    Tokens lie on the SOI's own grid, for the interference's is not known. Of each symbol that a token sees, the network
+    is shown: the matched filter's output on each guide's estimate, and the power that the guide leaves of the mixture
+    during that symbol, which tells where interference is strong and where the guide failed; the matched filter's output
+    on the mixture. It corrects log-likelihood ratios of the first guide, as if that guide's symbols had an error of one
+    variance: which of them deserve more trust is the network's to learn.
+
+    Args:
+        modem: of the SOI, one data symbol a period; a symbol starts at sample 0 and the signal begins and ends with the
+            mixture.
+        examples: frames of the interference, complex64 [F, T], for the guides.
+        model: see `rfsep.models.token_transformer.TokenTransformer`; None: bits as the first guide finds them.
+        guides: the other separators, best first.
+        period: samples in a token, a multiple of the SOI's symbol period.
+        noise_variance: of the first guide's symbols, on constellation points of unit power.
+        block: samples in a window of a longer mixture; guides see it whole.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+
+    Raises:
+        InputError: no guides, a period that is no multiple of the SOI's, or a model of other tokens.
+    """
+
+    def __init__(
+        self,
+        modem: Modem,
+        examples: Tensor,
+        model: TokenModel | None,
+        guides: Sequence[Guide],
+        period: int = 80,
+        noise_variance: float = 0.5,
+        block: int = 2560,
+        margin: int = 160,
+    ) -> None:
+        if not guides:
+            raise InputError("guides is empty; there are no bits to correct")
+        if period % modem.symbol_period:
+            raise InputError(f"period is {period}, expected a multiple of the SOI's {modem.symbol_period} samples")
+        self.modem = modem
+        self.model = model
+        self.guides = [guide(modem=modem, examples=examples) for guide in guides]
+        self.noise_variance = noise_variance
+        self.block = block
+        self.margin = margin
+        self.grid = TokenGrid(modem, period)
+        needed = {"num_inputs": self.num_inputs, "num_phases": 1, "period": period}
+        needed["num_bits"] = self.grid.slots * bits_per_symbol(modem.constellation)
+        if model is not None:
+            check_model(model, needed, f"what {len(guides)} guides find and the mixture")
+
+    @property
+    def num_inputs(self) -> int:
+        """Numbers that the network is shown of a token."""
+        return 1 + (2 + 3 * len(self.guides)) * self.grid.num_seen
+
+    def guidance(self, mixture: Tensor) -> Tensor:
+        """The guides' estimates complex64 [B, T, G]."""
+        with torch.no_grad():
+            return torch.stack([_estimates(guide, mixture) for guide in self.guides], 2)
+
+    def training_view(self, batch: MixtureBatch, guidance: Tensor) -> View:
+        """What the network is shown of training mixtures: the same as ever.
+
+        Raises:
+            InputError: a SOI that does not begin with the mixture.
+        """
+        if bool((batch.soi_offset != 0).any()):
+            raise InputError("guides are corrected on the SOI's own grid; it must begin at sample 0 of every mixture")
+        return self.view(batch.mixture, guidance)
+
+    def training_look(self, batch: MixtureBatch, guidance: Tensor) -> Look:
+        """`training_view` for a network with tokens of its own."""
+        return looked(self.training_view(batch, guidance), batch.soi_offset, self.grid.step)
+
+    def look(self, mixture: Tensor, guidance: Tensor, begins: bool, ends: bool) -> Look:
+        """What a network with tokens of its own is shown of windows complex64 [B, T]."""
+        zero = torch.zeros(len(mixture), dtype=torch.int64)
+        return looked(self.view(mixture, guidance), zero, self.grid.step)
+
+    def view(self, mixture: Tensor, guidance: Tensor) -> View:
+        """What the network is shown of windows complex64 [B, T] and estimates complex64 [B, T, G] of them."""
+        zero = torch.zeros(len(mixture), dtype=torch.int64)
+        tokens = self.grid.cut(mixture, zero, zero)
+        rms = power(mixture).clamp_min(_SILENCE).sqrt()
+        scale = power(self.modem.constellation).sqrt()
+        heard = [self.modem.analyse(estimate) for estimate in guidance.unbind(2)]  # G of [B, S]
+        count = tokens.phase.shape[1]
+        columns = [rms.log()[:, None, None].expand(-1, count, 1)]
+        columns += [real_columns(self._seen(self.modem.analyse(mixture) / rms[:, None], count))]
+        for symbols, estimate in zip(heard, guidance.unbind(2), strict=True):
+            columns += [real_columns(self._seen(shortened(symbols / scale), count))]
+            columns += [self._seen(self._rest(mixture - estimate), count)]
+        prior = self._prior(heard[0], count)
+        return View(torch.cat(columns, 2), 0 * tokens.phase, self._edge(tokens), prior, tokens, None)
+
+    def _seen(self, values: Tensor, count: int) -> Tensor:
+        """Of one value a symbol [B, S], those that each of K tokens sees: [B, K, n]; 0 beyond the window."""
+        reach, slots = self.grid.reach, self.grid.slots
+        padded = pad(values, (reach, count * slots - values.shape[1] + reach))
+        return padded.unfold(1, self.grid.num_seen, slots)
+
+    def _rest(self, rest: Tensor) -> Tensor:
+        """Logarithm of the power of what is left complex64 [B, T], during each symbol: float32 [B, S], near one."""
+        step = self.grid.step
+        whole = pad(squared(rest), (0, -rest.shape[1] % step)).view(len(rest), -1, step).mean(2)
+        return whole.clamp_min(_LEAST_REST).log() / 4
+
+    def _edge(self, tokens: Tokens) -> Tensor:
+        """See `rfsep.separators.tokens.aligned.View`: only the last tokens are not whole."""
+        count, period = tokens.inside.sum(2), self.grid.period
+        cut = torch.where(count == 0, 2 * period, period + count)
+        return torch.where(count == period, 0, cut)
+
+    def _prior(self, symbols: Tensor, count: int) -> Tensor:
+        """Log-likelihood ratios float32 [B, K, slots * bits] of a guide's symbols [B, S]; 0 where there is none."""
+        own = self._seen(symbols, count)[:, :, self.grid.reach : self.grid.reach + self.grid.slots]
+        return demap(own, self.modem.constellation, self.noise_variance).clamp(-40, 40)
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
+        return self.separate_guided(mixture, self.guidance(mixture))
+
+    def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
+        """`separate` with the guides' estimates complex64 [B, T, G] as `guidance` found them."""
+        signals = torch.cat((mixture[:, :, None], guidance), 2)  # [B, T, 1 + G]
+        every = signals.shape[2]  # interleaved, so that all are cut alike
+        sizes = (self.block * every, self.margin * every, self.grid.step * every)
+        soi = overlapped(self._estimate, signals.flatten(1), *sizes)[:, ::every]
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def _estimate(self, windows: Tensor) -> Tensor:
+        """Estimate of windows complex64 [W, L * (1 + G)], each sample as often as there are signals."""
+        every = 1 + len(self.guides)
+
+        def estimate(part: Tensor) -> Tensor:
+            with torch.inference_mode():
+                signals = part.reshape(len(part), -1, every)  # [w, L, 1 + G]
+                view = self.view(signals[:, :, 0], signals[:, :, 1:])
+                logits = (view.prior if self.model is None else answered(self.model, view)).flatten(1)
+                length, points = signals.shape[1], self.modem.constellation
+                num_symbols = self.modem.num_bits(length) // bits_per_symbol(points)
+                soi = self.modem.synthesise(bit_means(logits, points)[:, :num_symbols], length)
+                return soi.repeat_interleave(every, 1)
+
+        return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES * every // windows.shape[1]))
+
+
+def _estimates(guide: Separator, mixture: Tensor) -> Tensor:
+    """A guide's estimates complex64 [B, T]."""
+
+    def estimate(part: Tensor) -> Tensor:
+        with torch.no_grad():  # which every thread has to be told
+            return guide.separate(part).soi
+
+    return in_parallel(estimate, mixture, _BATCH)

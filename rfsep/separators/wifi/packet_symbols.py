@@ -1,0 +1,171 @@
+"""Carriers of an 802.11 packet beneath a SOI whose symbols are known but for a Gaussian posterior."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rfsep.separators.inference.symbol_posterior import Response
+from rfsep.separators.wifi.packet_runs import Run
+from rfsep.signals import wifi, wifi_code
+from rfsep.signals.statistics import inverse_positive, solve_positive
+
+# Learned from the training split: what does not repeat at a symbol's begin, where it is smeared over the one before, as
+# a share of the power at its first samples.
+SMEARED = (1.8, 0.8, 0.1, 0.01)
+TAPS = range(-4, 12)  # delays of the channel about a field's nominal begin, in samples
+
+NUMBER = wifi.carriers().double()
+PILOT = torch.tensor([number in wifi.PILOTS for number in wifi.carriers().tolist()])
+CLEAR = NUMBER.abs() >= 6  # carriers beside the SOI
+_DRIFT = 0.3  # share of a new phase step in the drift
+
+
+def data_carriers(ht: bool) -> Tensor:
+    """Which of the carriers hold data: bool [56]."""
+    return ~PILOT & (ht | (NUMBER.abs() <= wifi.LAST_LEGACY))
+
+
+def carriers_of_taps() -> Tensor:
+    """Transform from taps to carriers: complex128 [56, taps]."""
+    delay = NUMBER[:, None] * torch.tensor(TAPS, dtype=torch.float64)
+    return torch.polar(torch.ones_like(delay), -2 * torch.pi * delay / wifi.FFT_SIZE)
+
+
+class Piece(NamedTuple):
+    """A field or symbol whose carriers are known.
+
+    Attributes:
+        start: sample at which it begins.
+        length: samples.
+        prefix: samples.
+        values: complex128 [56], of the carriers.
+        taps: complex128 [taps], channel.
+    """
+
+    start: int
+    length: int
+    prefix: int
+    values: Tensor
+    taps: Tensor
+
+
+def waves(start: int, low: int, high: int, offset: float, prefix: int) -> Tensor:
+    """Carriers on samples ``low`` to ``high`` of a symbol that begins at ``start``: complex128 [n, 56]."""
+    time = torch.arange(low, high, dtype=torch.float64)[:, None]
+    phase = 2 * torch.pi / wifi.FFT_SIZE * (NUMBER * (time - start - prefix) + offset * time)
+    return torch.polar(torch.ones_like(phase), phase)
+
+
+def noise_power(start: int, low: int, high: int, run: Run) -> Tensor:
+    """Power of what does not repeat in samples ``low`` to ``high``: float64 [n]."""
+    power = torch.full((high - low,), run.error * run.level, dtype=torch.float64)
+    for sample, share in enumerate(SMEARED):
+        if low <= start + sample < high:
+            power[start + sample - low] += share * run.level
+    return power
+
+
+class Residual(NamedTuple):
+    """A window without the SOI's posterior mean.
+
+    Attributes:
+        samples: complex128 [T].
+        response: of the SOI.
+        covariance: complex128 [S, S], of its symbols.
+    """
+
+    samples: Tensor
+    response: Response
+    covariance: Tensor
+
+    def fitted(self, start: int, low: int, high: int, run: Run, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Gram matrix and moment of columns complex128 [n, c] in the noise that SOI and error vector leave."""
+        symbols = slice(self.response.first[low], max(self.response.last[low:high]))
+        waveforms = self.response.waveforms[low:high, symbols]
+        noise = waveforms @ self.covariance[symbols, symbols] @ waveforms.mH
+        noise = noise + torch.diag(noise_power(start, low, high, run)).to(noise.dtype)
+        both = torch.cat((columns, self.samples[low:high, None]), 1)
+        product = columns.mH @ solve_positive(noise, both)
+        return product[:, :-1], product[:, -1]
+
+
+def fitted_taps(residual: Residual, pieces: list[Piece], run: Run, skip: int, prior: float) -> Tensor:
+    """Channel complex128 [taps] from pieces whose carriers are known.
+
+    Args:
+        residual: the window.
+        pieces: of one channel.
+        run: their packet.
+        skip: samples at their begin that are left out.
+        prior: power of the taps over what the packet's level makes them.
+    """
+    count = len(TAPS)
+    gram = torch.eye(count, dtype=torch.complex128) * (2 * wifi.LAST_LEGACY * count / run.level / prior)
+    moment = torch.zeros(count, dtype=torch.complex128)
+    for piece in pieces:
+        low, high = max(piece.start + skip, 0), min(piece.start + piece.length, len(residual.samples))
+        if high - low < 8:
+            continue
+        sent = (waves(piece.start, low, high, run.offset, piece.prefix) * piece.values) @ carriers_of_taps()
+        one, other = residual.fitted(piece.start, low, high, run, sent)
+        gram, moment = gram + one, moment + other
+    return solve_positive(gram, moment[:, None])[:, 0]
+
+
+class Equalised(NamedTuple):
+    """Carriers of J symbols: unbiased values complex128 [J, 56] and noise variances float64 [J, 56]."""
+
+    values: Tensor
+    variance: Tensor
+
+
+def equalise(residual: Residual, starts: list[int], channel: Tensor, run: Run) -> Equalised:
+    """Carriers of symbols that begin at ``starts``, of unit power before a channel complex128 [56]."""
+    values, variances = [], []
+    for start in starts:
+        low, high = max(start, 0), min(start + wifi.SYMBOL, len(residual.samples))
+        sent = waves(start, low, high, run.offset, wifi.PREFIX) * channel
+        gram, moment = residual.fitted(start, low, high, run, sent)
+        posterior = inverse_positive(gram + torch.eye(len(channel), dtype=gram.dtype))
+        variance = posterior.diagonal().real.clamp(1e-9, 1 - 1e-6)
+        values.append(posterior @ moment / (1 - variance))
+        variances.append(variance / (1 - variance))
+    return Equalised(torch.stack(values), torch.stack(variances))
+
+
+class Fit(NamedTuple):
+    """How values fit an alphabet: log likelihood float64 [..., 56] and the likeliest points complex128 [..., 56]."""
+
+    log_likelihood: Tensor
+    points: Tensor
+
+
+def fit(values: Tensor, variance: Tensor, bits: int, extra: float) -> Fit:
+    """Fit of values complex128 [..., 56] to the constellation of ``bits``; ``extra`` variance on top."""
+    points = torch.from_numpy(wifi_code.points(bits))
+    total = variance + extra
+    metric = -(values[..., None] - points).abs().square() / total[..., None]
+    likelihood = torch.logsumexp(metric, -1) - float(np.log(len(points))) - total.log()
+    return Fit(likelihood, points[metric.argmax(-1)])
+
+
+def turned(values: Tensor, phase: Tensor) -> Tensor:
+    """Values complex128 [J, 56] turned back by phases float64 [J]."""
+    return values * torch.polar(torch.ones_like(phase), -phase)[:, None]
+
+
+def track_phase(found: Equalised, bits: int, chosen: Tensor, extra: float = 2e-3) -> Tensor:
+    """Common phase float64 [J] of each symbol from decisions on ``chosen`` carriers bool [56]; its drift goes on."""
+    phase, drift, phases = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64), list[Tensor]()
+    for values, variance in zip(*found, strict=True):
+        weight = chosen / (variance + extra)
+        for _ in range(2):
+            back = values * torch.polar(torch.ones_like(phase), -phase)
+            phase = phase + (weight * back * fit(back, variance, bits, extra).points.conj()).sum().angle()
+        if phases:
+            drift = (1 - _DRIFT) * drift + _DRIFT * (phase - phases[-1])
+        phases.append(phase)
+        phase = phase + drift
+    return torch.stack(phases)

@@ -1,0 +1,223 @@
+"""A SOI in 802.11 packets: every segment of the interference has its own covariance, and the SOI its symbols."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rfsep.separators.inference.symbol_posterior import (
+    Detected,
+    Information,
+    Response,
+    detected_symbols,
+    gaussian_posterior,
+    linear_symbols,
+    make_response,
+    stacked,
+)
+from rfsep.separators.wifi.packet_decoding import Cancelled, cancelled
+from rfsep.separators.wifi.packet_runs import Run, Runs, power_between, power_of_gap, runs_of
+from rfsep.separators.wifi.packet_segments import LEAST_LENGTH, LENGTH, Features, Kind, Segment, features, segment
+from rfsep.separators.wifi.packet_symbols import SMEARED, TAPS, Residual
+from rfsep.separators.windows import overlapped
+from rfsep.signals import wifi
+from rfsep.signals.statistics import inverse_positive
+from rfsep.types import InputError, Modem, Separated
+
+_MOST_SYMBOLS = 480  # of the SOI that are solved together
+_BATCH = 32  # windows
+_MOST_DENSE = 0.25  # symbols a sample of a SOI that leaves room to decode packets
+
+# Learned from the training split: the power of carriers beyond 802.11a's, which not every packet has; and what rings on
+# from packets at both ends of a gap, as a share of the median power.
+_OUTER_POWER = 0.3
+_RINGING, _RINGS_ON, _RINGS_BEFORE = 0.03, 3, 2
+
+
+def field_covariance(kind: Kind, offset: float, error: float) -> Tensor:
+    """Covariance of a whole field or symbol at unit power: complex128 [n, n].
+
+    Carriers of independent values, each a wave over prefix and body, and what does not repeat; the long training field
+    is known up to the taps of its channel.
+
+    Args:
+        kind: SHORT, LONG, SYMBOL or HT_SHORT.
+        offset: of the carriers, in carrier spacings.
+        error: share of the power that does not repeat.
+    """
+    length, number = LENGTH[kind], wifi.carriers().double()
+    time = torch.arange(length, dtype=torch.float64)[:, None]
+    if kind == Kind.LONG:
+        taps = torch.tensor(TAPS, dtype=torch.float64)
+        values, turn = wifi.long_training(), (number + offset) * time - number * wifi.LONG_PREFIX
+        sent = torch.polar(values.expand_as(turn), 2 * torch.pi * turn / wifi.FFT_SIZE)
+        delay = number[:, None] * taps
+        channel = torch.polar(torch.ones_like(delay), -2 * torch.pi * delay / wifi.FFT_SIZE)
+        waves: Tensor = sent @ channel / (2 * wifi.LAST_LEGACY * len(taps)) ** 0.5
+    else:
+        power = torch.where(number.abs() <= wifi.LAST_LEGACY, 1.0, _OUTER_POWER).double()
+        if kind in (Kind.SHORT, Kind.HT_SHORT):
+            power = power * ((number % wifi.SHORT_SPACING == 0) & (number.abs() <= wifi.LAST_SHORT))
+        turn = 2 * torch.pi * (number + offset) / wifi.FFT_SIZE * time
+        waves = torch.polar((power / power.sum()).sqrt().expand_as(turn), turn)
+    white = torch.full((length,), error, dtype=torch.float64)
+    white[: len(SMEARED)] += torch.tensor(SMEARED, dtype=torch.float64)
+    covariance: Tensor = waves @ waves.mH + torch.diag(white)
+    return covariance
+
+
+class WindowModel(NamedTuple):
+    """All that is known of the interference in a window.
+
+    Attributes:
+        segments: which cover the window.
+        runs: packets among them.
+        found: features of the batch.
+        row: of the window in it.
+    """
+
+    segments: list[Segment]
+    runs: Runs
+    found: Features
+    row: int
+
+
+def _gap_power(model: WindowModel, low: int, high: int) -> Tensor:
+    """Power of each sample of a gap: float64 [n]."""
+    power = torch.full((high - low,), power_of_gap(model.found, model.row, low, high), dtype=torch.float64)
+    ringing = _RINGING * float(np.median(model.found.energy[model.row]))
+    power[:_RINGS_ON] += ringing
+    power[-_RINGS_BEFORE:] += ringing
+    return power
+
+
+def segment_precision(model: WindowModel, index: int, num_samples: int, cache: dict[tuple[int, ...], Tensor]) -> Tensor:
+    """Inverse covariance of the part of a segment in the window: complex128 [n, n], or its diagonal float64 [n]."""
+    one, run = model.segments[index], model.runs.of_segment[index]
+    low, high = max(one.start, 0), min(one.stop, num_samples)
+    if one.kind == Kind.GAP:
+        return 1 / _gap_power(model, low, high)
+    if one.kind == Kind.UNKNOWN or run not in model.runs.known:
+        power = power_between(model.found, model.row, low, high)
+        return torch.full((high - low,), 1 / power, dtype=torch.float64)
+    packet: Run = model.runs.known[run]
+    key = (int(one.kind), run, low - one.start, high - one.start)
+    if key not in cache:
+        whole = field_covariance(one.kind, packet.offset, packet.error)
+        part = slice(low - one.start, high - one.start)
+        cache[key] = inverse_positive(whole[part, part])
+    return cache[key] / packet.level
+
+
+def information(samples: Tensor, response: Response, model: WindowModel, known: Cancelled | None = None) -> Information:
+    """Information on the SOI's symbols in one window, segment by segment.
+
+    Args:
+        samples: complex128 [T].
+        response: of the window.
+        model: of its interference.
+        known: interference that is taken away; a segment counts as known where all of its samples are.
+    """
+    num_samples, num_symbols = response.waveforms.shape
+    gram = torch.zeros((num_symbols, num_symbols), dtype=torch.complex128)
+    moment = torch.zeros(num_symbols, dtype=torch.complex128)
+    cache: dict[tuple[int, ...], Tensor] = {}
+    for index, one in enumerate(model.segments):
+        low, high = max(one.start, 0), min(one.stop, num_samples)
+        columns = slice(response.first[low], max(response.last[low:high]))
+        waveforms, rest = response.waveforms[low:high, columns], samples[low:high]
+        if known is not None and bool(known.known[low:high].all()):
+            weight, rest = 1 / known.power[low:high], rest - known.waveform[low:high]
+        else:
+            weight = segment_precision(model, index, num_samples, cache)
+        weighted = weight[:, None] * waveforms if weight.ndim == 1 else weight @ waveforms
+        gram[columns, columns] += waveforms.mH @ weighted
+        moment[columns] += weighted.mH @ rest
+    return Information(gram, moment)
+
+
+class PacketLmmse:
+    """Estimates a narrow-band SOI in 802.11 packets, blind in their timing, level, carrier offset and kind.
+
+    The interference's packets are cut into fields and symbols (`rfsep.separators.wifi.packet_segments`), whose
+    covariances follow from the standard and a few figures of each packet. The estimate is linear in the SOI's symbols
+    over the whole window, or the posterior mean of their constellation. Where the interference is something else, or
+    the SOI fills the band, segments are unknown and every sample is weighted by the interference's power about it.
+
+    Args:
+        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        examples: frames of the interference; nothing is learned from them.
+        detect: estimate the symbols as points of the modem's constellation.
+        cancel: then decode packets, take them away and detect again; left out where the SOI fills the band.
+        block: samples in a window of a longer mixture; fewer where they hold very many symbols.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+    """
+
+    def __init__(
+        self,
+        modem: Modem,
+        examples: Tensor,
+        detect: bool = False,
+        cancel: bool = False,
+        block: int = 2560,
+        margin: int = 160,
+    ) -> None:
+        if cancel and not detect:
+            raise InputError(
+                "packets: cancel is true but detect is false; packets are decoded beneath detected symbols"
+            )
+        step = modem.symbol_period
+        density = modem.analyse(torch.zeros((1, step), dtype=torch.complex64)).shape[1]
+        self.modem = modem
+        self.detect = detect
+        self.cancel = cancel and density <= _MOST_DENSE * step
+        self.margin = margin
+        self.block = min(block, max(4 * margin, _MOST_SYMBOLS // density * step))
+        self.points = modem.constellation.to(torch.complex128)
+        self._response = lru_cache(maxsize=4)(self._make_response)
+
+    def _make_response(self, num_samples: int, whole: bool) -> Response:
+        return make_response(self.modem, num_samples, whole)
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Estimate complex64 [B, T] and hard bits uint8 [B, N] of its matched filter."""
+        whole = mixture.shape[1] <= self.block
+
+        def estimate(windows: Tensor) -> Tensor:
+            return torch.cat([self._estimate(part, whole) for part in torch.split(windows, _BATCH)])
+
+        soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+
+    def _estimate(self, windows: Tensor, whole: bool) -> Tensor:
+        length = windows.shape[1]
+        if length < LEAST_LENGTH:  # too short for a packet's repetitions to show
+            return self.modem.synthesise(self.modem.analyse(windows), length)
+        response = self._response(length, whole)
+        found = features(windows, self.modem)
+        models = [WindowModel(one, runs_of(one, found, row), found, row) for row, one in enumerate(segment(found))]
+        samples = windows.to(torch.complex128)
+        said = stacked([information(samples[model.row], response, model) for model in models])
+        if not self.detect:
+            symbols = linear_symbols(said)
+        else:
+            detected = detected_symbols(said, self.points)
+            if self.cancel:
+                detected = self._again(samples, response, models, said, detected)
+            symbols = detected.symbols.mean
+        return (symbols @ response.waveforms.T).to(torch.complex64)
+
+    def _again(
+        self, samples: Tensor, response: Response, models: list[WindowModel], said: Information, first: Detected
+    ) -> Detected:
+        """Symbols of windows complex128 [B, T] without the packets that could be decoded beneath the first ones."""
+        mean, covariance = gaussian_posterior(said, first.sites)
+        rest = samples - mean @ response.waveforms.T
+        rows = []
+        for model in models:
+            residual = Residual(rest[model.row], response, covariance[model.row])
+            known = cancelled(samples[model.row], model.segments, model.runs, residual)
+            rows.append(information(samples[model.row], response, model, known))
+        return detected_symbols(stacked(rows), self.points)

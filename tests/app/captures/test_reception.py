@@ -1,0 +1,75 @@
+"""A capture tuned to the SOI: any stretch is the same however it is asked for, and level and timing are found."""
+
+import numpy as np
+import pytest
+import torch
+
+from rfsep.app.captures.reception import Reception, Tuning, conversion, convert_frames, find_soi
+from rfsep.signals.linear_modem import LinearModem
+from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.storage.capture import CaptureFacts
+from rfsep.types import InputError
+
+
+class Held:
+    """A capture in memory."""
+
+    def __init__(self, samples: np.ndarray) -> None:
+        self.samples = samples.astype(np.complex64)
+        self.facts = CaptureFacts(None, "cf32_le", len(samples), None, None, "", None)  # type: ignore[arg-type]
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        assert start >= 0
+        assert start + count <= len(self.samples)
+        return self.samples[start : start + count]
+
+
+def noise(length: int) -> np.ndarray:
+    return torch.randn(length, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)).numpy()
+
+
+@pytest.mark.parametrize(("old", "new"), [(20e6, 19.2e6), (1e6, 4e6), (48e3, 8e3), (1e6, 1e6)])
+def test_any_stretch_is_the_same_to_the_last_bit(old: float, new: float) -> None:
+    tuning = Tuning(offset_hz=0.013 * old, dc=0.1 + 0.2j, start=5, phase_rad=0.3, soi_power=0.25)
+    reception = Reception(Held(noise(30_000)), old, conversion(old, new), tuning, 1.0)
+    whole = reception.read(0, reception.num_samples)
+    assert len(whole) == reception.num_samples == int(30_000 * new / old) - 5
+    for start, count in ((0, 1), (1, 700), (1234, 3000), (reception.num_samples - 77, 77)):
+        assert np.array_equal(reception.read(start, count), whole[start : start + count])
+
+
+@pytest.mark.parametrize(("old", "new"), [(20e6, 19.2e6), (1e6, 4e6), (48e3, 8e3)])
+def test_a_tone_keeps_its_time(old: float, new: float) -> None:
+    frequency = 0.07 * min(old, new)
+    tone = np.exp(2j * np.pi * frequency / old * np.arange(30_000))
+    tuning = Tuning(offset_hz=0.0, dc=0j, start=0, phase_rad=0.0, soi_power=1.0)
+    plan = conversion(old, new)
+    heard = Reception(Held(tone), old, plan, tuning, 1.0).read(1000, 2000)
+    expected = np.exp(2j * np.pi * frequency / new * np.arange(1000, 3000))
+    assert np.mean(np.abs(heard - expected) ** 2) < 1e-8
+    frames = convert_frames(torch.from_numpy(tone.astype(np.complex64))[None], old, plan, frequency)[0].numpy()
+    assert np.abs(frames - frames[0]).max() < 1e-3
+    assert abs(abs(frames[0]) - 1) < 1e-3
+
+
+def test_a_ratio_without_small_factors_is_refused() -> None:
+    with pytest.raises(InputError, match="4096"):
+        conversion(1e6, 1e6 + 1)
+
+
+@pytest.mark.parametrize(("modem", "period"), [(LinearModem(), 16), (OfdmModem(), 80)])
+def test_level_and_timing_are_found_in_noise(modem: LinearModem | OfdmModem, period: int) -> None:
+    soi = modem.sample(1, 120_000, torch.Generator().manual_seed(2)).waveform[0].numpy()
+    heard = 0.3 * soi[3 * period - 7 :] + 0.3 * noise(len(soi))[3 * period - 7 :]
+    found = find_soi(heard, modem, None)
+    assert found.start == 7
+    assert abs(found.power / 0.09 - 1) < 0.1
+    assert abs(found.power / 0.09 - 1) < 4 * found.error / 0.09
+    assert find_soi(heard, modem, 7) == found
+
+
+def test_no_level_is_told_where_there_is_no_signal() -> None:
+    with pytest.raises(InputError, match="cannot be told"):
+        find_soi(noise(100_000), LinearModem(), 0)
+    with pytest.raises(InputError, match="too few"):
+        find_soi(noise(20), LinearModem(), None)

@@ -1,0 +1,185 @@
+"""Detection beneath a 5G NR uplink: exact channels and timing without a SOI, and bit errors beside the genie's."""
+
+import importlib.util
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from rfsep.bounds.nr_genie import NrGenie, symbols_about
+from rfsep.mixtures.mix import Mixer
+from rfsep.separators.matched_filter import MatchedFilter
+from rfsep.separators.nr.nr_bodies import Body, cut, cut_off_pilots, find_bodies, first_channel, sliced
+from rfsep.separators.nr.nr_channel import Channel, carrier_numbers, delays, quarter_turns
+from rfsep.separators.nr.nr_detection import NrDetection
+from rfsep.separators.nr.nr_timing import Symbol, find_symbols, otherwise
+from rfsep.separators.nr.nr_waves import carrier_waves, sent_waveform
+from rfsep.signals import nr
+from rfsep.signals.linear_modem import LinearModem
+from rfsep.signals.nr import NrUplink, nr_ofdm
+from rfsep.signals.nr_pilots import PILOT_SYMBOLS, pilot_grids
+
+NONE = torch.zeros((0, 0), dtype=torch.complex64)
+sionna = pytest.mark.skipif(importlib.util.find_spec("sionna") is None, reason="needs pip install rfsep[nr]")
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def qpsk_slots(count: int, seed: int) -> torch.Tensor:
+    """Grids complex64 [count, 14, 612] of QPSK without pilots."""
+    signs = torch.randint(0, 2, (2, count, 14, 612), generator=generator(seed)) * 2.0 - 1
+    return torch.complex(signs[0], signs[1]) / 2**0.5
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@sionna
+@pytest.mark.parametrize("cell", [1, 1007])
+def test_pilots_are_those_of_sionna(cell: int) -> None:
+    symbols, pilots = nr._pilots(cell)
+    assert tuple(symbols) == PILOT_SYMBOLS
+    torch.testing.assert_close(pilot_grids(cell), pilots)
+
+
+def test_quarter_turns_of_a_smooth_curve_are_found() -> None:
+    """A curve that turns and passes close by zero, turned by random quarters: one turn is left, the same everywhere."""
+    place = torch.linspace(0, 12, 254, dtype=torch.float64)
+    curve = torch.polar(torch.ones_like(place), place) + torch.polar(torch.full_like(place, 0.95), -0.7 * place)
+    turns = torch.tensor([1, 1j, -1, -1j])[torch.randint(0, 4, (254,), generator=generator(0))]
+    found = quarter_turns((curve * turns)[None])[0] / curve
+    torch.testing.assert_close(found, found[:1].expand(254))
+    assert abs(found[0] ** 4 - 1) < 1e-9
+
+
+@pytest.mark.parametrize("offset", [0, 500, 900, 15_000])
+def test_one_tap_without_a_soi_is_recovered_exactly(offset: int) -> None:
+    """Timing to the sample, and every symbol of every whole body, up to the quarter turn that nothing can tell."""
+    grids = qpsk_slots(2, offset)
+    sent = nr_ofdm(grids).flatten()[offset : offset + 2560]
+    gain = torch.polar(torch.tensor(3.0), torch.tensor(0.4))
+    window = (gain * sent).to(torch.complex128)
+    symbols = find_symbols(window[None])[0]
+    truth = symbols_about(offset, 2560)
+    bodies = find_bodies(window, symbols, pilot_grids(1).flatten(0, 1).to(torch.complex128))
+    assert bodies
+    faint = torch.full((612,), 1e-6, dtype=torch.float64)
+    response = first_channel(window, window, symbols, bodies, faint, faint).response()
+    for body in bodies:
+        near = min(truth, key=lambda one: abs(one.body - symbols[body.place].body))
+        assert abs(near.body - symbols[body.place].body) <= 3
+        number = next(index for index, one in enumerate(all_symbols(offset)) if one == near)
+        found = sliced(cut(window, symbols[body.place]) * response.conj())
+        turned = found / grids.flatten(0, 1)[number]
+        torch.testing.assert_close(turned, turned[:1].expand(612))
+    late = (
+        symbols[bodies[0].place].body - min(truth, key=lambda one: abs(one.body - symbols[bodies[0].place].body)).body
+    )
+    ramp = torch.polar(torch.ones(612, dtype=torch.float64), 2 * torch.pi / 1024 * late * carrier_numbers().double())
+    flat = response * ramp.conj() / gain
+    torch.testing.assert_close(flat, flat.mean().expand(612), atol=0.02, rtol=0)
+    assert abs(flat.mean() ** 4 - 1) < 0.02
+
+
+def all_symbols(offset: int) -> list[Symbol]:
+    """The symbols of two slots, in a window that begins ``offset`` samples into the first."""
+    slots = symbols_about(0, 2 * 15_360)
+    return [Symbol(one.body - offset, one.prefix) for one in slots]
+
+
+def test_carriers_add_up_to_the_waveform_that_is_sent() -> None:
+    """Against a convolution of the transmitted samples, for a symbol that begins before the window."""
+    taps = torch.zeros(120, dtype=torch.complex128)
+    taps[[25, 28, 60]] = torch.tensor([0.3, 1j, -0.5], dtype=torch.complex128)
+    grid = qpsk_slots(1, 3)[0, 0].to(torch.complex128)
+    symbol, decimator = Symbol(-200, 72), torch.eye(1300, dtype=torch.float64)
+    waveform = sent_waveform(symbol, grid, taps, 1300)
+    time = torch.arange(-400, 1300)
+    turn = 2 * torch.pi / 1024 * (carrier_numbers()[:, None] * (time + 200)).double()
+    sent = (grid[:, None] * torch.polar(torch.ones_like(turn), turn)).sum(0) / 612**0.5
+    sent = sent * ((time >= -272) & (time < 824))
+    expected = 0.3 * sent.roll(-3) + 1j * sent - 0.5 * sent.roll(32)
+    torch.testing.assert_close(waveform, expected[400:], atol=1e-9, rtol=0)
+    waves = carrier_waves(decimator, symbol, taps, carrier_numbers())
+    torch.testing.assert_close(waves.values @ grid, waveform[waves.rows], atol=1e-9, rtol=0)
+
+
+def test_pilots_that_are_cut_off_are_recognised() -> None:
+    """A quarter of a symbol of pilots is enough; data are not taken for pilots."""
+    pilots = pilot_grids(1).flatten(0, 1).to(torch.complex128)
+    taps = torch.zeros(120, dtype=torch.complex128)
+    taps[[28, 40]] = torch.tensor([1.0, 0.4j], dtype=torch.complex128)
+    channel = Channel(taps, torch.zeros((120, 120), dtype=torch.complex128), taps.abs(), 0.0)
+    symbols = [Symbol(-768, 72), Symbol(328, 72), Symbol(1424, 72)]
+    data = qpsk_slots(1, 5)[0].to(torch.complex128)
+    for first, expected in ((1j * pilots[17], {0: 1j * pilots[17]}), (data[0], {})):
+        window = sum(
+            sent_waveform(symbol, grid, taps, 1424)
+            for symbol, grid in zip(symbols, (first, data[1], data[2]), strict=True)
+        )
+        found = cut_off_pilots(window, symbols, [Body(1, None)], channel, pilots)
+        assert found.keys() == expected.keys()
+        for place, grid in expected.items():
+            torch.testing.assert_close(found[place], grid)
+
+
+def test_taps_are_delays() -> None:
+    number = carrier_numbers().double()
+    torch.testing.assert_close(delays()[:, 29], torch.polar(torch.ones(612).double(), -2 * torch.pi / 1024 * number))
+
+
+@sionna
+def test_bit_errors_stay_near_those_of_the_genie() -> None:
+    """At -18 dB a third of the matched filter's bits are wrong; what is left are symbols at the window's ends."""
+    modem, source = LinearModem(), NrUplink()
+    batch = Mixer(modem, source).draw(torch.full((6,), -18.0), 2560, generator(11))
+    rates = [
+        float((estimate.bits != batch.bits).double().mean())
+        for estimate in (
+            MatchedFilter(modem, NONE).separate(batch.mixture),
+            NrDetection(modem, NONE).separate(batch.mixture),
+            NrGenie(modem, source, 0.0).estimate(batch),
+        )
+    ]
+    assert rates[0] > 0.2
+    assert rates[2] < 0.025
+    assert rates[1] < rates[2] + 0.005
+
+
+@sionna
+def test_windows_that_do_not_fit_are_looked_at_again() -> None:
+    """One of whose symbols quick propagation is wrongly sure, and one that ends in a symbol of a long prefix."""
+    modem = LinearModem()
+    batch = Mixer(modem, NrUplink()).draw(torch.full((100,), -24.0), 2560, generator(5))
+    found = NrDetection(modem, NONE).separate(batch.mixture[[45, 36]])
+    assert int((found.bits != batch.bits[[45, 36]]).sum()) == 0
+
+
+def test_only_a_last_symbol_that_is_cut_off_may_have_another_prefix() -> None:
+    symbols = [Symbol(-100, 72), Symbol(996, 72), Symbol(2092, 72)]
+    assert otherwise(symbols, 3116) == [symbols]
+    assert otherwise(symbols, 3115) == [symbols, [*symbols[:2], Symbol(2108, 88)]]
+    long = [*symbols[:2], Symbol(2108, 88)]
+    assert otherwise(long, 2560) == [long, symbols]
+
+
+def test_what_is_no_uplink_is_estimated_linearly() -> None:
+    """Noise, silence, a tone: windows whose channel cannot be fitted, beside one that can."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn((2, 2560), dtype=torch.complex64, generator=generator)
+    modem = LinearModem()
+    clean = modem.sample(2, 2560, generator)
+    separator = NrDetection(modem, noise)
+    found = separator.separate(clean.waveform + noise)
+    wrong = (modem.demodulate(clean.waveform + noise) > 0).byte() != clean.bits
+    assert int((found.bits != clean.bits).sum()) <= int(wrong.sum()) + 2
+    tone = 3 * torch.exp(2j * torch.pi * 0.21 * torch.arange(2560)).to(torch.complex64)
+    assert torch.equal(separator.separate(clean.waveform + tone).bits, clean.bits)
+    assert not bool(separator.separate(torch.zeros((1, 2560), dtype=torch.complex64)).soi.any())

@@ -1,0 +1,195 @@
+"""Analytic scores against densities written out: enumeration, automatic differentiation, Monte Carlo."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from rfsep.separators.score_based.ofdm_prior import OfdmPrior
+from rfsep.separators.score_based.priors import GaussianPrior, PulsePrior
+from rfsep.signals.constellations import constellation
+from rfsep.signals.linear_modem import LinearModem
+from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.types import InputError
+
+LEVELS = (0.99, 0.9, 0.5)
+
+
+def small_ofdm(prefix: int) -> OfdmModem:
+    return OfdmModem("qpsk", fft_size=4, cyclic_prefix_length=prefix, num_guard_carriers=(0, 0), dc_null=False)
+
+
+def every_symbol(modem: OfdmModem) -> Tensor:
+    """All waveforms of one symbol of unit power, complex128 [4^4, P]."""
+    points = constellation("qpsk").tolist()
+    data = torch.tensor(list(itertools.product(points, repeat=len(modem.carriers))))
+    return modem.synthesise(data, modem.symbol_period).to(torch.complex128)
+
+
+def exact_score(noisy: Tensor, waveforms: Tensor, alpha_bar: float) -> Tensor:
+    """Of equally likely waveforms [N, P] in white noise, by differentiating the density written out: [B, P]."""
+    x = torch.view_as_real(noisy.to(torch.complex128)).clone().requires_grad_()
+    distance = torch.view_as_complex(x)[:, None] - math.sqrt(alpha_bar) * waveforms
+    log_density = torch.logsumexp(-distance.abs().square().sum(2) / (1 - alpha_bar), 1).sum()
+    gradient = torch.autograd.grad(log_density, x)[0]
+    return torch.view_as_complex(gradient.contiguous()) / 2  # with respect to the conjugate
+
+
+def noisy_symbols(modem: OfdmModem, alpha_bar: float, count: int) -> tuple[Tensor, Tensor]:
+    """Symbols in white noise complex64 [count, P], and all waveforms."""
+    generator = torch.Generator().manual_seed(1)
+    waveforms = every_symbol(modem)
+    chosen = waveforms[torch.randint(len(waveforms), (count,), generator=generator)].to(torch.complex64)
+    noise = torch.randn(chosen.shape, dtype=torch.complex64, generator=generator)
+    return math.sqrt(alpha_bar) * chosen + math.sqrt(1 - alpha_bar) * noise, waveforms
+
+
+@pytest.mark.parametrize("alpha_bar", LEVELS)
+def test_the_ofdm_score_without_prefix_is_that_of_the_enumerated_density(alpha_bar: float) -> None:
+    modem = small_ofdm(0)
+    noisy, waveforms = noisy_symbols(modem, alpha_bar, 64)
+    prior = OfdmPrior(modem, torch.zeros(64, dtype=torch.int64), 4)
+    expected = exact_score(noisy, waveforms, alpha_bar).to(torch.complex64)
+    torch.testing.assert_close(prior.score(noisy, alpha_bar), expected, rtol=1e-3, atol=1e-3)
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return float(((found - expected).abs().square().sum() / expected.abs().square().sum()).sqrt())
+
+
+@pytest.mark.parametrize(("alpha_bar", "most"), [(0.99, 1e-4), (0.9, 0.12), (0.5, 0.22)])
+def test_error_of_the_ofdm_score_with_prefix(alpha_bar: float, most: float) -> None:
+    """Monte Carlo, in white noise, which the prior is not smoothed by: 9 % and 18 % are left."""
+    modem = small_ofdm(1)
+    noisy, waveforms = noisy_symbols(modem, alpha_bar, 400)
+    prior = OfdmPrior(modem, torch.zeros(400, dtype=torch.int64), 5)
+    error = relative_error(prior.score(noisy, alpha_bar), exact_score(noisy, waveforms, alpha_bar))
+    assert error < most
+
+
+@pytest.mark.parametrize("alpha_bar", LEVELS)
+def test_the_ofdm_score_with_prefix_is_exact_in_its_own_noise(alpha_bar: float) -> None:
+    """Carriers in noise A n are independent: the gradient along the subspace is that of the enumerated carriers."""
+    modem, generator = small_ofdm(1), torch.Generator().manual_seed(2)
+    basis = modem.synthesise(torch.eye(4, dtype=torch.complex64), 5).T.to(torch.complex128)  # A, [P, D]
+    points = torch.tensor(list(itertools.product(constellation("qpsk").tolist(), repeat=4)))
+    sent = points[torch.randint(256, (64,), generator=generator)]
+    noise = torch.randn(sent.shape, dtype=torch.complex64, generator=generator)
+    carriers = math.sqrt(alpha_bar) * sent + math.sqrt(1 - alpha_bar) * noise
+    noisy = (carriers.to(torch.complex128) @ basis.T).to(torch.complex64)
+    found = OfdmPrior(modem, torch.zeros(64, dtype=torch.int64), 5).score(noisy, alpha_bar).to(torch.complex128)
+    expected = exact_score(carriers, points.to(torch.complex128), alpha_bar) @ basis.T
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_symbol_that_is_cut_off_has_the_score_of_a_gaussian() -> None:
+    modem = small_ofdm(1)
+    basis = modem.synthesise(torch.eye(4, dtype=torch.complex64), 5).T[2:]  # three samples of five are there
+    window = torch.randn((1, 3), dtype=torch.complex64, generator=torch.Generator().manual_seed(3))
+    prior = OfdmPrior(modem, torch.tensor([2]), 3, loosening=torch.tensor([4.0]))
+    expected = -torch.linalg.solve(4 * basis @ basis.mH, window.T).T / 0.9
+    torch.testing.assert_close(prior.score(window, 0.9), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_error_of_the_stand_in_for_symbols_that_are_cut_off() -> None:
+    """Where few samples of many carriers are there, the sum of the carriers is nearly Gaussian."""
+    modem, generator = small_ofdm(0), torch.Generator().manual_seed(4)
+    waveforms = every_symbol(modem)[:, 3:]  # one sample of four
+    chosen = waveforms[torch.randint(256, (400,), generator=generator)].to(torch.complex64)
+    noisy = math.sqrt(0.5) * chosen + math.sqrt(0.5) * torch.randn((400, 1), dtype=torch.complex64, generator=generator)
+    found = OfdmPrior(modem, torch.full((400,), 3), 1).score(noisy, 0.5) * 0.5  # of the signal alone, without the noise
+    error = relative_error(found, exact_score(noisy, waveforms, 0.5))
+    assert error < 0.1
+
+
+def test_the_gaussian_score_is_the_gradient_of_its_density() -> None:
+    generator = torch.Generator().manual_seed(5)
+    root = torch.randn((6, 6), dtype=torch.complex64, generator=generator)
+    covariance, alpha_bar = root @ root.mH / 6, 0.7
+    noisy = torch.randn((3, 6), dtype=torch.complex64, generator=generator)
+    total = alpha_bar * covariance + (1 - alpha_bar) * torch.eye(6)
+    expected = -torch.linalg.solve(total, noisy.T).T
+    torch.testing.assert_close(GaussianPrior(covariance).score(noisy, alpha_bar), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_gaussian_prior_refuses_what_is_no_covariance() -> None:
+    with pytest.raises(InputError, match="not Hermitian"):
+        GaussianPrior(torch.tensor([[1.0, 1.0], [0.0, 1.0]]).to(torch.complex64))
+    with pytest.raises(InputError, match="negative eigenvalue -1"):
+        GaussianPrior(torch.diag(torch.tensor([1.0, -1.0])).to(torch.complex64))
+
+
+def test_the_pulse_score_draws_towards_the_sent_symbols_and_away_from_other_waveforms() -> None:
+    modem, generator = LinearModem(), torch.Generator().manual_seed(6)
+    soi = modem.sample(2, 640, generator).waveform
+    prior, alpha_bar = PulsePrior(modem), 0.99
+    stray = torch.randn(soi.shape, dtype=torch.complex64, generator=generator)
+    stray = 0.1 * (stray - modem.synthesise(modem.analyse(stray), 640))  # outside the pulses
+    found = prior.score(math.sqrt(alpha_bar) * soi + stray, alpha_bar)
+    inner = slice(160, 480)  # away from the ends, where pulses are cut
+    torch.testing.assert_close(found[:, inner], -stray[:, inner] / (1 - alpha_bar), rtol=0.05, atol=0.5)
+
+
+def test_noise_of_the_pulse_prior_has_unit_power_and_lies_in_the_pulses() -> None:
+    modem = LinearModem()
+    noise = PulsePrior(modem).draw(16000, torch.Generator().manual_seed(7))
+    assert noise.abs().square().mean().item() == pytest.approx(1.0, abs=0.05)
+    rest = noise - modem.synthesise(modem.analyse(noise), 16000)
+    assert rest[:, 200:-200].abs().square().mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["bpsk", "qpsk", "qam16"])
+def test_gain_and_phase_of_ofdm_are_found_up_to_its_symmetry(name: str) -> None:
+    modem, generator = OfdmModem(name), torch.Generator().manual_seed(8)
+    whole = modem.sample(3, 1600, generator).waveform / math.sqrt(56 / 64)
+    gain = torch.polar(torch.tensor([2.0, 0.7, 1.3]), torch.tensor([0.3, -1.0, 2.5]))
+    window = gain[:, None] * whole[:, 33:-20]
+    prior = OfdmPrior(modem, torch.full((3,), 33), window.shape[1])
+    turned = torch.polar(torch.ones(3), prior.phase(window)) / (gain / gain.abs())
+    order = 2 if name == "bpsk" else 4
+    torch.testing.assert_close(turned**order, torch.ones(3, dtype=torch.complex64), rtol=0.02, atol=0.02)
+    off = torch.tensor([1.05, 0.96, 1.0]) * torch.polar(torch.ones(3), torch.tensor([0.05, 0.0, -0.05]))
+    found = prior.gain(off[:, None] * window / (gain * turned)[:, None], 0.01)
+    torch.testing.assert_close(found, off, rtol=0.01, atol=0.01)
+
+
+def test_ofdm_windows_score_zero_where_they_are_what_they_seem() -> None:
+    """A clean whole symbol scores nothing; the same one a sample late scores much."""
+    modem = OfdmModem("qpsk")
+    window = modem.sample(1, 800, torch.Generator().manual_seed(9)).waveform / math.sqrt(56 / 64)
+    right = OfdmPrior(modem, torch.tensor([0]), 800).score(0.995**0.5 * window, 0.995)
+    late = OfdmPrior(modem, torch.tensor([1]), 800).score(0.995**0.5 * window, 0.995)
+    assert right.abs().max() < 0.01
+    assert late.abs().square().mean().sqrt() > 10
+
+
+def test_offsets_outside_a_period_are_refused() -> None:
+    with pytest.raises(InputError, match=r"not all in 0 \.\.\. 79"):
+        OfdmPrior(OfdmModem("qpsk"), torch.tensor([80]), 800)
+
+
+def test_gram_outside_the_subspace_against_a_dense_one() -> None:
+    modem, generator = OfdmModem("qpsk"), torch.Generator().manual_seed(10)
+    room = torch.tensor([1e-3])
+    prior = OfdmPrior(modem, torch.tensor([30]), 210, outside=room, loosening=torch.tensor([5.0]))
+    pulses = torch.randn((2, 80, 3), dtype=torch.complex128, generator=generator)
+    phase = torch.tensor([[0, 1, 0, 1]])
+    found = prior.outside_gram(pulses, phase)
+    every = pulses[phase[0]]  # [K, P, c]
+    placed = torch.zeros((4, 3, 4 * 80), dtype=torch.complex128)
+    for block in range(4):
+        placed[block, :, 80 * block : 80 * block + 80] = every[block].T
+    windows = placed[:, :, 30:240]  # of the four symbols, as far as the window holds them
+    for block in (0, 3):  # 50 samples of the first symbol are there, 0 of the last
+        seen = modem.synthesise(torch.eye(56, dtype=torch.complex64), 80).T / math.sqrt(56 / 64)
+        seen = seen.to(torch.complex128)[30:] if block == 0 else seen.to(torch.complex128)[:0]
+        values, vectors = torch.linalg.eigh(seen @ seen.mH)
+        weight = 1e-3 / (5 * values).clamp_min(1e-3)
+        part = windows[block][:, :50].T if block == 0 else windows[block][:, :0].T
+        expected = (vectors.mH @ part).mH @ (weight[:, None] * (vectors.mH @ part))
+        torch.testing.assert_close(found[0, block], expected, rtol=1e-4, atol=1e-6)
+    carriers = modem.synthesise(torch.eye(56, dtype=torch.complex64), 80).T.to(torch.complex128)
+    rest = torch.eye(80, dtype=torch.complex128) - carriers @ torch.linalg.pinv(carriers)
+    torch.testing.assert_close(found[0, 1], every[1].mH @ rest @ every[1], rtol=1e-4, atol=1e-5)
