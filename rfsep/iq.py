@@ -1,13 +1,18 @@
-"""Complex samples: channels, power and decibels, each written once."""
+"""Complex samples: channels, power, decibels and the mixture formula, each written once."""
 
 import math
 import mmap
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from rfsep.types import InputError
+
+Empirical = Literal["interference"]
+_SILENCE = 1e-20  # power below which a window holds no interference, so that no gain gives it a ratio
 
 
 def to_channels(waveform: Tensor) -> Tensor:
@@ -59,6 +64,48 @@ def from_db(level_db: float) -> float:
     0.001
     """
     return float(10.0 ** (level_db / 10.0))
+
+
+class Mixed(NamedTuple):
+    """A mixture and its interference.
+
+    Attributes:
+        mixture: complex64 [B, T].
+        interference: complex64 [B, T], at the level and phase it has in the mixture.
+    """
+
+    mixture: Tensor
+    interference: Tensor
+
+
+def mix(
+    soi: Tensor, interference: Tensor, sinr_db: Tensor, phase: Tensor, *, empirical: bool | Empirical = False
+) -> Mixed:
+    """``mixture = soi + gain * exp(j phase) * interference`` with ``gain = 10 ** (-sinr_db / 20)``.
+
+    The gain is nominal, as in the ICASSP 2024 RF Challenge: sources of unit power on average give the stated SINR on
+    average. With ``empirical`` it is scaled by the powers that the two windows happen to have, as in the 2021
+    challenge and the studies built on it: every window then has the stated ratio exactly. ``empirical="interference"``
+    takes the SOI's power as one and divides by the interference's alone (GLOBECOM 2022).
+
+    Args:
+        soi: complex64 [B, T].
+        interference: complex64 [B, T].
+        sinr_db: float32 [B].
+        phase: float32 [B], radians.
+        empirical: match powers window by window.
+
+    Raises:
+        InputError: another word for ``empirical``.
+    """
+    if empirical not in (True, False, "interference"):
+        raise InputError(f"empirical is {empirical!r}, choose one of true, false, interference")
+    gain = 10 ** (-sinr_db / 20)  # [B]
+    if empirical:
+        reference = 1.0 if empirical == "interference" else power(soi)
+        gain = gain * (reference / power(interference).clamp_min(_SILENCE)).sqrt()
+    scaled = torch.polar(gain, phase)[:, None] * interference  # [B, T]
+    return Mixed(soi + scaled, scaled)
 
 
 def forget_pages(array: NDArray[Any]) -> None:

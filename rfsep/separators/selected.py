@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.mixtures.mix import mix
+from rfsep.iq import mix
 from rfsep.types import InputError, Modem, Separated, Separator
 
 _SHARE = 0.75  # of the frames, from which candidates learn while they are tried on the others
