@@ -20,7 +20,6 @@ from rfsep.app.config import (
     example_frames,
     in_sweep,
     instantiate,
-    load_config,
     numbers,
     plain,
     run,
@@ -35,6 +34,7 @@ from rfsep.app.runs import (
     with_tokenizer,
     write_weights_of,
 )
+from rfsep.app.trust import load_config
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.storage.locks import sweep
 from rfsep.training.curves import redraw

@@ -256,7 +256,7 @@ def lines(identified: Identified) -> list[str]:
 
 
 def as_yaml(interference: str, frames: Tensor, identified: Identified, sample_rate_hz: float | None) -> str:
-    """The findings, and the modem as `rfsep.app.config.read_interference` takes it, where one is known."""
+    """The findings, and the modem as `rfsep.app.trust.read_interference` takes it, where one is known."""
     arguments = modem_arguments(identified)
     kind = OfdmModem if identified.kind.value == "ofdm" else LinearModem
     target = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}

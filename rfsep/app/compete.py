@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rfsep.app.config import ROOT, console, load_config, options
+from rfsep.app.config import ROOT, console, options
 from rfsep.app.priors import PRIORS
 from rfsep.app.runs import ZOO
 from rfsep.app.score import make_leaderboard
+from rfsep.app.trust import load_config
 from rfsep.storage.atomic import read_json
 from rfsep.storage.manifest import listed_sha256, verify
 from rfsep.storage.seal import is_sealed

@@ -24,11 +24,11 @@ from rfsep.app.config import (
     option,
     option_named,
     plain,
-    read_interference,
 )
 from rfsep.app.estimates import Job, Parts, Place, is_shared, separate_alone, separate_together, speaks
 from rfsep.app.priors import PRIORS, open_prior
 from rfsep.app.runs import Run, export_name, flops_per_sample, network_arguments, open_run, own_separator
+from rfsep.app.trust import read_interference
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.separators.selected import Selected
 from rfsep.storage.atomic import write_json

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rfsep.app.config import build_modem, build_soi, build_source, checked, option_named
+from rfsep.app.config import build_modem, build_soi, build_source, option_named
 from rfsep.app.runs import open_run, prior_settings
+from rfsep.app.trust import checked
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.pages.studies.prior_check import Learned, Noise, gaussian_losses, noise_losses
 from rfsep.separators.score_based.curvature import symbol_energy

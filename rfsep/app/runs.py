@@ -10,18 +10,9 @@ from typing import Any, NamedTuple, cast
 import torch
 import yaml
 
-from rfsep.app.config import (
-    CONFIG_ERRORS,
-    check_targets,
-    checked,
-    instantiate,
-    load_config,
-    one_line,
-    option,
-    option_named,
-    plain,
-)
+from rfsep.app.config import CONFIG_ERRORS, instantiate, one_line, option, option_named, plain
 from rfsep.app.export import fitting
+from rfsep.app.trust import check_targets, checked, load_config
 from rfsep.models.cost import forward_flops
 from rfsep.separators.neural import FastNetwork
 from rfsep.storage.atomic import write_text

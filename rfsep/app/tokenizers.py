@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from rfsep.app.config import build_modem, build_soi, build_source, checked, load_config, option_named, plain
+from rfsep.app.config import build_modem, build_soi, build_source, option_named, plain
 from rfsep.app.runs import open_run, tokenizer_signal
+from rfsep.app.trust import checked, load_config
 from rfsep.iq import from_channels, power, to_channels
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.models.code_use import code_use, participation

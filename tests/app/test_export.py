@@ -17,9 +17,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 import rfsep.app.export
-from rfsep.app.config import CONF, instantiate, load_config, option, register_resolvers
+from rfsep.app.config import CONF, instantiate, option, register_resolvers
 from rfsep.app.evaluate import separate_testset
 from rfsep.app.runs import Run, export_name, network_arguments, open_run, own_separator
+from rfsep.app.trust import load_config
 from rfsep.challenge.provenance import code_version
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer

@@ -16,9 +16,10 @@ import torch
 import yaml
 from mutations import Mutation, mixed
 
-from rfsep.app.config import CONFIG_ERRORS, one_line, read_interference
+from rfsep.app.config import CONFIG_ERRORS, one_line
 from rfsep.app.runs import open_run
 from rfsep.app.score import _card
+from rfsep.app.trust import read_interference
 from rfsep.pages.collect import collect
 from rfsep.storage.atomic import write_json
 from rfsep.storage.capture import check_capture, open_capture

@@ -26,10 +26,11 @@ from rfsep.app.captures.reception import (
     find_soi,
     mean_power,
 )
-from rfsep.app.config import build_modem, check_targets, console, option, overridden, plain
+from rfsep.app.config import build_modem, console, option, overridden, plain
 from rfsep.app.evaluate import commit, separator_parts
 from rfsep.app.examples import read_examples
 from rfsep.app.runs import Run, network_arguments, open_run, own_separator
+from rfsep.app.trust import check_targets
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.storage.atomic import read_json, write_json

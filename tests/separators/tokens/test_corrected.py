@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rfsep.app.config import RUN_PACKAGES, check_targets, instantiate
+from rfsep.app.config import instantiate
 from rfsep.app.runs import check_separator
+from rfsep.app.trust import RUN_PACKAGES, check_targets
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.token_transformer import TokenTransformer
