@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard docs bench_scale
+.PHONY: installed install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard docs bench_scale
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -115,6 +115,10 @@ chromium:
 # a process of the tests that dies fails them: with another in its place pytest-xdist 3.8 waits for ever (its issue 1323)
 test: $(STAMP) chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --max-worker-restart 0 --durations 10
+
+# the wheel in an empty environment outside of this folder: every command once
+installed:
+	tests/installed.sh $(PYTHON)
 
 bench: $(STAMP)
 	$(BIN)/python tests/bench.py

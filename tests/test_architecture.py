@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "separators": LEAVES | {"signals", "identification", "models"},  # no mixtures: no entry can reach the truth
     "bounds": LEAVES | {"metrics", "signals", "identification", "mixtures", "separators"},
     "training": LEAVES
-    | {"metrics", "storage", "models", "signals", "identification", "mixtures", "separators", "bounds"},
+    | {"metrics", "storage", "models", "signals", "identification", "mixtures", "separators", "bounds", "pages"},
     "challenge": LEAVES | {"metrics", "storage", "signals", "mixtures"},
     "pages": LEAVES | {"metrics", "storage", "signals", "identification", "challenge"},
 }

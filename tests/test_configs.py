@@ -12,8 +12,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from rfsep.app.config import CONF, ROOT, build_modem, build_source, instantiate, option, options
-from rfsep.app.runs import parameters_of
+from rfsep.app.build import completed
+from rfsep.app.config import build_modem, build_source, instantiate, option, options
+from rfsep.app.kinds import KINDS
+from rfsep.app.places import CONF, ROOT
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.ofdm_modem import OfdmModem
 
@@ -28,6 +30,14 @@ def stems(group: str) -> list[str]:
 def experiments() -> list[str]:
     folder = CONF / "experiment"
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def of_waveforms() -> list[str]:
+    return models("waveform")
+
+
+def models(kind: str) -> list[str]:
+    return [name for name in stems("model") if option("model", name).kind == kind]
 
 
 def source(name: str) -> Any:
@@ -91,7 +101,7 @@ def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
         .waveform
     )
     short = {"num_samples": 640, "num_mixtures": 1} if name == "selected" else {}  # tries others, which takes a while
-    separator = instantiate(option("separator", name).method, modem=modem, examples=examples, **short)
+    separator = instantiate(completed(option("separator", name), None).method, modem=modem, examples=examples, **short)
     mixture = examples[:3, :640]
     estimate = separator.separate(mixture)
     assert estimate.soi.shape == mixture.shape
@@ -102,26 +112,22 @@ def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
     assert torch.allclose(alone.soi[0], estimate.soi[1], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", option("separator", "selected").method.candidates)
-def test_candidate_is_the_separator_of_that_name(name: str) -> None:
-    """With the same settings, whether written there or the class's own."""
-    candidate, method = option("separator", "selected").method.candidates[name], option("separator", name).method
-    known = {key: one.default for key, one in parameters_of(method._target_).items()}
-    settings = [{**known, **OmegaConf.to_container(config)} for config in (candidate, method)]  # type: ignore[dict-item]
-    assert settings[0].pop("_partial_")
-    assert settings[0] == settings[1]
+def test_candidates_are_the_separators_of_their_names() -> None:
+    names = option("separator", "selected").candidates
+    method = completed(option("separator", "selected"), None).method
+    assert list(method.candidates) == list(names)
+    assert method.candidates.joint_detection_wifi == {
+        **option("separator", "joint_detection_wifi").method,
+        "_partial_": True,
+    }
 
 
-def of_waveforms() -> list[str]:
-    configs = {name: option("model", name) for name in stems("model")}
-    return [
-        name
-        for name, config in configs.items()
-        if not any(config.get(key, False) for key in ("tokens", "prior", "tokenizer"))
-    ]
+def test_models_and_objectives_are_of_known_kinds() -> None:
+    for group in ("model", "objective"):
+        assert {config.kind for config in options(group).values()} == set(KINDS)
 
 
-@pytest.mark.parametrize("name", [name for name in stems("model") if option("model", name).get("prior", False)])
+@pytest.mark.parametrize("name", models("prior"))
 def test_prior_finds_as_much_noise_as_it_is_shown_and_learns(name: str) -> None:
     torch.manual_seed(0)
     model = instantiate(option("model", name).network)
@@ -134,7 +140,7 @@ def test_prior_finds_as_much_noise_as_it_is_shown_and_learns(name: str) -> None:
     assert model.example_inputs(400)[0].shape[2] in (400 // 80 * 80, 400)
 
 
-@pytest.mark.parametrize("name", [name for name in stems("model") if option("model", name).get("tokenizer", False)])
+@pytest.mark.parametrize("name", models("tokenizer"))
 def test_tokenizer_gives_windows_for_windows_and_learns(name: str) -> None:
     torch.manual_seed(0)
     model = instantiate(option("model", name).network)

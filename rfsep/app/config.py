@@ -21,13 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
 
+from rfsep.app.places import CONF, ROOT, add_config_dir, option_files
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.storage.faults import printable
 from rfsep.types import InputError, Modem, Separator, SignalSource
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -53,8 +52,10 @@ def _command_line_fault(error: BaseException, config_name: str) -> str:
     text = _fault(error)
     if missing := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
         group, name = missing.groups()
-        choices = sorted(path.relative_to(CONF / group).with_suffix("") for path in (CONF / group).rglob("*.yaml"))
-        return f"unknown option {group}/{name}; choose one of {', '.join(path.as_posix() for path in choices)}"
+        choices = sorted(
+            path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")
+        )
+        return f"unknown option {group}/{name}; choose one of {', '.join(choices)}"
     if unknown := re.search(r"Could not override '([^']+)'", text):
         config = cast(DictConfig, OmegaConf.load(CONF / f"{config_name}.yaml"))
         groups = [str(next(iter(entry))) for entry in config.pop("defaults") if isinstance(entry, DictConfig)]
@@ -64,7 +65,7 @@ def _command_line_fault(error: BaseException, config_name: str) -> str:
 
 
 def register_resolvers() -> None:
-    """What the YAMLs of conf/ use beside OmegaConf's own: ``${root:path}`` is a path in this repository."""
+    """What the YAMLs of conf/ use beside OmegaConf's own: ``${root:path}`` is a path beside conf/."""
     OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
 
 
@@ -88,6 +89,9 @@ class _Guarded:
         """Do the task; hydra lets SystemExit pass without a word of its own."""
         register_resolvers()
         try:
+            for source in HydraConfig.get().runtime.config_sources:
+                if source.provider == "command-line":  # of --config-dir
+                    add_config_dir(Path(source.path))
             self.task(config)
         except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
             errors.print(f"error: {_command_line_fault(error, self.config_name)}")
@@ -119,7 +123,8 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
 
 def options(group: str) -> dict[str, DictConfig]:
     """Every YAML of a config group by its file name, for example ``options("soi")["qpsk"]``."""
-    return {path.stem: cast(DictConfig, OmegaConf.load(path)) for path in sorted((CONF / group).glob("*.yaml"))}
+    register_resolvers()
+    return {name: cast(DictConfig, OmegaConf.load(path)) for name, path in option_files(group).items()}
 
 
 def option(group: str, name: str) -> DictConfig:
@@ -128,10 +133,11 @@ def option(group: str, name: str) -> DictConfig:
     Raises:
         InputError: there is none of that name.
     """
-    stems = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    if name not in stems:
-        raise InputError(f"unknown {group} '{name}'; choose one of {', '.join(stems)}")
-    return cast(DictConfig, OmegaConf.load(CONF / group / f"{name}.yaml"))
+    register_resolvers()
+    files = option_files(group)
+    if name not in files:
+        raise InputError(f"unknown {group} '{name}'; choose one of {', '.join(files)}")
+    return cast(DictConfig, OmegaConf.load(files[name]))
 
 
 def option_named(group: str, name: str) -> DictConfig:

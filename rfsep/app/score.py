@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from rfsep.app.build import frames_to_learn_from, separator_parts
 from rfsep.app.config import (
     build_modem,
     build_source,
@@ -21,8 +22,7 @@ from rfsep.app.config import (
     option_named,
     plain,
 )
-from rfsep.app.estimates import progress
-from rfsep.app.evaluate import bound_names, frames_to_learn_from, separator_parts
+from rfsep.app.estimates import bound_names, progress
 from rfsep.challenge.scoring import (
     SCHEMA,
     Estimates,

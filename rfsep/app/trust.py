@@ -16,6 +16,7 @@ from rfsep.types import InputError, Modem
 RUN_PACKAGES = ("rfsep.models.", "rfsep.separators.")  # all that the config of a run folder may instantiate
 _LARGEST_CONFIG_BYTES = 1 << 20
 _DEEPEST_CONFIG = 50
+_FLAGS = ("tokens", "prior", "tokenizer")  # of a model in run folders of before ``kind:``
 _MOVED = {  # modules of separators by their names in run folders of before the separators had families
     "rfsep.separators.aligned": "rfsep.separators.tokens.aligned",
     "rfsep.separators.alpha_rgs": "rfsep.separators.score_based.alpha_rgs",
@@ -35,7 +36,7 @@ _MOVED = {  # modules of separators by their names in run folders of before the 
 def load_config(path: Path) -> DictConfig:
     """A YAML file as a config, whoever wrote it: a few lines that unfold to gigabytes are refused.
 
-    Classes that have moved since it was written are named as they are now.
+    Classes that have moved since it was written are named as they are now, and so is a model's kind.
 
     Raises:
         InputError: it cannot be read, is too large, no YAML mapping, or uses aliases.
@@ -43,7 +44,7 @@ def load_config(path: Path) -> DictConfig:
     try:
         text = read_small(path, _LARGEST_CONFIG_BYTES).decode()
         _check_yaml(path, text)
-        config = OmegaConf.create(_renamed(plain(OmegaConf.load(io.StringIO(text)), resolve=False)))
+        config = OmegaConf.create(_as_now(plain(OmegaConf.load(io.StringIO(text)), resolve=False)))
     except InputError:
         raise
     except Exception as error:  # foreign YAML can go wrong in any way; none of them is ours
@@ -51,6 +52,16 @@ def load_config(path: Path) -> DictConfig:
     if not isinstance(config, DictConfig):
         raise InputError(f"{path}: is no YAML mapping")
     return config
+
+
+def _as_now(content: Any) -> Any:
+    """A config of whatever version, plain, as it would be written now."""
+    found = _renamed(content)
+    model = found.get("model") if isinstance(found, dict) else None
+    if isinstance(model, dict) and "network" in model and "kind" not in model:
+        told = [flag for flag in _FLAGS if model.pop(flag, False) is True]
+        model["kind"] = told[0] if told else "waveform"
+    return found
 
 
 def _renamed(node: Any) -> Any:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from rfsep.pages.style import GRID, INK, MARKERS, PALETTE, dress
 from rfsep.storage.atomic import write_atomically
 
 Row = Mapping[str, Any]
@@ -23,13 +24,8 @@ Metric = Literal["ber", "mse_db"]
 Level = Literal["sinr_db", "sir_db"]
 Entries = dict[tuple[str, str], Line2D]  # of a legend, by what they are and their name
 
-INK = "#1b1f24"
-GRID = "#d8dde3"
-# Okabe and Ito, "Color Universal Design" (2008), without the yellow that vanishes on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 # What the page's style sheet colours itself, for its dark scheme.
 THEMED = {INK: "currentColor", GRID: "var(--grid)", PALETTE[0].lower(): "var(--blue)"}
-MARKERS = ("o", "s", "^", "D", "P", "X", "p", "h")
 BOUND_ROOM_DB = 10.0  # how far below all curves a bound may stretch the axis of the MSE
 BOUND_STYLES = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (6, 2, 1, 2, 1, 2)), (0, (2, 2)))
 PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
@@ -218,8 +214,25 @@ def _draw_panel(
     if unseen:
         axes.axhline(min(unseen), color=INK, linewidth=0.9, linestyle=":", zorder=1)
         entries["limit", "no errors: 3/bits"] = Line2D([], [], color=INK, linestyle=":", marker="v", mfc="none", ms=5)
-    _dress(axes, metric, level, sorted({value for row in rows for value in row[level]}))
+    _scale(axes, metric, sorted({value for row in rows for value in row[level]}))
+    dress(axes, AXIS_LABELS[level], AXIS_LABELS[metric])
     return entries
+
+
+def _scale(axes: Axes, metric: Metric, levels: Sequence[float]) -> None:
+    """Limits of the metric's axis, and ticks at the levels."""
+    if metric == "ber":
+        drawn = np.concatenate([np.ravel(np.asarray(line.get_ydata(), dtype=np.float64)) for line in axes.get_lines()])
+        axes.set_yscale("log")
+        axes.set_ylim(10.0 ** np.floor(np.log10(0.9 * np.nanmin(drawn, initial=1.0))), 1.0)
+        axes.yaxis.set_major_locator(LogLocator(numticks=9))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(round(np.log10(value)))))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, MSE_AXIS_DB[0]), min(high, MSE_AXIS_DB[1]))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=9, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(FixedLocator(levels[:: 1 + len(levels) // 7]))
 
 
 def _unseen(row: Row) -> npt.NDArray[np.float64]:
@@ -282,30 +295,6 @@ def _draw_published(axes: Axes, curve: Published, metric: Metric, index: int) ->
     line.set_linestyle((0, (4, 2)))
     line.set_gid(CURVE + curve.name)
     return line
-
-
-def _dress(axes: Axes, metric: Metric, level: Level, levels: Sequence[float]) -> None:
-    """Labels, ticks at the levels, grid and limits."""
-    axes.set_xlabel(AXIS_LABELS[level], fontsize=12, color=INK)
-    axes.set_ylabel(AXIS_LABELS[metric], fontsize=12, color=INK)
-    if metric == "ber":
-        drawn = np.concatenate([np.ravel(np.asarray(line.get_ydata(), dtype=np.float64)) for line in axes.get_lines()])
-        axes.set_yscale("log")
-        axes.set_ylim(10.0 ** np.floor(np.log10(0.9 * np.nanmin(drawn, initial=1.0))), 1.0)
-        axes.yaxis.set_major_locator(LogLocator(numticks=9))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(round(np.log10(value)))))
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, MSE_AXIS_DB[0]), min(high, MSE_AXIS_DB[1]))
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=9, integer=True, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_locator(FixedLocator(levels[:: 1 + len(levels) // 7]))
-    axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_color(GRID)
-        spine.set_visible(side in ("left", "bottom"))
 
 
 def _array(values: Sequence[float]) -> npt.NDArray[np.float64]:

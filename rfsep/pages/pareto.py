@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from rfsep.pages.figures import GRID, INK, POINT, Look, inline_svg
+from rfsep.pages.figures import POINT, Look, inline_svg
+from rfsep.pages.style import INK, dress
 
 _LONGEST = 26  # letters of a label
 
@@ -77,30 +78,18 @@ def pareto(points: Sequence[Point], cost: str, score: str, unit: str) -> str:
             [point.cost], [point.score], color=point.look.colour, marker=point.look.marker, markersize=7
         )
         mark.set_gid(POINT + point.name)
-    _dress(axes, cost, score, unit)
-    _label(axes, best)
-    stream = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": repr((points, cost))}):
-        figure.savefig(stream, format="svg")
-    return inline_svg(stream.getvalue(), f"{score} over {cost} of {', '.join(point.name for point in points)}")
-
-
-def _dress(axes: Axes, cost: str, score: str, unit: str) -> None:
-    """Labels, ticks, grid."""
-    axes.set_xlabel(cost, fontsize=12, color=INK)
-    axes.set_ylabel(score, fontsize=12, color=INK)
     axes.xaxis.set_major_locator(LogLocator(numticks=7))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(unit, sep="\N{NO-BREAK SPACE}"))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.08 * (high - low), high)
-    axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_color(GRID)
-        spine.set_visible(side in ("left", "bottom"))
+    dress(axes, cost, score)
+    _label(axes, best)
+    stream = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": repr((points, cost))}):
+        figure.savefig(stream, format="svg")
+    return inline_svg(stream.getvalue(), f"{score} over {cost} of {', '.join(point.name for point in points)}")
 
 
 def _label(axes: Axes, best: Sequence[Point]) -> None:

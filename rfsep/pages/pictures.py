@@ -9,11 +9,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
-Complex = npt.NDArray[np.complex64]
+from rfsep.pages.style import COLOUR_MAP, PALETTE, SCREEN, SCREEN_INK
 
-SCREEN = "#0d1117"
-SCREEN_INK = "#c9d1d9"
-COLOUR_MAP = "magma"
+Complex = npt.NDArray[np.complex64]
 
 
 def constellation(symbols: Complex, ideal: Complex) -> str:
@@ -31,7 +29,7 @@ def constellation(symbols: Complex, ideal: Complex) -> str:
     axes.imshow(np.log1p(counts), cmap=COLOUR_MAP, extent=(-reach, reach, -reach, reach), origin="lower")
     axes.axhline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
     axes.axvline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
-    axes.plot(ideal.real, ideal.imag, "o", markersize=9, mfc="none", mec="#56B4E9", mew=1.4)
+    axes.plot(ideal.real, ideal.imag, "o", markersize=9, mfc="none", mec=PALETTE[5], mew=1.4)
     axes.axis("off")
     return png_uri(figure)
 

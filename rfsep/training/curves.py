@@ -15,13 +15,12 @@ from matplotlib.ticker import NullFormatter
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
+from rfsep.pages.style import INK, PALETTE, dress
 from rfsep.storage.atomic import write_atomically
 from rfsep.storage.weights import read_checkpoint
 from rfsep.training.metrics_csv import read_metrics
 from rfsep.types import InputError
 
-_INK, _GRID = "#1b1f24", "#d8dde3"
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _INK)  # Okabe and Ito (2008)
 _LEVELS = "viridis"  # levels of one metric, lowest first
 _AT_MOST = 0.01  # of a run's time goes into drawing it
 _FIRST_SECONDS = 0.5  # that a picture is thought to take before the first one is drawn
@@ -56,11 +55,8 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return curves
 
 
-def _dress(axes: Axes, label: str, logarithmic: bool) -> None:
-    axes.set_ylabel(label, color=_INK)
-    axes.grid(color=_GRID, linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-    if logarithmic:
+def _logarithmic(axes: Axes, wanted: bool) -> None:
+    if wanted:
         axes.set_yscale("log", nonpositive="mask")
 
 
@@ -72,8 +68,9 @@ def _levels(axes: Axes, metric: str, curves: dict[str, Curve]) -> None:
         label = f"noise steps {level:g} and on" if metric == "val/noise_mse" else f"{level:g} dB"
         axes.plot(curve.steps, curve.values, linewidth=1.0, color=shade, label=label)
     together = curves[metric]
-    axes.plot(together.steps, together.values, linewidth=2.2, color=_INK, label="all levels")
-    _dress(axes, _LABELS[metric], metric == "val/ber" and max(together.values) > 0)
+    axes.plot(together.steps, together.values, linewidth=2.2, color=INK, label="all levels")
+    _logarithmic(axes, metric == "val/ber" and max(together.values) > 0)
+    dress(axes, y_label=_LABELS[metric])
     _legend_below(axes)
 
 
@@ -85,9 +82,10 @@ def _legend_below(axes: Axes) -> None:
 def _loss(axes: Axes, curves: dict[str, Curve]) -> None:
     """The training losses over steps."""
     losses = [curve for name, curve in curves.items() if name.startswith("train/")]
-    for colour, curve in zip(_COLOURS, losses, strict=False):
+    for colour, curve in zip(PALETTE, losses, strict=False):
         axes.plot(curve.steps, curve.values, linewidth=1.0, color=colour, label=curve.label)
-    _dress(axes, "training loss", all(value > 0 for curve in losses for value in curve.values))
+    _logarithmic(axes, all(value > 0 for curve in losses for value in curve.values))
+    dress(axes, y_label="training loss")
     _legend_below(axes)
 
 
@@ -110,10 +108,10 @@ def draw_learning(path: Path, curves: dict[str, Curve], flops_per_step: float, t
     for axes, metric in zip(panels[1:], validated, strict=True):
         _levels(axes, metric, curves)
     for axes in panels:
-        axes.set_xlabel("steps", color=_INK)
+        axes.set_xlabel("steps", color=INK)
         above = axes.secondary_xaxis("top", functions=(lambda x: x * flops_per_step, lambda x: x / flops_per_step))
-        above.set_xlabel("training FLOPs", color=_INK)
-    figure.suptitle(title, color=_INK, fontsize=11)
+        above.set_xlabel("training FLOPs", color=INK)
+    figure.suptitle(title, color=INK, fontsize=11)
     _save(figure, path)
 
 
@@ -217,13 +215,14 @@ def compare_runs(folders: Sequence[Path], metric: str | None, out: Path) -> str:
             known = sorted(name for name in run.curves if name.startswith("val/"))
             raise InputError(f"{folders[place]} has no metric {metric}; choose one of {', '.join(known)}")
         curve = run.curves[metric]
-        flops, colour = [step * run.flops_per_step for step in curve.steps], _COLOURS[place % len(_COLOURS)]
+        flops, colour = [step * run.flops_per_step for step in curve.steps], PALETTE[place % len(PALETTE)]
         axes.plot(flops, curve.values, linewidth=1.8, marker="o", markersize=3.5, color=colour, label=run.name)
     seen = max(max(run.curves[metric].values) for run in runs)
-    _dress(axes, _LABELS.get(metric, metric), metric.startswith("val/ber") and seen > 0)
+    _logarithmic(axes, metric.startswith("val/ber") and seen > 0)
+    dress(axes, y_label=_LABELS.get(metric, metric))
     axes.set_xscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())  # a decade or less would have its labels on top of each other
-    axes.set_xlabel("training FLOPs", color=_INK)
+    axes.set_xlabel("training FLOPs", color=INK)
     figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside upper center")
     _save(figure, out)
     return metric

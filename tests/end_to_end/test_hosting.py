@@ -14,8 +14,8 @@ from shell import command, prepare
 
 from rfsep.app.compete import Limits, _finished, entries
 from rfsep.app.compete import compete as run_all
-from rfsep.app.config import CONF
 from rfsep.app.evaluate import mixture_types, separate_testset
+from rfsep.app.places import CONF
 from rfsep.app.score import make_leaderboard, score_submissions
 from rfsep.separators.passthrough import Passthrough
 from rfsep.storage.manifest import listed_sha256

@@ -16,8 +16,9 @@ from hydra import compose, initialize_config_dir
 from shell import ROOT, command, succeed
 
 from rfsep.app.compare import run_comparison
-from rfsep.app.config import CONF, register_resolvers
+from rfsep.app.config import register_resolvers
 from rfsep.app.evaluate import separate_testset
+from rfsep.app.places import CONF
 from rfsep.app.score import score_submissions
 from rfsep.models.unet import UNet
 from rfsep.storage import manifest

@@ -13,8 +13,7 @@ from rfsep.identification.cyclic import cycle_spectra, lag_correlations, level, 
 from rfsep.identification.identify import Identified
 from rfsep.identification.prefix import Layout, flattened, log_ratios, loudest, prefix_product
 from rfsep.identification.symbol_rate import block_medians
-from rfsep.pages.figures import GRID, INK, PALETTE
-from rfsep.pages.pictures import COLOUR_MAP
+from rfsep.pages.style import COLOUR_MAP, GRID, INK, PALETTE, dress
 
 BLUE, RED, GREEN = PALETTE[:3]
 _KINDS = {"ofdm": "OFDM", "single_carrier": "single carrier", "noise": "like noise", "unknown": "unknown"}
@@ -85,7 +84,7 @@ def _draw_lags(axes: Axes, frames: Tensor, identified: Identified) -> None:
             color=RED,
             fontsize=12,
         )
-    _dress(axes, "correlation over lag, spectrum flattened", "lag (samples)", "|correlation coefficient|")
+    dress(axes, "lag (samples)", "|correlation coefficient|", "correlation over lag, spectrum flattened")
 
 
 def _draw_fold(axes: Axes, frames: Tensor, identified: Identified) -> None:
@@ -105,7 +104,7 @@ def _draw_fold(axes: Axes, frames: Tensor, identified: Identified) -> None:
     axes.stairs(mean.numpy(), np.arange(layout.period + 1), baseline=None, color=BLUE, linewidth=1.0)
     axes.set_xlim(0, layout.period)
     axes.legend(loc="upper right", frameon=True, fontsize=11, labelcolor=INK)
-    _dress(axes, f"x[n + {layout.fft_size}] conj(x[n]), folded", "time in a period (samples)", "mean at unit power")
+    dress(axes, "time in a period (samples)", "mean at unit power", f"x[n + {layout.fft_size}] conj(x[n]), folded")
 
 
 def layout_of(identified: Identified) -> Layout:
@@ -137,7 +136,7 @@ def _draw_cycles(axes: Axes, frames: Tensor, identified: Identified) -> None:
             text, (1 / periods[0], 1), xycoords=("data", "axes fraction"), xytext=(8, -16),
             textcoords="offset points", color=RED, fontsize=12,
         )  # fmt: skip
-    _dress(axes, "spectrum of the power, spectrum flattened", "cycle frequency (cycles/sample)", "dB over the median")
+    dress(axes, "cycle frequency (cycles/sample)", "dB over the median", "spectrum of the power, spectrum flattened")
 
 
 def _draw_spectrum(axes: Axes, frames: Tensor, identified: Identified, sample_rate_hz: float | None) -> None:
@@ -151,7 +150,7 @@ def _draw_spectrum(axes: Axes, frames: Tensor, identified: Identified, sample_ra
     if (band := used_band(identified)) is not None:
         axes.axvspan(band[0] * scale, band[1] * scale, color=GREEN, alpha=0.15, linewidth=0, label="band found")
         axes.legend(loc="lower center", frameon=True, fontsize=11, labelcolor=INK)
-    _dress(axes, "power spectrum", f"frequency ({unit})", "dB")
+    dress(axes, f"frequency ({unit})", "dB", "power spectrum")
 
 
 def used_band(identified: Identified) -> tuple[float, float] | None:
@@ -186,22 +185,9 @@ def _draw_spectrogram(axes: Axes, frames: Tensor, sample_rate_hz: float | None) 
     bar.set_label("dB under the strongest", color=INK, fontsize=11)
     bar.ax.tick_params(labelsize=10, labelcolor=INK, color=GRID)
     bar.outline.set_visible(False)
-    _dress(axes, "spectrogram of a frame", f"time ({time_unit})", f"frequency ({unit})")
+    dress(axes, f"time ({time_unit})", f"frequency ({unit})", "spectrogram of a frame")
     axes.grid(visible=False)
 
 
 def _frequency_scale(sample_rate_hz: float | None) -> tuple[float, str]:
     return (1.0, "cycles/sample") if sample_rate_hz is None else (sample_rate_hz / 1e6, "MHz")
-
-
-def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    """Title, labels, grid and frame in the style of the report's figures."""
-    axes.set_title(title, fontsize=12, color=INK, parse_math=False)
-    axes.set_xlabel(x_label, fontsize=12, color=INK)
-    axes.set_ylabel(y_label, fontsize=12, color=INK)
-    axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_color(GRID)
-        spine.set_visible(side in ("left", "bottom"))

@@ -8,17 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from rfsep.pages.figures import (
-    BOUND_ROOM_DB,
-    GRID,
-    INK,
-    MARKERS,
-    PALETTE,
-    PUBLISHED_MARKERS,
-    Published,
-    Row,
-    save,
-)
+from rfsep.pages.figures import BOUND_ROOM_DB, PUBLISHED_MARKERS, Published, Row, save
+from rfsep.pages.style import INK, MARKERS, PALETTE, dress
 
 _PUBLISHED = re.compile(r"(.*\S),? K = (\d+)")
 _LABEL_RATIO = 1.05  # between kernels whose labels do not run into each other
@@ -87,7 +78,8 @@ def write_kernel_figure(path: Path, rows: Sequence[Row], published: Sequence[Pub
     curves = [*measured.values(), *theirs.values()]
     lowest = min(mse for points in curves for _, mse in points)
     _draw_bounds(axes, [row for row in rows if row.get("bound")], lowest - BOUND_ROOM_DB)
-    _dress(axes, sorted({kernel for points in curves for kernel, _ in points}), title)
+    _mark_kernels(axes, sorted({kernel for points in curves for kernel, _ in points}))
+    dress(axes, "samples in the first kernel", "MSE (dB)", title, legend=True)
     save(figure, path, title)
 
 
@@ -99,7 +91,8 @@ def _draw_bounds(axes: Axes, bounds: Sequence[Row], floor: float) -> None:
         axes.axhline(max(mse, floor), label=label, color=INK, linewidth=1.1, linestyle=(0, (6, 2) + (1, 2) * index))
 
 
-def _dress(axes: Axes, kernels: Sequence[int], title: str) -> None:
+def _mark_kernels(axes: Axes, kernels: Sequence[int]) -> None:
+    """Label those kernels on a logarithmic axis whose labels do not touch."""
     axes.set_xscale("log")
     labelled: list[int] = []
     for kernel in kernels:
@@ -107,8 +100,3 @@ def _dress(axes: Axes, kernels: Sequence[int], title: str) -> None:
             labelled.append(kernel)
     axes.set_xticks(labelled, [str(kernel) for kernel in labelled], rotation=60)
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("samples in the first kernel", fontsize=12, color=INK)
-    axes.set_ylabel("MSE (dB)", fontsize=12, color=INK)
-    axes.set_title(title, fontsize=13, color=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.legend(frameon=False)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from rfsep.pages.figures import GRID, INK, MARKERS, PALETTE, Row, save
+from rfsep.pages.figures import Row, save
+from rfsep.pages.style import GRID, INK, MARKERS, PALETTE
 
 
 def learning_costs(rows: Sequence[Row], reference: str) -> dict[float, list[tuple[int, float]]]:

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from rfsep.pages.figures import GRID, INK, MARKERS, PALETTE, Row, save
+from rfsep.pages.figures import Row, save
+from rfsep.pages.style import INK, MARKERS, PALETTE, dress
 
 
 class Point(NamedTuple):
@@ -59,7 +60,12 @@ def write_omega_figure(path: Path, rows: Sequence[Row], title: str) -> None:
     for axes, (name, levels) in zip(panels, curves.items(), strict=True):
         for index, (level, points) in enumerate(levels.items()):
             _draw(axes, points, level, index)
-        _dress(axes, name, sorted({point.omega for points in levels.values() for point in points}))
+        weights = sorted({point.omega for points in levels.values() for point in points})
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
+        axes.xaxis.set_minor_locator(NullLocator())
+        dress(axes, "ω / κ²", title=name)
     panels[0].set_ylabel("BER", fontsize=12, color=INK)
     panels[-1].legend(frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=13, color=INK)
@@ -77,13 +83,3 @@ def _draw(axes: Axes, points: Sequence[Point], level: float, index: int) -> None
     unseen = [(point.omega, point.high) for point in points if point.ber == 0]
     if unseen:
         axes.plot(*zip(*unseen, strict=True), "v", color=colour, mfc="white", markersize=8, zorder=4)
-
-
-def _dress(axes: Axes, name: str, weights: Sequence[float]) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("ω / κ²", fontsize=12, color=INK)
-    axes.set_title(name, fontsize=12, color=INK, parse_math=False)
-    axes.grid(color=GRID, linewidth=0.7)

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from rfsep.identification.cyclic import power_spectra
 from rfsep.iq import power, squared
-from rfsep.pages.figures import GRID, INK, PALETTE, Row, save
+from rfsep.pages.figures import Row, save
+from rfsep.pages.style import INK, PALETTE, dress
 from rfsep.signals.diffusion_schedule import Schedule
 
 _LAGS = 160  # of the correlations: two symbols of the RF Challenge's OFDM
@@ -138,28 +138,21 @@ def write_prior_figure(path: Path, learned: Learned, period: int, title: str) ->
         shown = learned.analytic_losses.clamp_min(_LEAST_LOSS)
         panels[0].plot(steps, shown, color=PALETTE[1], linewidth=1.1, label="analytic prior")
     panels[0].set_yscale("log")
-    _dress(panels[0], "step", "MSE of the noise")
+    dress(panels[0], "step", "MSE of the noise", legend=True)
     for name, windows, colour in (("source", learned.source, INK), ("samples", learned.samples, PALETTE[0])):
         density = torch.fft.fftshift(_spectrum(windows)).clamp(min=1e-8)
         frequency = np.arange(len(density)) / len(density) - 0.5
         panels[1].plot(frequency, 10 * density.log10(), color=colour, linewidth=1.3, label=name)
         lags = lag_coefficients(windows, period)
         panels[2].plot(np.arange(len(lags)), lags, color=colour, linewidth=1.1, label=name)
-    _dress(panels[1], "cycles a sample", "power density (dB)")
-    _dress(panels[2], "lag (samples)", f"correlation at cycle frequency 1/{period}")
+    dress(panels[1], "cycles a sample", "power density (dB)", legend=True)
+    dress(panels[2], "lag (samples)", f"correlation at cycle frequency 1/{period}", legend=True)
     if learned.symbols is not None:
         symbols = learned.symbols.flatten()[:_POINTS]
         panels[3].plot(symbols.real, symbols.imag, ".", color=PALETTE[0], markersize=1.5, label="samples")
         points = learned.constellation
         panels[3].plot(points.real, points.imag, "+", color=PALETTE[1], markersize=10, label="points")
         panels[3].set_aspect("equal")
-        _dress(panels[3], "in phase", "quadrature")
+        dress(panels[3], "in phase", "quadrature", legend=True)
     figure.suptitle(title, color=INK)
     save(figure, path, title)
-
-
-def _dress(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set_xlabel(x_label, color=INK)
-    axes.set_ylabel(y_label, color=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.legend(frameon=False, fontsize=8)

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from rfsep.identification.cyclic import power_spectra
 from rfsep.metrics import floored_db
-from rfsep.pages.figures import GRID, INK, PALETTE, Row, save
+from rfsep.pages.figures import Row, save
+from rfsep.pages.style import INK, PALETTE, dress
 
 _SHOWN = 640  # samples of a drawn waveform
 _POINTS = 4000  # of drawn latents
@@ -74,7 +74,7 @@ def write_tokenizer_figure(path: Path, kept: Kept, stride: int, title: str) -> N
     time = np.arange(shown) / stride
     panels[0].plot(time, kept.source[0, :shown].real, color=INK, linewidth=1.3, label="signal, in phase")
     panels[0].plot(time, kept.reconstruction[0, :shown].real, "--", color=PALETTE[0], linewidth=1.3, label="of tokens")
-    _dress(panels[0], "tokens", "amplitude")
+    dress(panels[0], "tokens", "amplitude", legend=True)
     for name, windows, colour in (
         ("signal", kept.source, INK),
         ("error", kept.reconstruction - kept.source, PALETTE[1]),
@@ -82,21 +82,14 @@ def write_tokenizer_figure(path: Path, kept: Kept, stride: int, title: str) -> N
         density = torch.fft.fftshift(power_spectra(windows).mean(0)).clamp(min=_LEAST_DENSITY)
         frequency = np.arange(len(density)) / len(density) - 0.5
         panels[1].plot(frequency, 10 * density.log10(), color=colour, linewidth=1.3, label=name)
-    _dress(panels[1], "cycles a sample", "power density (dB)")
+    dress(panels[1], "cycles a sample", "power density (dB)", legend=True)
     pairs = kept.latents[:_POINTS, :2]
     panels[2].plot(pairs[:, 0], pairs[:, 1], ".", color=PALETTE[0], markersize=3, label="tokens")
     panels[2].set_aspect("equal")
-    _dress(panels[2], "first latent", "second latent")
+    dress(panels[2], "first latent", "second latent", legend=True)
     shares = kept.counts / kept.tokens
     panels[3].plot(np.arange(len(shares)), shares, ".", color=PALETTE[0], markersize=3, label="share of tokens")
     panels[3].set_ylim(0, 1.2 * float(shares.max()))
-    _dress(panels[3], "code" if int(kept.counts.sum()) == kept.tokens else "choices of each digit", "share")
+    dress(panels[3], "code" if int(kept.counts.sum()) == kept.tokens else "choices of each digit", "share", legend=True)
     figure.suptitle(title, color=INK)
     save(figure, path, title)
-
-
-def _dress(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set_xlabel(x_label, color=INK)
-    axes.set_ylabel(y_label, color=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.legend(frameon=False, fontsize=8)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from rfsep.app.build import check_separator
 from rfsep.app.config import instantiate
-from rfsep.app.runs import check_separator
 from rfsep.app.trust import RUN_PACKAGES, check_targets
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
@@ -94,13 +94,13 @@ def test_rows_do_not_see_each_other() -> None:
 def test_guides_of_a_run_are_instantiated_and_foreign_ones_refused() -> None:
     guide = {"_target_": "rfsep.separators.matched_filter.MatchedFilter", "_partial_": True, "remodulation": "hard"}
     node = {"_target_": "rfsep.separators.tokens.corrected.Corrected", "guides": [guide], "period": 80}
-    check_separator(node)
+    check_separator(node, "tokens")
     model = TokenTransformer(1 + 5 * SEEN, num_phases=1, width=32, depth=1, heads=2)
     separator = instantiate(node, modem=MODEM, examples=NOTHING, model=model)
     assert separator.guides[0].remodulation == "hard"
     foreign = {**node, "guides": [{"_target_": "os.system", "_partial_": True}]}
     with pytest.raises(InputError, match=r"'os.system' is no class of rfsep.separators; refused"):
-        check_separator(foreign)
+        check_separator(foreign, "tokens")
     with pytest.raises(InputError, match=r"'os.system' is no class of rfsep.models and rfsep.separators; refused"):
         check_targets(foreign, __file__, RUN_PACKAGES)  # type: ignore[arg-type]
 
