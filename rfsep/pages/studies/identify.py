@@ -178,7 +178,7 @@ def _draw_spectrogram(axes: Axes, frames: Tensor, sample_rate_hz: float | None) 
     scale, unit = _frequency_scale(sample_rate_hz)
     time, time_unit = (1.0, "samples") if sample_rate_hz is None else (1e3 / sample_rate_hz, "ms")
     image = axes.imshow(
-        level_db, cmap=COLOUR_MAP, origin="lower", aspect="auto", interpolation="nearest", vmin=-50, vmax=0,
+        level_db.numpy(), cmap=COLOUR_MAP, origin="lower", aspect="auto", interpolation="nearest", vmin=-50, vmax=0,
         extent=(0.0, len(waveform) * time, -0.5 * scale, 0.5 * scale),
     )  # fmt: skip
     bar = axes.figure.colorbar(image, ax=axes, pad=0.01)
