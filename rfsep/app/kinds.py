@@ -53,7 +53,12 @@ class Waveform:
 
     def objective_arguments(self, config: Any, model: nn.Module) -> dict[str, Any]:
         """See `Kind`."""
-        return {"modem": build_modem(config.soi), "guide": build_guide(config)}
+        modem = build_modem(config.soi)
+        if config.separator is not None:  # find out before the training whether it can be made
+            nothing = torch.zeros((0, 0), dtype=torch.complex64)
+            block = {} if "block" in config.separator else {"block": int(config.data.num_samples)}
+            instantiate(config.separator, modem=modem, examples=nothing, model=model, **block)
+        return {"modem": modem, "guide": build_guide(config)}
 
     def separator_arguments(
         self, config: Any, model: nn.Module, method: Mapping[str, Any], modem: Modem, examples: Tensor

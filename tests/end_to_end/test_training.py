@@ -106,7 +106,7 @@ def test_weights_to_start_from_and_what_the_folder_tells(finished: Path) -> None
     [
         (["init_from=nowhere"], ["nowhere"]),
         (["init_from=zoo:nowhere"], ["zoo", "nowhere"]),
-        (["separator={_target_: rfsep.separators.neural.Neural, margn: 3}"], ["margn", "margin"]),
+        (["separator={_target_: rfsep.separators.neural.Neural, margn: 3}"], ["margn", "Neural"]),
         (["trainer.patience=0"], ["trainer.patience is 0"]),
     ],
 )
