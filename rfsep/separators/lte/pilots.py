@@ -245,7 +245,7 @@ class PilotFinder:
     """Finds and fits the pilots in windows of one length.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         num_samples: of a window.
     """
 
@@ -342,7 +342,7 @@ class PilotCancelling:
     LMMSE are left to LMMSE here too.
 
     Args:
-        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
         examples: frames of the interference, complex64 [F, T].
         detect: see `ResourceBlockLmmse`.
         block: samples per window of a longer mixture.

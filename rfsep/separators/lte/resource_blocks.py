@@ -240,7 +240,7 @@ class ResourceBlockLmmse:
     A SOI that fills more than an eighth of the band, or a mixture shorter than two LTE symbols, is left to `Lmmse`.
 
     Args:
-        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
         examples: frames of the interference, complex64 [F, T], for `Lmmse`.
         detect: estimate the SOI's symbols as points of the modem's constellation, in every iteration.
         block: samples per window of a longer mixture.

@@ -113,7 +113,7 @@ class NrDetection:
     A SOI that fills more than an eighth of the band, or a mixture shorter than two OFDM symbols, is left to `Lmmse`.
 
     Args:
-        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
         examples: frames of the interference, complex64 [F, T], for `Lmmse`.
         cell_id: number of the cell whose pilots are sent.
         block: samples per window of a longer mixture.

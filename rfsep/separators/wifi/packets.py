@@ -152,7 +152,7 @@ class PacketLmmse:
     segments are unknown and every sample is weighted by the local power of the interference.
 
     Args:
-        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
         examples: frames of the interference; nothing is learned from them.
         detect: estimate the symbols as points of the modem's constellation.
         cancel: then decode packets, take them away and detect again; skipped where the SOI fills the band.
