@@ -25,7 +25,7 @@ class CycloMixtures:
     numpy's legacy generator; all levels are one stream).
 
     Args:
-        seed: of the mixtures; 123123 gives the published set.
+        seed: seed of the mixtures; 123123 gives the published set.
     """
 
     noise_power = 0.01

@@ -39,7 +39,7 @@ class MatchedFilterBound:
     all others known: the textbooks' matched-filter bound.
 
     Args:
-        modem: of the SOI; its symbols are points of the constellation, equally likely.
+        modem: the SOI's modem; its symbols are points of the constellation, equally likely.
         source: of the interference; not looked at.
         noise_power: of the white noise in the mixtures.
     """

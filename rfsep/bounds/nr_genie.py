@@ -34,7 +34,7 @@ class NrGenie:
     The channel is fitted to the interference by itself, as the source does not return it.
 
     Args:
-        modem: of the SOI, narrow-band, which begins and ends with the mixture.
+        modem: the SOI's modem, narrow-band, which begins and ends with the mixture.
         source: of the interference, in QPSK.
         noise_power: of the white noise in the mixtures; not looked at.
     """

@@ -20,9 +20,9 @@ class OracleLmmse:
     """LMMSE told both timings, the nominal SINR and the noise: SyncMMSE of MLSP 2022, the bound for Gaussian signals.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         source: of the interference, a modem's signal at a random time.
-        noise_power: of white noise in the mixtures.
+        noise_power: power of the white noise in the mixtures.
         soi_timing: ``known``: the SOI begins and ends with the mixture; ``estimated``: it goes on beyond (its timing is
             told all the same).
     """
@@ -70,9 +70,9 @@ class GaussianMmse:
     """The exact posterior mean of Gaussian signals at unknown timing and SINR, with known modems and noise.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         source: of the interference, a modem's signal at a random time.
-        noise_power: of white noise in the mixtures.
+        noise_power: power of the white noise in the mixtures.
         soi_timing: as `OracleLmmse`, but where it is ``estimated`` nobody tells it.
     """
 

@@ -49,9 +49,9 @@ class PerBinSlicer:
     sums are 16 equally spaced points, one for each pair, so a separator without error exists.
 
     Args:
-        modem: of the SOI, sums of cosines.
+        modem: the SOI's modem, sums of cosines.
         source: of the interference, sums of cosines.
-        noise_power: of white noise in the mixtures; the nearest point is the likeliest whatever it is.
+        noise_power: power of the white noise in the mixtures; the nearest point is the likeliest whatever it is.
 
     Raises:
         InputError: other signals, or Gaussian amplitudes in bins that both have.
@@ -86,9 +86,9 @@ class PerBinLinear:
     MSE ``gain^2 / (1 + gain^2)`` where all bins are shared: 16/17, -0.263 dB, at the published gain of 4.
 
     Args:
-        modem: of the SOI, sums of cosines.
+        modem: the SOI's modem, sums of cosines.
         source: of the interference, sums of cosines.
-        noise_power: of white noise in the mixtures, whose share of a bin is neglected.
+        noise_power: power of the white noise in the mixtures, whose share of a bin is neglected.
 
     Raises:
         InputError: other signals.

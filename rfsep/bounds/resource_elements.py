@@ -118,9 +118,9 @@ class ResourceElementBound:
     """LMMSE, or detection, of the SOI's symbols given timing and powers of all resource elements of the interference.
 
     Args:
-        modem: of the SOI, narrow-band, which begins and ends with the mixture.
+        modem: the SOI's modem, narrow-band, which begins and ends with the mixture.
         source: recordings of an LTE downlink at 19.2 Msps.
-        noise_power: of white noise in the mixtures.
+        noise_power: power of the white noise in the mixtures.
         width: carriers that powers are averaged over: 1 for resource elements, 12 for resource blocks.
         detect: estimate the SOI's symbols as points of the modem's constellation.
 

@@ -103,7 +103,7 @@ def bit_errors(estimate: Separated, batch: MixtureBatch, modem: Modem | None) ->
     Args:
         estimate: of the batch.
         batch: with its truth; without known bits nothing is counted.
-        modem: of the SOI; None where symbols start at sample 0, and the estimate's bits are compared with those sent.
+        modem: the SOI's modem; None where symbols start at sample 0, so that the estimate's bits count as they are.
     """
     found = BitErrors(np.zeros(len(batch.mixture)), np.zeros(len(batch.mixture), dtype=np.int64))
     if batch.bits.shape[1] == 0:

@@ -24,7 +24,7 @@ class Carriers(NamedTuple):
         num_guard_carriers: unused ones at the lowest and at the highest frequencies, None where all seem to be used.
         dc_null: the carrier in the middle is not used.
         guard_confidence: 1 - the chance that the step in power at the band's edges is scatter of the carriers' powers.
-        carrier_offset: float64 [F], cycles a sample, of every frame; whole carriers from the null in the middle, else
+        carrier_offset: float64 [F], cycles per sample, of every frame; whole carriers from the null in the middle, else
             from the middle of the band, else taken for 0.
         carrier_power_db: float32 [fft_size], from the lowest frequency to the highest, DC at fft_size // 2.
         constellation: of the data, over all carriers that are used.
@@ -39,7 +39,7 @@ class Carriers(NamedTuple):
 
 
 def derotate(frames: Tensor, offset: Tensor) -> Tensor:
-    """Frames complex64 [F, T] shifted down by ``offset`` float64 [F] cycles a sample."""
+    """Frames complex64 [F, T] shifted down by ``offset`` float64 [F] cycles per sample."""
     cycles = (offset[:, None].double() * torch.arange(frames.shape[1])).frac()
     return frames * torch.polar(torch.ones_like(cycles, dtype=torch.float32), -2 * math.pi * cycles.float())
 

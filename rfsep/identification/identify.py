@@ -66,7 +66,7 @@ class Identified(NamedTuple):
         duty_cycle: share of the time in which the power, averaged over 256 samples, is on the upper side of the best
             split of its levels in dB; 1 where the sides differ by less than 6 dB. Confidence: 1 - the overlap of normal
             distributions fitted to both sides.
-        carrier_offset: cycles a sample, median; share of the frames within 0.05 carriers or symbol rates of it, times
+        carrier_offset: cycles per sample, median; share of the frames within 0.05 carriers or symbol rates of it, times
             the confidence of what says which carrier is the middle.
         carrier_offset_hz: the same in Hz, where the sample rate is known.
     """

@@ -32,12 +32,12 @@ class SymbolRate(NamedTuple):
     """A linear modulation that was found.
 
     Attributes:
-        rates: float64 [R], symbols a sample, of the frames in which a rate was found.
+        rates: float64 [R], symbols per sample, of the frames in which a rate was found.
         common: one rate fits all of these frames.
         confidence: 1 - the chance that noise shows a rate in a frame; where frames have different rates, times the
             share of the frames on the air that show a rate which fits their band.
         spread: standard error of the mean rate where it is common, else standard deviation over frames.
-        carrier_offset: float64 [R], cycles a sample: middle of the band.
+        carrier_offset: float64 [R], cycles per sample: middle of the band.
         roll_off: median over frames.
         roll_off_spread: its standard deviation over frames, or the step of the search where there is one frame.
         constellation: of the symbols.
@@ -94,7 +94,7 @@ def _refined(squares: Tensor, place: Tensor) -> Tensor:
 
 
 class _Band(NamedTuple):
-    centre: Tensor  # float64 [F], cycles a sample
+    centre: Tensor  # float64 [F], cycles per sample
     width: Tensor  # float64 [F], between half-power points
 
 

@@ -52,7 +52,7 @@ class EndlessMixtures(IterableDataset[MixtureBatch]):
         batch_size: mixtures in a batch.
         num_samples: samples in a mixture.
         sinr_db: lowest and highest SINR.
-        seed: of the whole run.
+        seed: seed of the whole run.
         rank: of this process among all that train together.
         first_batch: number of the first batch.
         repeat_after: number of batches after which they come again, for work on them that is kept; None for never.

@@ -23,7 +23,7 @@ def fixed_mixtures(
         sinr_db: levels.
         num_per_sinr: mixtures at each.
         num_samples: samples in a mixture.
-        seed: of the set.
+        seed: seed of the set.
     """
     chunk = max(1, min(num_per_sinr, _CHUNK_SAMPLES // num_samples))
     for level in sinr_db:

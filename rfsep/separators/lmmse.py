@@ -11,13 +11,13 @@ from rfsep.separators.windows import overlapped
 from rfsep.signals.statistics import frames_autocorrelation, modem_autocorrelation, modem_covariance, toeplitz
 from rfsep.types import InputError, Modem, Separated
 
-_RIDGE = 1e-8  # of the total power, on the diagonal: both covariances are singular outside their bands
-_GAIN_RANGE = (1e-2, 1e4)  # kappa^2 considered: SINR +20 to -40 dB
+_RIDGE = 1e-8  # share of the power added to the diagonal; both covariances are singular outside their bands
+_GAIN_RANGE = (1e-2, 1e4)  # limits of kappa^2, for an SINR from +20 to -40 dB
 _CONTEXT_SYMBOLS = 8  # symbols on each side that reach into a block cut from a longer mixture
 
 
 class _Factors(NamedTuple):
-    """C_s and C_b diagonalised together: ``synthesis @ diag(eigenvalues) @ synthesis^H = C_s``."""
+    """The common diagonalisation of C_s and C_b: ``synthesis @ diag(eigenvalues) @ synthesis^H = C_s``."""
 
     analysis: Tensor  # complex64 [L, L]
     synthesis: Tensor  # complex64 [L, L]
@@ -25,7 +25,7 @@ class _Factors(NamedTuple):
 
 
 def _diagonalise(soi: Tensor, interference: Tensor) -> _Factors:
-    """Factors of two covariances complex128 [L, L].
+    """Diagonalises two covariances complex128 [L, L] together.
 
     With A = C_s + C_b = K K^H and K^-1 C_s K^-H = U diag(lam) U^H, both are diagonal in the basis K U:
     C_s = K U diag(lam) U^H K^H and C_b = K U diag(1 - lam) U^H K^H.
@@ -48,13 +48,13 @@ class Lmmse:
     covariance, unit power), as in the RF Challenge's baseline; the SOI's statistics follow from its modem.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         examples: frames of the interference, complex64 [F, T], from which its autocorrelation is learned.
         soi_covariance: ``stationary``: averaged over a symbol period, a Toeplitz matrix (the blind baseline of the
             challenge). ``synchronous``: C_s = R R^H at the known symbol timing (alpha-RGS, NeurIPS 2023, baselines).
         sinr: ``estimated``: kappa^2 = (power of the mixture - power of the SOI), as the 2021 challenge's baseline.
             ``known``: from ``sinr_db``; such a separator is an oracle.
-        sinr_db: the SINR where it is known.
+        sinr_db: the SINR, if it is known.
         interference_autocorrelation: complex [>= block], unit power, instead of learning it from ``examples``.
         block: samples in a block.
         margin: samples at a block's inner edge that its neighbour estimates instead.
@@ -92,7 +92,7 @@ class Lmmse:
         return lags / lags[0].real
 
     def _factorise(self, length: int, whole: bool) -> _Factors:
-        """Factors for blocks of ``length`` samples; ``whole``: the block is the whole mixture."""
+        """Returns factors for blocks of ``length`` samples; ``whole`` says that the block is the whole mixture."""
         if self.soi_covariance == "synchronous":
             soi = modem_covariance(self.modem, length, 0 if whole else _CONTEXT_SYMBOLS)
         else:

@@ -17,7 +17,7 @@ class EmiBursts:
 
     Each switching edge shocks the parasitic inductance and capacitance of the circuit, which ring at their resonance
     f and die away; the diode's non-linearity adds 2f, 3f, ... (Paul, Introduction to Electromagnetic Compatibility,
-    2nd ed., ch. 3 and 9). Edges come once a switching period, with the jitter of a controller that regulates or
+    2nd ed., ch. 3 and 9). Edges come once per switching period, with the jitter of a controller that regulates or
     spreads its spectrum. The converter works in bursts at light load. Its switching clock is not locked to the
     receiver's oscillator, so every pulse arrives with its own phase. A pulse at time t_i is
 
@@ -28,7 +28,7 @@ class EmiBursts:
     or less, as its bursts fall.
 
     Args:
-        frequency: (low, high) of f, cycles a sample from the receiver's centre. A QPSK SOI of 16 samples a symbol
+        frequency: (low, high) of f, cycles per sample from the receiver's centre. A QPSK SOI of 16 samples a symbol
             and roll-off 0.5 lies within +-0.047.
         period: (low, high) of P, samples.
         decay_time: (low, high) of tau, samples; a pulse is about three long.
@@ -39,7 +39,7 @@ class EmiBursts:
         burst_off: (low, high), samples between bursts.
 
     Raises:
-        InputError: a range is empty or out of bounds, or a harmonic lies beyond 0.5 cycles a sample.
+        InputError: a range is empty or out of bounds, or a harmonic lies beyond 0.5 cycles per sample.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class EmiBursts:
         self.bursts = Bursts(check_range("burst_on", burst_on, 1.0), check_range("burst_off", burst_off, 0.0))
         highest = num_harmonics * max(abs(self.frequency[0]), abs(self.frequency[1]))
         if num_harmonics < 1 or highest > 0.5:
-            raise InputError(f"num_harmonics: {num_harmonics} puts the last at {highest:g} cycles a sample, beyond 0.5")
+            raise InputError(
+                f"num_harmonics: {num_harmonics} puts the last at {highest:g} cycles per sample, beyond 0.5"
+            )
         self.num_harmonics = num_harmonics
         self._kernel_length = math.ceil(_KERNEL_DECAYS * self.decay_time[1])
 

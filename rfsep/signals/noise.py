@@ -54,7 +54,7 @@ class ColouredNoise:
     Comput. 18(4), 1997) longer than window and correlation together, so the wrap-around stays out of them.
 
     Args:
-        power_spectrum: non-negative densities [K] at k / K cycles a sample, k = 0..K-1 (negative frequencies last).
+        power_spectrum: non-negative densities [K] at k / K cycles per sample, k = 0..K-1 (negative frequencies last).
         autocorrelation: complex [L], lags 0..L-1, E x[n + l] conj(x[n]); 0 from lag L on.
         autocorrelation_file: .npz that holds one instead, see `rfsep.storage.npz.read_npz_vector`.
         autocorrelation_name: entry of that file.
@@ -92,7 +92,7 @@ class ColouredNoise:
         self.spectrum = spectrum / spectrum.mean()  # float64 [K]
 
     def _density(self, size: int) -> Tensor:
-        """The spectrum at k / size cycles a sample: float64 [size]."""
+        """The spectrum at k / size cycles per sample: float64 [size]."""
         points = len(self.spectrum)
         place = torch.arange(size, dtype=torch.float64) * (points / size)
         left = place.long()

@@ -53,7 +53,7 @@ def _pusch_config(cell_id: int, mcs_index: int, slot: int) -> Any:
 
 @lru_cache(maxsize=64)
 def _transmitter(cell_id: int, mcs_index: int) -> _Transmitter:
-    """Bits to a slot's resource grid; built once a process (0.2 s), so that sources stay small and can be pickled."""
+    """Bits to a slot's resource grid; built once per process (0.2 s), so that sources stay small and can be pickled."""
     config = _pusch_config(cell_id, mcs_index, slot=0)
     transmit = _sionna("nr").PUSCHTransmitter(config, return_bits=False, device="cpu")
     return _Transmitter(transmit, int(config.tb_size))

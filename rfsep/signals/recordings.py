@@ -83,8 +83,8 @@ def _crops(
 class SigmfRecordings:
     """Random windows of SigMF recordings, each file without its DC offset and at unit mean power.
 
-    Power is normalised once a file, never per window: bursts stay bursts. A file is chosen first, uniformly, so that a
-    long recording does not outweigh the others.
+    Power is normalised once per file, never per window, so bursts stay bursts. A file is chosen first, uniformly, so
+    that a long recording does not outweigh the others.
 
     Args:
         folder: where ``<name>.sigmf-meta`` and ``<name>.sigmf-data`` are.

@@ -25,7 +25,7 @@ class BurstyQam:
         constellation_name: see `rfsep.signals.constellations.constellation`.
         samples_per_symbol: (low, high); rounded so that a block holds a whole number of symbols.
         roll_off: (low, high).
-        carrier_offset: (low, high), cycles a sample.
+        carrier_offset: (low, high), cycles per sample.
         burst_on: (low, high), samples that a burst lasts.
         burst_off: (low, high), samples between bursts.
         ramp: samples of the raised-cosine ramp at both ends of a burst.
@@ -62,7 +62,7 @@ class BurstyQam:
         symbols = torch.fft.fft(self.constellation[index])  # [S]
         half = min(math.ceil((1 + roll_off) * num_symbols / 2), (size - 1) // 2)
         bins = torch.arange(-half, half + 1)
-        frequency = bins.double() / num_symbols  # cycles a symbol
+        frequency = bins.double() / num_symbols  # cycles per symbol
         # raised cosine from 1 at (1 - roll_off) / 2 to 0 at (1 + roll_off) / 2; its square root is the pulse's spectrum
         slope = (0.5 + (frequency.abs() - 0.5) / max(roll_off, 1e-6)).clamp(0, 1)
         pulse = torch.polar(torch.cos(slope * (math.pi / 2)), -2 * math.pi * frequency * timing)

@@ -24,7 +24,7 @@ _PUNCTURE = {  # which of the two outputs of successive bits are sent
     "5/6": (1, 1, 1, 0, 0, 1, 1, 0, 0, 1),
 }
 RATES = {1: ("1/2", "3/4"), 2: ("1/2", "3/4"), 4: ("1/2", "3/4"), 6: ("2/3", "3/4", "5/6")}
-"""Code rates by bits a carrier."""
+"""Code rates by bits per carrier."""
 
 _MOST_SURE = 50.0
 _SURE = 6.0  # log likelihood ratio from which a bit should not be contradicted

@@ -33,7 +33,7 @@ class BitHead(pl.LightningModule):
 
     Args:
         model: see `BitModel`; an nn.Module that reads windows which start on an SOI symbol.
-        modem: of the SOI, whose bits must be known.
+        modem: the SOI's modem, whose bits must be known.
         mse_weight: of the waveform's error beside the bits.
         learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
         warmup_steps: steps to reach it.

@@ -73,7 +73,7 @@ class BatchSeeds(Callback):
     So a resumed run drops what an uninterrupted one drops, on every rank and device, and no two ranks drop alike.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
     """
 
     def __init__(self, seed: int) -> None:

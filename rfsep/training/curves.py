@@ -93,7 +93,7 @@ def draw_learning(path: Path, curves: dict[str, Curve], flops_per_step: float, t
     """Draw a run: training loss, validation MSE and, where there are bits, BER, over steps and over FLOPs.
 
     Args:
-        path: of the picture; its suffix says the format.
+        path: path of the picture; its suffix says the format.
         curves: of `read_curves`.
         flops_per_step: of all processes together.
         title: of the picture.

@@ -23,7 +23,7 @@ class MixtureData(pl.LightningDataModule):
         val_sinr_db: levels of the validation set.
         val_per_sinr: mixtures at each.
         num_workers: processes that make batches; 0 makes them in the training process.
-        seed: of the run.
+        seed: seed of the run.
         repeat_after: batches after which they come again, see `EndlessMixtures`; None for never.
     """
 

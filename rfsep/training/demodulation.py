@@ -22,7 +22,7 @@ class Demodulation(pl.LightningModule):
 
     Args:
         model: float32 [B, 2, T], or [B, 4, T] with a guide, to float32 [B, 2, T].
-        modem: of the SOI, whose bits must be known.
+        modem: the SOI's modem, whose bits must be known.
         mse_weight: of the waveform's error beside the bits.
         learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
         warmup_steps: steps to reach it.

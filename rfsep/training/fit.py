@@ -46,7 +46,7 @@ class Schedule(NamedTuple):
         devices: number of devices of a machine, or "auto".
         num_nodes: machines that train together.
         gradient_clip: largest norm of a gradient.
-        accumulate: batches a step.
+        accumulate: batches per step.
         max_time: DD:HH:MM:SS after which the run stops, to be resumed; None for no limit.
         compile: the model runs compiled.
     """
@@ -161,7 +161,7 @@ def fit(
         folder: of the run: config.yaml, metrics.csv, learning.png, checkpoints/{last,best}.ckpt are written here.
         config_yaml: what the run was made from.
         schedule: how long and on what.
-        seed: of the run; dropout follows from it.
+        seed: seed of the run; dropout follows from it.
         ema_decay: of the moving average of the weights, which is what is validated and kept as ``best``.
         monitor: validation metric by which the best checkpoint is chosen, the lowest.
         flops_per_step: for the record.

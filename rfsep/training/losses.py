@@ -51,6 +51,6 @@ def bit_cross_entropy(logits: Tensor, bits: Tensor, known: Tensor) -> Tensor:
     tensor(0.6931)
     """
     if logits.shape != bits.shape:
-        raise InputError(f"the network gives {logits.shape[1]} bits a window, the SOI has {bits.shape[1]}")
+        raise InputError(f"the network gives {logits.shape[1]} bits per window, the SOI has {bits.shape[1]}")
     nats = nn.functional.binary_cross_entropy_with_logits(logits.float(), bits.float(), reduction="none")  # [B, N]
     return (nats * known).sum() / known.sum().clamp_min(1)

@@ -41,7 +41,7 @@ def step_decay(step: int, at: Sequence[int], factor: float) -> float:
 
 
 def epoch_decay(step: int, steps_per_epoch: float, first_epoch: int, rate: float) -> float:
-    """``exp(-rate)`` once an epoch from ``first_epoch`` (counted from 0) on: the published U-Nets.
+    """``exp(-rate)`` once per epoch from ``first_epoch`` (counted from 0) on: the published U-Nets.
 
     Data are endless here; an epoch is the number of steps that the published data set made.
 

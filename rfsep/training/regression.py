@@ -28,7 +28,7 @@ class Regression(pl.LightningModule):
         weight_decay: of AdamW.
         decay: in place of the cosine.
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
-        modem: of the SOI, to count wrong bits in validation; without it none are counted.
+        modem: the SOI's modem, to count wrong bits in validation; without it none are counted.
         loss: of the errors float32 [B] of a batch.
         optimiser: in place of AdamW, such as `rfsep.training.soap.Soap`.
     """

@@ -34,7 +34,7 @@ def heard(modem: Modem, estimate: Tensor, batch: MixtureBatch) -> Heard:
     unknown offset have no known bits here.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         estimate: float [B, 2, T].
         batch: with bits.
 

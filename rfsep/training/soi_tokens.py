@@ -55,7 +55,7 @@ class SoiTokens(pl.LightningModule):
 
     Args:
         model: see `rfsep.models.rf_transformer.RfTransformer`.
-        modem: of the SOI.
+        modem: the SOI's modem.
         separator: holds the model, and shows it mixtures; validation is the separator itself, blind.
         views: keeps what the separator's guides find for batches that come again; None: it is found every time.
         learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.

@@ -77,7 +77,7 @@ class TokenBits(pl.LightningModule):
 
     Args:
         model: see `rfsep.models.token_transformer.TokenTransformer`.
-        modem: of the SOI, whose bits must be known.
+        modem: the SOI's modem, whose bits must be known.
         separator: holds the model, and shows it what it sees.
         views: keeps the separator's guidance for batches that come again; None: it is found every time.
         learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.

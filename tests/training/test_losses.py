@@ -228,7 +228,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="Linear has no head for bits"):
         BitHead(torch.nn.Linear(2, 2), QPSK, 1.0, **SCHEDULE)  # type: ignore[arg-type]
     batch, known = noisy(2), torch.ones((2, 80), dtype=torch.bool)
-    with pytest.raises(InputError, match="gives 10 bits a window, the SOI has 80"):
+    with pytest.raises(InputError, match="gives 10 bits per window, the SOI has 80"):
         bit_cross_entropy(torch.zeros((2, 10)), batch.bits, known)
     with pytest.raises(InputError, match="carries no known bits"):
         heard(QPSK, to_channels(batch.mixture), batch._replace(bits=batch.bits[:, :0]))

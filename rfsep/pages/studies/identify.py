@@ -29,7 +29,7 @@ def draw(frames: Tensor, identified: Identified, name: str, sample_rate_hz: floa
         frames: complex64 [F, T].
         identified: what `rfsep.identification.identify.identify` made of them.
         name: for the title.
-        sample_rate_hz: frequencies are in MHz where it is known, else in cycles a sample.
+        sample_rate_hz: frequencies are in MHz where it is known, else in cycles per sample.
     """
     chosen = frames[loudest(level(frames), _MAX_SAMPLES)]
     figure = Figure(figsize=(12.0, 8.0), facecolor="white", layout="constrained")
@@ -154,7 +154,7 @@ def _draw_spectrum(axes: Axes, frames: Tensor, identified: Identified, sample_ra
 
 
 def used_band(identified: Identified) -> tuple[float, float] | None:
-    """Lowest and highest frequency in cycles a sample, None where they are unknown or differ between frames."""
+    """Lowest and highest frequency in cycles per sample, None where they are unknown or differ between frames."""
     offset = identified.carrier_offset.value
     if offset is None:
         return None

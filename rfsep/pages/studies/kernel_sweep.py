@@ -57,7 +57,7 @@ def write_kernel_figure(path: Path, rows: Sequence[Row], published: Sequence[Pub
     value beside it, so that it does not flatten the curves.
 
     Args:
-        path: of the picture.
+        path: path of the picture.
         rows: of results.json, at one level; those with ``bound`` are drawn as lines under their ``label``.
         published: points to draw beside them, see `published_errors`.
         title: drawn above.

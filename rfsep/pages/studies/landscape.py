@@ -20,7 +20,7 @@ def write_landscape_figure(path: Path, content: Mapping[str, Any], title: str) -
     """Draw the losses with both weights, and how much the false symbol loses, over the noise level.
 
     Args:
-        path: of the picture.
+        path: path of the picture.
         content: of results.json, see `rfsep.bounds.landscape.Landscape.study`.
         title: drawn above.
     """

@@ -48,7 +48,7 @@ def write_omega_figure(path: Path, rows: Sequence[Row], title: str) -> None:
     """Draw a panel a separator and a curve a SIR, with intervals; nothing where no row has a weight for its name.
 
     Args:
-        path: of the picture.
+        path: path of the picture.
         rows: of results.json, see `omega_errors`.
         title: drawn above.
     """

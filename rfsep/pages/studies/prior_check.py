@@ -145,7 +145,7 @@ def write_prior_figure(path: Path, learned: Learned, period: int, title: str) ->
         panels[1].plot(frequency, 10 * density.log10(), color=colour, linewidth=1.3, label=name)
         lags = lag_coefficients(windows, period)
         panels[2].plot(np.arange(len(lags)), lags, color=colour, linewidth=1.1, label=name)
-    dress(panels[1], "cycles a sample", "power density (dB)", legend=True)
+    dress(panels[1], "cycles per sample", "power density (dB)", legend=True)
     dress(panels[2], "lag (samples)", f"correlation at cycle frequency 1/{period}", legend=True)
     if learned.symbols is not None:
         symbols = learned.symbols.flatten()[:_POINTS]

@@ -82,7 +82,7 @@ def write_tokenizer_figure(path: Path, kept: Kept, stride: int, title: str) -> N
         density = torch.fft.fftshift(power_spectra(windows).mean(0)).clamp(min=_LEAST_DENSITY)
         frequency = np.arange(len(density)) / len(density) - 0.5
         panels[1].plot(frequency, 10 * density.log10(), color=colour, linewidth=1.3, label=name)
-    dress(panels[1], "cycles a sample", "power density (dB)", legend=True)
+    dress(panels[1], "cycles per sample", "power density (dB)", legend=True)
     pairs = kept.latents[:_POINTS, :2]
     panels[2].plot(pairs[:, 0], pairs[:, 1], ".", color=PALETTE[0], markersize=3, label="tokens")
     panels[2].set_aspect("equal")
