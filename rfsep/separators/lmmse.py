@@ -115,4 +115,4 @@ class Lmmse:
             return ((blocks @ factors.analysis.T) * wiener) @ factors.synthesis.T
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
