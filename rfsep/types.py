@@ -114,8 +114,12 @@ class Modem(SignalSource, Protocol):
         """
         ...
 
-    def decide(self, waveform: Tensor) -> Tensor:
-        """Hard bits uint8 [B, N] of a waveform complex64 [B, T], those of the nearest constellation points."""
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """Hard bits uint8 [B, N] of a waveform complex64 [B, T], those of the nearest constellation points.
+
+        ``gain`` is the amplitude that the symbols have in the waveform, positive, a number or a tensor broadcast
+        against [B, S]. An estimate whose gain nobody knows is decided as it is.
+        """
         ...
 
     def analyse(self, waveform: Tensor) -> Tensor:

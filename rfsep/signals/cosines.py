@@ -56,7 +56,7 @@ class Cosines:
         """No soft bits: float32 [B, 0]."""
         return torch.zeros((len(waveform), 0))
 
-    def decide(self, waveform: Tensor) -> Tensor:
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         """No hard bits: uint8 [B, 0]."""
         return torch.zeros((len(waveform), 0), dtype=torch.uint8)
 

@@ -87,9 +87,9 @@ class OfdmModem:
         """Soft bits float32 [B, N], see `demap`; ``noise_variance`` is that of the outputs of `analyse`."""
         return demap(self.analyse(waveform), self.constellation, noise_variance)
 
-    def decide(self, waveform: Tensor) -> Tensor:
-        """Hard bits uint8 [B, N] of the nearest points, see `hard_bits`."""
-        return hard_bits(self.analyse(waveform), self.constellation)
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """Hard bits uint8 [B, N] of the points nearest to the outputs of `analyse` over ``gain``, see `hard_bits`."""
+        return hard_bits(self.analyse(waveform) / gain, self.constellation)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Windows of random bits that start on an OFDM symbol."""

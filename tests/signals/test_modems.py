@@ -126,7 +126,7 @@ def test_commpy_pulse_is_the_continuous_one() -> None:
     assert modem.pulse.square().sum().item() == pytest.approx(15.9978, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["bpsk", "qpsk", "qam16", "qam64", "qpsk_axes"])
+@pytest.mark.parametrize("name", ["bpsk", "qpsk", "qam16", "qam64", "pam4", "psk8", "qpsk_axes"])
 def test_gray_neighbours_differ_in_one_bit(name: str) -> None:
     points = constellation(name)
     assert points.abs().square().mean().item() == pytest.approx(1.0)
