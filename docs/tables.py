@@ -140,12 +140,12 @@ def export(content: dict[str, Any]) -> str:
 
 def decisions(content: dict[str, Any]) -> str:
     """Bit error rates by the way in which bits are decided."""
-    header = ["BER at SINR", "bits of", *(f"{level:g} dB" for level in content["sinr_db"])]
+    header = ["BER at SINR", *(f"{level:g} dB" for level in content["sinr_db"]), "bits of"]
     rows = []
     for row in content["rows"]:
         rates = [_number(value, "ber") for value in row["ber"]]
-        rows.append([f"{row['soi']} in {row['interference']}", row["bits"], *rates])
-    return _grid(header, rows)
+        rows.append([f"{row['soi']} in {row['interference']}", *rates, row["bits"]])
+    return _grid(header, rows, words=1)
 
 
 KINDS = {"comparison": comparison, "scores": scores, "bench": bench, "export": export, "decisions": decisions}
