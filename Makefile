@@ -89,6 +89,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench_alpha_rgs.py
 	$(BIN)/python tests/bench_rf_transformer.py
 	$(BIN)/python tests/bench_separate.py
+	$(BIN)/python tests/bench_decisions.py
 
 # README.md and docs/ as a site, with a reference of modules, commands and options: runs/docs/index.html; a warning is an error
 docs: $(STAMP)

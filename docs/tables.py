@@ -138,7 +138,17 @@ def export(content: dict[str, Any]) -> str:
     return _grid([title, "threads", "seconds", *ways.values()], rows)
 
 
-KINDS = {"comparison": comparison, "scores": scores, "bench": bench, "export": export}
+def decisions(content: dict[str, Any]) -> str:
+    """Bit error rates by the way in which bits are decided."""
+    header = ["BER at SINR", *(f"{level:g} dB" for level in content["sinr_db"]), "bits of"]
+    rows = []
+    for row in content["rows"]:
+        rates = [_number(value, "ber") for value in row["ber"]]
+        rows.append([f"{row['soi']} in {row['interference']}", *rates, row["bits"]])
+    return _grid(header, rows, words=1)
+
+
+KINDS = {"comparison": comparison, "scores": scores, "bench": bench, "export": export, "decisions": decisions}
 
 
 def _load(name: str) -> dict[str, Any]:

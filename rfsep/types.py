@@ -105,8 +105,21 @@ class Modem(SignalSource, Protocol):
         """Waveform complex64 [B, T] of bits uint8 [B, N]."""
         ...
 
-    def demodulate(self, waveform: Tensor) -> Tensor:
-        """Soft bits float32 [B, N] of a waveform complex64 [B, T]; positive means bit 1."""
+    def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
+        """Soft bits float32 [B, N] of a waveform complex64 [B, T]: log P(bit = 1) / P(bit = 0).
+
+        They are calibrated where ``noise_variance`` is E|noise|^2 of the outputs of `analyse`, a number or a tensor
+        broadcast against [B, S]. At the default, which stands for an unknown variance, they are not, and the signs of
+        constellations with several levels are no decisions: see `decide`.
+        """
+        ...
+
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """Hard bits uint8 [B, N] of a waveform complex64 [B, T], those of the nearest constellation points.
+
+        ``gain`` is the amplitude that the symbols have in the waveform, positive, a number or a tensor broadcast
+        against [B, S]. An estimate whose gain nobody knows is decided as it is.
+        """
         ...
 
     def analyse(self, waveform: Tensor) -> Tensor:

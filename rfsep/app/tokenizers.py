@@ -123,7 +123,7 @@ def _through(
     tokenizer.quantise = True
     found = tokenizer(windows)
     decoded = from_channels(tokenizer.decode(tokenizer.values(found.codes)))  # what nobody but the digits tells
-    wrong = 0 if modem is None else int(((modem.demodulate(decoded) > 0).byte() != sampled.bits).sum())
+    wrong = 0 if modem is None else int((modem.decide(decoded) != sampled.bits).sum())
     return _Batch(
         source=sampled.waveform,
         reconstruction=decoded,

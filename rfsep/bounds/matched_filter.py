@@ -87,7 +87,7 @@ class MatchedFilterBound:
     def _bits(self, waveform: Tensor, offset: int) -> Tensor:
         """Bits uint8 [B, N] of the symbols with their centre in windows that start ``offset`` samples into a symbol."""
         width, period = self.modem.num_bits(waveform.shape[1]), self.modem.symbol_period
-        decided = (self.modem.demodulate(pad(waveform, (offset, 0))) > 0).byte()
+        decided = self.modem.decide(pad(waveform, (offset, 0)))
         per_period = self.modem.num_bits(period)
         found = decided[:, per_period * (offset > period // 2) :][:, :width]
         return pad(found, (0, width - found.shape[1]))

@@ -49,7 +49,7 @@ class NrGenie:
         rows = zip(batch.mixture, batch.interference, batch.interference_offset.tolist(), strict=True)
         symbols = torch.stack([self._symbols(*row, response, band) for row in rows])
         soi = (symbols @ response.waveforms.T).to(torch.complex64)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _symbols(self, mixture: Tensor, interference: Tensor, offset: int, response: Response, band: Band) -> Tensor:
         """SOI's symbols complex128 [S] of one mixture complex64 [T]."""

@@ -56,7 +56,7 @@ class OracleLmmse:
         columns = (batch.mixture, batch.soi_offset, batch.interference_offset, batch.sinr_db)
         rows = zip(*(torch.split(column, _BATCH) for column in columns), strict=True)
         soi = torch.cat([self._solve(*row) for row in rows])
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _solve(self, mixture: Tensor, soi_offset: Tensor, interference_offset: Tensor, sinr_db: Tensor) -> Tensor:
         setup = self._setup(mixture.shape[1])

@@ -150,7 +150,7 @@ class ResourceElementBound:
         columns = (batch.mixture, batch.interference, batch.interference_origin.tolist(), batch.sinr_db.tolist())
         symbols = torch.stack([self._symbols(band, *row) for row in zip(*columns, strict=True)])
         soi = (symbols @ response.waveforms.T).to(torch.complex64)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _symbols(self, band: Band, mixture: Tensor, interference: Tensor, origin: int, sinr_db: float) -> Tensor:
         """Symbols complex128 [S] of one mixture complex64 [T]."""

@@ -114,7 +114,7 @@ def bit_errors(estimate: Separated, batch: MixtureBatch, modem: Modem | None) ->
     for offset in sorted(set(batch.soi_offset.tolist())):
         rows = batch.soi_offset == offset
         start = (modem.symbol_period - offset) % modem.symbol_period
-        decided, sent = (modem.demodulate(waveform[rows, start:]) > 0 for waveform in (estimate.soi, batch.soi))
+        decided, sent = (modem.decide(waveform[rows, start:]) for waveform in (estimate.soi, batch.soi))
         found.wrong[rows.numpy()] = (decided != sent).sum(1).numpy()
         found.compared[rows.numpy()] = sent.shape[1]
     return found

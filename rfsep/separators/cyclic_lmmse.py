@@ -76,7 +76,7 @@ class CyclicLmmse:
             return in_parallel(partial(self._estimate, setup), windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
         soi = overlapped_ends(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, setup: Setup, windows: Tensor) -> Tensor:
         if self.average:

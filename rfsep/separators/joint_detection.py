@@ -125,7 +125,7 @@ class JointDetection:
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
         soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
         bounds = _Bounds(begins and self.timing_known, ends and self.timing_known)

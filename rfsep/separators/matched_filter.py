@@ -28,7 +28,7 @@ class MatchedFilter:
         """Re-modulated estimate complex64 [B, T] and hard bits uint8 [B, N]."""
         points = self.modem.constellation
         symbols = self.modem.analyse(mixture)  # [B, S]
-        bits = (self.modem.demodulate(mixture) > 0).byte()
+        bits = self.modem.decide(mixture)
         if self.remodulation == "soft":
             excess = symbols.abs().square().mean(1, keepdim=True) - points.abs().square().mean()  # [B, 1]
             symbols = posterior_mean(symbols, points, excess.clamp_min(1e-4))

@@ -73,4 +73,4 @@ class Neural:
     def separate(self, mixture: Tensor) -> Separated:
         """Estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
         soi = overlapped(self._apply, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))

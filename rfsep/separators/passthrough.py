@@ -18,4 +18,4 @@ class Passthrough:
 
     def separate(self, mixture: Tensor) -> Separated:
         """Returns the mixture complex64 [B, T] and its hard bits."""
-        return Separated(mixture, (self.modem.demodulate(mixture) > 0).byte())
+        return Separated(mixture, self.modem.decide(mixture))

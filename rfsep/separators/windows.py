@@ -91,7 +91,7 @@ def in_windows(
         return in_parallel(apply, windows, max(1, batch_samples // windows.shape[1]))
 
     soi = overlapped(estimate, mixture, block, margin, modem.symbol_period)
-    return Separated(soi, (modem.demodulate(soi) > 0).byte())
+    return Separated(soi, modem.decide(soi))
 
 
 def rows_a_core(num_rows: int, most: int) -> int:

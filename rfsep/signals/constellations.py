@@ -1,4 +1,4 @@
-"""Gray-labelled constellations of unit power, and soft demapping."""
+"""Gray-labelled constellations of unit power, hard and soft demapping."""
 
 import math
 from functools import lru_cache
@@ -28,7 +28,7 @@ def _square_qam(bits_per_symbol: int) -> Tensor:
     return points / points.abs().square().mean().sqrt()
 
 
-def _psk_on_axes(angles_deg: list[float]) -> Tensor:
+def _psk(angles_deg: list[float]) -> Tensor:
     return torch.polar(torch.ones(len(angles_deg), dtype=torch.float64), torch.tensor(angles_deg).double().deg2rad())
 
 
@@ -36,8 +36,10 @@ def constellation(name: str) -> Tensor:
     """Points of a constellation; entry i carries the bits of i, first bit most significant.
 
     ``bpsk``, ``qpsk``, ``qam16``, ``qam64`` are those of 3GPP TS 38.211 clause 5.1 (BPSK on the real axis) and of
-    the RF Challenge. ``qpsk_axes`` has its points on the axes (0, 90, 180, 270 degrees) in Gray order, as newer
-    CommPy; ``qpsk_axes_natural`` in natural order, index i at 90 (i - 1) degrees, as CommPy 0.6.0.
+    the RF Challenge; ``pam4`` is the in-phase axis of ``qam16``. ``qpsk_axes`` has its points on the axes (0, 90, 180,
+    270 degrees) in Gray order, as newer CommPy; ``qpsk_axes_natural`` in natural order, index i at 90 (i - 1) degrees,
+    as CommPy 0.6.0. ``psk8`` continues the Gray order of ``qpsk_axes``: the point at 45 k degrees carries k ^ (k >> 1)
+    (binary-reflected Gray code; Proakis and Salehi, Digital Communications, 5th ed., section 3.2-2).
 
     Returns:
         complex64 [2**bits_per_symbol] of unit mean power.
@@ -49,12 +51,16 @@ def constellation(name: str) -> Tensor:
         points = _square_qam({"qpsk": 2, "qam16": 4, "qam64": 6}[name])
     elif name == "bpsk":
         points = torch.tensor([1.0 + 0j, -1.0 + 0j], dtype=torch.complex128)
+    elif name == "pam4":
+        points = torch.tensor([1.0 + 0j, 3.0 + 0j, -1.0 + 0j, -3.0 + 0j], dtype=torch.complex128) / math.sqrt(5)
     elif name == "qpsk_axes":
-        points = _psk_on_axes([0.0, 90.0, 270.0, 180.0])
+        points = _psk([0.0, 90.0, 270.0, 180.0])
     elif name == "qpsk_axes_natural":
-        points = _psk_on_axes([-90.0, 0.0, 90.0, 180.0])
+        points = _psk([-90.0, 0.0, 90.0, 180.0])
+    elif name == "psk8":
+        points = _psk([0.0, 45.0, 135.0, 90.0, 315.0, 270.0, 180.0, 225.0])
     else:
-        choices = "bpsk, qpsk, qam16, qam64, qpsk_axes, qpsk_axes_natural"
+        choices = "bpsk, qpsk, qam16, qam64, pam4, psk8, qpsk_axes, qpsk_axes_natural"
         raise InputError(f"unknown constellation '{name}'; choose one of {choices}")
     return points.to(torch.complex64)
 
@@ -86,13 +92,17 @@ def map_bits(bits: Tensor, points: Tensor) -> Tensor:
 def demap(symbols: Tensor, points: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
     """Exact log-likelihood ratios log P(bit = 1) / P(bit = 0) of symbols in circular Gaussian noise.
 
+    They are calibrated, P(bit = 1) = 1 / (1 + exp(-llr)), where ``noise_variance`` is the true one and the symbols are
+    not scaled. Another variance scales the ratios of BPSK and QPSK alone. Of constellations with several levels it
+    also moves the places where the ratios change their sign, so `hard_bits` decides bits, not these signs.
+
     Args:
         symbols: complex64 [..., S].
         points: complex64 [P], see `constellation`; all equally likely.
         noise_variance: E|noise|^2 of a complex symbol, a number or a tensor broadcast against [..., S].
 
     Returns:
-        float32 [..., S * bits_per_symbol]; positive means bit 1.
+        float32 [..., S * bits_per_symbol]; positive means that bit 1 is likelier.
 
     >>> demap(torch.tensor([-1 + 0j]), constellation("bpsk"), noise_variance=0.5)
     tensor([8.])
@@ -106,10 +116,32 @@ def demap(symbols: Tensor, points: Tensor, noise_variance: Tensor | float = 1.0)
     return llr.flatten(-2)
 
 
+def _nearest(symbols: Tensor, points: Tensor) -> Tensor:
+    """Index of the nearest constellation point to each symbol, the first of equals: int64 [..., S]."""
+    distance = torch.view_as_real(symbols[..., None] - points.to(symbols.device)).square().sum(-1)  # [..., S, P]
+    return distance.argmin(-1)
+
+
 def decide(symbols: Tensor, points: Tensor) -> Tensor:
     """The nearest constellation point to each symbol: complex64 [..., S] to complex64 [..., S]."""
-    distance = torch.view_as_real(symbols[..., None] - points.to(symbols.device)).square().sum(-1)  # [..., S, P]
-    return points.to(symbols.device)[distance.argmin(-1)]
+    return points.to(symbols.device)[_nearest(symbols, points)]
+
+
+def hard_bits(symbols: Tensor, points: Tensor) -> Tensor:
+    """Bits of the nearest constellation point to each symbol, the likeliest one in white noise of any variance.
+
+    Args:
+        symbols: complex64 [..., S], not scaled: the estimate of a symbol is the symbol plus noise.
+        points: complex64 [P], see `constellation`.
+
+    Returns:
+        uint8 [..., S * bits_per_symbol].
+
+    >>> hard_bits(torch.tensor([0.64 + 0.62j]), constellation("qam16"))  # levels 1 and 3 over sqrt(10) meet at 0.632
+    tensor([0, 0, 1, 0], dtype=torch.uint8)
+    """
+    labels = _labels(bits_per_symbol(points)).byte().to(symbols.device)  # [P, bits]
+    return labels[_nearest(symbols, points)].flatten(-2)
 
 
 def posterior_mean_and_variance(

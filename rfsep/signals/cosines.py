@@ -52,9 +52,13 @@ class Cosines:
         """Nothing: complex64 [B, 0], as there are no bits to send."""
         return torch.zeros((len(bits), 0), dtype=torch.complex64)
 
-    def demodulate(self, waveform: Tensor) -> Tensor:
+    def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
         """No soft bits: float32 [B, 0]."""
         return torch.zeros((len(waveform), 0))
+
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """No hard bits: uint8 [B, 0]."""
+        return torch.zeros((len(waveform), 0), dtype=torch.uint8)
 
     def synthesise(self, symbols: Tensor, num_samples: int) -> Tensor:
         """Waveform complex64 [B, num_samples] of amplitudes [B, D], of which the real part counts."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rfsep.signals.constellations import bits_per_symbol, constellation, demap, map_bits, random_bits
+from rfsep.signals.constellations import bits_per_symbol, constellation, demap, hard_bits, map_bits, random_bits
 from rfsep.types import InputError, Sampled, synthetic
 
 
@@ -83,9 +83,13 @@ class OfdmModem:
         symbols = map_bits(bits, self.constellation)
         return self.synthesise(symbols, symbols.shape[1] // len(self.carriers) * self.symbol_period)
 
-    def demodulate(self, waveform: Tensor) -> Tensor:
-        """Soft bits float32 [B, N] for unit noise variance; positive means bit 1."""
-        return demap(self.analyse(waveform), self.constellation)
+    def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
+        """Soft bits float32 [B, N], see `demap`; ``noise_variance`` is that of the outputs of `analyse`."""
+        return demap(self.analyse(waveform), self.constellation, noise_variance)
+
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """Hard bits uint8 [B, N] of the points nearest to the outputs of `analyse` over ``gain``, see `hard_bits`."""
+        return hard_bits(self.analyse(waveform) / gain, self.constellation)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Windows of random bits that start on an OFDM symbol."""

@@ -82,7 +82,7 @@ class BitHead(pl.LightningModule):
         """Collect the errors of a batch by level."""
         estimate, logits = self.model.estimate_and_logits(network_input(batch.mixture, self.guide))
         rates = {
-            "ber": bit_error_rates(logits, batch.bits, known_bits(batch)),
+            "ber": bit_error_rates(logits > 0, batch.bits, known_bits(batch)),
             "ber_demodulated": demodulated_error_rates(self.modem, estimate, batch),
         }
         self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rfsep.iq import from_channels, squared
-from rfsep.signals.constellations import bits_per_symbol, decide, demap
+from rfsep.signals.constellations import bits_per_symbol, decide, demap, hard_bits
 from rfsep.types import InputError, MixtureBatch, Modem
 
 _LEAST_VARIANCE = 1e-2  # of an estimate's symbols: keeps a wrong bit's share of the loss below a few hundred nats
@@ -86,12 +86,15 @@ def soft_bits(found: Heard, modem: Modem, noise_variance: Tensor) -> Tensor:
     return demap(found.symbols, modem.constellation, noise_variance[:, None])
 
 
-def bit_error_rates(logits: Tensor, bits: Tensor, known: Tensor) -> Tensor:
+def bit_error_rates(decided: Tensor, bits: Tensor, known: Tensor) -> Tensor:
     """Share of wrong bits among the known ones of each row float32 [B]; NaN for a row without any.
 
-    Arguments as `rfsep.training.losses.bit_cross_entropy`.
+    Args:
+        decided: bool or uint8 [B, N].
+        bits: uint8 [B, N], those that were sent.
+        known: bool [B, N], which of them count.
     """
-    wrong = ((logits > 0) != bits.bool()) & known
+    wrong = (decided != bits) & known
     return wrong.sum(1) / known.sum(1)
 
 
@@ -100,4 +103,4 @@ def demodulated_error_rates(modem: Modem, estimate: Tensor, batch: MixtureBatch)
     if batch.bits.shape[1] == 0:
         return torch.full((len(batch.bits),), torch.nan, device=estimate.device)
     found = heard(modem, estimate, batch)
-    return bit_error_rates(demap(found.symbols, modem.constellation), found.bits, found.known)
+    return bit_error_rates(hard_bits(found.symbols, modem.constellation), found.bits, found.known)

@@ -119,7 +119,7 @@ def test_validation_counts_the_bits_that_published_comparisons_count(modem: Any)
         assert found.numpy() == pytest.approx(expected, abs=1e-6)
         assert expected.mean() == pytest.approx(0.16, abs=0.02)  # Q(1)
     batch = noisy(50, modem=modem)
-    bits = (modem.demodulate(batch.mixture) > 0).byte()
+    bits = modem.decide(batch.mixture)
     errors = row_bit_errors(bits.numpy(), batch.bits.numpy(), batch.num_bits.numpy())
     assert errors.sum() > 100
     truth = score(np.ones(50), errors, batch.num_bits.numpy(), batch.sinr_db.numpy())

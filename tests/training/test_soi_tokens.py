@@ -119,7 +119,7 @@ def test_validation_is_the_separator() -> None:
     objective.validation_step(batch, 0)
     objective.on_validation_epoch_end()
     found = objective.separator.separate(batch.mixture)
-    wrong = (MODEM.demodulate(found.soi) > 0).byte() != batch.bits
+    wrong = MODEM.decide(found.soi) != batch.bits
     assert logged["val/ber/-4"] == pytest.approx(float(wrong.float().mean()), abs=1e-6)
     error = float((found.soi - batch.soi).abs().square().mean())
     assert logged["val/mse_db"] == pytest.approx(10 * math.log10(error), abs=1e-3)

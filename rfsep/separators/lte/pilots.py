@@ -374,7 +374,7 @@ class PilotCancelling:
             return (symbols @ response.waveforms.T).to(torch.complex64)
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _symbols(self, fit: PilotFit, band: Band) -> Tensor:
         """Estimates the symbols complex128 [S] of a window without pilots.

@@ -281,7 +281,7 @@ class ResourceBlockLmmse:
             return (symbols @ response.waveforms.T).to(torch.complex64)
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def symbols(self, window: Tensor, band: Band, timing: Timing) -> Tensor:
         """Estimates the symbols complex128 [S] of one window complex64 [T], given the interference's timing."""

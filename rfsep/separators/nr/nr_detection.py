@@ -149,7 +149,7 @@ class NrDetection:
             return in_parallel(lambda part: self._estimate(part, whole), windows, most)
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, windows: Tensor, whole: bool) -> Tensor:
         response, band = self.response(windows.shape[1], whole)

@@ -338,7 +338,7 @@ class Aligned:
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
         soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
         """Runs `separate`; there is no guidance."""

@@ -166,7 +166,7 @@ class Corrected:
         every = signals.shape[2]  # Interleaved signals are all cut alike.
         sizes = (self.block * every, self.margin * every, self.grid.step * every)
         soi = overlapped(self._estimate, signals.flatten(1), *sizes)[:, ::every]
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, windows: Tensor) -> Tensor:
         """Estimates the SOI in interleaved windows complex64 [W, L * (1 + G)]; each sample is repeated 1 + G times."""

@@ -207,7 +207,7 @@ class RfTransformerSeparator:
             every = signals.shape[2]  # Interleaved signals are all cut alike.
             sizes = (self.block * every, self.margin * every, self.modem.symbol_period * every)
             soi = overlapped_ends(self._estimate(every), signals.flatten(1), *sizes)[:, ::every]
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _written(self, mixture: Tensor, guidance: Tensor, ends: tuple[bool, bool], prefix: Tensor | None) -> _Found:
         """Writes the tokens of windows complex64 [w, L]."""

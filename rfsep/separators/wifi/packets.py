@@ -194,7 +194,7 @@ class PacketLmmse:
             return torch.cat([self._estimate(part, whole) for part in torch.split(windows, _BATCH)])
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, windows: Tensor, whole: bool) -> Tensor:
         length = windows.shape[1]

@@ -35,7 +35,7 @@ class Told:
 
     def separate(self, mixture: Tensor) -> Separated:
         soi = self.scale * torch.stack([self.known[float(row[0].real)] for row in mixture])
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
 
 def made(*guides: Any, **changes: Any) -> Corrected:
