@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,8 +14,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from rfsep.storage.atomic import write_atomically
-from rfsep.storage.weights import write_weights
+from rfsep.storage.weights import write_checkpoint, write_weights
 from rfsep.types import InputError, MixtureBatch
 
 
@@ -24,14 +23,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        write_atomically(Path(path), lambda file: _save(checkpoint, file))
-
-
-def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
-    try:
-        torch.save(checkpoint, file)
-    except RuntimeError as error:  # torch ends its archive even so, and complains of that instead of the full disk
-        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+        write_checkpoint(Path(path), checkpoint)
 
 
 class Checkpoints(Checkpoint):
