@@ -79,6 +79,19 @@ class BatchSeeds(Callback):
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
 
 
+class PlateauSteps(Callback):
+    """Steps the schedules that follow validation, before the checkpoint of that validation is written.
+
+    Lightning itself steps them behind the checkpoint, and a run that goes on from there has one step less.
+    """
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Step; checkpoints are written by the last callback."""
+        for config in trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau:
+                config.scheduler.step(trainer.callback_metrics[str(config.monitor)])
+
+
 class FiniteGuard(Callback):
     """Stops the run before a step whose loss or gradient is NaN or infinite, and keeps the batches of that step.
 
