@@ -88,6 +88,10 @@ def export_command(
             " computes: bfloat16 (default where the processor has it) or float32"
         ),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--as", help="official: with --out NAME.pt, as the RF Challenge's or alpha-RGS's scripts load it"),
+    ] = None,
     num_samples: Annotated[
         int | None,
         typer.Option(min=16, max=1 << 22, help="of a window, without --out; default: as the network was trained"),
@@ -107,12 +111,17 @@ def export_command(
     separator=neural runs); those behind a separator of their own cannot, for there the separator takes the time.
 
     With --out, weights go into a .safetensors and the config that rebuilds them beside it: run= of evaluate.py takes
-    them.
+    them. With --as official, WaveNets and DiffWaves go into a .pt under their published names, and init_from= of
+    train.py takes such files.
     """
     with loading():
+        from rfsep.app.official import export_official
         from rfsep.app.runs import export_network
 
-    export_network(run, out, dtype, num_samples)
+    if form is None:
+        export_network(run, out, dtype, num_samples)
+    else:
+        export_official(run, out, form, dtype, num_samples)
 
 
 @app.command("compete", short_help="all separators and networks on a test set, and the leaderboard")

@@ -13,8 +13,9 @@ from rfsep.app.kinds import kind_of
 from rfsep.app.places import ZOO
 from rfsep.app.trust import checked, load_config
 from rfsep.models.cost import forward_flops
+from rfsep.models.official import from_official
 from rfsep.storage.atomic import write_text
-from rfsep.storage.weights import read_checkpoint, read_metadata, read_weights, write_weights
+from rfsep.storage.weights import SUFFIXES, read_checkpoint, read_metadata, read_weights, write_weights
 from rfsep.types import InputError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -78,9 +79,12 @@ def model_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def weights_of(source: str) -> dict[str, torch.Tensor]:
-    """Weights of a run folder, ``zoo:NAME`` or a weights file, by name."""
+    """Weights of a run folder, ``zoo:NAME`` or a weights file, by the names that they have here.
+
+    A file may be one of the challenge's organisers, of alpha-RGS or of Keras, see `rfsep.models.official`.
+    """
     path = Path(source)
-    return model_weights(path if path.suffix in (".safetensors", ".ckpt") else locate(source).weights)
+    return from_official(model_weights(path if path.suffix in SUFFIXES else locate(source).weights))
 
 
 def _facts(place: Place) -> dict[str, Any]:

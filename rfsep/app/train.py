@@ -130,7 +130,7 @@ def main(config: DictConfig) -> None:
     take_tokenizer(config, model)
     if config.init_from is not None:
         taken = start_from(model, weights_of(str(config.init_from)), config.init_from)
-        rank_zero_only(console.print)(f"{taken.copied} of {taken.of} weights from {config.init_from}")
+        rank_zero_only(console.print)(taken.told(config.init_from), markup=False, soft_wrap=True)
     schedule = Schedule(**plain(config.trainer))
     per_sample = flops_per_sample(config, model)
     samples_per_step = config.data.batch_size * config.data.num_samples * schedule.accumulate

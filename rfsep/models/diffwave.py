@@ -8,10 +8,17 @@ from rfsep.models.wavenet import WaveNet
 _FREQUENCIES = 64
 
 
-def step_table(num_steps: int) -> Tensor:
-    """Sines, then cosines of step * 10^(4 k / 63), k = 0 ... 63: float32 [num_steps, 128]."""
-    frequencies = 10 ** (4 * torch.arange(_FREQUENCIES, dtype=torch.float64) / (_FREQUENCIES - 1))
-    angles = torch.arange(num_steps, dtype=torch.float64)[:, None] * frequencies
+def step_table(num_steps: int, rounded: bool = False) -> Tensor:
+    """Sines, then cosines of step * 10^(4 k / 63), k = 0 ... 63: float32 [num_steps, 128].
+
+    Args:
+        num_steps: rows.
+        rounded: exponents, frequencies and angles are float32, as published: entries are up to 0.03 off.
+    """
+    dtype = torch.float32 if rounded else torch.float64
+    exponents = 4 * torch.arange(_FREQUENCIES, dtype=dtype) / (_FREQUENCIES - 1)
+    frequencies = (10 ** exponents.double()).to(dtype)  # the power is a double's, on every processor the same
+    angles = torch.arange(num_steps, dtype=dtype)[:, None] * frequencies
     return torch.cat((angles.sin(), angles.cos()), 1).float()
 
 
@@ -21,13 +28,14 @@ class StepEmbedding(nn.Module):
     Args:
         num_steps: of the schedule.
         width: W.
+        rounded: see `step_table`.
     """
 
     table: Tensor
 
-    def __init__(self, num_steps: int, width: int) -> None:
+    def __init__(self, num_steps: int, width: int, rounded: bool = False) -> None:
         super().__init__()
-        self.register_buffer("table", step_table(num_steps), persistent=False)
+        self.register_buffer("table", step_table(num_steps, rounded), persistent=False)
         self.layers = nn.Sequential(nn.Linear(2 * _FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def forward(self, step: Tensor) -> Tensor:
@@ -57,14 +65,21 @@ class DiffWave(nn.Module):
         cycle: blocks after which the dilation starts again at 1.
         num_steps: of the schedule.
         width: of the step's embedding.
+        rounded: steps are told in float32 throughout, see `step_table`; weights published for alpha-RGS need it.
     """
 
     def __init__(
-        self, channels: int = 64, blocks: int = 30, cycle: int = 10, num_steps: int = 50, width: int = 512
+        self,
+        channels: int = 64,
+        blocks: int = 30,
+        cycle: int = 10,
+        num_steps: int = 50,
+        width: int = 512,
+        rounded: bool = False,
     ) -> None:
         super().__init__()
         self.wavenet = WaveNet(channels, blocks, cycle)
-        self.embedding = StepEmbedding(num_steps, width)
+        self.embedding = StepEmbedding(num_steps, width, rounded)
         self.shifts = nn.Linear(width, blocks * channels)  # the map of every block, in one product
 
     def example_inputs(self, num_samples: int) -> tuple[Tensor, Tensor]:

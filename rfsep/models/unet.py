@@ -16,6 +16,13 @@ def _double(width_in: int, width_out: int, first_kernel: int, kernel: int) -> nn
     )
 
 
+def _start_as_keras(module: nn.Module) -> None:
+    """Glorot's uniform kernel and a zero bias, where a module has them; for `torch.nn.Module.apply`."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+
 class UNet(nn.Module):
     """U-Net for waveforms: float32 [B, 2, T] to float32 [B, 2, T], T any.
 
@@ -36,6 +43,9 @@ class UNet(nn.Module):
             each window to unit power, so that levels of 30 dB difference look alike to the first layer.
         guided: the input has two channels more, another separator's estimate, and the network learns what to add to
             it: float32 [B, 4, T] to float32 [B, 2, T]. An untrained guided network returns its guide.
+        keras: as Keras builds the published network: a transposed convolution drops its last sample instead of its
+            first, batch normalisation has epsilon 1e-3 and forgets a hundredth a step, kernels start as Glorot's
+            uniform numbers and biases at zero. Off, weights of networks that were trained so keep their function.
     """
 
     def __init__(
@@ -48,6 +58,7 @@ class UNet(nn.Module):
         dropout: tuple[float, float] = (0.25, 0.5),
         normalise: str = "batch",
         guided: bool = False,
+        keras: bool = False,
     ) -> None:
         super().__init__()
         if len(decoder_divisors) != depth:
@@ -56,7 +67,8 @@ class UNet(nn.Module):
             raise ValueError(f"unknown normalise '{normalise}'; choose batch or window")
         self.guided = guided
         width = 4 if guided else 2
-        self.normalise = nn.BatchNorm2d(width) if normalise == "batch" else nn.Identity()
+        norm = nn.BatchNorm2d(width, eps=1e-3, momentum=0.01) if keras else nn.BatchNorm2d(width)
+        self.normalise = norm if normalise == "batch" else nn.Identity()
         self.per_window = normalise == "window"
         widths = [channels // divisor for divisor in decoder_divisors]
         self.encoder = nn.ModuleList(
@@ -66,13 +78,16 @@ class UNet(nn.Module):
         self.pool = nn.MaxPool2d((1, 2))
         self.dropouts = nn.ModuleList(nn.Dropout(dropout[0] if level == 0 else dropout[1]) for level in range(depth))
         self.middle = _double(channels, channels, kernel, kernel)
+        dropped = 0 if keras else 1  # samples before the first that is kept; `forward` cuts off the last one
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(width_in, width, (1, 3), stride=(1, 2), padding=(0, 1), output_padding=(0, 1))
+            nn.ConvTranspose2d(width_in, width, (1, 3), (1, 2), padding=(0, dropped), output_padding=(0, dropped))
             for width_in, width in zip([channels, *widths], widths, strict=False)
         )
         self.up_dropout = nn.Dropout(dropout[1])
         self.decoder = nn.ModuleList(_double(width + channels, width, kernel, kernel) for width in widths)
         self.head = nn.Conv2d(widths[-1], 2, 1)
+        if keras:
+            self.apply(_start_as_keras)
         if guided:
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -94,6 +109,8 @@ class UNet(nn.Module):
             x = dropout(self.pool(x))
         x = self.middle(x)
         for up, block in zip(self.up, self.decoder, strict=True):
-            x = block(self.up_dropout(torch.cat((up(x), skips.pop()), 1)))
+            skip = skips.pop()
+            raised = up(x)[..., : skip.shape[-1]]  # [B, C', 1, T' / 2**level]
+            x = block(self.up_dropout(torch.cat((raised, skip), 1)))
         estimate: Tensor = self.head(x)[:, :, 0, :length]  # [B, 2, T]
         return mixture[:, 2:] + estimate.float() if self.guided else estimate.float()

@@ -104,6 +104,7 @@ class WaveNet(nn.Module):
         if max(dilations) > _MAX_DILATION:
             raise ValueError(f"cycle {cycle} leads to dilation {max(dilations)}; at most {_MAX_DILATION:g}")
         self.channels = channels
+        self.cycle = cycle
         self.enter = nn.Conv2d(2, channels, 1)
         self.blocks = nn.ModuleList(_Block(channels, dilation) for dilation in dilations)
         self.collect = nn.Conv2d(channels, channels, 1)

@@ -55,6 +55,11 @@ class Schedule(NamedTuple):
         return above - 1 + (high - wanted) / (high - low)
 
 
+def betas(num_steps: int = 50, first: float = 1e-4, last: float = 0.05) -> Tensor:
+    """The share of the power that each step of `linear_schedule` turns into noise: float64 [num_steps]."""
+    return torch.linspace(first, last, num_steps, dtype=torch.float64)
+
+
 def linear_schedule(num_steps: int = 50, first: float = 1e-4, last: float = 0.05) -> Schedule:
     """The levels of beta = ``first`` ... ``last``, evenly spaced: alpha_bar_n is the product of 1 - beta up to n.
 
@@ -64,7 +69,7 @@ def linear_schedule(num_steps: int = 50, first: float = 1e-4, last: float = 0.05
     >>> [round(float(schedule.alpha_bar[step]), 5) for step in (0, 1, 49)]
     [0.9999, 0.99878, 0.27967]
     """
-    alpha_bar = (1 - torch.linspace(first, last, num_steps, dtype=torch.float64)).cumprod(0)
+    alpha_bar = (1 - betas(num_steps, first, last)).cumprod(0)
     return Schedule(alpha_bar.float(), (1 - alpha_bar).sqrt().float())
 
 

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,8 +14,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from rfsep.storage.atomic import write_atomically
-from rfsep.storage.weights import write_weights
+from rfsep.storage.weights import write_checkpoint, write_weights
 from rfsep.types import InputError, MixtureBatch
 
 
@@ -24,14 +23,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        write_atomically(Path(path), lambda file: _save(checkpoint, file))
-
-
-def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
-    try:
-        torch.save(checkpoint, file)
-    except RuntimeError as error:  # torch ends its archive even so, and complains of that instead of the full disk
-        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+        write_checkpoint(Path(path), checkpoint)
 
 
 class Checkpoints(Checkpoint):
@@ -85,6 +77,19 @@ class BatchSeeds(Callback):
         """Seed."""
         key = np.random.SeedSequence((self.seed, trainer.global_rank, batch_idx))
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
+
+
+class PlateauSteps(Callback):
+    """Steps the schedules that follow validation, before the checkpoint of that validation is written.
+
+    Lightning itself steps them behind the checkpoint, and a run that goes on from there has one step less.
+    """
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Step; checkpoints are written by the last callback."""
+        for config in trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau:
+                config.scheduler.step(trainer.callback_metrics[str(config.monitor)])
 
 
 class FiniteGuard(Callback):

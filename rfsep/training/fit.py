@@ -26,6 +26,7 @@ from rfsep.training.callbacks import (
     Checkpoints,
     Facts,
     FiniteGuard,
+    PlateauSteps,
 )
 from rfsep.training.curves import LearningPicture
 from rfsep.training.metrics_csv import MetricsCsv
@@ -130,6 +131,7 @@ def _callbacks(
         best,
         BatchSeeds(seed),
         FiniteGuard(folder),
+        PlateauSteps(),
         EMAWeightAveraging(decay=ema_decay),
         Facts(flops_per_step),
         CallTimer(schedule.max_time),

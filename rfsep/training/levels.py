@@ -14,7 +14,7 @@ class LevelScores:
     """Collects what a validation run finds in each mixture, and sums it up by SINR.
 
     ``val/mse_db/<sinr>`` is the error of a level as the challenge has it, dB of the mean over mixtures, and
-    ``val/mse_db`` the mean over levels; ``val/ber/<sinr>`` is the mean of the mixtures' rates and ``val/ber`` again the
+    ``val/mse_db`` the mean over levels; ``val/mse`` is the mean over mixtures itself; ``val/ber/<sinr>`` is the mean of the mixtures' rates and ``val/ber`` again the
     mean over levels. A network that gives NaN scores NaN, which no checkpoint callback takes for the best.
     """
 
@@ -42,7 +42,7 @@ class LevelScores:
             means = {level: float(rates[rows].nanmean()) for level, rows in at.items()}
             found[name] = {level: mean for level, mean in means.items() if not math.isnan(mean)}
         self._rows.clear()
-        metrics = {}
+        metrics = {"val/mse": float(errors.mean())}
         for name, levels in found.items():
             metrics.update({f"val/{name}/{level:g}": value for level, value in levels.items()})
             if levels:

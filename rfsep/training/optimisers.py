@@ -1,12 +1,16 @@
 """Optimiser and learning rate of every objective."""
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from rfsep.types import InputError
 
 Decay = Callable[[int], float]
 """Learning-rate factor of an optimiser step."""
@@ -51,6 +55,20 @@ def epoch_decay(step: int, steps_per_epoch: float, first_epoch: int, rate: float
     return math.exp(-rate * max(0, int(step / steps_per_epoch) - first_epoch + 1))
 
 
+class Plateau(NamedTuple):
+    """The rate falls where validation no longer gets better: the RF Challenge's WaveNet, by torch's own defaults.
+
+    Attributes:
+        factor: of the rate, each time.
+        patience: validations in a row without a better one that are waited for; the next one lowers the rate.
+        threshold: a better one has a mean squared error (``val/mse``, no dB) smaller by this share.
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+
+
 class Optimisation(NamedTuple):
     """How an objective is minimised.
 
@@ -61,6 +79,7 @@ class Optimisation(NamedTuple):
         weight_decay: of AdamW.
         decay: factor of each step behind the warm-up; None for the cosine.
         optimiser: in place of AdamW.
+        plateau: in place of warm-up and decay.
     """
 
     learning_rate: float
@@ -69,6 +88,7 @@ class Optimisation(NamedTuple):
     weight_decay: float
     decay: Decay | None
     optimiser: Optimiser | None = None
+    plateau: Plateau | None = None
 
     def factor(self, step: int) -> float:
         """Learning-rate factor of a step."""
@@ -78,12 +98,30 @@ class Optimisation(NamedTuple):
 
 
 def adamw(parameters: Iterable[nn.Parameter], optimisation: Optimisation) -> OptimizerLRSchedulerConfig:
-    """AdamW, or the optimiser given, over the parameters that learn, its rate set step by step."""
+    """AdamW, or the optimiser given, over the parameters that learn, its rate set step by step or by validation.
+
+    Raises:
+        InputError: a plateau beside a warm-up or a decay.
+    """
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     if optimisation.optimiser is not None:
         optimiser = optimisation.optimiser(learning, lr=optimisation.learning_rate)
     else:
         optimiser = torch.optim.AdamW(learning, lr=optimisation.learning_rate, weight_decay=optimisation.weight_decay)
+    if optimisation.plateau is not None:
+        if optimisation.warmup_steps or optimisation.decay is not None:
+            raise InputError("plateau takes the place of decay and warm-up: give decay=null and warmup_steps=0")
+        return {"optimizer": optimiser, "lr_scheduler": _on_plateau(optimiser, optimisation.plateau)}
     # a plain function, as LambdaLR would put the attributes of any other callable into every checkpoint
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: optimisation.factor(step))
     return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _on_plateau(optimiser: torch.optim.Optimizer, plateau: Plateau) -> LRSchedulerConfigType:
+    """A schedule whose state Lightning keeps, and which `rfsep.training.callbacks.PlateauSteps` steps."""
+    return {
+        "scheduler": ReduceLROnPlateau(optimiser, "min", plateau.factor, plateau.patience, plateau.threshold),
+        "monitor": "val/mse",
+        "interval": "epoch",
+        "frequency": sys.maxsize,  # of Lightning's own steps: never
+    }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rfsep.separators.neural import network_input
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import row_errors
-from rfsep.training.optimisers import Decay, Optimisation, Optimiser, adamw
+from rfsep.training.optimisers import Decay, Optimisation, Optimiser, Plateau, adamw
 from rfsep.training.soi_bits import demodulated_error_rates
 from rfsep.types import MixtureBatch, Modem, Separator
 
@@ -31,6 +31,7 @@ class Regression(pl.LightningModule):
         modem: the SOI's modem, to count wrong bits in validation; without it none are counted.
         loss: of the errors float32 [B] of a batch.
         optimiser: in place of AdamW, such as `rfsep.training.soap.Soap`.
+        plateau: in place of warm-up and decay.
     """
 
     def __init__(
@@ -45,13 +46,14 @@ class Regression(pl.LightningModule):
         modem: Modem | None = None,
         loss: Callable[[Tensor], Tensor] = torch.mean,
         optimiser: Optimiser | None = None,
+        plateau: Plateau | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.guide = guide
         self.modem = modem
         self.loss = loss
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay, optimiser)
+        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay, optimiser, plateau)
         self.scores = LevelScores()
 
     def estimate(self, batch: MixtureBatch) -> Tensor:

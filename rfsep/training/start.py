@@ -10,16 +10,30 @@ from torch import Tensor, nn
 from rfsep.types import InputError
 
 
+_SHOWN = 5  # names in a line
+
+
 class Taken(NamedTuple):
     """How much of a model came from another one.
 
     Attributes:
         copied: tensors that were copied.
         of: tensors that the model has.
+        left: names of those given that have no place in it, by name and shape.
     """
 
     copied: int
     of: int
+    left: list[str]
+
+    def told(self, source: str | Path) -> str:
+        """What was copied from a source and what was not, for people.
+
+        >>> Taken(124, 126, ["head.weight", "head.bias"]).told("a.pt")
+        '124 of 126 weights from a.pt; not taken: head.weight, head.bias'
+        """
+        shown = ", ".join(self.left[:_SHOWN]) + (f" and {len(self.left) - _SHOWN} more" if self.left[_SHOWN:] else "")
+        return f"{self.copied} of {self.of} weights from {source}" + (f"; not taken: {shown}" if self.left else "")
 
 
 def start_from(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> Taken:
@@ -40,7 +54,7 @@ def start_from(model: nn.Module, weights: Mapping[str, Tensor], source: str | Pa
             f"init_from={source}: none of its {len(weights)} tensors has the name and shape of a weight here"
         )
     model.load_state_dict(matching, strict=False)
-    return Taken(len(matching), len(own))
+    return Taken(len(matching), len(own), [name for name in weights if name not in matching])
 
 
 def compile_model(model: nn.Module) -> None:

@@ -92,6 +92,7 @@ def test_levels_are_summed_up_over_batches() -> None:
         scores.add(torch.tensor(sinr), torch.tensor(errors), {"ber": torch.tensor(ber)})
     assert scores.metrics() == pytest.approx(
         {
+            "val/mse": 1.5025,
             "val/mse_db/-6": 3.0103,
             "val/mse_db/0": -20.0,
             "val/mse_db": -8.49485,
