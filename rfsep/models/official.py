@@ -17,11 +17,16 @@ _CONVOLUTIONS = {  # official name: name here, N for the block's number
     "skip_projection": "collect",
     "output_projection": "head",
 }
-_STEPS = {"diffusion_embedding.projection1": "embedding.layers.0", "diffusion_embedding.projection2": "embedding.layers.2"}
+_STEPS = {
+    "diffusion_embedding.projection1": "embedding.layers.0",
+    "diffusion_embedding.projection2": "embedding.layers.2",
+}
 _SHIFT = "residual_layers.N.diffusion_projection"  # of every block; here one product of all, `shifts`
 _WIDTH = 512  # of the steps' embedding, which is not a setting there
 _PARTS = ("weight", "bias")
-_KERAS = re.compile(r"(batch_normalization|conv1d|conv1d_transpose)(?:_(\d+))?/(\d+)")  # layer, its number, its variable
+_KERAS = re.compile(
+    r"(batch_normalization|conv1d|conv1d_transpose)(?:_(\d+))?/(\d+)"
+)  # layer, its number, its variable
 _NORM = ("weight", "bias", "running_mean", "running_var")  # as Keras orders them: gamma, beta, mean, variance
 
 
@@ -127,7 +132,11 @@ def _from_keras(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _unet_convolutions(depth: int) -> list[str]:
     """Names of a U-Net's convolutions but the transposed ones, in the order of the data."""
-    doubles = [*(f"encoder.{level}" for level in range(depth)), "middle", *(f"decoder.{level}" for level in range(depth))]
+    doubles = [
+        *(f"encoder.{level}" for level in range(depth)),
+        "middle",
+        *(f"decoder.{level}" for level in range(depth)),
+    ]
     return [*(f"{double}.{at}" for double in doubles for at in (0, 2)), "head"]
 
 

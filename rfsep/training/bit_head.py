@@ -10,7 +10,7 @@ from torch import Tensor
 from rfsep.separators.neural import network_input
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import bit_cross_entropy, row_errors
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.training.soi_bits import bit_error_rates, demodulated_error_rates
 from rfsep.types import InputError, MixtureBatch, Modem, Separator
 
@@ -35,11 +35,7 @@ class BitHead(pl.LightningModule):
         model: see `BitModel`; an nn.Module that reads windows which start on an SOI symbol.
         modem: the SOI's modem, whose bits must be known.
         mse_weight: of the waveform's error beside the bits.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
+        optimisation: how it is minimised.
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
 
     Raises:
@@ -51,11 +47,7 @@ class BitHead(pl.LightningModule):
         model: BitModel,
         modem: Modem,
         mse_weight: float,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         guide: Separator | None = None,
     ) -> None:
         super().__init__()
@@ -65,7 +57,7 @@ class BitHead(pl.LightningModule):
         self.modem = modem
         self.mse_weight = mse_weight
         self.guide = guide
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         self.scores = LevelScores()
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:

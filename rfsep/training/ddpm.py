@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rfsep.iq import to_channels
 from rfsep.separators.score_based.learned_prior import estimated_noise
 from rfsep.signals.diffusion_schedule import Schedule, linear_schedule
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.types import InputError, MixtureBatch
 
 Which = Literal["soi", "interference"]
@@ -43,11 +43,7 @@ class Ddpm(pl.LightningModule):
     Args:
         model: float32 [B, 2, T] and steps int64 [B] to float32 [B, 2, T].
         which: signal of the mixtures to learn, soi or interference.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
+        optimisation: how it is minimised.
         schedule: noise levels.
         period: of the signal's grid, for a network that sees whole periods, as those of
             `rfsep.models.token_prior` and `rfsep.models.carrier_prior`.
@@ -60,11 +56,7 @@ class Ddpm(pl.LightningModule):
         self,
         model: nn.Module,
         which: Which,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         schedule: Schedule | None = None,
         period: int | None = None,
     ) -> None:
@@ -74,7 +66,7 @@ class Ddpm(pl.LightningModule):
         self.model = model
         self.which = which
         self.period = period
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         for name, values in (schedule or linear_schedule())._asdict().items():
             self.register_buffer(name, values, persistent=False)  # so that it goes where the model goes
         self._errors: list[tuple[Tensor, Tensor]] = []

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from rfsep.separators.neural import network_input
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import bit_cross_entropy, row_errors
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.training.soi_bits import NoiseVariance, demodulated_error_rates, heard, soft_bits
 from rfsep.types import MixtureBatch, Modem, Separator
 
@@ -24,11 +24,7 @@ class Demodulation(pl.LightningModule):
         model: float32 [B, 2, T], or [B, 4, T] with a guide, to float32 [B, 2, T].
         modem: the SOI's modem, whose bits must be known.
         mse_weight: of the waveform's error beside the bits.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
+        optimisation: how it is minimised.
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
     """
 
@@ -37,11 +33,7 @@ class Demodulation(pl.LightningModule):
         model: nn.Module,
         modem: Modem,
         mse_weight: float,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         guide: Separator | None = None,
     ) -> None:
         super().__init__()
@@ -50,7 +42,7 @@ class Demodulation(pl.LightningModule):
         self.mse_weight = mse_weight
         self.guide = guide
         self.noise_variance = NoiseVariance()
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         self.scores = LevelScores()
 
     def cross_entropy(self, estimate: Tensor, batch: MixtureBatch) -> Tensor:

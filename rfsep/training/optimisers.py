@@ -85,8 +85,8 @@ class Optimisation(NamedTuple):
     learning_rate: float
     warmup_steps: int
     max_steps: int
-    weight_decay: float
-    decay: Decay | None
+    weight_decay: float = 0.0
+    decay: Decay | None = None
     optimiser: Optimiser | None = None
     plateau: Plateau | None = None
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rfsep.separators.neural import network_input
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import row_errors
-from rfsep.training.optimisers import Decay, Optimisation, Optimiser, Plateau, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.training.soi_bits import demodulated_error_rates
 from rfsep.types import MixtureBatch, Modem, Separator
 
@@ -22,38 +22,26 @@ class Regression(pl.LightningModule):
 
     Args:
         model: float32 [B, 2, T], or [B, 4, T] with a guide, to float32 [B, 2, T].
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
+        optimisation: how it is minimised.
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
         modem: the SOI's modem, to count wrong bits in validation; without it none are counted.
         loss: of the errors float32 [B] of a batch.
-        optimiser: in place of AdamW, such as `rfsep.training.soap.Soap`.
-        plateau: in place of warm-up and decay.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         guide: Separator | None = None,
         modem: Modem | None = None,
         loss: Callable[[Tensor], Tensor] = torch.mean,
-        optimiser: Optimiser | None = None,
-        plateau: Plateau | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.guide = guide
         self.modem = modem
         self.loss = loss
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay, optimiser, plateau)
+        self.optimisation = optimisation
         self.scores = LevelScores()
 
     def estimate(self, batch: MixtureBatch) -> Tensor:

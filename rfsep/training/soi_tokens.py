@@ -14,7 +14,7 @@ from rfsep.signals.constellations import bits_per_symbol
 from rfsep.training.guided import guidance_of, looked_at, validate
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import row_errors
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.training.views import Views
 from rfsep.types import InputError, MixtureBatch, Modem
 
@@ -58,11 +58,7 @@ class SoiTokens(pl.LightningModule):
         modem: the SOI's modem.
         separator: holds the model, and shows it mixtures; validation is the separator itself, blind.
         views: keeps what the separator's guides find for batches that come again; None: it is found every time.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
+        optimisation: how it is minimised.
         loss: ``cross_entropy`` of the tokens in nats, or ``waveform_mse``: of the mean waveform that the transformer's
             probabilities stand for, through the tokenizer's decoder.
 
@@ -75,11 +71,7 @@ class SoiTokens(pl.LightningModule):
         model: RfTransformer,
         modem: Modem,
         separator: RfTransformerSeparator,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         loss: Literal["cross_entropy", "waveform_mse"] = "cross_entropy",
         views: Views | None = None,
     ) -> None:
@@ -93,7 +85,7 @@ class SoiTokens(pl.LightningModule):
         self.separator = separator
         self.loss = loss
         self.views = views
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         self.scores = LevelScores()
 
     def see(self, batch: MixtureBatch) -> Sight:

@@ -14,7 +14,7 @@ from rfsep.signals.constellations import bit_means, bits_per_symbol, map_bits
 from rfsep.training.guided import guidance_of, looked_at, validate
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import bit_cross_entropy
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.training.views import Views
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
@@ -80,11 +80,7 @@ class TokenBits(pl.LightningModule):
         modem: the SOI's modem, whose bits must be known.
         separator: holds the model, and shows it what it sees.
         views: keeps the separator's guidance for batches that come again; None: it is found every time.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
+        optimisation: how it is minimised.
         loss: ``cross_entropy`` of the bits in nats, or ``symbol_mse``: mean of |E[symbol] - symbol|^2.
 
     Raises:
@@ -96,11 +92,7 @@ class TokenBits(pl.LightningModule):
         model: nn.Module,
         modem: Modem,
         separator: TokenSeparator,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         loss: Literal["cross_entropy", "symbol_mse"] = "cross_entropy",
         views: Views | None = None,
     ) -> None:
@@ -112,7 +104,7 @@ class TokenBits(pl.LightningModule):
         self.separator = separator
         self.loss = loss
         self.views = views
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         self.scores = LevelScores()
 
     def see(self, batch: MixtureBatch) -> Sight:

@@ -11,7 +11,7 @@ from rfsep.iq import to_channels
 from rfsep.metrics import floored_db
 from rfsep.models.code_use import code_use, participation
 from rfsep.models.tokenizer import Tokenizer
-from rfsep.training.optimisers import Decay, Optimisation, Optimiser, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.types import InputError, MixtureBatch
 
 Which = Literal["soi", "interference"]
@@ -47,12 +47,7 @@ class Tokenization(pl.LightningModule):
 
     Args:
         model: see `rfsep.models.tokenizer.Tokenizer`.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the five below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
-        optimiser: in place of AdamW.
+        optimisation: how it is minimised.
         which: signal of the mixtures to learn, soi or interference.
         autoencoder: the warm-up without quantisation.
         fresh: begin the linear maps with the first batch; False for a model that has learned before.
@@ -61,12 +56,7 @@ class Tokenization(pl.LightningModule):
     def __init__(
         self,
         model: Tokenizer,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
-        optimiser: Optimiser | None = None,
+        optimisation: Optimisation,
         which: Which = "soi",
         autoencoder: Warmup | None = None,
         fresh: bool = True,
@@ -81,7 +71,7 @@ class Tokenization(pl.LightningModule):
         self._warm_up(self.autoencoder.steps > 0)
         self.ended = False  # by what a validation found
         self.lowest_db, self.waited = float("inf"), 0
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay, optimiser)
+        self.optimisation = optimisation
         self._found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def signal(self, batch: MixtureBatch) -> Tensor:

@@ -33,7 +33,7 @@ def test_finished_run_says_so(place: Path) -> None:
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     """Stopped after two of four steps and resumed: weights, average and metrics are the same to the bit."""
-    schedule = ["objective.module.max_steps=4", "trainer.val_every=2"]
+    schedule = ["objective.module.optimisation.max_steps=4", "trainer.val_every=2"]
     succeed("train.py", "run=whole", *TINY, *schedule, "trainer.max_steps=4", cwd=tmp_path)
     succeed("train.py", "run=parts", *TINY, *schedule, "trainer.max_steps=2", cwd=tmp_path)
     succeed("train.py", "run=parts", *TINY, *schedule, "trainer.max_steps=4", cwd=tmp_path)
@@ -231,7 +231,7 @@ def test_guided_networks_one_for_each_type(place: Path, tmp_path: Path) -> None:
     tiny = [word for word in TINY if "precision" not in word]
     for interference, name in (("emi_bursts", "EMIBursts"), ("ofdm_qpsk", "OFDMQPSK")):
         choice = ["experiment=demo", f"interference={interference}", f"run=QPSK_{name}"]
-        steps = ["trainer.max_steps=2", "trainer.val_every=2", "objective.module.learning_rate=0.0"]
+        steps = ["trainer.max_steps=2", "trainer.val_every=2", "objective.module.optimisation.learning_rate=0.0"]
         succeed("train.py", *choice, *tiny, *steps, cwd=tmp_path)
     succeed("evaluate.py", "separator=neural", "run=runs/demo", "testset=set", "out=ours", cwd=tmp_path)
     scores = json.loads((tmp_path / "ours" / "scores.json").read_text())

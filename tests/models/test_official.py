@@ -109,7 +109,11 @@ def test_other_weights_stay_as_they_are(name: str) -> None:
     own = NETWORKS[name]().state_dict()
     assert from_official(own) == own
     strange = torch.zeros(3)
-    given = {"input_projection.weight": torch.zeros(8, 2, 1), "residual_layers.0.extra.weight": strange, "step": strange}
+    given = {
+        "input_projection.weight": torch.zeros(8, 2, 1),
+        "residual_layers.0.extra.weight": strange,
+        "step": strange,
+    }
     assert from_official(given).keys() == {"enter.weight", "residual_layers.0.extra.weight", "step"}
 
 

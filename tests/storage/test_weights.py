@@ -158,7 +158,10 @@ def test_keras_layers_by_number_of_the_variable(tmp_path: Path) -> None:
         keras_file(tmp_path / "new.weights.h5", **new, **optimiser),
     ):
         read = read_weights(path)
-        assert {name: tuple(value.shape) for name, value in read.items()} == {"conv1d_1/0": (3, 2, 4), "conv1d_1/1": (4,)}
+        assert {name: tuple(value.shape) for name, value in read.items()} == {
+            "conv1d_1/0": (3, 2, 4),
+            "conv1d_1/1": (4,),
+        }
         assert read["conv1d_1/0"].dtype == torch.float32
 
 

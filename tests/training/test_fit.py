@@ -17,7 +17,7 @@ from rfsep.training.curves import compare_runs, read_curves
 from rfsep.training.data import MixtureData
 from rfsep.training.fit import Outcome, Schedule, fit
 from rfsep.training.metrics_csv import MetricsCsv, read_metrics
-from rfsep.training.optimisers import Plateau, constant
+from rfsep.training.optimisers import Optimisation, Plateau, constant
 from rfsep.training.regression import Regression
 from rfsep.training.start import Taken, compile_model, start_from
 from rfsep.types import InputError
@@ -99,7 +99,7 @@ def run(
     folder: Path, kind: type[Regression] = Regression, workers: int = 0, extra: Any = None, **changes: Any
 ) -> Outcome:
     torch.manual_seed(0)
-    arguments: dict[str, Any] = {"model": Net(), "learning_rate": 0.01, "warmup_steps": 2, "max_steps": 100}
+    arguments: dict[str, Any] = {"model": Net(), "optimisation": Optimisation(0.01, warmup_steps=2, max_steps=100)}
     module = kind(**arguments | (extra or {}))
     torch.manual_seed(time.monotonic_ns())  # whatever state the process has: the run's seed decides
     schedule = SCHEDULE._replace(**changes)

@@ -16,6 +16,7 @@ from rfsep.signals.noise import WhiteNoise
 from rfsep.training.data import MixtureData
 from rfsep.training.levels import LevelScores
 from rfsep.training.losses import row_errors, score_loss
+from rfsep.training.optimisers import Optimisation
 from rfsep.training.regression import Regression
 
 
@@ -31,8 +32,7 @@ class Gain(torch.nn.Module):
 
 
 def module(**changes: object) -> Regression:
-    arguments = {"learning_rate": 0.05, "warmup_steps": 5, "max_steps": 100, **changes}
-    return Regression(Gain(), **arguments)  # type: ignore[arg-type]
+    return Regression(Gain(), Optimisation(0.05, warmup_steps=5, max_steps=100), **changes)  # type: ignore[arg-type]
 
 
 def test_error_is_the_scorers() -> None:
