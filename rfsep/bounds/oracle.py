@@ -1,4 +1,4 @@
-"""What a linear estimator reaches that is told the timing of everything, and the exact MMSE of Gaussian signals."""
+"""Bounds: the linear estimator that is told all timings, and the exact MMSE of Gaussian signals."""
 
 from functools import lru_cache
 from typing import Literal
@@ -12,19 +12,19 @@ from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.types import MixtureBatch, Modem, Separated
 
-_LEAST_NOISE = 1e-9  # keeps the covariance regular where there is no noise
+_LEAST_NOISE = 1e-9  # keeps the covariance regular without noise
 _BATCH = 64
 
 
 class OracleLmmse:
-    """LMMSE told both timings, the nominal SINR and the noise: SyncMMSE of MLSP 2022, the bound for Gaussian signals.
+    """LMMSE given both timings, nominal SINR and noise: SyncMMSE of MLSP 2022, the bound for Gaussian signals.
 
     Args:
         modem: the SOI's modem.
-        source: of the interference, a modem's signal at a random time.
+        source: the interference's source, a modem's signal at a random time.
         noise_power: power of the white noise in the mixtures.
-        soi_timing: ``known``: the SOI begins and ends with the mixture; ``estimated``: it goes on beyond (its timing is
-            told all the same).
+        soi_timing: ``known``: the SOI begins and ends with the mixture. ``estimated``: it goes on beyond; its timing is
+            still given.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class GaussianMmse:
 
     Args:
         modem: the SOI's modem.
-        source: of the interference, a modem's signal at a random time.
+        source: the interference's source, a modem's signal at a random time.
         noise_power: power of the white noise in the mixtures.
-        soi_timing: as `OracleLmmse`, but where it is ``estimated`` nobody tells it.
+        soi_timing: as in `OracleLmmse`, but with ``estimated`` the timing is unknown.
     """
 
     def __init__(

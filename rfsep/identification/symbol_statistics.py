@@ -1,4 +1,4 @@
-"""Which constellation data symbols come from, when neither phase nor noise level is known."""
+"""Decides the constellation of data symbols with unknown phase and noise level."""
 
 import math
 from typing import NamedTuple
@@ -10,21 +10,20 @@ from rfsep.signals.constellations import constellation
 
 CANDIDATES = ("qpsk", "qam16", "qam64")  # BPSK has the magnitudes of QPSK
 _SNR_DB = torch.arange(2.0, 46.0, 2.0)
-_LEAST_SNR_DB = (6.0, 12.0, 18.0)  # below, their points run together and look Gaussian
+_LEAST_SNR_DB = (6.0, 12.0, 18.0)  # At a lower SNR the points of each candidate run together and look Gaussian.
 _MAX_SYMBOLS = 6000
-_GOOD_FIT, _BAD_FIT = 0.02, 0.08  # Wasserstein distances: as good as none, and useless
+_GOOD_FIT, _BAD_FIT = 0.02, 0.08  # Wasserstein distances of a perfect and a useless fit
 
 
 class Constellation(NamedTuple):
     """The constellation of some symbols.
 
     Attributes:
-        name: bpsk, qpsk, qam16, qam64, or None where nothing fits better than Gaussian symbols do.
+        name: bpsk, qpsk, qam16, qam64, or None if Gaussian symbols fit as well.
         confidence: posterior probability among the three alphabets of magnitudes and Gaussian symbols, times the
-            goodness of the fit: 1 where the magnitudes' distribution is within 0.02 (Wasserstein distance), 0 from
-            0.08 on.
-        snr_db: of the fit.
-        symmetry: the points are the same after a turn by 2 pi / symmetry.
+            goodness of the fit: 1 up to a Wasserstein distance of 0.02 between magnitudes, 0 from 0.08 on.
+        snr_db: SNR of the fit.
+        symmetry: number of turns that map the points onto themselves.
     """
 
     name: str | None
@@ -34,13 +33,13 @@ class Constellation(NamedTuple):
 
 
 def _rings(name: str) -> tuple[Tensor, Tensor]:
-    """Magnitudes of a constellation and their shares."""
+    """Returns the magnitudes of a constellation and their shares."""
     radii, counts = torch.unique((constellation(name).abs() * 1e4).round() / 1e4, return_counts=True)
     return radii, counts / counts.sum()
 
 
 def _log_density(magnitudes: Tensor, name: str, noise: Tensor) -> Tensor:
-    """Log density of magnitudes [S] of unit-power symbols for every share of noise [N]: float32 [N, S].
+    """Returns the log density of magnitudes [S] of unit-power symbols for shares of noise [N]: float32 [N, S].
 
     Magnitudes of a point in circular Gaussian noise follow Rice's distribution.
     """
@@ -54,7 +53,7 @@ def _log_density(magnitudes: Tensor, name: str, noise: Tensor) -> Tensor:
 
 
 def _distance(magnitudes: Tensor, name: str, noise: Tensor) -> float:
-    """Wasserstein distance between magnitudes [S] and the fitted model: the area between distribution functions."""
+    """Returns the Wasserstein distance of magnitudes [S] from the fitted model, the area between distributions."""
     grid = torch.linspace(1e-3, 3.5, 3500)
     model = _log_density(grid, name, noise[None])[0].exp().cumsum(0)
     observed = torch.searchsorted(magnitudes.sort().values, grid) / len(magnitudes)
@@ -62,10 +61,10 @@ def _distance(magnitudes: Tensor, name: str, noise: Tensor) -> float:
 
 
 def decide_constellation(symbols: Tensor, valid: Tensor) -> Constellation:
-    """The constellation of symbols at unknown phases.
+    """Decides the constellation of symbols at unknown phases.
 
-    Magnitudes tell QPSK, 16-QAM and 64-QAM apart by their likelihood over all noise levels; BPSK and QPSK are told
-    apart by the square of the step from one symbol to the next, which a constant phase and a carrier offset only turn.
+    Magnitudes tell QPSK, 16-QAM and 64-QAM apart by their likelihood over all noise levels. The squared step from one
+    symbol to the next tells BPSK and QPSK apart; a constant phase and a carrier offset only turn it.
 
     Args:
         symbols: complex64 [F, K, D], D streams of K symbols in each of F frames, unit power where valid.
@@ -99,7 +98,7 @@ def decide_constellation(symbols: Tensor, valid: Tensor) -> Constellation:
 
 
 def step_moment(symbols: Tensor, valid: Tensor, order: int) -> Tensor:
-    """Mean of the unit step from a symbol to the next, to the power of ``order``: complex64 [F]; shapes as above."""
+    """Returns the mean unit step from symbol to symbol, to the power of ``order``: complex64 [F]; shapes as above."""
     steps = symbols[:, 1:] * symbols[:, :-1].conj()
     both = (valid[:, 1:] & valid[:, :-1])[:, :, None]
     units = torch.where(both, (steps / steps.abs().clamp(min=1e-12)) ** order, 0)

@@ -40,7 +40,7 @@ class Mixer:
         self.augment = augment
 
     def draw(self, sinr_db: Tensor, num_samples: int, generator: torch.Generator) -> MixtureBatch:
-        """Mixtures at the levels ``sinr_db`` float32 [B], of ``num_samples`` samples each."""
+        """Draws mixtures at the levels ``sinr_db`` float32 [B], of ``num_samples`` samples each."""
         batch_size = len(sinr_db)
         soi = self.soi.sample(batch_size, num_samples, generator)
         interference = self.interference.sample(batch_size, num_samples, generator)

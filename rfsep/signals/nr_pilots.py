@@ -1,7 +1,7 @@
 """Demodulation reference signals of a 5G NR uplink (PUSCH): pilots on every second carrier of two symbols of a slot.
 
 3GPP TS 38.211 clause 6.4.1.1: configuration type 1, one front-loaded symbol and one more, one layer, no group hopping,
-no data beside the pilots. Their values follow from the cell's number, the slot's and the symbol's.
+no data beside the pilots. The numbers of cell, slot and symbol determine their values.
 """
 
 from functools import lru_cache
@@ -12,16 +12,16 @@ from torch import Tensor
 
 from rfsep.signals.lte_pilots import gold_bits
 
-PILOT_SYMBOLS = (2, 11)  # of a slot of 14
-NUM_SLOTS = 20  # in a frame at 30 kHz
+PILOT_SYMBOLS = (2, 11)  # pilot symbols among the 14 of a slot
+NUM_SLOTS = 20  # slots per frame at 30 kHz
 _CARRIERS = 612  # 51 resource blocks
 
 
 @lru_cache(maxsize=8)
 def pilot_grids(cell_id: int) -> Tensor:
-    """Carriers of `PILOT_SYMBOLS` in every slot of a frame: complex64 [20, 2, 612], of power 2 and 0 in turn.
+    """Returns carriers of `PILOT_SYMBOLS` in every slot of a frame: complex64 [20, 2, 612], power 2 and 0 in turn.
 
-    Pilots are 3 dB above the data, as no data lie beside them (TS 38.214 table 6.2.2-1).
+    Pilots are 3 dB above the data, because no data lie beside them (TS 38.214 table 6.2.2-1).
     """
     slot, symbol = np.arange(NUM_SLOTS)[:, None], np.array(PILOT_SYMBOLS)
     seeds = (2**17 * (14 * slot + symbol + 1) * (2 * cell_id + 1) + 2 * cell_id) % 2**31  # clause 6.4.1.1.1.1

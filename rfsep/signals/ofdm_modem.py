@@ -43,11 +43,11 @@ class OfdmModem:
         self.power = len(frequencies) / fft_size
 
     def num_symbols(self, num_samples: int) -> int:
-        """OFDM symbols whose centre lies in a window of ``num_samples`` samples."""
+        """Returns the number of OFDM symbols with their centre in a window of ``num_samples`` samples."""
         return (num_samples + self.symbol_period - self.symbol_period // 2 - 1) // self.symbol_period
 
     def num_bits(self, num_samples: int) -> int:
-        """Bits carried by a window of ``num_samples`` samples.
+        """Returns the number of bits in a window of ``num_samples`` samples.
 
         >>> OfdmModem().num_bits(40960)
         57344
@@ -55,8 +55,8 @@ class OfdmModem:
         return self.num_symbols(num_samples) * len(self.carriers) * bits_per_symbol(self.constellation)
 
     def synthesise(self, symbols: Tensor, num_samples: int) -> Tensor:
-        """Waveform complex64 [B, num_samples] of data symbols complex64 [B, OFDM symbols * D]."""
-        if symbols.shape[1] == 0:  # a window too short for the centre of a symbol; the FFT refuses empty batches
+        """Returns the waveform complex64 [B, num_samples] of data symbols complex64 [B, OFDM symbols * D]."""
+        if symbols.shape[1] == 0:  # The FFT refuses the empty batches of very short windows.
             return symbols.new_zeros((len(symbols), num_samples))
         data = symbols.reshape(len(symbols), -1, len(self.carriers))  # [B, K, D]
         grid = symbols.new_zeros((*data.shape[:2], self.fft_size))
@@ -79,7 +79,7 @@ class OfdmModem:
         return carriers[:, :, self.carriers].flatten(1)  # [B, K * D]
 
     def modulate(self, bits: Tensor) -> Tensor:
-        """Waveform complex64 [B, OFDM symbols * symbol_period] of bits uint8 [B, N]."""
+        """Returns the waveform complex64 [B, OFDM symbols * symbol_period] of bits uint8 [B, N]."""
         symbols = map_bits(bits, self.constellation)
         return self.synthesise(symbols, symbols.shape[1] // len(self.carriers) * self.symbol_period)
 
@@ -92,7 +92,7 @@ class OfdmModem:
         return hard_bits(self.analyse(waveform) / gain, self.constellation)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows of random bits that start on an OFDM symbol."""
+        """Draws windows of random bits that start on an OFDM symbol."""
         bits = random_bits(batch_size, self.num_bits(num_samples), generator)
         waveform = self.synthesise(map_bits(bits, self.constellation), num_samples)
         return synthetic(waveform, bits, torch.zeros(batch_size, dtype=torch.int64))

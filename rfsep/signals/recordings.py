@@ -18,25 +18,25 @@ from rfsep.types import InputError, Sampled
 
 
 class Recorded(Protocol):
-    """A source that is cut from recordings."""
+    """A source whose windows are cut from recordings."""
 
     @property
     def recordings(self) -> list[NDArray[np.complex64]]:
-        """Every recording of the split, complex64 [T_i]."""
+        """Returns every recording of the split, complex64 [T_i]."""
         ...
 
 
 def check_apart(test: Recorded, others: Mapping[str, Recorded]) -> None:
-    """Make sure that no recording to test with stands in another split too, under whatever name.
+    """Checks that no test recording is in another split too, under any name.
 
     Args:
         test: recordings of the test split.
         others: the other splits by name.
 
     Raises:
-        InputError: names the first that does.
+        InputError: a test recording is in another split; the message names the first one.
     """
-    own = _digests(test)  # their own faults first
+    own = _digests(test)  # Faults of the test split come first.
     known = {
         digest: f"recording {place} of the {split} split"
         for split, source in others.items()
@@ -56,7 +56,7 @@ def _digests(source: Recorded) -> list[bytes]:
 
 
 def _split(split_list: Path, split: str) -> object:
-    """The entry of one split in a committed list."""
+    """Returns the entry of one split in a committed list."""
     splits = read_json(split_list)
     if not isinstance(splits, dict) or split not in splits:
         choices = ", ".join(splits) if isinstance(splits, dict) else "none: not an object"
@@ -67,7 +67,7 @@ def _split(split_list: Path, split: str) -> object:
 def _crops(
     recordings: Sequence[NDArray[np.complex64]], batch_size: int, num_samples: int, generator: torch.Generator
 ) -> Sampled:
-    """Uniform crops of uniformly chosen recordings complex64 [T_i], of those that are long enough."""
+    """Draws uniform crops of uniformly chosen recordings complex64 [T_i] that are long enough."""
     fitting = [index for index, recording in enumerate(recordings) if len(recording) >= num_samples]
     chosen = torch.tensor(fitting)[torch.randint(0, len(fitting), (batch_size,), generator=generator)]  # [B]
     place = torch.rand(batch_size, generator=generator, dtype=torch.float64)
@@ -87,9 +87,9 @@ class SigmfRecordings:
     that a long recording does not outweigh the others.
 
     Args:
-        folder: where ``<name>.sigmf-meta`` and ``<name>.sigmf-data`` are.
+        folder: folder with ``<name>.sigmf-meta`` and ``<name>.sigmf-data``.
         split_list: JSON {split: [names]}.
-        split: which of them.
+        split: name of the split.
     """
 
     def __init__(self, folder: str | Path, split_list: str | Path, split: str) -> None:
@@ -98,7 +98,7 @@ class SigmfRecordings:
 
     @cached_property
     def recordings(self) -> list[NDArray[np.complex64]]:
-        """Every file of the split, complex64 [T_i], in the order of the list; read at first use."""
+        """Returns every file of the split, complex64 [T_i], in the order of the list; read at first use."""
         loaded = []
         for name in self.names:
             samples = read_sigmf(self.folder / f"{name}.sigmf-meta").samples
@@ -107,7 +107,7 @@ class SigmfRecordings:
         return loaded
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T] of the files that are as long; ``origin`` is the file's place in the list.
+        """Draws windows complex64 [B, T] of files that are long enough; ``origin`` is the file's place in the list.
 
         Raises:
             InputError: no file is as long as a window.
@@ -126,12 +126,12 @@ class _FrameSplit(NamedTuple):
 class OfficialFrames:
     """Random crops of random frames of an official interference file, as the challenge's own generator takes them.
 
-    The frames are already of unit power and are used as they are.
+    The frames already have unit power and are used unchanged.
 
     Args:
-        folder: of the official dataset, which holds ``interferenceset_frame/`` and ``test1_frame/``.
+        folder: the official dataset, which holds ``interferenceset_frame/`` and ``test1_frame/``.
         split_list: JSON {split: {"file": path below folder, "frames": [indices]}}.
-        split: which of them.
+        split: name of the split.
     """
 
     def __init__(self, folder: str | Path, split_list: str | Path, split: str) -> None:
@@ -141,7 +141,7 @@ class OfficialFrames:
 
     @cached_property
     def recordings(self) -> list[NDArray[np.complex64]]:
-        """The frames of the split, complex64 [T] each, memory-mapped where the file allows."""
+        """Returns the frames of the split, complex64 [T] each, memory-mapped if the file allows."""
         frames = read_frames(self.path).frames
         if len(frames) <= max(self.indices):
             raise InputError(
@@ -150,7 +150,7 @@ class OfficialFrames:
         return [frames[index] for index in self.indices]
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T]; ``origin`` is the frame's place in the list."""
+        """Draws windows complex64 [B, T]; ``origin`` is the frame's place in the list."""
         length = len(self.recordings[0])
         if length < num_samples:
             raise InputError(f"{self.path}: frames have {length} samples, fewer than a window of {num_samples}")
