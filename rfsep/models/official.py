@@ -1,7 +1,7 @@
-"""Published networks' weights under the names and in the shapes that they have here, and back: renaming alone.
+"""Renames published networks' weights to the names and shapes used here, and back.
 
-The WaveNet of the ICASSP 2024 RF Challenge, the DiffWave of alpha-RGS (both PyTorch) and the U-Net (Keras). Theirs are
-1-D convolutions; ours have an axis of length 1 in the middle.
+The networks are the WaveNet of the ICASSP 2024 RF Challenge, the DiffWave of alpha-RGS (both PyTorch) and the U-Net
+(Keras). Theirs are 1-D convolutions; ours have an axis of length 1 in the middle.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-_CONVOLUTIONS = {  # official name: name here, N for the block's number
+_CONVOLUTIONS = {  # official names to names here; N stands for the block's number
     "input_projection": "enter",
     "residual_layers.N.dilated_conv": "blocks.N.dilated",
     "residual_layers.N.output_projection": "blocks.N.mix",
@@ -21,8 +21,8 @@ _STEPS = {
     "diffusion_embedding.projection1": "embedding.layers.0",
     "diffusion_embedding.projection2": "embedding.layers.2",
 }
-_SHIFT = "residual_layers.N.diffusion_projection"  # of every block; here one product of all, `shifts`
-_WIDTH = 512  # of the steps' embedding, which is not a setting there
+_SHIFT = "residual_layers.N.diffusion_projection"  # Theirs is per block; `shifts` here is one product.
+_WIDTH = 512  # width of the steps' embedding, which is fixed there
 _PARTS = ("weight", "bias")
 _KERAS = re.compile(
     r"(batch_normalization|conv1d|conv1d_transpose)(?:_(\d+))?/(\d+)"
@@ -31,15 +31,17 @@ _NORM = ("weight", "bias", "running_mean", "running_var")  # as Keras orders the
 
 
 def from_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as `WaveNet`, `DiffWave` or `UNet` have them; what no published network has stays as it is.
+    """Returns weights as `WaveNet`, `DiffWave` or `UNet` have them; unknown weights stay unchanged.
 
     Args:
-        weights: of the challenge's WaveNet or alpha-RGS's DiffWave by their names, or of a Keras U-Net by layer and
-            number of the variable (``conv1d_3/0`` is a kernel, ``conv1d_3/1`` its bias). Others are handed back.
+        weights: weights of the challenge's WaveNet or alpha-RGS's DiffWave by their names, or of a Keras U-Net by layer
+            and number of the variable (``conv1d_3/0`` is a kernel, ``conv1d_3/1`` its bias). Others are returned.
 
     >>> kernel = torch.zeros(256, 128, 3)
     >>> {name: tuple(value.shape) for name, value in from_official({
-    ...     "input_projection.weight": torch.zeros(128, 2, 1), "residual_layers.7.dilated_conv.weight": kernel}).items()}
+    ...     "input_projection.weight": torch.zeros(128, 2, 1),
+    ...     "residual_layers.7.dilated_conv.weight": kernel,
+    ... }).items()}
     {'enter.weight': (128, 2, 1, 1), 'blocks.7.dilated.weight': (256, 128, 1, 3)}
     """
     if "input_projection.weight" in weights:
@@ -50,10 +52,10 @@ def from_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `from_official` for `WaveNet` and `DiffWave`.
+    """Inverts `from_official` for `WaveNet` and `DiffWave`.
 
     Raises:
-        ValueError: weights that the official networks do not have, or not so large; names the first.
+        ValueError: the official networks lack a weight or its size; the message names the first one.
     """
     diffusion = any(name.startswith("wavenet.") for name in weights)
     names = {here: official for official, here in _CONVOLUTIONS.items()}
@@ -76,7 +78,7 @@ def to_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _numbered(layer: str) -> tuple[str, str]:
-    """The number in a layer's name, and the name with N in its place."""
+    """Splits a layer's name into its number and the name with N in its place."""
     found = re.search(r"\d+", layer)
     return ("", layer) if found is None else (found.group(), re.sub(r"\.\d+\.", ".N.", layer, count=1))
 
@@ -86,7 +88,7 @@ def _num_blocks(weights: Mapping[str, Tensor]) -> int:
 
 
 def _blocks_of(value: Tensor, part: str, blocks: int) -> dict[str, Tensor]:
-    """The map of every block out of the one product."""
+    """Splits the one product into the maps of the blocks."""
     return {f"{_SHIFT.replace('N', str(n))}.{part}": one for n, one in enumerate(value.chunk(blocks))}
 
 
@@ -109,7 +111,7 @@ def _from_torch(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _from_keras(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A U-Net's: layers of a kind in the order in which they were made, kernels [K, in, out] turned around."""
+    """Renames a U-Net's weights: layers of a kind in order of creation, kernels [K, in, out] transposed."""
     layers: dict[str, dict[int, dict[int, Tensor]]] = {}
     renamed = {}
     for name, value in weights.items():
@@ -126,12 +128,12 @@ def _from_keras(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         renamed.update({f"up.{level}.{_PARTS[at]}": _kernel(value) for at, value in layer.items() if at < 2})
     for layer in layers.get("batch_normalization", {}).values():
         renamed.update({f"normalise.{_NORM[at]}": value for at, value in layer.items() if at < len(_NORM)})
-        renamed["normalise.num_batches_tracked"] = torch.tensor(0)  # Keras counts none, and the momentum needs none
+        renamed["normalise.num_batches_tracked"] = torch.tensor(0)  # Keras has no count, and the momentum needs none.
     return renamed
 
 
 def _unet_convolutions(depth: int) -> list[str]:
-    """Names of a U-Net's convolutions but the transposed ones, in the order of the data."""
+    """Lists a U-Net's convolutions without the transposed ones, in the order of the data."""
     doubles = [
         *(f"encoder.{level}" for level in range(depth)),
         "middle",
@@ -141,5 +143,5 @@ def _unet_convolutions(depth: int) -> list[str]:
 
 
 def _kernel(value: Tensor) -> Tensor:
-    """[K, in, out] (transposed ones: [K, out, in]) to [out, in, 1, K] ([in, out, 1, K]); biases as they are."""
+    """Maps [K, in, out] (transposed: [K, out, in]) to [out, in, 1, K] ([in, out, 1, K]); biases are unchanged."""
     return value.permute(2, 1, 0)[:, :, None].contiguous() if value.dim() == 3 else value
