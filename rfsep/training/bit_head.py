@@ -1,4 +1,4 @@
-"""Waveform and bits of a network that has a head for the bits."""
+"""The objective for waveform and bits of a network with a bit head."""
 
 from typing import Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ from rfsep.types import InputError, MixtureBatch, Modem, Separator
 
 @runtime_checkable
 class BitModel(Protocol):
-    """A network with a head for bits."""
+    """A network with a bit head."""
 
     def estimate_and_logits(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         """Waveform float [B, 2, T] and logits float [B, N] of the modem's bits in their order, positive for 1."""
@@ -27,19 +27,19 @@ class BitModel(Protocol):
 class BitHead(pl.LightningModule):
     """Minimises ``mse_weight * MSE + cross-entropy`` of a network's waveform and of its own bit logits.
 
-    The loss of the SOI-matched autoencoder (Henneke, ICASSP 2024), whose stages the model knows: what it has set to
-    ``requires_grad = False`` stays as it is. Nothing calibrates the logits but their own cross-entropy. ``val/ber`` is
-    that of the logits, ``val/ber_demodulated`` that of the waveform.
+    This is the loss of the SOI-matched autoencoder (Henneke, ICASSP 2024). The model defines its stages: parameters
+    with ``requires_grad = False`` stay fixed. Only their own cross-entropy calibrates the logits. ``val/ber`` is the
+    rate of the logits, ``val/ber_demodulated`` that of the waveform.
 
     Args:
-        model: see `BitModel`; an nn.Module that reads windows which start on an SOI symbol.
+        model: see `BitModel`; an nn.Module for windows that start on a SOI symbol.
         modem: the SOI's modem, whose bits must be known.
-        mse_weight: of the waveform's error beside the bits.
-        optimisation: how it is minimised.
+        mse_weight: weight of the waveform's error beside the bits.
+        optimisation: optimiser and learning rate.
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
 
     Raises:
-        InputError: the model has no head for bits.
+        InputError: the model has no bit head.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class BitHead(pl.LightningModule):
         self.scores = LevelScores()
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Returns the loss of a batch."""
         estimate, logits = self.model.estimate_and_logits(network_input(batch.mixture, self.guide))
         error = row_errors(estimate, batch.soi).mean()
         bits = bit_cross_entropy(logits, batch.bits, known_bits(batch))
@@ -71,7 +71,7 @@ class BitHead(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Collect the errors of a batch by level."""
+        """Collects the errors of a batch by level."""
         estimate, logits = self.model.estimate_and_logits(network_input(batch.mixture, self.guide))
         rates = {
             "ber": bit_error_rates(logits > 0, batch.bits, known_bits(batch)),
@@ -80,7 +80,7 @@ class BitHead(pl.LightningModule):
         self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the levels and their mean."""
+        """Logs the levels and their mean."""
         log_levels(self, self.scores)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -89,5 +89,5 @@ class BitHead(pl.LightningModule):
 
 
 def known_bits(batch: MixtureBatch) -> Tensor:
-    """Which of a batch's bits count: bool [B, N]."""
+    """Returns which of a batch's bits count: bool [B, N]."""
     return torch.arange(batch.bits.shape[1], device=batch.bits.device) < batch.num_bits[:, None]

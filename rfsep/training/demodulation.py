@@ -1,4 +1,4 @@
-"""Bits through a differentiable demodulator: what the waveform is for."""
+"""The objective for bits through a differentiable demodulator."""
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -16,15 +16,15 @@ class Demodulation(pl.LightningModule):
     """Minimises the cross-entropy of the bits that the SOI's own demodulator reads from the network's waveform.
 
     The estimate goes through the matched filter (or the FFT) at the SOI's known offset and the exact demapper, whose
-    noise variance `NoiseVariance` learns; the loss is cross-entropy in nats a bit plus ``mse_weight`` times the
-    waveform's mean squared error. Cross-entropy alone leaves everything outside the matched filter's reach undecided:
-    the bits may be right while the waveform, and ``val/mse_db``, are not.
+    noise variance `NoiseVariance` learns. The loss is cross-entropy in nats per bit plus ``mse_weight`` times the
+    waveform's mean squared error. Cross-entropy alone does not constrain anything outside the matched filter's band, so
+    the bits may be right while the waveform, and ``val/mse_db``, are wrong.
 
     Args:
         model: float32 [B, 2, T], or [B, 4, T] with a guide, to float32 [B, 2, T].
         modem: the SOI's modem, whose bits must be known.
-        mse_weight: of the waveform's error beside the bits.
-        optimisation: how it is minimised.
+        mse_weight: weight of the waveform's error beside the bits.
+        optimisation: optimiser and learning rate.
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
     """
 
@@ -46,13 +46,13 @@ class Demodulation(pl.LightningModule):
         self.scores = LevelScores()
 
     def cross_entropy(self, estimate: Tensor, batch: MixtureBatch) -> Tensor:
-        """Nats a bit of waveforms float [B, 2, T]."""
+        """Returns nats per bit of waveforms float [B, 2, T]."""
         found = heard(self.modem, estimate, batch)
         variance = self.noise_variance(found.symbols, found.known, self.modem.constellation)  # [B]
         return bit_cross_entropy(soft_bits(found, self.modem, variance), found.bits, found.known)
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Returns the loss of a batch."""
         estimate = self.model(network_input(batch.mixture, self.guide))  # [B, 2, T]
         error = row_errors(estimate, batch.soi).mean()
         bits = self.cross_entropy(estimate, batch)
@@ -62,15 +62,15 @@ class Demodulation(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Collect the errors of a batch by level."""
+        """Collects the errors of a batch by level."""
         estimate = self.model(network_input(batch.mixture, self.guide))
         rates = {"ber": demodulated_error_rates(self.modem, estimate, batch)}
         self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the levels and their mean."""
+        """Logs the levels and their mean."""
         log_levels(self, self.scores)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and its learning rate."""
+        """Returns AdamW and its learning rate."""
         return adamw(self.parameters(), self.optimisation)

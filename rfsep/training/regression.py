@@ -1,4 +1,4 @@
-"""Regression of the SOI's waveform: by mean squared error, or by the challenge's score."""
+"""The objective for the SOI's waveform, by mean squared error or by the challenge's score."""
 
 from collections.abc import Callable
 
@@ -18,14 +18,14 @@ from rfsep.types import MixtureBatch, Modem, Separator
 class Regression(pl.LightningModule):
     """Minimises the mean of |estimate - soi|^2, the challenge's error, over mixtures of all levels.
 
-    Validation logs what `LevelScores` says; the best checkpoint is chosen by ``val/mse_db``.
+    Validation logs the metrics of `LevelScores`; ``val/mse_db`` selects the best checkpoint.
 
     Args:
         model: float32 [B, 2, T], or [B, 4, T] with a guide, to float32 [B, 2, T].
-        optimisation: how it is minimised.
+        optimisation: optimiser and learning rate.
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
         modem: the SOI's modem, to count wrong bits in validation; without it none are counted.
-        loss: of the errors float32 [B] of a batch.
+        loss: maps the errors float32 [B] of a batch to the loss.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Regression(pl.LightningModule):
         self.scores = LevelScores()
 
     def estimate(self, batch: MixtureBatch) -> Tensor:
-        """The network's waveforms float [B, 2, T]."""
+        """Returns the network's waveforms float [B, 2, T]."""
         estimate: Tensor = self.model(network_input(batch.mixture, self.guide))
         return estimate
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Returns the loss of a batch."""
         errors = row_errors(self.estimate(batch), batch.soi)  # [B]
         loss = self.loss(errors)
         self.log("train/mse", errors.mean(), prog_bar=True)
@@ -58,15 +58,15 @@ class Regression(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Collect the errors of a batch by level."""
+        """Collects the errors of a batch by level."""
         estimate = self.estimate(batch)
         rates = {} if self.modem is None else {"ber": demodulated_error_rates(self.modem, estimate, batch)}
         self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the levels and their mean."""
+        """Logs the levels and their mean."""
         log_levels(self, self.scores)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser and its learning rate."""
+        """Returns the optimiser and its learning rate."""
         return adamw(self.parameters(), self.optimisation)
