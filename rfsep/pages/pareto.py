@@ -1,4 +1,4 @@
-"""Score against cost: who is better for less."""
+"""Draws scores over costs, with the front of the best submissions at each cost."""
 
 import io
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from rfsep.pages.figures import POINT, Look, inline_svg
 from rfsep.pages.style import INK, dress
 
-_LONGEST = 26  # letters of a label
+_LONGEST = 26  # longest label in letters
 
 
 class Point(NamedTuple):
     """A submission in the figure.
 
     Attributes:
-        name: as the page calls it.
-        look: how its curves are drawn.
+        name: name on the page.
+        look: style of its curves.
         cost: positive, in any unit.
         score: in dB, lower is better.
         low: lower end of its 95 % interval.
-        high: upper end.
+        high: upper end of the interval.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Point(NamedTuple):
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Those that nobody beats at the same cost or less, cheapest first.
+    """Returns the points that no other beats at the same cost or less, cheapest first.
 
     >>> look = Look("k", "o", "-")
     >>> three = [Point(name, look, cost, score, score, score) for name, cost, score in
@@ -53,13 +53,13 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def pareto(points: Sequence[Point], cost: str, score: str, unit: str) -> str:
-    """Inline SVG of scores over costs on a logarithmic axis, with the front as a staircase and its members' names.
+    """Draws scores over logarithmic costs as inline SVG, with the front as a staircase and its members' names.
 
     Args:
-        points: one a submission.
+        points: one per submission.
         cost: label of the horizontal axis.
         score: label of the vertical axis.
-        unit: of the cost, for its ticks.
+        unit: unit of the cost, for its ticks.
     """
     figure = Figure(figsize=(384 / 72, 286 / 72))
     figure.patch.set_visible(False)
@@ -69,7 +69,7 @@ def pareto(points: Sequence[Point], cost: str, score: str, unit: str) -> str:
     best = front(points)
     costs = [point.cost for point in points]
     end = max(costs) * 4
-    axes.set_xlim(min(costs) / 4, end)  # a decade and more: there is a tick
+    axes.set_xlim(min(costs) / 4, end)  # More than a decade guarantees a tick.
     steps = [(point.cost, point.score) for point in best] + [(end, best[-1].score)]
     axes.step(*zip(*steps, strict=True), where="post", color=INK, linewidth=1.0, linestyle=(0, (4, 2)), alpha=0.6)
     for point in points:
@@ -93,11 +93,11 @@ def pareto(points: Sequence[Point], cost: str, score: str, unit: str) -> str:
 
 
 def _label(axes: Axes, best: Sequence[Point]) -> None:
-    """Names of the front's members: below left of their points, to the right in the left half."""
+    """Writes the names of the front's members: below left of their points, to the right in the left half."""
     low, high = np.log10(axes.get_xlim())
     for point in best:
         left = np.log10(point.cost) < (low + high) / 2
-        # Names are not ours: no mathtext.
+        # Names are foreign, so they get no mathtext.
         axes.annotate(
             point.name if len(point.name) <= _LONGEST else point.name[: _LONGEST - 1] + "…",
             (point.cost, point.score), xytext=(7 if left else -7, -11), textcoords="offset points", fontsize=10,

@@ -1,4 +1,4 @@
-"""The look that all figures share: colours, markers and axes."""
+"""The common style of all figures: colours, markers and axes."""
 
 from matplotlib.axes import Axes
 
@@ -7,20 +7,20 @@ GRID = "#d8dde3"
 # Okabe and Ito, "Color Universal Design" (2008), without the yellow that vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 MARKERS = ("o", "s", "^", "D", "P", "X", "p", "h")
-SCREEN = "#0d1117"  # behind spectrograms and constellations
+SCREEN = "#0d1117"  # background of spectrograms and constellations
 SCREEN_INK = "#c9d1d9"
 COLOUR_MAP = "magma"
 
 
 def dress(axes: Axes, x_label: str = "", y_label: str = "", title: str = "", *, legend: bool = False) -> None:
-    """Give axes their labels, title, grid and frame.
+    """Gives axes their labels, title, grid and frame.
 
     Args:
-        axes: with everything drawn, so that a legend finds it.
-        x_label: of the horizontal axis, with its unit.
-        y_label: of the vertical axis, with its unit.
-        title: shown as it stands, without mathematics.
-        legend: show one.
+        axes: axes with everything drawn, so that a legend finds it.
+        x_label: label of the horizontal axis, with its unit.
+        y_label: label of the vertical axis, with its unit.
+        title: title, shown without mathematics.
+        legend: whether to show a legend.
     """
     if x_label:
         axes.set_xlabel(x_label, fontsize=12, color=INK)

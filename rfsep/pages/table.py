@@ -1,4 +1,4 @@
-"""Scores as tables in the terminal."""
+"""Formats scores as tables in the terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-WIDEST = 12  # levels that a table has room for
+WIDEST = 12  # largest number of levels in a table
 
 
 def ber_text(ber: float, high: float) -> str:
-    """A bit error rate; no error at all as its upper limit.
+    """Formats a bit error rate; without any error it is the upper limit.
 
     >>> ber_text(0.0, 3e-5), ber_text(0.0123, 0.02)
     ('<3e-5', '1.2e-2')
@@ -20,7 +20,7 @@ def ber_text(ber: float, high: float) -> str:
 
 
 def shown_levels(count: int) -> slice:
-    """Which of ``count`` levels a table shows: all, or so many that they fit, the lowest among them.
+    """Returns which of ``count`` levels a table shows: all, or every n-th one that fits, from the lowest on.
 
     >>> shown_levels(11), shown_levels(23)
     (slice(None, None, 1), slice(None, None, 2))
@@ -29,11 +29,11 @@ def shown_levels(count: int) -> slice:
 
 
 def score_table(title: str, rows: Sequence[dict[str, Any]], level_key: str = "sinr_db") -> Table:
-    """MSE and BER of several separators on one mixture type, a column a level; of many levels, every second or so.
+    """Returns MSE and BER of several separators on one mixture type, one column per level, or per n-th level.
 
     Args:
-        title: of the table.
-        rows: of scores.json or results.json.
+        title: title of the table.
+        rows: rows of scores.json or results.json.
         level_key: ``sinr_db`` or ``sir_db``.
     """
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

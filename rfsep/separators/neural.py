@@ -38,7 +38,7 @@ class Neural:
         modem: the SOI's modem.
         examples: frames of the interference, complex64 [F, T]; not used, because the network has learned from them.
         model: float32 [B, 2, L], or [B, 4, L] with a guide, to float32 [B, 2, L]; trained on windows that start on
-            an SOI symbol.
+            a SOI symbol.
         block: samples per window.
         margin: samples at a window's inner edge that its neighbour estimates instead; a quarter window by default.
         guide: a separator whose estimate the network was trained to improve.

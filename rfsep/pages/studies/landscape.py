@@ -1,4 +1,4 @@
-"""The loss of alpha-RGS over one symbol, drawn for both weights of the interference's prior."""
+"""Draws the loss of alpha-RGS over one symbol, for both weights of the interference's prior."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +13,16 @@ from rfsep.pages.figures import save
 from rfsep.pages.style import INK, MARKERS, PALETTE, dress
 
 _WEIGHTS = {"one": "ω = 1", "kappa_squared": "ω = κ²"}
-_LEAST = 1e-2  # of the losses above their minimum that are drawn
+_LEAST = 1e-2  # least drawn loss above the minimum
 
 
 def write_landscape_figure(path: Path, content: Mapping[str, Any], title: str) -> None:
-    """Draw the losses with both weights, and how much the false symbol loses, over the noise level.
+    """Draws the losses with both weights, and the false symbol's excess loss over the noise level.
 
     Args:
         path: path of the picture.
-        content: of results.json, see `rfsep.bounds.landscape.Landscape.study`.
-        title: drawn above.
+        content: content of results.json, see `rfsep.bounds.landscape.Landscape.study`.
+        title: title of the picture.
     """
     figure = Figure(figsize=(13.2, 4.2), layout="constrained", facecolor="white")
     panels = figure.subplots(1, 3)
@@ -47,7 +47,7 @@ def write_landscape_figure(path: Path, content: Mapping[str, Any], title: str) -
 
 
 def _draw_losses(axes: Axes, content: Mapping[str, Any], key: str) -> None:
-    """Thin a noise level, thick their average; circles where the average has its local minima."""
+    """Draws losses per noise level thin, their average thick, with circles at its local minima."""
     theta, weight = np.asarray(content["theta"]), content[key]
     for index, (level, loss) in enumerate(zip(content["smoothing"], weight["loss"], strict=True)):
         colour = PALETTE[index % len(PALETTE)]
@@ -60,14 +60,14 @@ def _draw_losses(axes: Axes, content: Mapping[str, Any], key: str) -> None:
 
 
 def _above_least(loss: list[float]) -> npt.NDArray[np.float64]:
-    """A loss above its minimum, which is drawn at the lower edge."""
+    """Returns a loss above its minimum, which is drawn at the lower edge."""
     values = np.asarray(loss, dtype=np.float64)
     above: npt.NDArray[np.float64] = np.maximum(values - values.min(), _LEAST)
     return above
 
 
 def _draw_differences(axes: Axes, content: Mapping[str, Any]) -> None:
-    """What each weight makes the false symbol lose, with its closed form dashed."""
+    """Draws the false symbol's excess loss for each weight, with its closed form dashed."""
     smoothing = content["smoothing"]
     for index, (key, label) in enumerate(_WEIGHTS.items()):
         weight, colour = content[key], PALETTE[index]

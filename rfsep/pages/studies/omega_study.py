@@ -1,4 +1,4 @@
-"""The bit error rate of alpha-RGS over the weight of the interference's prior."""
+"""Draws the bit error rate of alpha-RGS over the weight of the interference's prior."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ Curves = dict[str, dict[float, list[Point]]]
 
 
 def omega_errors(rows: Sequence[Row]) -> Curves:
-    """Bit error rates over the weight by separator and SIR in dB, of the rows named ``<separator>:<omega>``.
+    """Returns bit error rates over the weight by separator and SIR in dB, of the rows named ``<separator>:<omega>``.
 
     >>> row = {"separator": "a:0.1", "sir_db": [-6.0], "ber": [0.2], "ber_low": [0.1], "ber_high": [0.3]}
     >>> omega_errors([row, {**row, "separator": "b"}])
@@ -45,12 +45,12 @@ def omega_errors(rows: Sequence[Row]) -> Curves:
 
 
 def write_omega_figure(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Draw a panel a separator and a curve a SIR, with intervals; nothing where no row has a weight for its name.
+    """Draws one panel per separator and one curve per SIR, with intervals; nothing if no row is named by a weight.
 
     Args:
         path: path of the picture.
-        rows: of results.json, see `omega_errors`.
-        title: drawn above.
+        rows: rows of results.json, see `omega_errors`.
+        title: title of the picture.
     """
     curves = omega_errors(rows)
     if not curves:
@@ -73,7 +73,7 @@ def write_omega_figure(path: Path, rows: Sequence[Row], title: str) -> None:
 
 
 def _draw(axes: Axes, points: Sequence[Point], level: float, index: int) -> None:
-    """A curve; an open triangle at the upper limit where no error was seen."""
+    """Draws a curve, with open triangles at upper limits without errors."""
     colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
     omega = [point.omega for point in points]
     heights = [point.ber or point.high for point in points]

@@ -1,4 +1,4 @@
-"""What a tokenizer keeps of its signal: errors, wrong bits, which tokens occur, and a picture."""
+"""Measures a tokenizer's errors, wrong bits and used tokens, and draws them."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,25 +14,25 @@ from rfsep.pages.figures import Row, save
 from rfsep.pages.style import INK, PALETTE, dress
 
 _SHOWN = 640  # samples of a drawn waveform
-_POINTS = 4000  # of drawn latents
-_LEAST_DENSITY = 1e-12  # drawn
+_POINTS = 4000  # number of drawn latents
+_LEAST_DENSITY = 1e-12  # least drawn density
 
 
 class Kept(NamedTuple):
-    """A signal beside what is left of it behind its tokens.
+    """A signal and its reconstruction from tokens.
 
     Attributes:
         source: some windows of the signal, complex64 [B, T].
-        reconstruction: of them, complex64 [B, T].
-        latents: of their tokens, bounded, float32 [N, V].
-        counts: of each token, or of each digit's choices one digit after the other, int64 [C].
-        tokens: that were counted.
-        entropy_bits: of a token.
-        effective_dimension: of the latents.
+        reconstruction: reconstruction of these windows, complex64 [B, T].
+        latents: bounded latents of their tokens, float32 [N, V].
+        counts: count of each token, or of each digit's choices digit by digit, int64 [C].
+        tokens: number of counted tokens.
+        entropy_bits: entropy per token.
+        effective_dimension: effective dimension of the latents.
         error: mean of |reconstruction - signal|^2 over everything.
         unquantised_error: the same without quantisation.
-        bit_errors: wrong ones behind tokens and demodulator.
-        num_bits: that were sent; 0 where none are known.
+        bit_errors: wrong bits after tokens and demodulator.
+        num_bits: number of sent bits; 0 if none are known.
     """
 
     source: Tensor
@@ -49,7 +49,7 @@ class Kept(NamedTuple):
 
 
 def summary(kept: Kept) -> Row:
-    """What can be said in numbers; ``ber_limit`` is the upper end of the 95 % interval where no bit is wrong."""
+    """Summarises the result in numbers; ``ber_limit`` is the upper end of the 95 % interval if no bit is wrong."""
     found: dict[str, object] = {
         "mse_db": floored_db(kept.error),
         "unquantised_db": floored_db(kept.unquantised_error),
@@ -67,7 +67,7 @@ def summary(kept: Kept) -> Row:
 
 
 def write_tokenizer_figure(path: Path, kept: Kept, stride: int, title: str) -> None:
-    """Draw a stretch of the waveform, spectra of signal and error, latents, and how often each token occurs."""
+    """Draws a part of the waveform, spectra of signal and error, latents, and token counts."""
     figure = Figure(figsize=(16.8, 3.8), layout="constrained", facecolor="white")
     panels = figure.subplots(1, 4)
     shown = min(_SHOWN, kept.source.shape[1])

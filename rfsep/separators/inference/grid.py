@@ -25,7 +25,7 @@ class Blocks(NamedTuple):
     Attributes:
         samples: complex128 [B, K, P], zero outside the window.
         inside: bool [B, K, P].
-        phase: int64 [B, K], samples into an SOI period at which each block begins.
+        phase: int64 [B, K], samples into a SOI period at which each block begins.
         columns: int64 [B, K, c], the SOI symbols that reach into each block; S, beyond the last one, stands for none.
     """
 
