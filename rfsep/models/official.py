@@ -31,7 +31,7 @@ _NORM = ("weight", "bias", "running_mean", "running_var")  # as Keras orders the
 
 
 def from_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns weights as `WaveNet`, `DiffWave` or `UNet` have them; unknown weights stay unchanged.
+    """Returns weights as WaveNet, DiffWave or UNet of this package have them; unknown weights stay unchanged.
 
     Args:
         weights: weights of the challenge's WaveNet or alpha-RGS's DiffWave by their names, or of a Keras U-Net by layer
@@ -52,7 +52,7 @@ def from_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Inverts `from_official` for `WaveNet` and `DiffWave`.
+    """Inverts `from_official` for WaveNet and DiffWave.
 
     Raises:
         ValueError: the official networks lack a weight or its size; the message names the first one.

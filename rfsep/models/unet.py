@@ -17,7 +17,7 @@ def _double(width_in: int, width_out: int, first_kernel: int, kernel: int) -> nn
 
 
 def _start_as_keras(module: nn.Module) -> None:
-    """Sets Glorot's uniform kernel and a zero bias, if a module has them; for `torch.nn.Module.apply`."""
+    """Sets Glorot's uniform kernel and a zero bias, if a module has them; for ``torch.nn.Module.apply``."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)  # type: ignore[arg-type]
