@@ -36,6 +36,7 @@ GROUPS = {  # of conf/, in the order of the page; experiments stand on the pages
     "trainer": "devices, steps and precision ([training](training.md))",
     "logger": "where the metrics of a training go",
     "challenge": "the mixture types of a test set ([hosting](hosting.md))",
+    "ablation": "series of trainings, for `python docs/ablations.py NAME`",
 }
 MARK = re.compile(r"(<!-- table (\w+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

@@ -111,7 +111,7 @@ def test_every_option_of_every_group_is_listed() -> None:
 
 def test_patterns_in_the_descriptions_of_groups_stand_for_names(tables: ModuleType) -> None:
     for group, text in tables.GROUPS.items():
-        for pattern in re.findall(r"`([^`]+)`", text):
+        for pattern in re.findall(r"`([^` ]+)`", text):
             assert fnmatch.filter(names(group), pattern), f"{group}: {pattern}"
 
 
