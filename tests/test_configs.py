@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
+from separator_contract import Asked, asked, check_estimate, check_rows, made
 
 from rfsep.app.build import completed
 from rfsep.app.config import build_modem, build_source, instantiate, option, options
@@ -87,29 +88,26 @@ def test_interference_gives_reproducible_windows_of_unit_power(name: str) -> Non
     assert float(row_power.mean()) == pytest.approx(1.0, abs=4 * spread + slack)
 
 
-@pytest.mark.parametrize("name", [name for name in stems("separator") if name not in ("neural", "reverse_diffusion")])
-@pytest.mark.parametrize("soi", ["qpsk", "ofdm_qpsk"])
-def test_separator_gives_an_estimate_and_bits(name: str, soi: str) -> None:
-    modem = build_modem(option("soi", soi))
-    if (name, soi) == ("token_detection", "ofdm_qpsk"):
+@pytest.fixture(scope="module", params=[("qpsk", 1, 1280, 0.1), ("ofdm_qpsk", 1, 640, 0.5)], ids=lambda param: param[0])
+def question(request: pytest.FixtureRequest) -> Asked:
+    """Of OFDM-QPSK in OFDM-QPSK more is left: to separators of Wi-Fi, the SOI looks like the interference."""
+    return asked(*request.param)
+
+
+@pytest.mark.parametrize("name", stems("separator"))
+def test_separator_keeps_its_promises(name: str, question: Asked) -> None:
+    if name in ("neural", "token_detection") and isinstance(question.modem, OfdmModem):
         with pytest.raises(InstantiationException, match="one data symbol a period; this has 56"):
-            instantiate(option("separator", name).method, modem=modem, examples=None, interference=OfdmModem())
+            made(name, question.modem, question.examples)
         return
-    examples = (
-        build_source(option("interference", "ofdm_qpsk"), "train")
-        .sample(20, 4096, batch_generator(Purpose.TEST, 3))
-        .waveform
-    )
-    short = {"num_samples": 640, "num_mixtures": 1} if name == "selected" else {}  # tries others, which takes a while
-    separator = instantiate(completed(option("separator", name), None).method, modem=modem, examples=examples, **short)
-    mixture = examples[:3, :640]
-    estimate = separator.separate(mixture)
-    assert estimate.soi.shape == mixture.shape
-    assert estimate.soi.dtype == torch.complex64
-    assert estimate.bits.shape == (3, modem.num_bits(640))
-    assert set(estimate.bits.unique().tolist()) <= {0, 1}
-    alone = separator.separate(mixture[1:2])
-    assert torch.allclose(alone.soi[0], estimate.soi[1], rtol=1e-3, atol=1e-4)
+    separator = made(name, question.modem, question.examples)
+    found = separator.separate(question.batch.mixture)
+    if name == "reverse_diffusion":  # takes the SOI for faint noise, and so is of use where the interference is strong
+        with pytest.raises(AssertionError, match=r"BER 0\.[34]\d* at 20 dB"):
+            check_estimate(found, question)
+    else:
+        check_estimate(found, question)
+    check_rows(separator, found, question)
 
 
 def test_candidates_are_the_separators_of_their_names() -> None:

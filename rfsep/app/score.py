@@ -37,13 +37,14 @@ from rfsep.challenge.scoring import (
     separated_errors,
     submission_errors,
     truth_batches,
+    zero_mse_db,
 )
 from rfsep.challenge.separate import SeparatedRows, separate_file
 from rfsep.pages.examples import EXAMPLES, write_examples
 from rfsep.pages.leaderboard import write_leaderboard
 from rfsep.pages.published import published_curves
 from rfsep.pages.report import Example, Published, write_page
-from rfsep.pages.table import score_table
+from rfsep.pages.table import score_table, shortfalls
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.faults import fault
 from rfsep.storage.locks import alone_in
@@ -189,13 +190,14 @@ def _pair(testset: Path, soi: str, interference: str) -> Pair:
 
 
 class _Scored(NamedTuple):
-    """A submitted mixture type: its row, what stands beside it, and what the page shows of it."""
+    """A submitted mixture type: its row, what stands beside it, what the page shows of it, and where it falls short."""
 
     row: Row
     beside: list[Row]
     limits: list[Row]
     example: Example
     published: list[Published]
+    shortfalls: str
 
 
 def _is_listed(testset: Path) -> bool:
@@ -215,7 +217,16 @@ def _scored(config: Any, testset: Path, submission: Submission, errors: Estimate
     row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured)
     limits = _bounds(config, pair, measured)
     curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
-    return _Scored(row, beside, limits, _example(submission, pair), curves)
+    (filtered,) = [one for one in beside if one["separator"] == "matched_filter"]
+    worse = shortfalls(row, filtered, zero_mse_db(pair))
+    return _Scored(row, beside, limits, _example(submission, pair), curves, worse)
+
+
+def _show(one: _Scored) -> None:
+    """Print the table of a mixture type, and below it where the submission is of no use."""
+    console.print(score_table(f"{one.row['soi']} in {one.row['interference']}", [*one.beside, one.row, *one.limits]))
+    if one.shortfalls:
+        console.print(one.shortfalls, soft_wrap=True)
 
 
 def _scores_folder(config: Any, folder: Path, card: Row, testset: Path, several: bool) -> Path:
@@ -245,9 +256,7 @@ def score_submission(config: Any, folder: Path, testset: Path, several: bool = F
     scored = []
     for submission, found in zip(submissions, errors, strict=True):
         one = _scored(config, testset, submission, found)
-        console.print(
-            score_table(f"{submission.soi} in {submission.interference}", [*one.beside, one.row, *one.limits])
-        )
+        _show(one)
         scored.append(one)
     missing = sorted(set(list_mixtures(testset)) - {(one.soi, one.interference) for one in submissions})
     if missing:

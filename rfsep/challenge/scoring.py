@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, forget_pages, power
-from rfsep.metrics import Estimated, Floats, recordings_of, row_bit_errors, row_mse, score
+from rfsep.metrics import Estimated, Floats, floored_db, recordings_of, row_bit_errors, row_mse, score
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.locks import alone_in
 from rfsep.storage.manifest import listed_sha256
@@ -47,13 +48,22 @@ def _columns(name: str, values: Sequence[Estimated] | None) -> Row:
     }
 
 
+def _level_powers(pair: Pair, waveform: NDArray[np.complex64]) -> list[float]:
+    """Mean power of the rows of each level, from the lowest: complex64 [M, T] to a number per level."""
+    silence = np.broadcast_to(np.zeros(waveform.shape[1], np.complex64), waveform.shape)
+    powers, sinr = row_mse(waveform, silence), np.asarray(pair.mixtures.sinr_db, np.float64)
+    return [float(powers[sinr == level].mean()) for level in np.unique(sinr)]
+
+
 def measured_sinr_db(pair: Pair) -> list[float | None]:
     """Returns the measured SINR in dB at each level; None if the interference is silent."""
-    silence = np.broadcast_to(np.zeros(pair.truth.soi.shape[1], np.complex64), pair.truth.soi.shape)
-    soi, interference = row_mse(pair.truth.soi, silence), row_mse(pair.truth.interference, silence)
-    sinr = np.asarray(pair.mixtures.sinr_db, np.float64)
-    sums = [(soi[sinr == level].sum(), interference[sinr == level].sum()) for level in np.unique(sinr)]
-    return [_rounded(db(one / other)) if one > 0 and other > 0 else None for one, other in sums]
+    powers = zip(_level_powers(pair, pair.truth.soi), _level_powers(pair, pair.truth.interference), strict=True)
+    return [_rounded(db(one / other)) if one > 0 and other > 0 else None for one, other in powers]
+
+
+def zero_mse_db(pair: Pair) -> list[float]:
+    """MSE in dB of an estimate that is zero, at each level: the power of the SOI."""
+    return [_rounded(floored_db(power)) for power in _level_powers(pair, pair.truth.soi)]
 
 
 def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measured: Sequence[float | None]) -> Row:

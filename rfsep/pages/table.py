@@ -28,6 +28,38 @@ def shown_levels(count: int) -> slice:
     return slice(None, None, -(-count // WIDEST))
 
 
+def shortfalls(row: dict[str, Any], matched_filter: dict[str, Any], zero_mse_db: Sequence[float]) -> str:
+    """One line that says where a separator is of no use, empty where it is nowhere.
+
+    That is where its MSE is above that of a zero estimate, and where its MSE or BER is above the interval of the
+    matched filter's.
+
+    Args:
+        row: of scores.json.
+        matched_filter: the matched filter's row on the same mixtures.
+        zero_mse_db: MSE of a zero estimate at each level, which is the SOI's power.
+
+    >>> row = {"separator": "x", "sinr_db": [-3.0, 0.0], "mse_db": [1.0, -9.0], "ber": [0.1, 0.0]}
+    >>> shortfalls(row, row | {"mse_db_high": [-1.0, -8.0], "ber_high": [0.2, 0.1]}, [0.0, 0.0])
+    "x: MSE is worse than a zero estimate's at -3 dB; MSE is worse than the matched filter's at -3 dB"
+    """
+    levels = row["sinr_db"]
+    said = []
+    if worse := _above(row["mse_db"], zero_mse_db, levels):
+        said.append(f"MSE is worse than a zero estimate's at {worse}")
+    if worse := _above(row["mse_db"], matched_filter["mse_db_high"], levels):
+        said.append(f"MSE is worse than the matched filter's at {worse}")
+    if row["ber"] is not None and (worse := _above(row["ber"], matched_filter["ber_high"], levels)):
+        said.append(f"BER is worse than the matched filter's at {worse}")
+    return f"{row['separator']}: {'; '.join(said)}" if said else ""
+
+
+def _above(values: Sequence[float], limits: Sequence[float], levels: Sequence[float]) -> str:
+    """The levels at which values are above their limits, in words; empty where they are nowhere."""
+    found = [level for value, limit, level in zip(values, limits, levels, strict=True) if value > limit]
+    return f"{', '.join(f'{level:g}' for level in found)} dB" if found else ""
+
+
 def score_table(title: str, rows: Sequence[dict[str, Any]], level_key: str = "sinr_db") -> Table:
     """Returns MSE and BER of several separators on one mixture type, one column per level, or per n-th level.
 

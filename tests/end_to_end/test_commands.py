@@ -113,6 +113,25 @@ def test_scoring_files_again_gives_the_same_numbers(place: Path) -> None:
     assert first["baselines"] == second["baselines"]
 
 
+def test_a_separator_of_no_use_is_said_to_be_so(place: Path) -> None:
+    """Twice the mixture is worse than nothing at both levels; an estimate of zeros is not worse than nothing."""
+    for name, gain in (("twice", 2), ("zeros", 0)):
+        (place / name).mkdir()
+        mixture = h5py.File(place / "set" / "mixture" / "QPSK_OFDMQPSK.h5")["mixture"][()]
+        end = f"{name}_set_estimated_{{}}_QPSK_OFDMQPSK.npy"
+        np.save(place / name / end.format("soi"), (gain * mixture).astype(np.complex64))
+        np.save(place / name / end.format("bits"), np.zeros((6, 80), np.uint8))
+    said = succeed("evaluate.py", "submission=twice", "testset=set", "out=twice_scores", cwd=place)
+    (line,) = [line for line in said.splitlines() if line.startswith("twice: ")]
+    assert line.startswith(
+        "twice: MSE is worse than a zero estimate's at -12, 0 dB; MSE is worse than the matched filter's at "
+    )
+    said = succeed("evaluate.py", "submission=zeros", "testset=set", "out=zeros_scores", cwd=place)
+    (line,) = [line for line in said.splitlines() if line.startswith("zeros: ")]
+    assert "zero estimate" not in line
+    assert "BER is worse than the matched filter's at -12, 0 dB" in line
+
+
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path) -> None:
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         (tmp_path / name).mkdir()
