@@ -30,6 +30,10 @@ demo_lte: $(STAMP)
 	$(BIN)/python train.py experiment=demo_lte run=unet
 	$(BIN)/python evaluate.py separator=neural run=runs/demo_lte/unet testset=runs/lte_test out=runs/demo_lte/scores
 
+# made-up frames in the layout of the challenge's organisers, through every command; scores beside plain numpy's
+official_check: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/official_check.py
+
 # every separator and every network of the zoo on a small set, real types where RFSEP_RECORDINGS names them; what is
 # finished is kept, and after 14 minutes the page shows what there is
 MINI := qpsk:ofdm_qpsk qpsk:emi_bursts qpsk:nr_uplink ofdm_qpsk:ofdm_qpsk $(if $(RFSEP_RECORDINGS),qpsk:wifi20 qpsk:lte20)

@@ -27,9 +27,14 @@ from rfsep.mixtures.mix import Mixer
 from rfsep.storage.faults import printable
 from rfsep.types import InputError, Modem, Separator, SignalSource
 
+_UNSET = re.compile(r"Environment variable '(\w+)' not found")
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+class NotNamedError(InputError):
+    """Recordings that the environment variable for them does not name, so that others may stand for them."""
 
 
 def one_line(error: BaseException) -> str:
@@ -42,7 +47,7 @@ def one_line(error: BaseException) -> str:
 def _fault(error: BaseException) -> str:
     """What is wrong with a value, in one line."""
     text = one_line(error)
-    if variable := re.search(r"Environment variable '(\w+)' not found", text):
+    if variable := _UNSET.search(text):
         return f"{variable[1]} is not set: data/README.md says which recordings it has to name"
     return text
 
@@ -175,14 +180,20 @@ def build_soi(config: DictConfig) -> SignalSource:
 
 
 def build_source(config: DictConfig, split: str) -> SignalSource:
-    """The source of an interference config; ``split`` matters to recordings only."""
+    """The source of an interference config; ``split`` matters to recordings only.
+
+    Raises:
+        NotNamedError: of recordings, where the variable for their folder is not set.
+        InputError: it cannot be made.
+    """
     config = config.copy()
     if "split" in config:
         config.split = split
     try:
         return cast(SignalSource, instantiate(config.source))
-    except (HydraException, OmegaConfBaseException) as error:  # recordings that no variable names
-        raise InputError(_fault(error)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        kind = NotNamedError if _UNSET.search(one_line(error)) else InputError
+        raise kind(_fault(error)) from error
 
 
 def build_mixer(config: DictConfig, split: str) -> Mixer:

@@ -225,7 +225,7 @@ def main(config: DictConfig) -> None:
         raise InputError(
             "give separator=NAME testset=DIR, or submission=DIR testset=DIR, or experiment=NAME, or leaderboard=DIR"
         )
-    testset = Path(str(config.testset))
+    testset = Path(str(config.testset), *([] if config.set is None else [str(config.set)]))
     pairs = mixture_types(config, testset)
     # faults of the truth are found before the work; scoring needs it, reads it first and says what is missing
     with_truth = config.submission is not None or all(read_truth(testset, *pair) is not None for pair in pairs)
@@ -237,7 +237,7 @@ def main(config: DictConfig) -> None:
         return
     folder = separate_testset(config, testset)
     if with_truth and folder is not None:
-        score_submissions(config, testset, [folder])
+        score_submissions(config, testset, [folder], only=str(read_json(folder / "card.json")["id"]))
 
 
 def _log_standings(place: Path, settings: dict[str, Any]) -> None:

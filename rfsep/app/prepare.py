@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from rfsep.app.config import (
+    NotNamedError,
     build_mixer,
     build_modem,
     build_source,
@@ -72,19 +73,35 @@ def listed(config: DictConfig, key: str) -> list[Any]:
 
 
 def first_here(config: DictConfig, names: list[str]) -> DictConfig:
-    """The first interference whose recordings are here and long enough; says why those before it are not taken."""
+    """The first interference that needs no recordings, or whose folder is named; says why those before it are not.
+
+    Raises:
+        InputError: none is here; recordings whose folder is named, and that are not whole: nothing stands for them.
+    """
     refusals = []
     for name in names:
         found = option("interference", name)
         try:
-            build_source(found, config.split).sample(1, whole(config, "num_samples"), batch_generator(Purpose.TEST))
-        except InputError as error:
+            check_whole(config, found)
+        except NotNamedError as error:
             refusals.append(f"{name}: {one_line(error)}")
             continue
         for refusal in refusals:
             console.print(f"{name} stands for {refusal}")
         return found
     raise InputError(f"no interference of {', '.join(names)} is here; {'; '.join(refusals)}")
+
+
+def check_whole(config: DictConfig, interference: DictConfig) -> None:
+    """Draw from an interference, and from every split of recordings: a missing file is found before the work.
+
+    Raises:
+        NotNamedError: no variable names them.
+        InputError: a file is missing or damaged, or those of the split are too short.
+    """
+    lengths = dict.fromkeys(_TRAINING, 1) if "split" in interference else {}
+    for split, length in {**lengths, str(config.split): whole(config, "num_samples")}.items():
+        build_source(interference, split).sample(1, length, batch_generator(Purpose.TEST))
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from rfsep.storage.hdf5 import read_frames
 from rfsep.storage.sigmf import read_sigmf
 from rfsep.types import InputError, Sampled
 
+# the organisers' generator reads the first, copies of their dataset have the second as well
+_OTHER_NAMES = {"testset1_frame": "test1_frame", "test1_frame": "testset1_frame"}
+
 
 class Recorded(Protocol):
     """A source whose windows are cut from recordings."""
@@ -123,35 +126,50 @@ class _FrameSplit(NamedTuple):
     frames: list[int]
 
 
+def _official_file(folder: Path, file: str) -> Path:
+    """A file below the official folder, also where its own folder has the other of two names.
+
+    Raises:
+        InputError: it is not there; names it.
+    """
+    path = folder / file
+    other = path.parent.with_name(_OTHER_NAMES.get(path.parent.name, path.parent.name)) / path.name
+    found = next((one for one in (path, other) if one.is_file()), None)
+    if found is None:
+        raise InputError(f"{path}: no such file in the official folder {folder}: it is incomplete")
+    return found
+
+
 class OfficialFrames:
     """Random crops of random frames of an official interference file, as the challenge's own generator takes them.
 
     The frames already have unit power and are used unchanged.
 
     Args:
-        folder: the official dataset, which holds ``interferenceset_frame/`` and ``test1_frame/``.
+        folder: the official dataset, which holds ``interferenceset_frame/`` and ``testset1_frame/``.
         split_list: JSON {split: {"file": path below folder, "frames": [indices]}}.
         split: name of the split.
     """
 
     def __init__(self, folder: str | Path, split_list: str | Path, split: str) -> None:
         entry = _FrameSplit(**cast("dict[str, list[int]]", _split(Path(split_list), split)))  # type: ignore[arg-type]
-        self.path = Path(folder) / entry.file
+        self.folder = Path(folder)
+        self.file = entry.file
         self.indices = entry.frames
 
     @cached_property
     def recordings(self) -> list[NDArray[np.complex64]]:
         """Returns the frames of the split, complex64 [T] each, memory-mapped if the file allows."""
-        frames = read_frames(self.path).frames
+        path = _official_file(self.folder, self.file)
+        frames = read_frames(path).frames
         if len(frames) <= max(self.indices):
-            raise InputError(
-                f"{self.path}: has {len(frames)} frames, the split list asks for frame {max(self.indices)}"
-            )
+            raise InputError(f"{path}: has {len(frames)} frames, the split list asks for frame {max(self.indices)}")
         return [frames[index] for index in self.indices]
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T]; ``origin`` is the frame's place in the list."""
         length = len(self.recordings[0])
         if length < num_samples:
-            raise InputError(f"{self.path}: frames have {length} samples, fewer than a window of {num_samples}")
+            path = _official_file(self.folder, self.file)
+            raise InputError(f"{path}: frames have {length} samples, fewer than a window of {num_samples}")
         return _crops(self.recordings, batch_size, num_samples, generator)
