@@ -88,10 +88,10 @@ def write_estimates(folder: Path, soi: str, interference: str) -> None:
     """The organisers' simplest method: the mixture itself as an estimate, bits as float32; in one type complex128."""
     name = f"{soi}_{interference}"
     mixture = np.load(folder / "dataset" / f"{EXAMPLE}_testmixture_{name}.npy")
-    soft = build_modem(option("soi", SOIS[soi])).demodulate(torch.from_numpy(mixture)).numpy()
+    bits = build_modem(option("soi", SOIS[soi])).decide(torch.from_numpy(mixture)).numpy()
     wide = mixture.astype(np.complex128) if interference == "CommSignal3" else mixture
     np.save(folder / "outputs" / f"{METHOD}_{EXAMPLE}_estimated_soi_{name}", wide)
-    np.save(folder / "outputs" / f"{METHOD}_{EXAMPLE}_estimated_bits_{name}", (soft > 0).astype(np.float32))
+    np.save(folder / "outputs" / f"{METHOD}_{EXAMPLE}_estimated_bits_{name}", bits.astype(np.float32))
 
 
 def build(folder: Path, sois: Collection[str]) -> None:
