@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.app.config import build_source, option, options
+from rfsep.app.config import build_source, interference_of, options
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.storage.npy import check_finite, read_complex
 from rfsep.storage.sigmf import SUFFIX, read_sigmf
@@ -53,10 +53,10 @@ def read_examples(interference: str, num_frames: int, num_samples: int, split: s
         raise InputError(f"unknown interference '{interference}'; give a {SUFFIX} or .npy file, or one of {names}")
     if split not in _SPLITS:
         raise InputError(f"split is '{split}'; choose one of {', '.join(_SPLITS)}")
-    config = option("interference", interference)
+    config = interference_of(interference)
     source = build_source(config, split)
     frames = source.sample(num_frames, num_samples, batch_generator(Purpose.EXAMPLES)).waveform
-    return Examples(interference, frames, float(config.sample_rate_hz))
+    return Examples(interference, frames, config.sample_rate_hz)
 
 
 def _cut(samples: Tensor, num_frames: int, num_samples: int) -> Tensor:
