@@ -179,7 +179,7 @@ def test_another_network_has_no_export(made: Made, run: Run, capsys: pytest.Capt
     assert rfsep.app.export.fitting(run.model, run.config, BLOCK) is None
     run = open_run(str(made.run))
     assert rfsep.app.export.fitting(run.model, run.config, 2 * BLOCK) is None
-    run.config.model.network.channels = 9
+    run.config.model.network["channels"] = 9
     assert rfsep.app.export.fitting(run.model, run.config, BLOCK) is None
     assert capsys.readouterr().out == "", "nobody exported them, so there is nothing to say"
 

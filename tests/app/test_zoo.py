@@ -102,7 +102,7 @@ def test_a_network_of_the_zoo_tells_how_it_was_made_and_runs(name: str) -> None:
     own = run.config.separator or {}
     told = own.get("noise_power") or own.get("front", {}).get("noise_power")
     mixer = Mixer(build_soi(soi), source, random_phase=False, noise_power=told or 0.0)
-    batch = mixer.draw(torch.full((8,), -15.0), run.config.data.num_samples, batch_generator(Purpose.TEST, 0))
+    batch = mixer.draw(torch.full((8,), -15.0), run.config.num_samples, batch_generator(Purpose.TEST, 0))
     method = completed(separator_of("neural"), run).method
     examples = source.sample(100, 4096, batch_generator(Purpose.EXAMPLES)).waveform
     modem = build_modem(soi)
@@ -252,8 +252,8 @@ def test_a_run_brings_its_own_separator(folder: Path) -> None:
     run = with_separator(folder, None, "matched_filter")
     assert "guide" in network_arguments(usual.method, run, modem, NOTHING)
     config = replace(run.config, model=replace(run.config.model, kind="tokens"))
+    method = {"_target_": "rfsep.separators.tokens.aligned.Aligned"}
     with pytest.raises(InputError, match="takes no guide"):
-        method = {"_target_": "rfsep.separators.tokens.aligned.Aligned"}
         network_arguments(method, run._replace(config=config), modem, NOTHING)
 
 

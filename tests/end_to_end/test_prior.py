@@ -33,7 +33,7 @@ def test_a_trained_prior_is_sampled_exported_and_drawn(place: Path) -> None:
     export(str(run), place / "kept", "float32")
     opened, kept = open_prior(str(run)), open_prior(str(place / "kept"))
     assert (opened.which, opened.prior.period, opened.num_samples) == ("interference", 80, 400)
-    assert kept.signal.name == opened.signal.name == "OFDMQPSK"
+    assert kept.signal["name"] == opened.signal["name"] == "OFDMQPSK"
     assert kept.prior.period == 80
     x, step = torch.randn(2, 400, dtype=torch.complex64), torch.tensor([0, 49])
     offset = torch.tensor([0, 33])

@@ -38,7 +38,7 @@ def test_a_trained_tokenizer_is_exported_measured_and_drawn(place: Path) -> None
     run = place / "runs" / "tokenizer" / "qpsk" / "tiny"
     export(str(run), place / "kept", "float32")
     opened, kept = open_tokenizer(str(run)), open_tokenizer(str(place / "kept"))
-    assert (kept.which, kept.signal.name) == (opened.which, opened.signal.name) == ("soi", "QPSK")
+    assert (kept.which, kept.signal["name"]) == (opened.which, opened.signal["name"]) == ("soi", "QPSK")
     waveform = torch.randn(1, 2, 320)
     assert torch.equal(kept.tokenizer.codes(waveform), opened.tokenizer.codes(waveform))
     rfsep("tokenizer", "kept", "--num-bits", "10000", "--out", "drawn", cwd=place)
