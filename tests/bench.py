@@ -51,7 +51,7 @@ def machine() -> dict[str, Any]:
 
 
 def best(work: Callable[[], object], seconds: float = 3.0) -> float:
-    """Shortest time of a call in seconds, out of as many as fit (two at least)."""
+    """Shortest time of a call in seconds, out of as many as fit (at least two)."""
     work()
     times, end = [], time.perf_counter() + seconds
     while len(times) < 2 or time.perf_counter() < end:
@@ -76,7 +76,7 @@ def forward_flops(model: torch.nn.Module, mixture: torch.Tensor) -> int:
 
 
 def generation() -> None:
-    """Mixtures, in millions of complex samples a second, beside Sionna's own generator."""
+    """Mixtures, in millions of complex samples per second, beside Sionna's own generator."""
     from sionna.phy import config
     from sionna.phy.mapping import BinarySource, Mapper
     from sionna.phy.ofdm import OFDMModulator, ResourceGrid, ResourceGridMapper
@@ -190,7 +190,7 @@ def top_operators(step: Callable[[], object], count: int = 8) -> list[dict[str, 
 
 
 def training() -> None:
-    """U-Net training steps: samples a second in both precisions, the fraction of the matrix peak, where time goes."""
+    """U-Net training steps: samples per second in both precisions, the fraction of the matrix peak, where time goes."""
     results: dict[str, Any] = {}
     mixture = torch.randn(32, 1280, dtype=torch.complex64)
     for name, arguments in {

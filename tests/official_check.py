@@ -33,7 +33,7 @@ SOIS = {"QPSK": "qpsk", "OFDMQPSK": "ofdm_qpsk"}  # names in files, and options 
 EXAMPLE, MIXTURE = "TestSet1Example", "TestSet1Mixture"
 METHOD = "Default_NoMitigation"
 LEVELS = np.arange(-30, 0.1, 3)
-FRAME, SAMPLES, ROWS = 2600, 1280, 2  # samples a frame, samples and rows a level of a mixture
+FRAME, SAMPLES, ROWS = 2600, 1280, 2  # samples per frame, samples per mixture, rows per level
 TINY = ["model.network.channels=4", "model.network.first_kernel=5", "data.num_samples=320", "data.batch_size=4"]
 EXAMPLES = ["examples.num_samples=1280", "examples.num_frames=40"]  # no longer than the frames
 SHORT = ["data.val_per_sinr=2", "trainer.max_steps=4", "trainer.val_every=2", "trainer.precision=32-true"]

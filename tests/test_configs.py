@@ -106,7 +106,7 @@ def question(request: pytest.FixtureRequest) -> Asked:
 @pytest.mark.parametrize("name", stems("separator"))
 def test_separator_keeps_its_promises(name: str, question: Asked) -> None:
     if name in ("neural", "token_detection") and isinstance(question.modem, OfdmModem):
-        with pytest.raises(InstantiationException, match="one data symbol a period; this has 56"):
+        with pytest.raises(InstantiationException, match="one data symbol per period; this has 56"):
             made(name, question.modem, question.examples)
         return
     separator = made(name, question.modem, question.examples)

@@ -106,3 +106,10 @@ def test_the_design_page_has_the_import_table_and_names_files_that_exist() -> No
     files = re.findall(r"^\| `([\w/]+\.py)` \|", text, re.MULTILINE)
     assert len(files) > 50
     assert [name for name in files if not (ROOT / "rfsep" / name).is_file()] == []
+
+
+def test_the_map_of_the_package_shows_every_folder() -> None:
+    rows = re.findall(r"^\| `(rfsep[\w/]*)` \|", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    packages = {path.parent for path in (ROOT / "rfsep").rglob("__init__.py")} | {ROOT / "rfsep" / "zoo"}
+    assert rows == list(dict.fromkeys(rows))
+    assert set(rows) == {path.relative_to(ROOT).as_posix() for path in packages}

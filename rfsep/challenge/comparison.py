@@ -17,7 +17,7 @@ from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 Row = dict[str, Any]
 Estimate = Callable[[MixtureBatch], Separated]
-"""What is compared: a separator, which is handed the mixture alone, or a bound, which sees the truth."""
+"""An entry's estimator: a separator, which sees the mixture alone, or a bound, which sees the truth."""
 
 _PART_SAMPLES = 64 * 1280  # samples per part, which bounds memory and shows progress
 _FIELDS = ("mse", "bit_errors", "num_bits", "origin")

@@ -62,7 +62,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(decoder_divisors) != depth:
-            raise ValueError(f"decoder_divisors {list(decoder_divisors)} must name one divisor a level: depth {depth}")
+            raise ValueError(f"decoder_divisors {list(decoder_divisors)} needs one divisor per level: depth {depth}")
         if normalise not in ("batch", "window"):
             raise ValueError(f"unknown normalise '{normalise}'; choose batch or window")
         self.guided = guided

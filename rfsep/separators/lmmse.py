@@ -20,7 +20,7 @@ from rfsep.types import InputError, Modem, Separated
 
 _RIDGE = 1e-8  # share of the power added to the diagonal; both covariances are singular outside their bands
 _GAIN_RANGE = (1e-2, 1e4)  # limits of kappa^2, for an SINR from +20 to -40 dB
-_LEAST_GAIN = 1e-6  # least gain of a symbol in the estimate, so that nothing is divided by zero where no signal is
+_LEAST_GAIN = 1e-6  # least gain of a symbol in the estimate, against division by zero without a signal
 _CONTEXT_SYMBOLS = 8  # symbols on each side that reach into a block cut from a longer mixture
 
 
@@ -32,7 +32,7 @@ class _Factors(NamedTuple):
     eigenvalues: Tensor  # float32 [L], in [0, 1]: share of the SOI in C_s + C_b
 
     def wiener(self, gain: Tensor) -> Tensor:
-        """Weight of each eigenvector, float32 [W, L], at interference gains kappa^2 float32 [W]."""
+        """Returns the weight of each eigenvector, float32 [W, L], at interference gains kappa^2 float32 [W]."""
         return self.eigenvalues / (self.eigenvalues + gain[:, None] * (1 - self.eigenvalues)).clamp_min(1e-12)
 
 
@@ -53,7 +53,7 @@ def _diagonalise(soi: Tensor, interference: Tensor) -> _Factors:
 
 
 def _one_level(points: Tensor) -> bool:
-    """Whether all points have the same magnitude, so that no gain changes which of them is nearest."""
+    """Tells whether all points have the same magnitude, so that no gain changes the nearest one."""
     return bool(points.abs().max() - points.abs().min() < 1e-4)
 
 
@@ -123,9 +123,9 @@ class Lmmse:
         return _diagonalise(soi, toeplitz(self._interference(length)))
 
     def _pass(self, length: int, whole: bool) -> Tensor:
-        """What each eigenvector passes of the D symbols of a period in the middle of a block: float32 [L, D].
+        """Returns each eigenvector's part in the gain of a period's D symbols, mid-block: float32 [L, D].
 
-        The matched filter m finds m^H W p times a symbol of waveform p, with W the LMMSE filter.
+        The matched filter m turns a symbol with waveform p into m^H W p times the symbol, where W is the LMMSE filter.
         """
         factors, waveforms = self._factors(length, whole), modem_waveforms(self.modem, length, 0)  # [S, L]
         per_period = self.modem.num_bits(self.modem.symbol_period) // bits_per_symbol(self.modem.constellation)
@@ -135,7 +135,7 @@ class Lmmse:
         return ((factors.analysis @ waveforms[middle].T) * heard).real
 
     def _bits(self, soi: Tensor, gain: Tensor) -> Tensor:
-        """Hard bits uint8 [B, N] of estimates complex64 [B, T] made with the interference gains float32 [B]."""
+        """Returns hard bits uint8 [B, N] of estimates complex64 [B, T] for interference gains float32 [B]."""
         length, num_bits = soi.shape[1], self.modem.num_bits(soi.shape[1])
         if num_bits == 0 or _one_level(self.modem.constellation):
             return self.modem.decide(soi)
@@ -145,7 +145,7 @@ class Lmmse:
         return self.modem.decide(soi, shrunk.clamp_min(_LEAST_GAIN).repeat(1, periods))
 
     def separate(self, mixture: Tensor) -> Separated:
-        """LMMSE estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter, its gain undone."""
+        """Returns the estimate complex64 [B, T] and hard bits uint8 [B, N] of its matched filter, gain undone."""
         if self.gain is None:
             gain = (power(mixture) - self._soi_power).clamp(*_GAIN_RANGE)  # [B]
         else:

@@ -67,7 +67,7 @@ class Selected:
         seed: int = 0,
     ) -> None:
         if len(examples) < 2:
-            raise InputError(f"{len(examples)} example frames, but separators are selected on two at least")
+            raise InputError(f"{len(examples)} example frames, but the selection of separators needs at least two")
         known = max(1, int(_SHARE * len(examples)))
         trial = _trial(modem, examples[known:], sinr_db, num_mixtures, num_samples, seed)
         self.errors_db: dict[str, float] = {}

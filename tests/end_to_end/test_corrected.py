@@ -27,7 +27,7 @@ def test_trained_from_kept_views_and_scored(tmp_path: Path) -> None:
         "train.py", *command, "run=one", "model.network.width=16", cwd=tmp_path
     )
     before = kept(tmp_path)
-    assert len(before) == 4  # two batches that come again, and one a level of validation
+    assert len(before) == 4  # two repeated batches, and one validation batch per level
     succeed("train.py", *command, "run=two", "model.network.width=32", cwd=tmp_path)
     assert kept(tmp_path) == before
     sources = ("soi=qpsk", "interference=ofdm_qpsk", "num_samples=640", "num_per_sinr=3", "sinr_db=[-12,0]")
@@ -42,5 +42,5 @@ def test_trained_from_kept_views_and_scored(tmp_path: Path) -> None:
 
 def test_a_network_of_other_guides_is_refused(tmp_path: Path) -> None:
     wrong = fail("train.py", *TINY, cwd=tmp_path)
-    assert "what 2 guides find and the mixture are 105 numbers per token; the model takes 144" in wrong
+    assert "the estimates of 2 guides and the mixture are 105 numbers per token; the model takes 144" in wrong
     assert "data.repeat_after is 0" in fail("train.py", *TINY, "data.repeat_after=0", cwd=tmp_path)

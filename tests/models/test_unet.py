@@ -57,7 +57,7 @@ def test_window_normalisation_makes_the_estimate_independent_of_the_level() -> N
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="must name one divisor a level: depth 3"):
+    with pytest.raises(ValueError, match="needs one divisor per level: depth 3"):
         UNet(depth=3)
     with pytest.raises(ValueError, match="unknown normalise 'layer'; choose batch or window"):
         UNet(normalise="layer")

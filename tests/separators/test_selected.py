@@ -74,7 +74,7 @@ def test_same_seed_same_choice_and_another_one_other_mixtures() -> None:
 
 
 def test_what_cannot_be_tried_is_refused() -> None:
-    with pytest.raises(InputError, match="1 example frames, but separators are selected on two at least"):
+    with pytest.raises(InputError, match="1 example frames, but the selection of separators needs at least two"):
         Selected(LinearModem(), white(1), CANDIDATES)
     with pytest.raises(InputError, match="example frames of 10 samples, but a symbol has 16"):
         Selected(LinearModem(), white(4)[:, :10], CANDIDATES)

@@ -33,7 +33,7 @@ from rfsep.types import InputError, MixtureBatch, Separated
 
 QPSK = LinearModem()
 OFDM = OfdmModem()
-SINR_DB = -12.0  # 16 samples a symbol: Es/N0 of about 0 dB behind the matched filter
+SINR_DB = -12.0  # 16 samples per symbol: Es/N0 of about 0 dB behind the matched filter
 SYMBOL_NOISE = 10**1.2 / 16
 
 

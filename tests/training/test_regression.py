@@ -82,7 +82,7 @@ def test_training_finds_the_wiener_gain(loss) -> None:  # type: ignore[no-untype
     assert float(objective.model.gain.detach()) == pytest.approx(0.5, abs=0.02)
     assert float(trainer.callback_metrics["val/mse_db/0"]) == pytest.approx(-3.01, abs=0.1)
     assert float(trainer.callback_metrics["val/mse_db"]) == float(trainer.callback_metrics["val/mse_db/0"])
-    assert float(trainer.callback_metrics["val/ber"]) < 1e-3  # 16 samples a symbol: Q(4)
+    assert float(trainer.callback_metrics["val/ber"]) < 1e-3  # 16 samples per symbol: Q(4)
     assert {"train/mse", "train/loss"} <= set(trainer.callback_metrics)
 
 

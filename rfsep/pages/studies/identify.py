@@ -55,7 +55,7 @@ def _title(identified: Identified, name: str) -> str:
     elif identified.samples_per_symbol_range.value is not None:
         low, high = identified.samples_per_symbol_range.value
         one = identified.samples_per_symbol.confidence > 0
-        parts.append(f"{low:.6g} samples a symbol" if one else f"{low:.3g} to {high:.3g} samples a symbol")
+        parts.append(f"{low:.6g} samples per symbol" if one else f"{low:.3g} to {high:.3g} samples per symbol")
     if identified.kind.value in ("ofdm", "single_carrier"):
         alphabet, sure = identified.constellation
         parts.append(alphabet if alphabet is not None and sure >= 0.5 else "constellation unclear")

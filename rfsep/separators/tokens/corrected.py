@@ -86,7 +86,7 @@ class Corrected:
         needed = {"num_inputs": self.num_inputs, "num_phases": 1, "period": period}
         needed["num_bits"] = self.grid.slots * bits_per_symbol(modem.constellation)
         if model is not None:
-            check_model(model, needed, f"what {len(guides)} guides find and the mixture")
+            check_model(model, needed, f"the estimates of {len(guides)} guides and the mixture")
 
     @property
     def num_inputs(self) -> int:

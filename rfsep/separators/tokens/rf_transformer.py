@@ -175,7 +175,7 @@ class RfTransformerSeparator:
         """Refuses a model of another SOI, or of another input."""
         if self.front.num_inputs != self.model.num_inputs:
             shown = f"{self.front.num_inputs} numbers per patch"
-            raise InputError(f"model.network.num_inputs is {self.model.num_inputs}, what is shown are {shown}")
+            raise InputError(f"model.network.num_inputs is {self.model.num_inputs}, but the front gives {shown}")
         bits = self.modem.num_bits(8 * self.modem.symbol_period) * self.model.stride / (8 * self.modem.symbol_period)
         if self.model.num_prior not in (0, bits):
             raise InputError(f"model.network.num_prior is {self.model.num_prior}, this SOI has {bits:g} bits per token")

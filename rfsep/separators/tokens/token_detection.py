@@ -108,7 +108,7 @@ class TokenDetector:
         self.near = (frequency.abs() <= band).nonzero()[:, 0]
         self.far = (frequency.abs() > band).nonzero()[:, 0]
         if not len(self.far):
-            raise InputError(f"all carriers of FFT {size} lie beside a SOI of {grid.step} samples a symbol")
+            raise InputError(f"all carriers of FFT {size} lie beside a SOI of {grid.step} samples per symbol")
         every = torch.eye(len(frequency), dtype=torch.complex64)
         self.carriers = interference.synthesise(every, grid.period).T  # [P, D]
         self.num_shown = grid.num_seen + len(self.near)

@@ -39,7 +39,7 @@ class TokenGrid:
     sees ``reach`` more on each side, whose pulses reach into it.
 
     Args:
-        modem: the SOI's modem: one data symbol a period, on a real pulse.
+        modem: the SOI's modem: one data symbol per period, on a real pulse.
         period: samples P per token.
         reach: visible SOI symbols on each side of a token's own.
 
@@ -63,7 +63,7 @@ class TokenGrid:
         rows = modem_waveforms(self.modem, total * step, _CONTEXT)  # [S, total * step]
         if len(rows) != total + 2 * _CONTEXT:
             density = len(rows) // (total + 2 * _CONTEXT)
-            raise InputError(f"aligned tokens need a SOI of one data symbol a period; this has {density}")
+            raise InputError(f"aligned tokens need a SOI of one data symbol per period; this has {density}")
         pulses = []
         for phase in range(step):
             late = phase > half  # The token begins in the period before its first centre's.

@@ -114,7 +114,7 @@ def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(InputError, match=r"network.num_phases is 16, .* needs 1"):
         Corrected(MODEM, NOTHING, model, [MatchedFilter])
     with pytest.raises(
-        InputError, match="what 2 guides find and the mixture are 105 numbers per token; the model takes 66"
+        InputError, match="the estimates of 2 guides and the mixture are 105 numbers per token; the model takes 66"
     ):
         Corrected(MODEM, NOTHING, model, [MatchedFilter, MatchedFilter])
     batch = mixtures(-6.0, 2, 640)

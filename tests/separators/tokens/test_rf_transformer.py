@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_refused() -> None:
         Patches(MODEM, NOTHING, inputs=("noise",))
     with pytest.raises(InputError, match="period is 90, expected a multiple of the SOI's 16 samples"):
         Patches(MODEM, NOTHING, period=90)
-    with pytest.raises(InputError, match=r"num_inputs is 20, what is shown are 19 numbers per patch"):
+    with pytest.raises(InputError, match=r"num_inputs is 20, but the front gives 19 numbers per patch"):
         separator(front, 20)
     with pytest.raises(InputError, match=r"num_prior is 112, this SOI has 2 bits per token"):
         separator(front, 19, num_prior=112)

@@ -61,5 +61,5 @@ def test_tokens_put_together_are_the_window() -> None:
 
 
 def test_several_symbols_a_period_are_refused() -> None:
-    with pytest.raises(InputError, match="one data symbol a period"):
+    with pytest.raises(InputError, match="one data symbol per period"):
         TokenGrid(OfdmModem(), 80)
