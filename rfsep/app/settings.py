@@ -183,7 +183,7 @@ class TrainSettings:
         objective: by which it learns.
         mixing: of its mixtures.
         data: arguments of `rfsep.training.data.MixtureData` beside the mixers and the seed.
-        trainer: arguments of `rfsep.training.fit.Schedule`.
+        trainer: arguments of `rfsep.training.fit.TrainerSettings`.
         examples: frames that a guide learns from.
         seed: of weights and data.
         out: folder of all experiments.
