@@ -1,5 +1,6 @@
 """One run in one folder: checkpoints, seeds, the stop at NaN, patience, compilation, costs."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,22 @@ def fresh(number: int) -> MixtureData:
     made = data()
     made.trainer = At()  # type: ignore[assignment]
     return made
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_bar_counts_steps(
+    tmp_path: Path, accumulate: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is drawn on a terminal, of a run that goes on after 2 of its 6 steps: no epochs, and no batches."""
+    run(tmp_path, accumulate=accumulate, max_steps=2)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    capsys.readouterr()
+    run(tmp_path, accumulate=accumulate)
+    drawn = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    assert re.search(r"Step +\S*━\S* +6/6 ", drawn), drawn
+    assert "Epoch" not in drawn
+    assert {total for total in re.findall(r"Step .*? \d+/(\S+) ", drawn)} == {"6"}
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: Any) -> None:
