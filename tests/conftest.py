@@ -4,9 +4,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CHROMIUM = Path("/usr/bin/chromium")
 # Without a sandbox because containers run it as root; the rest keeps it from calling home.
@@ -49,6 +52,22 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def base_url() -> None:
     """Nothing: pages are files. Stands in for pytest-base-url's own fixture, at which pytest 9 warns."""
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list["Figure"]:
+    """Every figure that is written from now on, to look at what it shows."""
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    write = Figure.savefig
+
+    def kept(self: Figure, *arguments: Any, **options: Any) -> None:
+        figures.append(self)
+        write(self, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    return figures
 
 
 @pytest.fixture

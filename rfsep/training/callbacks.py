@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
+from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -192,6 +192,24 @@ def _running_seconds(process: int | None) -> float:
     except OSError:  # The worker has ended, or there is no /proc.
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
+
+
+class StepBar(RichProgressBar):
+    """Lightning's progress bar, in optimiser steps of the whole run: endless data have no epochs to count."""
+
+    @property
+    def total_train_batches(self) -> int:
+        """Steps of the whole run."""
+        return self.trainer.max_steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Shows the steps done, however many batches each took."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, trainer.global_step - 1)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"{'Step':{len(self.validation_description)}}"  # as wide as the other bar's
 
 
 class CallTimer(Timer):

@@ -10,7 +10,6 @@ from pytorch_lightning.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
     LearningRateMonitor,
-    RichProgressBar,
 )
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
@@ -27,6 +26,7 @@ from rfsep.training.callbacks import (
     Facts,
     FiniteGuard,
     PlateauSteps,
+    StepBar,
 )
 from rfsep.training.curves import LearningPicture
 from rfsep.training.metrics_csv import MetricsCsv
@@ -113,7 +113,7 @@ def _trainer(folder: Path, schedule: TrainerSettings, callbacks: list[Callback],
         num_nodes=schedule.num_nodes,
         gradient_clip_val=schedule.gradient_clip,
         accumulate_grad_batches=schedule.accumulate,
-        callbacks=[*callbacks, LearningRateMonitor("step"), RichProgressBar(leave=False)],
+        callbacks=[*callbacks, LearningRateMonitor("step"), StepBar(leave=False)],
         logger=loggers,
         log_every_n_steps=max(1, schedule.val_every // 10),
         enable_model_summary=False,

@@ -5,8 +5,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageColor
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +41,22 @@ TINY_TOKENS = [
 
 
 SAME = ["testset", "interference=ofdm_qpsk", "num_samples=640", "num_per_sinr=3", "sinr_db=[-12,0]"]
+
+
+def pixels(picture: Path, colour: str) -> int:
+    """How many pixels of a picture are of a colour such as #ff0000."""
+    with Image.open(picture) as opened:
+        values = np.asarray(opened.convert("RGB"))
+    return int((values == ImageColor.getrgb(colour)).all(2).sum())
+
+
+def wait_until(true: Callable[[], bool], process: subprocess.Popen[Any], most_s: float = 600) -> None:
+    """Wait until something is true, or a process has ended, which never makes it true; however slow the machine is."""
+    deadline = time.monotonic() + most_s
+    while not true() and process.poll() is None:
+        assert time.monotonic() < deadline, f"nothing came of {process.args} within {most_s:g} s"
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.005)
 
 
 @cache

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -108,16 +107,36 @@ def test_wrong_words_and_files_are_refused_in_one_line(tmp_path: Path, arguments
     assert sorted(tmp_path.rglob("*")) == before
 
 
+AT_WORK = """
+from rfsep.signals.random_crop import RandomCrop
+
+sample = RandomCrop.sample
+
+
+def told(*arguments):
+    print("drawing frames", flush=True)
+    return sample(*arguments)
+
+
+RandomCrop.sample = told
+from rfsep.app.commands import main
+
+main()
+"""  # the command, which says when its work has begun
+
+
 def test_an_interrupt_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "ofdm_qpsk", "--num-frames", "20000"],
+        [sys.executable, "-c", AT_WORK, "identify", "ofdm_qpsk", "--num-frames", "20000"],
         cwd=tmp_path,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    time.sleep(8)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"drawing frames\n"
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 130, stderr
     assert list(tmp_path.iterdir()) == []
 

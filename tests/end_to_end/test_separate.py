@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import sigmf
 import torch
+from shell import wait_until
 
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
@@ -99,8 +99,7 @@ def stopped(command: tuple[str, ...], folder: Path, stop: signal.Signals, num_by
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     partial = folder / "soi.sigmf-data.partial"
-    while process.poll() is None and not ((folder / "state.json").exists() and partial.stat().st_size > num_bytes):
-        time.sleep(0.005)
+    wait_until(lambda: (folder / "state.json").exists() and partial.stat().st_size > num_bytes, process)
     process.send_signal(stop)
     _, complaint = process.communicate(timeout=60)
     return process.returncode, complaint

@@ -6,12 +6,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shell import ROOT, prepare, succeed
+from shell import ROOT, prepare, succeed, wait_until
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sinfo", "srun", "sbatch")
 MISSING = [name for name in NEEDED if shutil.which(name) is None]
@@ -54,6 +53,12 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
+def states_of(variables: dict[str, str]) -> list[str]:
+    """What the nodes are doing; nothing before the controller answers."""
+    told = subprocess.run(["sinfo", "-hNo", "%t"], env=variables, capture_output=True, text=True, check=False)
+    return told.stdout.split()
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What the environment needs to reach it."""
@@ -72,14 +77,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         for daemon in daemons:
             quiet = subprocess.DEVNULL
             running.append(subprocess.Popen(daemon, env=variables, stdin=quiet, stdout=quiet, stderr=quiet))
-            time.sleep(1)
-        for _ in range(120):
-            states = subprocess.run(["sinfo", "-hNo", "%t"], env=variables, capture_output=True, text=True, check=False)
-            if states.stdout.split() == ["idle", "idle"]:
-                break
-            time.sleep(0.5)
-        else:
-            pytest.fail(f"no cluster: {states.stdout + states.stderr}")
+            wait_until((place / "munge.socket").exists, running[0])
+        wait_until(lambda: states_of(variables) == ["idle", "idle"], running[1])
         yield {"SLURM_CONF": variables["SLURM_CONF"]}
     finally:
         for process in reversed(running):

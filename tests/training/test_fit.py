@@ -1,11 +1,13 @@
 """One run in one folder: checkpoints, seeds, the stop at NaN, patience, compilation, costs."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -218,6 +220,22 @@ def fresh(number: int) -> MixtureData:
     return made
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_bar_counts_steps(
+    tmp_path: Path, accumulate: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is drawn on a terminal, of a run that goes on after 2 of its 6 steps: no epochs, and no batches."""
+    run(tmp_path, accumulate=accumulate, max_steps=2)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    capsys.readouterr()
+    run(tmp_path, accumulate=accumulate)
+    drawn = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    assert re.search(r"Step +\S*━\S* +6/6 ", drawn), drawn
+    assert "Epoch" not in drawn
+    assert set(re.findall(r"Step .*? \d+/(\S+) ", drawn)) == {"6"}
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: Any) -> None:
     run(tmp_path, max_steps=2)
     before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
@@ -246,20 +264,23 @@ def test_cost_is_counted_over_calls_and_workers(tmp_path: Path) -> None:
 
 def test_cpu_time_of_a_running_worker_is_seen() -> None:
     context = torch.multiprocessing.get_context("fork")
+    burnt, looked = context.Event(), context.Event()
     before, own = cpu_seconds(), time.process_time()
-    worker = context.Process(target=_burn, args=(0.6,))
+    worker = context.Process(target=_burn, args=(0.6, burnt, looked))
     worker.start()
-    time.sleep(1.0)
+    assert burnt.wait(600)
     during, own = cpu_seconds() - before, time.process_time() - own
+    looked.set()
     worker.join()
-    assert during > own + 0.2
+    assert during > own + 0.5
     assert cpu_seconds() - before >= during
 
 
-def _burn(seconds: float) -> None:
+def _burn(seconds: float, burnt: Any, looked: Any) -> None:
     while time.process_time() < seconds:
         pass
-    time.sleep(2.0)
+    burnt.set()
+    looked.wait(600)
 
 
 def test_compiled_models_keep_names_and_values() -> None:
@@ -311,13 +332,20 @@ def test_metrics_behind_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     assert read_metrics(path) == []
 
 
-def test_curves_count_steps_from_one_and_compare_by_cost(tmp_path: Path) -> None:
+def test_curves_count_steps_from_one_and_compare_by_cost(tmp_path: Path, drawn: list[Figure]) -> None:
+    """1,000 FLOPs per step: two runs alike lie on each other."""
     run(tmp_path / "one", Drifting)
     curve = read_curves(tmp_path / "one" / "metrics.csv")["val/mse_db"]
     assert (curve.steps, curve.values) == ([2, 4, 6], [0.0, -1.0, -0.5])
-    assert (tmp_path / "one" / "learning.png").stat().st_size > 10_000
+    losses, levels, *_ = drawn[-1].axes
+    assert list(losses.lines[0].get_xdata()) == [1, 2, 3, 4, 5, 6]
+    (together,) = [line for line in levels.lines if line.get_label() == "all levels"]
+    assert (list(together.get_xdata()), list(together.get_ydata())) == ([2, 4, 6], [0.0, -1.0, -0.5])
     assert compare_runs([tmp_path / "one"] * 2, None, tmp_path / "both.png") == "val/mse_db"
-    assert (tmp_path / "both.png").stat().st_size > 10_000
+    shown = [(list(line.get_xdata()), list(line.get_ydata())) for line in drawn[-1].axes[0].lines]
+    assert shown == [([2e3, 4e3, 6e3], [0.0, -1.0, -0.5])] * 2
+    for picture in ("one/learning.png", "both.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     for folder, metric, out, word in (
         ("one", "val/ber", "x.png", "choose one of val/mse_db"),
         ("one", None, "x.bmp", "x.bmp"),

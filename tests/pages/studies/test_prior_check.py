@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -64,7 +65,7 @@ def test_error_vector_magnitude_of_noisy_symbols() -> None:
     assert error_vector_magnitude(symbols, modem.constellation) == pytest.approx(0.1, rel=0.05)
 
 
-def test_samples_like_the_source_agree_and_noise_does_not(tmp_path: Path) -> None:
+def test_samples_like_the_source_agree_and_noise_does_not() -> None:
     flat = torch.ones(50)
     nothing = torch.zeros(0, dtype=torch.complex64)
     alike = summary(Learned(ofdm(60, 4), ofdm(60, 5), None, nothing, flat, flat), 80, 64)
@@ -79,6 +80,27 @@ def test_samples_like_the_source_agree_and_noise_does_not(tmp_path: Path) -> Non
     assert (apart["noise_mse"], apart["noise_mse_gaussian"]) == (1.0, 0.5)
     assert "evm" not in alike
     assert json.loads(json.dumps(apart))["evm"] > 0.5
-    write_prior_figure(tmp_path / "prior.png", other, 80, "OFDM")
+
+
+def test_the_figure_shows_losses_spectra_correlations_and_symbols(tmp_path: Path, drawn: list[Figure]) -> None:
+    """White samples beside a source of OFDM: losses as given, 0 dB at every frequency, no peak at lag 64."""
+    white = torch.randn(60, 2560, dtype=torch.complex64, generator=batch_generator(Purpose.TEST, 6))
+    losses = torch.linspace(1, 0.1, 50)
+    learned = Learned(
+        ofdm(60, 4), white, white[:, ::16], torch.tensor([1 + 0j, -1 + 0j]), losses, losses / 2, losses / 4
+    )
+    write_prior_figure(tmp_path / "prior.png", learned, 80, "OFDM")
     with Image.open(tmp_path / "prior.png") as picture:
         assert picture.width > picture.height > 300
+    (figure,) = drawn
+    curves = [{str(line.get_label()): line.get_ydata() for line in axes.lines} for axes in figure.axes]
+    for name, share in (("this prior", 1), ("Gaussian signal", 0.5), ("analytic prior", 0.25)):
+        assert curves[0][name] == pytest.approx(share * losses.numpy())
+    assert curves[1]["samples"].mean() == pytest.approx(0, abs=0.1)
+    assert abs(curves[1]["samples"]).max() < 3  # dB
+    assert curves[1]["source"].min() < -10  # guard carriers
+    assert curves[2]["source"][64] == pytest.approx(math.sin(math.pi / 5) / math.pi, abs=0.02)
+    assert curves[2]["source"].argmax() == 64
+    assert curves[2]["samples"].max() < 0.05
+    assert curves[3]["points"].tolist() == [0, 0]
+    assert curves[3]["samples"].tolist() == white[:, ::16].flatten()[:4000].imag.tolist()

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from known_tokens import MODEM, NOTHING, exact_ofdm_tokenizer, exact_tokenizer
@@ -48,36 +49,67 @@ def test_the_tokens_of_these_tests_are_bits() -> None:
     torch.testing.assert_close(rebuilt, to_channels(sampled.waveform), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("stride", "step"), [(16, 16), (32, 16), (128, 16), (80, 80), (8, 80)])
+def look_at(begin: list[int], offsets: list[int], step: int) -> Look:
+    """Ten patches of 80 samples from ``begin``, whose prior of a bit is its number in the row, 1,000 a row."""
+    bits = 2 * (-(-80 // step))
+    none = torch.zeros((len(begin), 10), dtype=torch.int64)
+    starts = torch.tensor(begin)[:, None] + 80 * torch.arange(10)
+    number = torch.arange(10 * bits, dtype=torch.float32).view(10, bits)
+    prior = 1000 * torch.arange(len(begin), dtype=torch.float32)[:, None, None] + number
+    return Look(torch.zeros((len(begin), 10, 3)), none, none, prior, starts, torch.tensor(offsets))
+
+
+def test_the_first_tokens_lie_where_one_counts_them() -> None:
+    """Four rows of symbols of 16 samples, by hand: the first whole or nearly whole symbol begins at 0, -5, -8 and 3."""
+    offsets = [0, 5, 8, 13]
+    assert first_sample(torch.tensor(offsets), 16).tolist() == [0, -5, -8, 3]
+    sight = sight_of(look_at([-30, 0, -79, -1], offsets, 16), 640, 80, 16, 16, 2)
+    assert sight.within[:, :6].tolist() == [  # of centres 8, 24 ...; 3, 19 ...; 0, 16 ...; 11, 27 ...
+        [38, 54, 70, 6, 22, 38],
+        [3, 19, 35, 51, 67, 3],
+        [79, 15, 31, 47, 63, 79],
+        [12, 28, 44, 60, 76, 12],
+    ]
+    assert sight.patch[:, :6].tolist() == [
+        [0, 0, 0, 1, 1, 1],
+        [0, 0, 0, 0, 0, 1],
+        [0, 1, 1, 1, 1, 1],
+        [0, 0, 0, 0, 0, 1],
+    ]
+    assert sight.slot[:, :6].tolist() == [
+        [2, 3, 4, 0, 1, 2],
+        [0, 1, 2, 3, 4, 0],
+        [4, 0, 1, 2, 3, 4],
+        [0, 1, 2, 3, 4, 0],
+    ]
+    assert sight.place[:, 0].tolist() == [10 / 16, 45 / 16, -31 / 16, 36 / 16]  # middle of the first patch, in tokens
+    assert sight.prior[:, :4].tolist() == [
+        [[4, 5], [6, 7], [8, 9], [10, 11]],
+        [[1000, 1001], [1002, 1003], [1004, 1005], [1006, 1007]],
+        [[2008, 2009], [2010, 2011], [2012, 2013], [2014, 2015]],
+        [[3000, 3001], [3002, 3003], [3004, 3005], [3006, 3007]],
+    ]
+
+
+@pytest.mark.parametrize(("stride", "step"), [(32, 16), (128, 16), (80, 80), (8, 80)])
 def test_tokens_lie_where_their_samples_do(stride: int, step: int) -> None:
-    """Against a loop over samples: patch, slot and place of every token; prior of every symbol."""
-    offsets = torch.tensor([0, 5, step // 2, step - 3]) if step == 16 else torch.zeros(4, dtype=torch.int64)
-    begin = torch.tensor([[-30], [0], [-79], [-1]]) + 80 * torch.arange(10)
-    slots, bits, symbols = -(-80 // step), 2, max(1, stride // step)
-    inputs = torch.zeros((4, 10, 3))
-    prior = torch.arange(4 * 10 * slots * bits, dtype=torch.float32).view(4, 10, slots * bits)
-    none = torch.zeros((4, 10), dtype=torch.int64)
-    num_prior = symbols * bits if stride >= step else 0
-    sight = sight_of(Look(inputs, none, none, prior, begin, offsets), 640, 80, stride, step, num_prior)
-    assert sight.patch.shape == (4, 640 // stride)
-    for row, offset in enumerate(offsets.tolist()):
-        start = int(first_sample(offsets, step)[row])
-        assert (offset + start) % step == 0
-        assert -step / 2 <= start < step / 2 or offset == 0
-        for token in range(640 // stride):
-            centre = start + token * stride + stride // 2
-            patch = max(index for index in range(10) if int(begin[row, index]) <= centre)
-            within = centre - int(begin[row, patch])
-            assert [int(sight.patch[row, token]), int(sight.within[row, token])] == [patch, within]
-            assert int(sight.slot[row, token]) == within // stride
-            middle = start + (float(sight.place[row, patch])) * stride
-            assert middle == pytest.approx(int(begin[row, patch]) + 40, abs=1e-3)
-            for symbol in range(symbols if num_prior else 0):
-                centre = start + (token * symbols + symbol) * step + step // 2
-                patch = max(index for index in range(10) if int(begin[row, index]) <= centre)
-                slot = (centre - int(begin[row, patch])) // step
-                found = sight.prior[row, token, bits * symbol : bits * (symbol + 1)]
-                assert torch.equal(found, prior[row, patch, bits * slot : bits * (slot + 1)])
+    """Every token in closed form: patches follow one another without a gap, so that a division says which."""
+    begin, start = [-30, 0, -79, -1], [0, -5, -8, 3] if step == 16 else [0] * 4
+    symbols = stride // step
+    look = look_at(begin, [0, 5, 8, 13] if step == 16 else [0] * 4, step)
+    sight = sight_of(look, 640, 80, stride, step, 2 * symbols)
+    centre = np.array(start)[:, None] + stride * np.arange(640 // stride) + stride // 2
+    patch, within = np.divmod(centre - np.array(begin)[:, None], 80)
+    assert sight.patch.tolist() == patch.tolist()
+    assert sight.within.tolist() == within.tolist()
+    assert sight.slot.tolist() == (within // stride).tolist()
+    middle = np.array(begin)[:, None] + 80 * np.arange(10) + 40 - np.array(start)[:, None]
+    np.testing.assert_allclose(sight.place.numpy(), middle / stride, atol=1e-5)
+    for symbol in range(symbols):
+        middle_of = np.array(start)[:, None] + stride * np.arange(640 // stride) + step * symbol + step // 2
+        patch, within = np.divmod(middle_of - np.array(begin)[:, None], 80)
+        number = 2 * (80 // step * patch + within // step)
+        assert sight.prior[:, :, 2 * symbol].tolist() == (1000 * np.arange(4)[:, None] + number).tolist()
 
 
 def test_patches_of_another_length_and_missing_ratios_are_refused() -> None:
