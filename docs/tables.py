@@ -28,7 +28,8 @@ GROUPS = {  # of conf/, in the order of the page; experiments stand on the pages
     "`cosines_*`, `ofdm_gaussian_*`, `ofdm_16qam_unrotated`, `ofdm_qpsk_axes` and `surrogate_*` belong to published "
     "comparisons",
     "model": "networks: `*_small` and `unet_guided` for two cores, the others at published sizes; `diffwave*`, "
-    "`carrier_prior` and `token_prior_*` are diffusion priors, `tokenizer_*` tokenizers of one signal",
+    "`carrier_prior` and `token_prior_*` are diffusion priors, `tokenizer_*` tokenizers of one signal; `timing_cnn*` "
+    "tell the interference's timing",
     "objective": "what a network learns; `*_published` and `mse_unet` have the published optimisers",
     "augment": "changes of phase, carrier offset and level of the interference, in training alone",
     "separator": "methods that find the SOI in a mixture ([recipe](recipes.md#a-separator))",
@@ -166,7 +167,25 @@ def decisions(content: dict[str, Any]) -> str:
     return _grid(header, rows, words=1)
 
 
-KINDS = {"comparison": comparison, "scores": scores, "bench": bench, "export": export, "decisions": decisions}
+def timing(content: dict[str, Any]) -> str:
+    """Error rates of timings: a line per synchroniser and length of window, a column per level."""
+    rows = []
+    for row in content["rows"]:
+        pairs = zip(row["timing_error"], row["timing_error_high"], strict=True)
+        rates = [_number(rate, "ber") if rate else f"<{_number(high, 'ber')}" for rate, high in pairs]
+        rows.append([f"`{row['synchroniser']}`, {row['window_samples']:,} samples", *rates])
+    levels = content["rows"][0]["sir_db"]
+    return _grid(["timing error rate at SIR", *(f"{level:g} dB" for level in levels)], rows)
+
+
+KINDS = {
+    "comparison": comparison,
+    "scores": scores,
+    "bench": bench,
+    "export": export,
+    "decisions": decisions,
+    "timing": timing,
+}
 
 
 def configuration(conf: Path) -> str:

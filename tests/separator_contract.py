@@ -52,7 +52,7 @@ def made(name: str, modem: Modem, examples: Tensor) -> Separator:
     option = separator_of(name)
     run = open_run(NETWORKS[name]) if name in NETWORKS else None
     if name in INTERFERENCE_PRIORS:
-        option = replace(option, priors={**option.priors, "interference_prior": INTERFERENCE_PRIORS[name]})
+        option = replace(option, beside={**option.beside, "interference_prior": INTERFERENCE_PRIORS[name]})
     option = completed(option, run)
     option = replace(option, method={**option.method, **QUICKLY.get(name, {})})
     frames = examples if learns_from_examples(option, run) else torch.zeros((0, 0), dtype=torch.complex64)

@@ -158,6 +158,16 @@ def test_tokenizer_gives_windows_for_windows_and_learns(name: str) -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("name", models("timing"))
+def test_timing_network_tells_a_delay_a_window_and_learns(name: str) -> None:
+    torch.manual_seed(0)
+    model = instantiate(option("model", name).network)
+    logits = model(torch.randn(2, 2, model.num_samples))
+    assert logits.shape == (2, model.delays)
+    logits.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("name", of_waveforms())
 def test_model_maps_windows_to_windows_and_learns(name: str) -> None:
     torch.manual_seed(0)
@@ -174,13 +184,17 @@ def test_model_maps_windows_to_windows_and_learns(name: str) -> None:
 @pytest.mark.parametrize("name", experiments())
 def test_experiment_composes(name: str) -> None:
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
-    config_name = "evaluate" if "comparison:" in text or "landscape:" in text else "train"
+    evaluated = any(f"\n{key}:" in text for key in ("comparison", "landscape", "timing_error"))
+    config_name = "evaluate" if evaluated else "train"
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose(config_name, overrides=[f"experiment={name}"])
     assert Path(config.name).as_posix().startswith(name.split("/")[0])
     if config_name == "train":
         assert config.trainer.max_steps % config.trainer.val_every == 0
         instantiate(config.model.network)
+    elif "timing_error" in config:
+        assert config.name == name
+        assert set(config.timing_error.synchronisers) == {"likelihood", "timing_network"}
     elif "landscape" in config:
         assert config.name == name
         instantiate(config.landscape)

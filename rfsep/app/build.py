@@ -16,7 +16,7 @@ from rfsep.app.config import (
     separator_of,
 )
 from rfsep.app.kinds import exported, kind_of
-from rfsep.app.priors import open_prior
+from rfsep.app.priors import open_beside
 from rfsep.app.runs import Run
 from rfsep.app.settings import Frames, Node, SeparatorOption
 from rfsep.app.trust import check_targets, read_interference
@@ -50,7 +50,7 @@ def separator_parts(option: SeparatorOption, modem: Modem, examples: torch.Tenso
     arguments = dict(extra)
     if option.interference is not None:
         arguments["interference"] = read_interference(Path(option.interference))
-    arguments |= {key: open_prior(run).prior for key, run in option.priors.items() if run is not None}
+    arguments |= {key: open_beside(key, run) for key, run in option.beside.items() if run is not None}
 
     def make(sinr_db: float | None) -> Any:
         told = {"sinr_db": sinr_db} if oracle else {}

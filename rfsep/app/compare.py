@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rfsep.app.build import Parts, completed, network_arguments, separator_parts
 from rfsep.app.config import (
-    PRIORS,
+    BESIDE,
     bound_of,
     build_modem,
     build_soi,
@@ -25,7 +25,7 @@ from rfsep.app.config import (
     soi_of,
 )
 from rfsep.app.estimates import network_settings, progress, speaks
-from rfsep.app.priors import open_prior
+from rfsep.app.priors import open_beside
 from rfsep.app.runs import Run, locate, open_run
 from rfsep.app.settings import EvaluateSettings, Frames, Node, Processes, SeparatorOption
 from rfsep.challenge.comparison import Contender, Data, Estimate, compare, forget, kept_levels, measure_level
@@ -104,9 +104,9 @@ def _radio_mixtures(setting: Node, levels: list[float], number: int) -> _Compari
 def _separator_parts(entry: Row, run: Run | None, soi: Modem, source: Any, examples: Tensor) -> Parts:
     """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
     usual = separator_of(entry["use"])
-    named = {key: entry.get(key, run_of_prior) for key, run_of_prior in usual.priors.items()}
-    option = completed(replace(usual, fast=False, priors=named), run)  # the network itself, not its export
-    changes = {key: value for key, value in entry.items() if key not in (*_NO_ARGUMENTS, *PRIORS)}
+    named = {key: entry.get(key, run_named) for key, run_named in usual.beside.items()}
+    option = completed(replace(usual, fast=False, beside=named), run)  # the network itself, not its export
+    changes = {key: value for key, value in entry.items() if key not in (*_NO_ARGUMENTS, *BESIDE)}
     option = replace(option, method={**option.method, **changes})
     modem = build_modem(soi_of(entry["modem"])) if "modem" in entry else soi
     extra: Row = {}
@@ -149,13 +149,13 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Re
         base: Row = asdict(bound_of(written["use"])) if "use" in written else written
     else:
         base = completed(option, run).identity()
-    beside = ("use", "method", "label", "run", *PRIORS)
+    beside = ("use", "method", "label", "run", *BESIDE)
     changes = {key: value for key, value in written.items() if key not in beside}
     method = base["method"] | changes
     modem = {"modem": soi_of(written["modem"]).settings} if "modem" in written else {}
     settings = {group: method, **modem, "data": comparison.settings, "num_mixtures": comparison.data.num_mixtures}
     settings |= {} if run is None else {"run": network_settings(run)}
-    settings |= {key: weights_digest(open_prior(written[key]).prior.model.state_dict()) for key in _priors(written)}
+    settings |= {key: weights_digest(open_beside(key, written[key]).model.state_dict()) for key in _beside(written)}
     settings["code"] = code_version([*_CODE, *targets(settings)])
     told = method.get("sinr") == "known"
     parts = cache(lambda: comparison.separator(written, run))
@@ -204,13 +204,13 @@ def _with_run(separators: Row, chosen: list[str], run: str) -> list[str]:
     return plainly
 
 
-def _priors(written: Row) -> list[str]:
-    return [key for key in PRIORS if key in written]
+def _beside(written: Row) -> list[str]:
+    return [key for key in BESIDE if key in written]
 
 
 def _is_there(name: str, written: Row) -> bool:
     """The networks of an entry are there, or it has none; says so where one is not."""
-    for key in [key for key in ("run", *PRIORS) if key in written]:
+    for key in [key for key in ("run", *BESIDE) if key in written]:
         missing = locate(written[key], separator_of(written["use"]).checkpoint or "best").missing()
         if missing:
             console.print(f"{name} is left out: its network {written[key]} is not here ({missing[0]} not found)")

@@ -62,7 +62,8 @@ def entries(testset: Path) -> Iterator[Competitor]:
     pairs = list_mixtures(testset)
     every = ["_".join(pair) for pair in pairs]
     cards = {path.stem: read_network(path) for path in sorted(ZOO.glob("*.yaml"))}
-    cards = {name: card for name, card in cards.items() if card.model.kind != "tokenizer"}  # a part of other networks
+    parts = ("tokenizer", "timing")  # kinds that separate nothing by themselves
+    cards = {name: card for name, card in cards.items() if card.model.kind not in parts}
     for name in option_files("separator"):
         separator = separator_of(name)
         if separator.checkpoint is None:
@@ -74,7 +75,7 @@ def entries(testset: Path) -> Iterator[Competitor]:
                 types = fitting or (every if config.model.kind == "tokens" else [])
                 id = card if name == "neural" else f"{name}-{card}"
                 yield Competitor(id, [f"separator={name}", f"run=zoo:{card}"], types)
-            elif prior and (key := f"{config.objective['which']}_prior") in separator.priors:
+            elif prior and (key := f"{config.objective['which']}_prior") in separator.beside:
                 yield Competitor(f"{name}-{card}", [f"separator={name}", f"separator.{key}=zoo:{card}"], fitting)
 
 

@@ -29,7 +29,8 @@ from rfsep.storage.faults import printable
 from rfsep.types import InputError, Modem, SignalSource
 
 _UNSET = re.compile(r"Environment variable '(\w+)' not found")
-PRIORS = ("soi_prior", "interference_prior")  # keys of a separator that name runs of priors
+TIMING = "timing_network"  # the key of a separator that names a run of a timing network
+BESIDE = ("soi_prior", "interference_prior", TIMING)  # all keys that name runs beside its own; the first two of priors
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -186,7 +187,7 @@ def separator_option(config: DictConfig) -> SeparatorOption:
         checkpoint=None if checkpoint is None else str(checkpoint),
         fast=bool(config.get("fast", True)),
         candidates=tuple(str(name) for name in config.get("candidates") or ()),
-        priors={key: None if config[key] is None else str(config[key]) for key in PRIORS if key in config},
+        beside={key: None if config[key] is None else str(config[key]) for key in BESIDE if key in config},
     )
 
 

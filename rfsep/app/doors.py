@@ -94,7 +94,7 @@ def train_identity(config: DictConfig) -> Node:
 
 def _check_training(config: DictConfig) -> None:
     """Refuse numbers that are none."""
-    if "comparison" in config:
+    if any(key in config for key in ("comparison", "timing_error")):
         raise InputError(f"experiment={config.name} is a comparison: python evaluate.py experiment={config.name}")
     for key in ("data.num_samples", "data.batch_size", "data.val_per_sinr", "trainer.max_steps", "trainer.val_every"):
         whole(config, key)
@@ -187,6 +187,7 @@ def evaluate_settings(config: DictConfig) -> EvaluateSettings:
         name=str(config.get("name")),
         comparison=comparison,
         landscape=plain(config.landscape) if "landscape" in config else None,
+        timing_error=plain(config.timing_error) if "timing_error" in config else None,
         wandb=plain(config.logger.wandb),
     )
 

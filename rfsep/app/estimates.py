@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rfsep.app.build import Parts, completed, export_name
 from rfsep.app.config import console, in_sweep, separator_of
-from rfsep.app.priors import open_prior
+from rfsep.app.priors import open_beside
 from rfsep.app.runs import Run
 from rfsep.app.settings import EvaluateSettings, Frames, Processes, SeparatorOption
 from rfsep.challenge.provenance import code_version, targets
@@ -91,14 +91,14 @@ def speaks(processes: Processes) -> bool:
 
 def _identity(option: SeparatorOption, examples: Frames, jobs: Sequence[TypeJob], runs: Sequence[Run | None]) -> str:
     """Digest of all that estimates follow from, so that those of something else are not taken for them."""
-    told, named = option.interference, [run for run in option.priors.values() if run is not None]
+    told, named = option.interference, [(key, run) for key, run in option.beside.items() if run is not None]
     settings: dict[str, Any] = {
         "separator": completed(option, None).identity(),
         "examples": asdict(examples),
         "mixtures": [listed_sha256(job.mixtures.path) for job in jobs],
         "networks": [None if run is None else network_settings(run) for run in runs],
         "exports": [export_name(option, run) for run in runs],
-        "priors": [weights_digest(open_prior(run).prior.model.state_dict()) for run in named],
+        "priors": [weights_digest(open_beside(*one).model.state_dict()) for one in named],
         "interference": None if told is None else sha256(Path(told)),
     }
     settings["code"] = code_version(["rfsep.challenge.separate", *targets(settings)])

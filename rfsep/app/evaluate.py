@@ -39,6 +39,7 @@ from rfsep.app.places import commit
 from rfsep.app.runs import Run, flops_per_sample, open_run
 from rfsep.app.score import make_leaderboard, score_submissions
 from rfsep.app.settings import EvaluateSettings, Frames, SeparatorOption
+from rfsep.app.timing import run_timing_error
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.pages.leaderboard import table
 from rfsep.storage.atomic import read_json, write_json
@@ -227,6 +228,8 @@ def main(config: DictConfig) -> None:
         run_comparison(settings, settings.comparison)
     elif settings.landscape is not None:
         run_landscape(settings, settings.landscape)
+    elif settings.timing_error is not None:
+        run_timing_error(settings, settings.timing_error)
     elif settings.leaderboard is not None:
         refused = make_leaderboard(settings.leaderboard, settings.signals)
         if settings.wandb is not None:

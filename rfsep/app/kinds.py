@@ -154,7 +154,42 @@ class Tokenizer:
         return _signal(config, ("which",))
 
 
-KINDS: dict[str, Kind] = {"waveform": Waveform(), "tokens": Tokens(), "prior": Prior(), "tokenizer": Tokenizer()}
+class Timing:
+    """Tells the interference's timing in windows of one length."""
+
+    def inputs(self, config: NetworkConfig, model: nn.Module) -> list[Tensor]:
+        """See `Kind`.
+
+        Raises:
+            InputError: the training windows have another length.
+        """
+        seen, given = int(cast(Any, model).num_samples), config.num_samples
+        if seen != given:
+            raise InputError(f"model {config.model.name} sees {seen} samples, and data.num_samples is {given}")
+        return [torch.zeros((1, 2, given))]
+
+    def objective_arguments(self, settings: TrainSettings, model: nn.Module) -> dict[str, Any]:
+        """See `Kind`."""
+        return {}
+
+    def separator_arguments(
+        self, config: NetworkConfig, model: nn.Module, method: Node, modem: Modem, examples: Tensor
+    ) -> dict[str, Any]:
+        """See `Kind`."""
+        raise InputError(f"model {config.model.name} tells a timing, and separates nothing by itself")
+
+    def signal(self, config: NetworkConfig) -> Node:
+        """See `Kind`."""
+        return {}
+
+
+KINDS: dict[str, Kind] = {
+    "waveform": Waveform(),
+    "tokens": Tokens(),
+    "prior": Prior(),
+    "tokenizer": Tokenizer(),
+    "timing": Timing(),
+}
 
 
 def kind_of(config: NetworkConfig) -> Kind:

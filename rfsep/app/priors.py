@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from rfsep.app.config import (
+    TIMING,
     build_soi,
     build_source,
     console,
@@ -19,9 +20,11 @@ from rfsep.app.config import (
 from rfsep.app.kinds import learned_signal
 from rfsep.app.runs import open_run
 from rfsep.app.settings import NetworkConfig, Node
+from rfsep.app.timing import open_timing
 from rfsep.app.trust import trusted_signal
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.pages.studies.prior_check import Learned, Noise, gaussian_losses, noise_losses, summary, write_prior_figure
+from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.score_based.curvature import symbol_energy
 from rfsep.separators.score_based.learned_prior import LearnedPrior
 from rfsep.separators.score_based.ofdm_prior import OfdmPrior
@@ -67,6 +70,19 @@ def open_prior(source: str, bfloat16: bool = False) -> OpenedPrior:
     prior = LearnedPrior(run.model, linear_schedule(**levels), settings["period"], bfloat16)
     which = str(settings["which"])
     return OpenedPrior(prior, which, signal_settings(run.config, which), run.config.num_samples)
+
+
+def open_beside(key: str, source: str) -> LearnedPrior | TimingNetwork:
+    """Opens what a separator's constructor takes for one of the keys `rfsep.app.config.BESIDE`.
+
+    Args:
+        key: of the separator's config.
+        source: see `rfsep.app.runs.locate`.
+
+    Raises:
+        InputError: no such run, or a network of another kind.
+    """
+    return open_timing(source) if key == TIMING else open_prior(source).prior
 
 
 def signal_settings(config: NetworkConfig, which: str) -> Node:

@@ -58,7 +58,7 @@ class SeparatorOption:
         checkpoint: of its network, best or last; None for a separator without a network.
         fast: the network runs as rfsep export compiled it, where it did.
         candidates: names of the separators that it chooses from.
-        priors: keys that take a run of a network of one signal, with the run that is named.
+        beside: keys that take a run of a network beside its own, with the run that is named: of a prior, of a timing.
     """
 
     name: str
@@ -69,7 +69,7 @@ class SeparatorOption:
     checkpoint: str | None = None
     fast: bool = True
     candidates: tuple[str, ...] = ()
-    priors: Mapping[str, str | None] = field(default_factory=dict)
+    beside: Mapping[str, str | None] = field(default_factory=dict)
 
     def identity(self) -> Node:
         """Everything of it that an estimate follows from, in plain containers."""
@@ -234,6 +234,7 @@ class EvaluateSettings:
         name: of the experiment, where one is asked for.
         comparison: settings of a published comparison.
         landscape: of a toy problem: class and arguments.
+        timing_error: settings of a count of wrong timings.
         wandb: arguments of wandb.init for the leaderboard's standings.
     """
 
@@ -256,6 +257,7 @@ class EvaluateSettings:
     name: str
     comparison: Node | None
     landscape: Node | None
+    timing_error: Node | None
     wandb: Node | None
 
 

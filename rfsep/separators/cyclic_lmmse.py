@@ -8,8 +8,9 @@ from torch import Tensor
 from rfsep.separators.cyclic_mmse import posterior_mean
 from rfsep.separators.inference.gaussian import Bases
 from rfsep.separators.inference.interference import Setup, interference_covariance, make_setup, window_length
+from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.windows import in_parallel, overlapped_ends
-from rfsep.types import Modem, Separated
+from rfsep.types import InputError, Modem, Separated
 
 _BATCH_SAMPLES = 32 * 1280  # samples per batch
 
@@ -33,6 +34,11 @@ class CyclicLmmse:
         average: average over timings and gains, instead of taking the likeliest.
         block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
+        timing_network: tells the interference's timing; None: it is found by likelihood. It needs ``interference``, for
+            a period that is learned from examples may begin anywhere in a symbol.
+
+    Raises:
+        InputError: a timing network without the interference's modem, or made for another period.
     """
 
     def __init__(
@@ -45,7 +51,10 @@ class CyclicLmmse:
         average: bool = False,
         block: int = 2560,
         margin: int = 160,
+        timing_network: TimingNetwork | None = None,
     ) -> None:
+        if timing_network is not None and interference is None:
+            raise InputError("timing_network needs interference=: a period learned from examples may begin anywhere")
         self.modem = modem
         self.covariance = interference_covariance(examples, interference)
         self.timing_known = soi_timing == "known"
@@ -53,6 +62,9 @@ class CyclicLmmse:
         self.average = average
         self.block = window_length(self.covariance, block)
         self.margin = margin
+        self.timing_network = timing_network
+        if timing_network is not None:
+            timing_network.check(self.covariance.period)
         self._bases = Bases(self.covariance)
         self._setup = lru_cache(maxsize=8)(self._make_setup)
 
@@ -66,6 +78,7 @@ class CyclicLmmse:
             timing_known=self.timing_known,
             noise_power=self.noise_power,
             bases=self._bases,
+            timing_network=self.timing_network,
         )
 
     def separate(self, mixture: Tensor) -> Separated:

@@ -10,6 +10,7 @@ from rfsep.separators.inference.expectation_propagation import Detector, Schedul
 from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.interference import interference_modem, make_setup
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
+from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import bits_per_symbol, decide, demap
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
@@ -84,9 +85,11 @@ class JointDetection:
         noise_power: power of the white noise in the mixture; None to estimate it.
         block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
+        timing_network: tells the interference's timing; None: it is found by likelihood.
 
     Raises:
-        InputError: the examples are not of an OFDM signal whose modem could be identified.
+        InputError: the examples are not of an OFDM signal whose modem could be identified, or the timing network was
+            made for another period.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class JointDetection:
         noise_power: float | None = None,
         block: int = 2560,
         margin: int = 160,
+        timing_network: TimingNetwork | None = None,
     ) -> None:
         self.modem = modem
         self.interference = interference_modem(examples, interference)
@@ -105,6 +109,9 @@ class JointDetection:
         self.noise_power = noise_power
         self.block = block
         self.margin = margin
+        self.timing_network = timing_network
+        if timing_network is not None:
+            timing_network.check(self.interference.symbol_period)
         self._setup = lru_cache(maxsize=8)(self._make_setup)
 
     def _make_setup(self, length: int, bounds: _Bounds) -> _Setup:
@@ -116,6 +123,7 @@ class JointDetection:
             ends=bounds.ends,
             timing_known=self.timing_known,
             noise_power=self.noise_power,
+            timing_network=self.timing_network,
         )
         power = float(modem_autocorrelation(self.interference, 1).real)
         exact = self.noise_power is None or self.noise_power < _LEAST_SINGLE

@@ -28,6 +28,7 @@ _LABELS = {
     "val/ber": "validation BER",
     "val/mse_db": "validation MSE (dB)",
     "val/noise_mse": "validation MSE of the noise",
+    "val/timing_error": "validation timing error rate",
 }
 
 

@@ -29,6 +29,7 @@ from rfsep.app.doors import evaluate_settings
 from rfsep.app.places import CONF, ROOT, ZOO
 from rfsep.app.priors import check_prior
 from rfsep.app.runs import export, open_run
+from rfsep.app.timing import open_timing
 from rfsep.app.tokenizers import check_tokenizer
 from rfsep.metrics import floored_db, row_mse
 from rfsep.mixtures.endless import Purpose, batch_generator
@@ -92,7 +93,20 @@ def test_a_tokenizer_of_the_zoo_loses_no_bit_and_uses_all_codes(name: str) -> No
     assert found["mse_db"] == pytest.approx(scores["val/mse_db"], abs=3)
 
 
-@pytest.mark.parametrize("name", [name for name in shipped() if not name.startswith(("prior_", "tokenizer_"))])
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("timing_")])
+def test_a_timing_network_of_the_zoo_tells_the_timing_at_every_level(name: str) -> None:
+    card = card_of(name)
+    assert card["scores"]["val/timing_error"] < 0.02
+    soi, interference = soi_named(str(card["soi"])), interference_named(str(card["interference"]))
+    mixer = Mixer(build_soi(soi), build_source(interference, "test"), random_phase=False)
+    batch = mixer.draw(torch.tensor([-30.0, -12.0, 3.0] * 20), 1280, batch_generator(Purpose.TEST, 0))
+    found = open_timing(f"zoo:{name}").log_probability(batch.mixture).argmax(1)
+    assert (found != batch.interference_offset).sum() <= 1
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in shipped() if not name.startswith(("prior_", "tokenizer_", "timing_"))]
+)
 def test_a_network_of_the_zoo_tells_how_it_was_made_and_runs(name: str) -> None:
     run = open_run(f"zoo:{name}")
     card = card_of(name)

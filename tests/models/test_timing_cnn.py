@@ -38,6 +38,25 @@ def test_learns_the_delay_of_a_pulse() -> None:
     assert torch.equal(model(mixtures).argmax(1), torch.arange(8))
 
 
+def test_one_set_of_weights_looks_for_every_delay() -> None:
+    """A window that repeats, turned by four samples: its logits turn by four, as far as the ends do not show."""
+    torch.manual_seed(0)
+    model = TimingCnn(num_samples=1600, folded=True).eval()
+    window = torch.randn(1, 2, 80).repeat(1, 1, 20)
+    with torch.no_grad():
+        moved = [model(window.roll(-delay, 2)) for delay in (0, 4, 40)]  # delay samples into what was the first
+    spread = float(moved[0].std())
+    for logits, delay in zip(moved[1:], (4, 40), strict=True):
+        assert float((logits - moved[0].roll(delay, 1)).abs().max()) < 0.2 * spread
+        assert float((logits - moved[0].roll(delay + 1, 1)).abs().max()) > 2 * spread
+
+
+def test_windows_of_whole_periods_alone_are_folded() -> None:
+    with pytest.raises(ValueError, match="num_samples 648 must be a multiple of the 80 delays"):
+        TimingCnn(num_samples=648, folded=True)
+    assert TimingCnn(num_samples=648)(torch.randn(1, 2, 648)).shape == (1, 80)
+
+
 @pytest.mark.parametrize("name", ["num_samples", "delays", "kernel"])
 def test_wrong_arguments_are_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} 10 must be a multiple of 4"):

@@ -8,6 +8,7 @@ from rfsep.identification.identify import identified_modem, identify
 from rfsep.separators.inference.gaussian import Bases, GaussianModel
 from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.synchronise import Synchroniser
+from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.signals.periodic_covariance import (
     PeriodicCovariance,
     learn_periodic_covariance,
@@ -79,9 +80,12 @@ def make_setup(
     timing_known: bool,
     noise_power: float | None,
     bases: Bases | None = None,
+    timing_network: TimingNetwork | None = None,
 ) -> Setup:
     """Builds grid, Gaussian model and synchroniser for windows of ``length`` samples, with their arguments."""
     period = covariance.period if covariance.independent else length
     model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends), covariance, bases)
-    synchroniser = Synchroniser(model, soi_timing_known=timing_known, noise_power=noise_power)
+    synchroniser = Synchroniser(
+        model, soi_timing_known=timing_known, noise_power=noise_power, timing_network=timing_network
+    )
     return Setup(model.grid, model, synchroniser)

@@ -2,7 +2,8 @@
 
 The search goes from coarse to fine. The stationary Wiener filter first extracts the interference from the mixture.
 Every timing of it gets a score: the less of the result falls where its covariance has no power, the better. The best
-few go, with every timing of the SOI, to the exact likelihood of `rfsep.separators.inference.gaussian`.
+few go, with every timing of the SOI, to the exact likelihood of `rfsep.separators.inference.gaussian`. A network can
+give the interference's timing instead (`rfsep.separators.inference.timing`); everything else is found in the same way.
 """
 
 from functools import reduce
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from rfsep.iq import power
 from rfsep.separators.inference.gaussian import GaussianModel, Reduced
+from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.signals.statistics import modem_autocorrelation
 
 _SHORTLIST = 3  # interference timings that reach the exact likelihood
@@ -54,10 +56,19 @@ class Synchroniser:
         model: SOI and interference.
         soi_timing_known: whether the SOI's symbols start with the window.
         noise_power: power of the white noise in the mixture; None to estimate it.
+        timing_network: gives the interference's timing, for the model's period; None to find it by likelihood.
     """
 
-    def __init__(self, model: GaussianModel, *, soi_timing_known: bool, noise_power: float | None) -> None:
+    def __init__(
+        self,
+        model: GaussianModel,
+        *,
+        soi_timing_known: bool,
+        noise_power: float | None,
+        timing_network: TimingNetwork | None = None,
+    ) -> None:
         self.model = model
+        self.timing_network = timing_network
         self.soi_timing_known = soi_timing_known
         self.noise_power = noise_power
         self._soi_spectrum, self._interference_spectrum = self._spectra()
@@ -120,12 +131,18 @@ class Synchroniser:
         beside = [(best.soi_offset + move) % step for move in (-1, 1)]
         return [best, *(self._evaluate(mixture, at._replace(soi_offset=offset)) for offset in beside)]
 
+    def _shortlist(self, mixture: Tensor, gain: Tensor, noise: float) -> Tensor:
+        """Returns timings int64 [B, n] of the interference for the exact likelihood, the best guess first."""
+        if self.timing_network is not None:
+            return self.timing_network.log_probability(mixture).argmax(1, keepdim=True)
+        costs = self._coarse(mixture, gain, noise)
+        return costs.topk(min(_SHORTLIST, costs.shape[1]), 1, largest=False).indices
+
     def start(self, mixture: Tensor) -> tuple[Synchronised, Tensor]:
         """Returns a first guess for each window, and the shortlist int64 [B, n] of its interference timings."""
         noise = _UNKNOWN_NOISE if self.noise_power is None else self.noise_power
         gain = (power(mixture).double() - self.soi_power() - noise).clamp_min(_LEAST_GAIN)
-        costs = self._coarse(mixture, gain, noise)
-        shortlist = costs.topk(min(_SHORTLIST, costs.shape[1]), 1, largest=False).indices
+        shortlist = self._shortlist(mixture, gain, noise)
         zero = torch.zeros(len(mixture), dtype=torch.int64)
         least = torch.full_like(gain, -torch.inf)
         return Synchronised(zero, shortlist[:, 0], gain, torch.full_like(gain, noise), least), shortlist
