@@ -96,8 +96,10 @@ def _check_training(config: DictConfig) -> None:
     """Refuse numbers that are none."""
     if any(key in config for key in ("comparison", "timing_error")):
         raise InputError(f"experiment={config.name} is a comparison: python evaluate.py experiment={config.name}")
-    for key in ("data.num_samples", "data.batch_size", "data.val_per_sinr", "trainer.max_steps", "trainer.val_every"):
+    for key in ("data.num_samples", "data.batch_size", "data.val_per_sinr", "trainer.val_every"):
         whole(config, key)
+    if config.trainer.max_steps != 0:
+        whole(config, "trainer.max_steps")
     for key in ("trainer.patience", "data.repeat_after"):
         if OmegaConf.select(config, key) is not None:
             whole(config, key)

@@ -14,9 +14,18 @@ from rfsep.app.build import check_separator
 from rfsep.app.config import build_mixer, console, in_sweep, instantiate
 from rfsep.app.doors import command_line, train_identity, train_settings
 from rfsep.app.kinds import kind_of
-from rfsep.app.runs import flops_per_sample, open_run, take_tokenizer, weights_of, with_tokenizer, write_weights_of
+from rfsep.app.runs import (
+    Run,
+    flops_per_sample,
+    open_run,
+    take_tokenizer,
+    weights_of,
+    with_tokenizer,
+    write_weights_of,
+)
 from rfsep.app.settings import TrainSettings
 from rfsep.app.trust import load_config
+from rfsep.storage.atomic import write_text
 from rfsep.storage.locks import sweep
 from rfsep.training.curves import redraw
 from rfsep.training.data import MixtureData
@@ -85,6 +94,15 @@ def conclude(outcome: Outcome, monitor: str, folder: Path) -> None:
     console.print(f"{state}{before}: {reached}, results in {folder}")
 
 
+@rank_zero_only
+def keep_start(model: torch.nn.Module, settings: TrainSettings, folder: Path) -> None:
+    """Make a run folder of the weights that a run would start from, for a run of no steps."""
+    facts = dict.fromkeys(("steps", "chosen_steps", "minutes", "core_minutes", "flops"), 0)
+    write_text(folder / "config.yaml", settings.text)
+    write_weights_of(Run(model, settings.network, facts), folder / "model.safetensors")
+    console.print(f"finished: no steps, the weights to start from are in {folder}")
+
+
 def main(config: DictConfig) -> None:
     """Instantiate the parts, train them, and say where the results are."""
     settings = train_settings(config, command_line())
@@ -100,6 +118,9 @@ def main(config: DictConfig) -> None:
         taken = start_from(model, weights_of(settings.init_from), settings.init_from)
         rank_zero_only(console.print)(taken.told(settings.init_from), markup=False, soft_wrap=True)
     trainer, objective = TrainerSettings(**settings.trainer), settings.objective
+    if trainer.max_steps == 0 and not (folder / "checkpoints" / "last.ckpt").is_file():
+        keep_start(model, settings, folder)
+        return
     per_sample = flops_per_sample(settings.network, model)
     samples_per_step = settings.data["batch_size"] * settings.data["num_samples"] * trainer.accumulate
     arguments = kind_of(settings.network).objective_arguments(settings, model)

@@ -24,9 +24,7 @@ _STEPS = {
 _SHIFT = "residual_layers.N.diffusion_projection"  # Theirs is per block; `shifts` here is one product.
 _WIDTH = 512  # width of the steps' embedding, which is fixed there
 _PARTS = ("weight", "bias")
-_KERAS = re.compile(
-    r"(batch_normalization|conv1d|conv1d_transpose)(?:_(\d+))?/(\d+)"
-)  # layer, its number, its variable
+_KERAS = re.compile(r"(batch_normalization|conv1d|conv1d_transpose)(?:_(\d+))?/(\d+)")  # kind, layer, variable
 _NORM = ("weight", "bias", "running_mean", "running_var")  # as Keras orders them: gamma, beta, mean, variance
 
 
@@ -112,23 +110,28 @@ def _from_torch(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _from_keras(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Renames a U-Net's weights: layers of a kind in order of creation, kernels [K, in, out] transposed."""
-    layers: dict[str, dict[int, dict[int, Tensor]]] = {}
+    numbers: dict[str, set[int]] = {"batch_normalization": set(), "conv1d": set(), "conv1d_transpose": set()}
+    for known in filter(None, map(_KERAS.fullmatch, weights)):
+        numbers[known.group(1)].add(int(known.group(2) or 0))
+    depth = len(numbers["conv1d_transpose"])
+    here = {
+        "batch_normalization": ["normalise"],
+        "conv1d": _unet_convolutions(depth),
+        "conv1d_transpose": [f"up.{level}" for level in range(depth)],
+    }
+    layers = {(kind, at): name for kind in here for at, name in zip(sorted(numbers[kind]), here[kind], strict=False)}
     renamed = {}
+    if numbers["batch_normalization"]:  # Keras counts no batches, and a fixed momentum needs no count.
+        renamed["normalise.num_batches_tracked"] = torch.tensor(0)
     for name, value in weights.items():
-        if found := _KERAS.fullmatch(name):
-            kind, number, variable = found.groups()
-            layers.setdefault(kind, {}).setdefault(int(number or 0), {})[int(variable)] = value
-        else:
+        found = _KERAS.fullmatch(name)
+        layer = layers.get((found.group(1), int(found.group(2) or 0))) if found else None
+        parts = _NORM if layer == "normalise" else _PARTS
+        variable = int(found.group(3)) if found else 0
+        if layer is None or variable >= len(parts):
             renamed[name] = value
-    ups = [one for _, one in sorted(layers.get("conv1d_transpose", {}).items())]
-    convolutions = [one for _, one in sorted(layers.get("conv1d", {}).items())]
-    for name, layer in zip(_unet_convolutions(len(ups)), convolutions, strict=False):
-        renamed.update({f"{name}.{_PARTS[at]}": _kernel(value) for at, value in layer.items() if at < 2})
-    for level, layer in enumerate(ups):
-        renamed.update({f"up.{level}.{_PARTS[at]}": _kernel(value) for at, value in layer.items() if at < 2})
-    for layer in layers.get("batch_normalization", {}).values():
-        renamed.update({f"normalise.{_NORM[at]}": value for at, value in layer.items() if at < len(_NORM)})
-        renamed["normalise.num_batches_tracked"] = torch.tensor(0)  # Keras has no count, and the momentum needs none.
+        else:
+            renamed[f"{layer}.{parts[variable]}"] = _kernel(value)
     return renamed
 
 

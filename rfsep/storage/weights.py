@@ -30,9 +30,10 @@ KEYS = ("str", "bytes_or_str", "int", "bool", "int_or_bool", "float", "None")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU: all of a .safetensors, the ``state_dict`` of a Lightning .ckpt, the ``model`` of a .pt.
+    """Tensors by name, on the CPU.
 
-    A .pt may also be the dict of tensors itself. Of what Keras wrote (.h5, .keras) see `read_keras`.
+    All of a .safetensors, the ``state_dict`` of a Lightning .ckpt, the ``model`` of a .pt or the .pt where that is a
+    dict of tensors; what Keras wrote (.h5, .keras) comes as `read_keras` names it.
 
     Raises:
         InputError: missing, truncated, hostile, no tensors in it, or another suffix.
@@ -83,7 +84,7 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 class _Unread(dict[Any, Any]):
-    """Stands for settings in a checkpoint, whose classes are not made: it takes whatever it is given and keeps nothing."""
+    """Stands for settings in a checkpoint, whose classes are not made: it takes what it is given and keeps nothing."""
 
     def __new__(cls, *given: object) -> "_Unread":
         return super().__new__(cls)

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,6 +13,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar, Timer
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from rfsep.storage.weights import write_checkpoint, write_weights
 from rfsep.types import InputError, MixtureBatch
@@ -89,7 +90,7 @@ class PlateauSteps(Callback):
         """Steps the schedules; the last callback writes the checkpoints."""
         for config in trainer.lr_scheduler_configs:
             if config.reduce_on_plateau:
-                config.scheduler.step(trainer.callback_metrics[str(config.monitor)])
+                cast(ReduceLROnPlateau, config.scheduler).step(trainer.callback_metrics[str(config.monitor)])
 
 
 class FiniteGuard(Callback):

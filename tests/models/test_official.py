@@ -135,6 +135,25 @@ def test_unet_is_the_keras_one(tmp_path: Path, file: str) -> None:
     assert error_db(before(mixture), reference) > -12
 
 
+def test_keras_layers_that_the_unet_has_not_keep_their_names() -> None:
+    """Four convolutions and no transposed one: the two in the middle and the head are there, and one more."""
+    kernel, moment = torch.zeros(3, 2, 4), torch.zeros(4)
+    given = {f"conv1d_{number}/0": kernel for number in (3, 9, 10, 11)}
+    others = {
+        "conv1d_3/2": moment,
+        "dense/0": moment,
+        "batch_normalization_1/4": moment,
+        "batch_normalization_2/0": moment,
+    }
+    renamed = from_official({**given, **others})
+    assert {name for name, value in renamed.items() if value.shape == (4, 2, 1, 3)} == {
+        "middle.0.weight",
+        "middle.2.weight",
+        "head.weight",
+    }
+    assert renamed.keys() - {"normalise.num_batches_tracked"} > others.keys() | {"conv1d_11/0"}
+
+
 def test_keras_unet_starts_and_normalises_as_keras_does() -> None:
     """Glorot's uniform kernels have variance 2 / (fan in + fan out); one batch moves the mean by a hundredth."""
     torch.manual_seed(0)

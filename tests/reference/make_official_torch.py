@@ -1,4 +1,4 @@
-"""Writes official_torch.zip: checkpoints of the published PyTorch networks, much smaller, and what these networks compute.
+"""Writes official_torch.zip: checkpoints of the published PyTorch networks, much smaller, and what these compute.
 
     python tests/reference/make_official_torch.py CHALLENGE ALPHA_RGS
 

@@ -1,4 +1,4 @@
-"""Writes official_unet.zip: a small U-Net of the RF Challenge's organisers, its weights as Keras writes them, its output.
+"""Writes official_unet.zip: a small U-Net of the RF Challenge's organisers, its weights as Keras writes them.
 
     python tests/reference/make_official_unet.py CHALLENGE
 
@@ -8,7 +8,7 @@ input's normalisation too, so that no zero hides anything.
 
 unet.h5, unet.weights.h5 and unet.keras hold the same weights in three formats, and whole.h5 the network that
 ``save`` writes, made as the second one of a session, whose layers have other numbers. arrays.npz holds ``mixture`` and
-``estimate``, float32 [2, T, 2].
+the network's ``estimate``, float32 [2, T, 2].
 """
 
 import io

@@ -21,7 +21,7 @@ from rfsep.separators.score_based.learned_prior import LearnedPrior
 from rfsep.separators.score_based.located import Located, OfdmLocator, ofdm_interference
 from rfsep.separators.score_based.noise_levels import FallingLevels, Levels, Step
 from rfsep.separators.score_based.ofdm_prior import OfdmPrior
-from rfsep.separators.score_based.priors import Prior, PulsePrior
+from rfsep.separators.score_based.priors import OfPower, Prior, PulsePrior
 from rfsep.separators.windows import in_windows
 from rfsep.signals.constellations import bit_means
 from rfsep.signals.ofdm_modem import OfdmModem
@@ -106,7 +106,13 @@ class AlphaRgs:
         block: int = 2560,
         margin: int = 160,
         seed: int = 0,
+        prior_modem: Modem | None = None,
+        interference_power: float = 1.0,
     ) -> None:
+        if interference_power <= 0:
+            raise InputError(f"interference_power is {interference_power:g}, expected a positive number")
+        if interference_power != 1 and (newton or track_gain):
+            raise InputError("interference_power needs newton=false and track_gain=false, which know unit power alone")
         if soft and not newton:
             raise InputError("soft=true needs newton=true: soft bits come from the curvature")
         self.modem = modem
@@ -125,7 +131,8 @@ class AlphaRgs:
         self.block = block
         self.margin = margin
         self.seed = seed
-        self.prior: Prior = PulsePrior(modem) if soi_prior is None else soi_prior
+        self.prior: Prior = PulsePrior(prior_modem or modem) if soi_prior is None else soi_prior
+        self.interference_power = interference_power
         self.interference_prior = interference_prior
         self._power = float(modem_autocorrelation(modem, 1).real)
 
@@ -160,18 +167,27 @@ class AlphaRgs:
     def _prepare(self, mixture: Tensor) -> _Windows:
         if self.locate is None:
             return self._unsynchronised(mixture)
-        located = self.locate(mixture, smoothed_outside=not self.newton, omega=self.omega)
+        omega = self.omega / self.interference_power
+        located = self.locate(mixture, smoothed_outside=not self.newton, omega=omega)
         soi = self._linear(mixture, located) if self.start == "linear" else remodulated(self.modem, mixture)
         curvature = self._curvature(mixture, located) if self.newton else None
         learned = self.interference_prior
         of_interference = located.prior if learned is None else learned.at(located.at.interference_offset)
-        return _Windows(mixture, of_interference, located.prior, located.gain, soi, curvature)
+        return self._in_units(_Windows(mixture, of_interference, located.prior, located.gain, soi, curvature))
+
+    def _in_units(self, windows: _Windows) -> _Windows:
+        """Windows whose interference has the power that its prior is told of."""
+        if self.interference_power == 1:
+            return windows
+        gain = windows.gain / math.sqrt(self.interference_power)
+        return windows._replace(prior=OfPower(windows.prior, self.interference_power), carriers=None, gain=gain)
 
     def _unsynchronised(self, mixture: Tensor) -> _Windows:
         """Returns windows with a learned prior, for an unknown modem; their power shows the gain."""
         assert self.interference_prior is not None
         size = (power(mixture) - self._power).clamp_min(_LEAST_GAIN**2).sqrt()
-        return _Windows(mixture, self.interference_prior, None, size + 0j, remodulated(self.modem, mixture), None)
+        start = remodulated(self.modem, mixture)
+        return self._in_units(_Windows(mixture, self.interference_prior, None, size + 0j, start, None))
 
     def _linear(self, mixture: Tensor, located: Located) -> Tensor:
         """Returns the estimate of Gaussians with these covariances and timing; see `rfsep.separators.cyclic_lmmse`."""

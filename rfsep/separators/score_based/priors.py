@@ -86,3 +86,28 @@ class GaussianPrior:
         total = alpha_bar * self._values + (1 - alpha_bar)
         score: Tensor = -((noisy @ self._vectors.conj()) / total) @ self._vectors.T
         return score
+
+
+class OfPower:
+    """A prior of unit power in units in which its source has another power, while the smoothing noise stays as it is.
+
+    The published prior of OFDM interference is so: it learned power 56/64, and unit noise beside it is more noise.
+
+    Args:
+        prior: of unit power.
+        power: of the source.
+    """
+
+    def __init__(self, prior: Prior, power: float) -> None:
+        self.prior = prior
+        self.power = power
+
+    def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
+        """The noise of the prior, see `Prior`."""
+        return self.prior.draw(num_samples, generator)
+
+    def score(self, noisy: Tensor, alpha_bar: float) -> Tensor:
+        """See `Prior`: -E[z | x] / sigma, which the prior gives at the level of the same ratio of noise to source."""
+        left = alpha_bar * self.power
+        at = left / (left + 1 - alpha_bar)
+        return self.prior.score(math.sqrt(at / left) * noisy, at) * math.sqrt((1 - at) / (1 - alpha_bar))

@@ -11,7 +11,7 @@ from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.separators.score_based.alpha_rgs import AlphaRgs
 from rfsep.separators.score_based.curvature import Curvature
 from rfsep.separators.score_based.located import OfdmLocator
-from rfsep.separators.score_based.noise_levels import FallingLevels, UniformLevels
+from rfsep.separators.score_based.noise_levels import FallingLevels, Step, UniformLevels
 from rfsep.separators.score_based.ofdm_prior import OfdmPrior
 from rfsep.signals.constellations import demap, posterior_mean
 from rfsep.signals.linear_modem import LinearModem
@@ -32,9 +32,9 @@ def separator(**options: object) -> AlphaRgs:
     return AlphaRgs(SOI, EXAMPLES, interference=INTERFERENCE, **options)  # type: ignore[arg-type]
 
 
-def published(iterations: int) -> AlphaRgs:
+def published(iterations: int, **changes: object) -> AlphaRgs:
     options = {"draws": 1, "newton": False, "start": "matched_filter"}
-    return separator(levels=UniformLevels(iterations), track_gain=False, soft=False, **options)
+    return separator(levels=UniformLevels(iterations), track_gain=False, soft=False, **options, **changes)
 
 
 def inner_errors(found: torch.Tensor, batch: MixtureBatch) -> int:
@@ -51,12 +51,52 @@ def test_all_bits_inside_the_window_are_found(sinr_db: float, start: str) -> Non
     assert inner_errors(separator(start=start).separate(batch.mixture).bits, batch) == 0
 
 
-def test_the_published_schedule_descends_towards_the_soi() -> None:
+PUBLISHED_PRIOR = LinearModem("qpsk", num_taps=127, unit_energy=False)
+
+
+@pytest.mark.parametrize("changes", [{}, {"prior_modem": PUBLISHED_PRIOR, "interference_power": 0.875}])
+def test_the_published_schedule_descends_towards_the_soi(changes: dict[str, object]) -> None:
     batch = mixtures(-6.0, count=8, num_samples=800)
     before = inner_errors(MatchedFilter(SOI, EXAMPLES).separate(batch.mixture).bits, batch)
-    after = inner_errors(published(1000).separate(batch.mixture).bits, batch)
+    after = inner_errors(published(1000, **changes).separate(batch.mixture).bits, batch)
     assert before > 5
     assert after < before / 2
+
+
+def test_the_published_prior_pulls_the_soi_off_by_its_longer_pulse() -> None:
+    """With next to no noise a prior says how far it is to its own waveform: 0, and -30.5 dB with the published one."""
+    bits = torch.randint(2, (4, 640), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    soi, alpha_bar = SOI.modulate(bits), 0.99
+    away_db = []
+    for made in (published(1), published(1, prior_modem=PUBLISHED_PRIOR)):
+        pull = made.prior.score(math.sqrt(alpha_bar) * soi, alpha_bar) * (1 - alpha_bar) / math.sqrt(alpha_bar)
+        away_db.append(float(10 * (pull.abs().square().mean() / soi.abs().square().mean()).log10()))
+    assert away_db[0] < -100
+    assert away_db[1] == pytest.approx(-30.5, abs=0.1)
+
+
+@pytest.mark.parametrize("changes", [{"track_gain": False}, {"newton": False, "soft": False}])
+def test_unit_power_is_all_that_newton_steps_and_tracking_know(changes: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="interference_power needs newton=false and track_gain=false"):
+        separator(interference_power=0.875, **changes)
+    with pytest.raises(InputError, match="interference_power is -1, expected a positive number"):
+        separator(interference_power=-1.0)
+
+
+def test_units_of_the_interference_change_no_gain_of_the_mixture() -> None:
+    """Half the power in the prior's units is sqrt(2) times the gain; with next to no noise nothing else changes."""
+    batch = mixtures(-12.0, num_samples=800)
+    plainly, halved = (published(1, interference_power=power)._prepare(batch.mixture) for power in (1.0, 0.5))
+    torch.testing.assert_close(halved.gain, math.sqrt(2) * plainly.gain)
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    quiet = Step(soi=1 - 1e-6, interference=1 - 1e-6, size=1.0)
+    moves = [
+        made._direction(windows, quiet, 1e-3, generator)
+        for made, windows, generator in zip(
+            (published(1), published(1, interference_power=0.5)), (plainly, halved), generators, strict=True
+        )
+    ]
+    torch.testing.assert_close(moves[1], moves[0], rtol=1e-3, atol=1e-3 * float(moves[0].abs().max()))
 
 
 def test_the_published_step_falls_as_half_a_cosine_and_levels_spare_the_first() -> None:

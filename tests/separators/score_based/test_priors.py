@@ -7,11 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+import yaml
+from hydra.utils import instantiate
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rfsep.app.places import CONF
 from rfsep.separators.score_based.ofdm_prior import OfdmPrior
-from rfsep.separators.score_based.priors import GaussianPrior, PulsePrior
+from rfsep.separators.score_based.priors import GaussianPrior, OfPower, PulsePrior
 from rfsep.signals.constellations import constellation
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
@@ -230,3 +233,36 @@ def test_gram_outside_the_subspace_against_a_dense_one() -> None:
     carriers = modem.synthesise(torch.eye(56, dtype=torch.complex64), 80).T.to(torch.complex128)
     rest = torch.eye(80, dtype=torch.complex128) - carriers @ torch.linalg.pinv(carriers)
     torch.testing.assert_close(found[0, 1], every[1].mH @ rest @ every[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("alpha_bar", LEVELS)
+def test_a_source_of_another_power_is_told_from_the_same_noise(alpha_bar: float) -> None:
+    """Against the density of the weaker symbols written out, and a Gaussian's closed form."""
+    modem, power = small_ofdm(0), 0.875
+    noisy, waveforms = noisy_symbols(modem, alpha_bar, 64)
+    expected = exact_score(noisy, math.sqrt(power) * waveforms, alpha_bar).to(torch.complex64)
+    unit = OfdmPrior(modem, torch.zeros(64, dtype=torch.int64), 4)
+    torch.testing.assert_close(OfPower(unit, power).score(noisy, alpha_bar), expected, rtol=1e-3, atol=1e-3)
+    assert relative_error(unit.score(noisy, alpha_bar), expected) > 0.01
+    gaussian = OfPower(GaussianPrior(torch.eye(4)), power).score(noisy, alpha_bar)
+    torch.testing.assert_close(gaussian, -noisy / (alpha_bar * power + 1 - alpha_bar))
+
+
+def test_pulse_of_the_published_prior_is_30_db_beside_that_of_the_data() -> None:
+    """By numpy alone: CommPy's 127 samples of the root raised cosine, and Sionna's 65 of unit energy, times 4."""
+    t = (np.arange(127) - 63) / 16
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sine, cosine = np.sin(np.pi * t / 2), 2 * t * np.cos(1.5 * np.pi * t)
+        pulse = (sine + cosine) / (np.pi * t * (1 - 4 * t**2))
+    pulse[63] = 0.5 + 2 / np.pi
+    pulse[np.abs(t) == 0.5] = ((1 + 2 / np.pi) * np.sin(np.pi / 2) + (1 - 2 / np.pi) * np.cos(np.pi / 2)) / 8**0.5
+    cut = np.where(np.abs(t) <= 2, pulse, 0)
+    cut *= 4 / np.sqrt((cut**2).sum())
+    mismatch_db = 10 * np.log10(((pulse - cut) ** 2).sum() / (cut**2).sum())
+    assert mismatch_db == pytest.approx(-30.5, abs=0.05)
+    rows = yaml.safe_load((CONF / "experiment" / "args" / "published.yaml").read_text())["comparison"]["separators"]
+    row = rows["alpha_rgs:published_priors"]
+    prior, data = instantiate(row["prior_modem"]), LinearModem(span=4)
+    assert prior.pulse.numpy() == pytest.approx(pulse, abs=1e-12)
+    assert data.pulse.numpy() == pytest.approx(cut[31:96], abs=1e-12)
+    assert row["interference_power"] == 56 / 64
