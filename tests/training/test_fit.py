@@ -108,7 +108,7 @@ def run(
     return fit(module, data(workers), folder, "name: test\n", schedule, 7, 0.9, "val/mse_db", 1e3, [], in_sweep=False)
 
 
-PLATEAU = {"plateau": Plateau(factor=0.5, patience=1), "warmup_steps": 0}
+PLATEAU = {"optimisation": Optimisation(0.01, 0, 100, plateau=Plateau(factor=0.5, patience=1))}
 
 
 def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
@@ -149,7 +149,7 @@ def rate_of(folder: Path) -> float:
 
 
 def weights_at_one_rate(folder: Path) -> dict[str, Tensor]:
-    run(folder, extra={"decay": constant, "warmup_steps": 0}, max_steps=12)
+    run(folder, extra={"optimisation": Optimisation(0.01, 0, 100, decay=constant)}, max_steps=12)
     return weights(folder)
 
 
@@ -161,7 +161,7 @@ def test_plateau_waits_for_the_errors_themselves(tmp_path: Path) -> None:
     assert state["best"] == pytest.approx(told["val/mse"], rel=1e-5)
     assert told["val/mse"] == pytest.approx(sum(10 ** (told[f"val/mse_db/{at}"] / 10) for at in (0, -6)) / 2, rel=1e-4)
     with pytest.raises(InputError, match="plateau takes the place of decay and warm-up"):
-        run(tmp_path / "both", extra={"plateau": Plateau()})
+        run(tmp_path / "both", extra={"optimisation": Optimisation(0.01, 2, 100, plateau=Plateau())})
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
