@@ -26,6 +26,7 @@ from yaml import YAMLError
 
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
+from rfsep.signals.recordings import Recorded
 from rfsep.storage.atomic import read_small
 from rfsep.storage.faults import printable
 from rfsep.types import InputError, Modem, Separator, SignalSource
@@ -254,8 +255,18 @@ def numbers(config: DictConfig, key: str) -> list[float]:
 
 def example_frames(config: DictConfig, num_frames: int, num_samples: int) -> torch.Tensor:
     """Frames of the training split that separators may learn from: complex64 [num_frames, num_samples]."""
-    generator = batch_generator(Purpose.EXAMPLES)
-    return build_source(config, "train").sample(num_frames, num_samples, generator).waveform
+    return drawn_examples(config, "train", num_frames, num_samples)
+
+
+def drawn_examples(config: DictConfig, split: str, num_frames: int, num_samples: int) -> torch.Tensor:
+    """Frames complex64 [num_frames, num_samples] of an interference config.
+
+    Those of recordings overlap only where the recordings are too short for all.
+    """
+    source, generator = build_source(config, split), batch_generator(Purpose.EXAMPLES)
+    if "split" in config:
+        return cast(Recorded, source).examples(num_frames, num_samples, generator)
+    return source.sample(num_frames, num_samples, generator).waveform
 
 
 def build_guide(config: DictConfig) -> Separator | None:

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.app.config import build_source, option, options, register_resolvers
-from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.app.config import drawn_examples, option, options, register_resolvers
 from rfsep.storage.npy import check_finite, read_complex
 from rfsep.storage.sigmf import SUFFIX, read_sigmf
 from rfsep.types import InputError
@@ -55,8 +54,7 @@ def read_examples(interference: str, num_frames: int, num_samples: int, split: s
         raise InputError(f"split is '{split}'; choose one of {', '.join(_SPLITS)}")
     register_resolvers()
     config = option("interference", interference)
-    source = build_source(config, split)
-    frames = source.sample(num_frames, num_samples, batch_generator(Purpose.EXAMPLES)).waveform
+    frames = drawn_examples(config, split, num_frames, num_samples)
     return Examples(interference, frames, float(config.sample_rate_hz))
 
 
