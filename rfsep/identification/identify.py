@@ -10,6 +10,7 @@ from rfsep.identification.carriers import Carriers, find_carriers
 from rfsep.identification.cyclic import level, local_power
 from rfsep.identification.prefix import Prefix, find_prefix
 from rfsep.identification.symbol_rate import SymbolRate, find_symbol_rate
+from rfsep.signals.distinct import distinct_samples
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.types import InputError, Modem
@@ -24,6 +25,7 @@ _GAUSSIAN_KURTOSIS = 0.15  # deviation from 2 that passes for Gaussian
 _WEAKEST = 0.02  # correlation coefficient of the weakest feature that should have been seen
 _THRESHOLD = 5.0  # normal score that any feature must have among thousands of lags
 _SAME = 0.05  # carriers or symbol rates within which frames have one carrier offset
+_NEW = 0.2  # share of a frame that no earlier frame holds, below which it would count evidence again
 _SURE = 0.5  # least confidence of everything a modem is built from
 
 
@@ -108,6 +110,7 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
     (128, 32, 'qpsk')
     """
     _check(frames)
+    frames = frames[distinct_samples(frames).float().mean(1) >= _NEW]
     duty = duty_cycle(frames)
     prefix = find_prefix(frames)
     found = Identified(_without_cycles(frames))

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -212,6 +213,16 @@ def test_period_of_a_slot() -> None:
 def test_bad_frames_are_refused(frames: Tensor, words: str) -> None:
     with pytest.raises(InputError, match=words):
         identify(frames)
+
+
+def test_noise_that_overlapping_frames_repeat_stays_noise() -> None:
+    """A hundred frames of 8,000 samples: without a look at what they share, chance passes for a prefix."""
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        stream = (random.standard_normal(8000) + 1j * random.standard_normal(8000)).astype(np.complex64)
+        starts = random.integers(0, 8000 - 4096 + 1, 100)
+        found = identify(torch.from_numpy(np.stack([stream[start : start + 4096] for start in starts])))
+        assert found.kind.value == "noise"
 
 
 def test_the_shortest_frames_and_a_single_one_give_an_answer() -> None:

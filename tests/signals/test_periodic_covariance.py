@@ -168,7 +168,7 @@ def test_crops_of_one_stream_count_their_samples_once() -> None:
 
 def test_fewer_samples_than_the_covariance_has_unknowns_are_refused() -> None:
     frame = draw(RandomCrop(OfdmModem("qpsk", 256, 64, (16, 15))), 1, 5 * 320).waveform
-    with pytest.raises(InputError, match="320 samples has 102400 unknowns, but the example frames hold 4 distinct"):
+    with pytest.raises(InputError, match="320 samples has 102400 unknowns, but the example frames hold 5 distinct"):
         _learn_blocks(_Seen(frame, torch.ones(frame.shape, dtype=torch.bool)), torch.zeros(1, dtype=torch.int64), 320)
 
 
