@@ -10,6 +10,7 @@ from rfsep.identification.carriers import Carriers, find_carriers
 from rfsep.identification.cyclic import level, local_power
 from rfsep.identification.prefix import Prefix, find_prefix
 from rfsep.identification.symbol_rate import SymbolRate, find_symbol_rate
+from rfsep.identification.symbol_statistics import Constellation
 from rfsep.signals.distinct import distinct_samples
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
@@ -60,8 +61,11 @@ class Identified(NamedTuple):
         num_guard_carriers: unused carriers at the lowest and highest frequencies; 1 - the chance that the steps in
             power at the edges are scatter between carriers.
         dc_null: whether the carrier in the middle is empty; the confidence of the guards.
-        constellation: bpsk, qpsk, qam16 or qam64; see `rfsep.identification.symbol_statistics.Constellation`. Frames
-            that hold several constellations fit none well.
+        constellation: bpsk, qpsk, qam16 or qam64; see `rfsep.identification.symbol_statistics.Constellation`. The most
+            frequent where frames, or parts of them, hold several: the confidence is at most its share.
+        constellations: all that were found, the most frequent first, where there are several; the share of what is one
+            of them.
+        constellation_shares: of each of these.
         samples_per_symbol: of a single carrier, mean; where frames differ, their median with confidence 0.
         samples_per_symbol_range: lowest and highest over frames.
         roll_off: of a root-raised-cosine pulse; 1 - twice its standard deviation over frames.
@@ -83,6 +87,8 @@ class Identified(NamedTuple):
     num_guard_carriers: Finding[tuple[int, int]] = Finding(None, 0.0)
     dc_null: Finding[bool] = Finding(None, 0.0)
     constellation: Finding[str] = Finding(None, 0.0)
+    constellations: Finding[tuple[str, ...]] = Finding(None, 0.0)
+    constellation_shares: Finding[tuple[float, ...]] = Finding(None, 0.0)
     samples_per_symbol: Finding[float] = Finding(None, 0.0)
     samples_per_symbol_range: Finding[tuple[float, float]] = Finding(None, 0.0)
     roll_off: Finding[float] = Finding(None, 0.0)
@@ -131,6 +137,8 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
 def identified_modem(identified: Identified) -> Modem | None:
     """The modem of what was identified; None where a part is unknown or no modem of this package sends such a signal.
 
+    Where frames hold several constellations there is no single one: `identified_modems` has them all.
+
     Prefixes that differ within a slot, and symbols that do not last a whole number of samples, have no modem here. The
     modem has its own power, see `OfdmModem`; it knows no carrier offset.
     """
@@ -138,6 +146,18 @@ def identified_modem(identified: Identified) -> Modem | None:
     if arguments is None:
         return None
     return OfdmModem(**arguments) if identified.kind.value == "ofdm" else LinearModem(**arguments)
+
+
+def identified_modems(identified: Identified) -> list[Modem]:
+    """A modem for each constellation that was found, the most frequent first; empty as `identified_modem` is None."""
+    names = identified.constellations.value
+    if names is None:
+        found = [identified_modem(identified)]
+    else:
+        alone = identified._replace(constellations=Finding(None, 0.0))
+        sure = identified.constellations.confidence
+        found = [identified_modem(alone._replace(constellation=Finding(name, sure))) for name in names]
+    return [modem for modem in found if modem is not None]
 
 
 def modem_arguments(identified: Identified) -> dict[str, Any] | None:
@@ -166,7 +186,8 @@ def modem_arguments(identified: Identified) -> dict[str, Any] | None:
         fits = whole.value is not None and abs(exact - whole.value) < 1e-3 * exact
     else:
         return None
-    if not fits or any(part.value is None or part.confidence < _SURE for part in parts):
+    one = identified.constellations.value is None
+    if not one or not fits or any(part.value is None or part.confidence < _SURE for part in parts):
         return None
     return dict(zip(names, (part.value for part in parts), strict=True))
 
@@ -221,9 +242,19 @@ def _ofdm(prefix: Prefix, carriers: Carriers) -> Identified:
         symbol_period=Finding(layout.period / layout.symbols_per_slot, sure),
         num_guard_carriers=Finding(carriers.num_guard_carriers, carriers.guard_confidence),
         dc_null=Finding(carriers.dc_null if carriers.num_guard_carriers else None, carriers.guard_confidence),
-        constellation=Finding(carriers.constellation.name, carriers.constellation.confidence),
+        **_constellations(carriers.constellation),
         carrier_offset=offset._replace(confidence=offset.confidence * middle),
     )
+
+
+def _constellations(found: Constellation) -> dict[str, Finding[Any]]:
+    """The findings about the constellation."""
+    one = {"constellation": Finding(found.name, found.confidence)}
+    if not found.shares:
+        return one
+    names, shares = zip(*found.shares, strict=True)
+    sure = min(1.0, sum(shares))
+    return one | {"constellations": Finding(names, sure), "constellation_shares": Finding(shares, sure)}
 
 
 def _single_carrier(rate: SymbolRate) -> Identified:
@@ -234,7 +265,7 @@ def _single_carrier(rate: SymbolRate) -> Identified:
         kind=Finding("single_carrier", rate.confidence),
         statistical_period=Finding(round(period) if rate.common else None, sure),
         symbol_period=Finding(period, sure),
-        constellation=Finding(rate.constellation.name, rate.constellation.confidence),
+        **_constellations(rate.constellation),
         samples_per_symbol=Finding(period, sure),
         samples_per_symbol_range=Finding((float(periods.min()), float(periods.max())), rate.confidence),
         roll_off=Finding(rate.roll_off, max(0.0, 1 - 2 * rate.roll_off_spread)),
