@@ -37,7 +37,13 @@ def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, m
 def overlapped_ends(
     apply: Callable[[Tensor, bool, bool], Tensor], mixture: Tensor, block: int, margin: int, period: int
 ) -> Tensor:
-    """`overlapped` for an estimator that is told whether its windows begin, and whether they end, with the mixture."""
+    """`overlapped` for an estimator that is told whether its windows begin, and whether they end, with the mixture.
+
+    Raises:
+        InputError: NaN or infinity in a mixture, or a block that leaves nothing between two margins.
+    """
+    if not (finite := torch.isfinite(torch.view_as_real(mixture)).flatten(1).all(1)).all():
+        raise InputError(f"mixture {int((~finite).nonzero()[0])} holds NaN or infinity")
     length = mixture.shape[1]
     if length <= block:
         return apply(mixture, True, True)
