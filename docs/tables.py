@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/*.md from docs/results/*.json: python docs/tables.py."""
+"""Write the tables of README.md and docs/*.md from docs/results/*.json and conf/: python docs/tables.py."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from rfsep.pages.table import shown_levels
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
+CONF = ROOT / "conf"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 WIDEST_WITH_INTERVALS = 6  # levels
 SUMMARY_DB = -12.0
@@ -20,6 +21,23 @@ SUMMARY = (  # what the README shows of the comparisons
     ("QPSK in recorded Wi-Fi", "real_wifi20"),
     ("QPSK in recorded LTE", "real_lte20"),
 )
+GROUPS = {  # of conf/, in the order of the page; experiments stand on the pages of their results
+    "soi": "signals of interest; `*_commpy*`, `*_crop`, `qpsk_2021`, `qpsk_span4` and `cosines_*` belong to published "
+    "comparisons",
+    "interference": "synthetic interference, and the recordings `commsignal*`, `emisignal1`, `lte20`, `wifi20`; "
+    "`cosines_*`, `ofdm_gaussian_*`, `ofdm_16qam_unrotated`, `ofdm_qpsk_axes` and `surrogate_*` belong to published "
+    "comparisons",
+    "model": "networks: `*_small` and `unet_guided` for two cores, the others at published sizes; `diffwave*`, "
+    "`carrier_prior` and `token_prior_*` are diffusion priors, `tokenizer_*` tokenizers of one signal",
+    "objective": "what a network learns; `*_published` and `mse_unet` have the published optimisers",
+    "augment": "changes of phase, carrier offset and level of the interference, in training alone",
+    "separator": "methods that find the SOI in a mixture ([recipe](recipes.md#a-separator))",
+    "bound": "limits that are told more than a separator may know",
+    "trainer": "devices, steps and precision ([training](training.md))",
+    "logger": "where the metrics of a training go",
+    "challenge": "the mixture types of a test set ([hosting](hosting.md))",
+    "ablation": "series of trainings, for `python docs/ablations.py NAME`",
+}
 MARK = re.compile(r"(<!-- table (\w+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -138,7 +156,35 @@ def export(content: dict[str, Any]) -> str:
     return _grid([title, "threads", "seconds", *ways.values()], rows)
 
 
-KINDS = {"comparison": comparison, "scores": scores, "bench": bench, "export": export}
+def decisions(content: dict[str, Any]) -> str:
+    """Bit error rates by the way in which bits are decided."""
+    header = ["BER at SINR", *(f"{level:g} dB" for level in content["sinr_db"]), "bits of"]
+    rows = []
+    for row in content["rows"]:
+        rates = [_number(value, "ber") for value in row["ber"]]
+        rows.append([f"{row['soi']} in {row['interference']}", *rates, row["bits"]])
+    return _grid(header, rows, words=1)
+
+
+KINDS = {"comparison": comparison, "scores": scores, "bench": bench, "export": export, "decisions": decisions}
+
+
+def configuration(conf: Path) -> str:
+    """A line per group of a folder of configs: its description and the names of its YAMLs.
+
+    Raises:
+        KeyError: a group that has no description here.
+    """
+    groups = {path.name for path in conf.iterdir() if path.is_dir()} - {"experiment"}
+    if strange := sorted(groups - set(GROUPS)):
+        raise KeyError(f"conf/{strange[0]} has no description among GROUPS in docs/tables.py")
+    rows = []
+    for group, text in GROUPS.items():
+        names = sorted(
+            path.relative_to(conf / group).with_suffix("").as_posix() for path in (conf / group).rglob("*.yaml")
+        )
+        rows.append([f"`{group}`", text, ", ".join(f"`{name}`" for name in names)])
+    return _grid(["group", "what it holds", "names"], rows, words=2)
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -150,7 +196,9 @@ def rendered(text: str) -> str:
     """A page with every table as its JSON says."""
 
     def table(match: re.Match[str]) -> str:
-        if match[2] == "summary":
+        if match[2] == "configuration":
+            content = configuration(CONF)
+        elif match[2] == "summary":
             content = summary({name: _load(name) for _, name in SUMMARY})
         else:
             content = KINDS[match[2]](_load(match[3]))

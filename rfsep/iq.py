@@ -1,22 +1,27 @@
-"""Complex samples: channels, power and decibels, each written once."""
+"""Complex samples: channels, power, decibels and the mixture formula, each written once."""
 
 import math
 import mmap
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rfsep.types import InputError
+
+Empirical = Literal["interference"]
+_SILENCE = 1e-20  # A window of less power holds no interference, so no gain gives it a ratio.
+
 
 def to_channels(waveform: Tensor) -> Tensor:
-    """Real and imaginary part as two channels: complex64 [B, T] to float32 [B, 2, T]."""
+    """Returns real and imaginary parts as two channels: complex64 [B, T] to float32 [B, 2, T]."""
     return torch.view_as_real(waveform).transpose(-1, -2).contiguous()  # [B, 2, T]
 
 
 def from_channels(channels: Tensor) -> Tensor:
-    """The inverse of `to_channels`: float32 [B, 2, T] to complex64 [B, T].
+    """Inverts `to_channels`: float32 [B, 2, T] to complex64 [B, T].
 
     >>> x = torch.tensor([[1 + 2j, 3 - 4j]])
     >>> bool((from_channels(to_channels(x)) == x).all())
@@ -26,7 +31,7 @@ def from_channels(channels: Tensor) -> Tensor:
 
 
 def squared(values: Tensor) -> Tensor:
-    """|x|^2, without the square root that abs() takes: complex [...] to real [...].
+    """Returns |x|^2, without the square root of abs(): complex [...] to real [...].
 
     >>> squared(torch.tensor([3 + 4j]))
     tensor([25.])
@@ -35,7 +40,7 @@ def squared(values: Tensor) -> Tensor:
 
 
 def power(waveform: Tensor) -> Tensor:
-    """Mean of |x|^2 over the last axis: complex [..., T] to real [...].
+    """Returns the mean of |x|^2 over the last axis: complex [..., T] to real [...].
 
     >>> power(torch.tensor([3 + 4j, 0j]))
     tensor(12.5000)
@@ -44,7 +49,7 @@ def power(waveform: Tensor) -> Tensor:
 
 
 def db(ratio: float) -> float:
-    """A ratio of powers in decibels; 0 gives minus infinity.
+    """Converts a ratio of powers to decibels; 0 gives minus infinity.
 
     >>> db(100.0)
     20.0
@@ -53,7 +58,7 @@ def db(ratio: float) -> float:
 
 
 def from_db(level_db: float) -> float:
-    """Decibels as a ratio of powers.
+    """Converts decibels to a ratio of powers.
 
     >>> from_db(-30.0)
     0.001
@@ -61,8 +66,50 @@ def from_db(level_db: float) -> float:
     return float(10.0 ** (level_db / 10.0))
 
 
+class Mixed(NamedTuple):
+    """A mixture and its interference.
+
+    Attributes:
+        mixture: complex64 [B, T].
+        interference: complex64 [B, T], at the level and phase it has in the mixture.
+    """
+
+    mixture: Tensor
+    interference: Tensor
+
+
+def mix(
+    soi: Tensor, interference: Tensor, sinr_db: Tensor, phase: Tensor, *, empirical: bool | Empirical = False
+) -> Mixed:
+    """Returns ``mixture = soi + gain * exp(j phase) * interference`` with ``gain = 10 ** (-sinr_db / 20)``.
+
+    The gain is nominal, as in the ICASSP 2024 RF Challenge: sources of unit power on average give the stated SINR on
+    average. With ``empirical`` it is scaled by the measured powers of the two windows, as in the 2021 challenge and the
+    studies built on it. Every window then has the stated ratio exactly. ``empirical="interference"`` assumes unit power
+    of the SOI and divides by the interference's power alone (GLOBECOM 2022).
+
+    Args:
+        soi: complex64 [B, T].
+        interference: complex64 [B, T].
+        sinr_db: float32 [B].
+        phase: float32 [B], radians.
+        empirical: match powers window by window.
+
+    Raises:
+        InputError: ``empirical`` is another word.
+    """
+    if empirical not in (True, False, "interference"):
+        raise InputError(f"empirical is {empirical!r}, choose one of true, false, interference")
+    gain = 10 ** (-sinr_db / 20)  # [B]
+    if empirical:
+        reference = 1.0 if empirical == "interference" else power(soi)
+        gain = gain * (reference / power(interference).clamp_min(_SILENCE)).sqrt()
+    scaled = torch.polar(gain, phase)[:, None] * interference  # [B, T]
+    return Mixed(soi + scaled, scaled)
+
+
 def forget_pages(array: NDArray[Any]) -> None:
-    """Let go of the pages of a memory-mapped file that were read so far; they would count as memory of the process."""
+    """Releases the read pages of a memory-mapped file, which would count as memory of the process."""
     mapping = getattr(array, "_mmap", None) if isinstance(array, np.memmap) else None
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)

@@ -9,13 +9,13 @@ from rfsep.iq import db, forget_pages
 
 Floats = NDArray[np.float64]
 
-MSE_FLOOR_DB = -120.0  # what an exact estimate is reported as
-MSE_SCORE_CLIP_DB = -50.0  # a level better than this counts as this
+MSE_FLOOR_DB = -120.0  # reported MSE of an exact estimate
+MSE_SCORE_CLIP_DB = -50.0  # A better level counts as this one.
 BER_TARGET = 1e-2
-NO_BER_SCORE_DB = 3.0  # the BER score of a separator that meets the target nowhere
+NO_BER_SCORE_DB = 3.0  # the BER score of a separator that never meets the target
 NUM_RESAMPLES = 1000
-_FEWEST_RECORDINGS = 3  # over fewer, an interval says nothing; it is then over mixtures
-_FORGET_SAMPLES = 2**20  # of a memory-mapped file kept in memory: 8 MB
+_FEWEST_RECORDINGS = 3  # With fewer recordings, intervals are over mixtures instead.
+_FORGET_SAMPLES = 2**20  # samples of a memory-mapped file that stay in memory: 8 MB
 
 
 class Estimated(NamedTuple):
@@ -27,10 +27,10 @@ class Estimated(NamedTuple):
 
 
 def row_mse(estimate: NDArray[np.complex64], truth: NDArray[np.complex64], chunk: int = 8192) -> Floats:
-    """Mean of |estimate - truth|^2 over each row: complex64 [M, T] to float64 [M].
+    """Returns the mean of |estimate - truth|^2 over each row: complex64 [M, T] to float64 [M].
 
-    Raw as the challenge scores it: no alignment of gain or phase. Rows are taken a cache-sized piece at a time and
-    summed in double precision, so memory-mapped files of any size pass through in bounded memory.
+    It is raw, as the challenge scores it, without alignment of gain or phase. Rows are summed in double precision, one
+    cache-sized piece after the other, so memory-mapped files of any size need bounded memory.
 
     >>> row_mse(np.array([[1, 1j]], np.complex64), np.array([[0, 0]], np.complex64))
     array([1.])
@@ -52,18 +52,18 @@ def row_mse(estimate: NDArray[np.complex64], truth: NDArray[np.complex64], chunk
 
 
 def row_bit_errors(bits: NDArray[np.uint8], truth: NDArray[np.uint8], num_bits: NDArray[np.int64]) -> Floats:
-    """Wrong bits among the first ``num_bits`` of each row: uint8 [M, N] twice and int64 [M] to float64 [M]."""
+    """Counts wrong bits among the first ``num_bits`` of each row: uint8 [M, N] twice and int64 [M] to float64 [M]."""
     rows = zip(bits, truth, num_bits.tolist(), strict=True)
     return np.array([np.count_nonzero(left[:count] != right[:count]) for left, right, count in rows], dtype=np.float64)
 
 
 def floored_db(mse: float) -> float:
-    """A mean squared error in dB, not below `MSE_FLOOR_DB`, so that a perfect estimate stays a number."""
+    """Converts a mean squared error to dB, not below `MSE_FLOOR_DB`, so that an exact estimate has a finite value."""
     return max(db(mse), MSE_FLOOR_DB)
 
 
 def mse_score(mse_db: Floats) -> float:
-    """Mean over levels of max(MSE, -50 dB).
+    """Returns the mean over levels of max(MSE, -50 dB).
 
     >>> mse_score(np.array([-10.0, -90.0]))
     -30.0
@@ -72,9 +72,10 @@ def mse_score(mse_db: Floats) -> float:
 
 
 def ber_score(sinr_db: Floats, ber: Floats) -> float:
-    """Lowest SINR reached from 0 dB downwards without a level of BER above 1e-2; +3 dB if 0 dB already fails.
+    """Returns the lowest SINR reached from 0 dB downwards with a BER of at most 1e-2; +3 dB if 0 dB already fails.
 
-    The organisers' rule: start at +3, walk down from the highest level while BER <= 1e-2, stop at the first failure.
+    This is the organisers' rule: start at +3, go down from the highest level while BER <= 1e-2, stop at the first
+    failure.
 
     >>> ber_score(np.array([-6.0, -3.0, 0.0]), np.array([0.0, 0.02, 0.001]))
     0.0
@@ -88,7 +89,7 @@ def ber_score(sinr_db: Floats, ber: Floats) -> float:
 
 
 def _resampled_means(values: Floats, groups: NDArray[np.int64], rng: np.random.Generator) -> Floats:
-    """Bootstrap means of ``values`` [M] when whole groups are drawn with replacement: float64 [NUM_RESAMPLES]."""
+    """Returns bootstrap means of ``values`` [M], drawing whole groups with replacement: float64 [NUM_RESAMPLES]."""
     _, member = np.unique(groups, return_inverse=True)
     counts = np.bincount(member).astype(np.float64)  # [G]
     sums = np.bincount(member, weights=values)  # [G]
@@ -97,7 +98,7 @@ def _resampled_means(values: Floats, groups: NDArray[np.int64], rng: np.random.G
 
 
 def recordings_of(origin: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """What intervals are over: ``origin`` int64 [M] where it names three recordings or more, None for mixtures.
+    """Returns ``origin`` int64 [M] for intervals over recordings, or None, for mixtures, with fewer than three.
 
     >>> recordings_of(np.array([0, 1, 0, 2])), recordings_of(np.array([-1, -1]))
     (array([0, 1, 0, 2]), None)
@@ -116,12 +117,12 @@ class Scores(NamedTuple):
 
     Attributes:
         sinr_db: float64 [L].
-        mse_db: an `Estimated` a level.
-        ber: an `Estimated` a level, or None where the SOI carries no known bits.
-        mse_score: with interval.
-        ber_score: dB with interval, or None.
-        num_mixtures: a number a level.
-        num_bits: a number a level.
+        mse_db: one `Estimated` per level.
+        ber: one `Estimated` per level, or None if the SOI carries no known bits.
+        mse_score: dB, with interval.
+        ber_score: dB, with interval, or None.
+        num_mixtures: one number per level.
+        num_bits: one number per level.
     """
 
     sinr_db: Floats
@@ -146,7 +147,7 @@ def _mse_level(mse: Floats, groups: NDArray[np.int64], rng: np.random.Generator)
 
 
 def _ber_level(errors: Floats, bits: Floats, groups: NDArray[np.int64], rng: np.random.Generator) -> _Level:
-    """BER of a level; no error at all has the upper limit 3 / bits (95 % for independent errors)."""
+    """Returns the BER of a level; without any error its upper limit is 3 / bits (95 % for independent errors)."""
     means = _resampled_means(errors / bits, groups, rng)
     if errors.sum() == 0:
         return _Level(Estimated(0.0, 0.0, min(1.0, 3.0 / float(bits.sum()))), means)
@@ -172,14 +173,14 @@ def score(
     sinr_db: Floats,
     groups: NDArray[np.int64] | None = None,
 ) -> Scores:
-    """Scores with 95 % bootstrap intervals over mixtures.
+    """Computes scores with 95 % bootstrap intervals over mixtures.
 
     Args:
         mse: float64 [M], see `row_mse`.
         bit_errors: float64 [M], see `row_bit_errors`.
         num_bits: int64 [M].
         sinr_db: float64 [M], nominal; mixtures of equal value form a level.
-        groups: int64 [M], what was drawn independently (files of recordings); each mixture by default.
+        groups: int64 [M], independent draws (files of recordings); each mixture by default.
     """
     rng = np.random.default_rng(0)
     groups = np.arange(len(mse)) if groups is None else groups

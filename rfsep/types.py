@@ -1,4 +1,4 @@
-"""The nouns every layer shares: batches, sources, modems, separators and the error a user sees."""
+"""The nouns that every layer shares: batches, sources, modems, separators and the error a user sees."""
 
 from typing import NamedTuple, Protocol
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong: one line that names the file or key, the value and the choices."""
+    """Wrong input by the user, in one line that names the file or key, the value and the choices."""
 
 
 class MixtureBatch(NamedTuple):
-    """Mixtures with their truth; it survives collation, device transfer and workers as it is.
+    """Mixtures with their truth. The tuple survives collation, device transfer and workers unchanged.
 
     Attributes:
         mixture: complex64 [B, T].
@@ -37,7 +37,7 @@ class MixtureBatch(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """What a source gives.
+    """The output of a source.
 
     Attributes:
         waveform: complex64 [B, T].
@@ -58,7 +58,7 @@ class Sampled(NamedTuple):
 def synthetic(
     waveform: Tensor, bits: Tensor | None = None, offset: Tensor | None = None, num_bits: Tensor | None = None
 ) -> Sampled:
-    """What a synthetic source gives; no known bits and unknown offsets where they are left out."""
+    """Makes the output of a synthetic source; bits and offsets that are left out are unknown."""
     batch_size = len(waveform)
     unknown = torch.full((batch_size,), -1, dtype=torch.int64)
     if bits is None:
@@ -69,7 +69,7 @@ def synthetic(
 
 
 class Separated(NamedTuple):
-    """What a separator gives.
+    """The output of a separator.
 
     Attributes:
         soi: complex64 [B, T], the estimated signal of interest.
@@ -81,15 +81,15 @@ class Separated(NamedTuple):
 
 
 class SignalSource(Protocol):
-    """Anything that can be put on the air."""
+    """A source of windows of a signal."""
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Draw ``batch_size`` independent windows of ``num_samples`` samples."""
+        """Draws ``batch_size`` independent windows of ``num_samples`` samples."""
         ...
 
 
 class Modem(SignalSource, Protocol):
-    """A known modulation: bits to waveform and back; as a source it gives synchronised windows of random bits.
+    """A known modulation, bits to waveform and back. As a source it gives synchronised windows of random bits.
 
     ``symbol_period`` is the number of samples after which the modem's statistics repeat.
     """
@@ -98,29 +98,42 @@ class Modem(SignalSource, Protocol):
     constellation: Tensor  # complex64 [2**bits_per_symbol], entry i carries the bits of i, first bit first
 
     def num_bits(self, num_samples: int) -> int:
-        """Bits carried by a window of ``num_samples`` samples."""
+        """Returns the number of bits in a window of ``num_samples`` samples."""
         ...
 
     def modulate(self, bits: Tensor) -> Tensor:
-        """Waveform complex64 [B, T] of bits uint8 [B, N]."""
+        """Returns the waveform complex64 [B, T] of bits uint8 [B, N]."""
         ...
 
-    def demodulate(self, waveform: Tensor) -> Tensor:
-        """Soft bits float32 [B, N] of a waveform complex64 [B, T]; positive means bit 1."""
+    def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
+        """Soft bits float32 [B, N] of a waveform complex64 [B, T]: log P(bit = 1) / P(bit = 0).
+
+        They are calibrated where ``noise_variance`` is E|noise|^2 of the outputs of `analyse`, a number or a tensor
+        broadcast against [B, S]. At the default, which stands for an unknown variance, they are not, and the signs of
+        constellations with several levels are no decisions: see `decide`.
+        """
+        ...
+
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """Hard bits uint8 [B, N] of a waveform complex64 [B, T], those of the nearest constellation points.
+
+        ``gain`` is the amplitude that the symbols have in the waveform, positive, a number or a tensor broadcast
+        against [B, S]. An estimate whose gain nobody knows is decided as it is.
+        """
         ...
 
     def analyse(self, waveform: Tensor) -> Tensor:
-        """Matched-filter outputs complex64 [B, S], one a data symbol, in the order of the bits."""
+        """Returns matched-filter outputs complex64 [B, S], one per data symbol, in the order of the bits."""
         ...
 
     def synthesise(self, symbols: Tensor, num_samples: int) -> Tensor:
-        """Waveform complex64 [B, num_samples] of data symbols complex64 [B, S]."""
+        """Returns the waveform complex64 [B, num_samples] of data symbols complex64 [B, S]."""
         ...
 
 
 class Separator(Protocol):
-    """Mixture in, estimate out; the tensor alone: no labels, no SINR, no neighbours' rows."""
+    """Maps a mixture to an estimate, from the tensor alone: no labels, no SINR, no neighbouring rows."""
 
     def separate(self, mixture: Tensor) -> Separated:
-        """Estimate the SOI and its bits from mixtures complex64 [B, T]."""
+        """Estimates the SOI and its bits from mixtures complex64 [B, T]."""
         ...

@@ -31,7 +31,7 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.signals.statistics import modem_covariance
-from rfsep.storage.submissions import list_submissions, read_submission
+from rfsep.storage.submissions import find_submissions, list_submissions, read_submission
 
 OUT = Path("runs/bench")
 FRAME = 40960
@@ -129,7 +129,8 @@ def scoring_child(folder: str) -> None:
     All of it: both files checked for shape, NaN and bits, MSE and bit errors, bootstrap intervals.
     """
     start = time.perf_counter()
-    (submission,) = list_submissions(Path(folder), "Set")
+    (entry,) = find_submissions(Path(folder), "Set")
+    (submission,) = list_submissions(entry, "Set")
     soi, bits = read_submission(submission, 1100, FRAME, NUM_BITS)
     truth = np.load(Path(folder) / "truth.npy", mmap_mode="r")
     counts = np.full(1100, NUM_BITS)

@@ -10,17 +10,17 @@ PACKAGE = ROOT / "rfsep"
 LEAVES = {"types", "iq"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
-    "iq": set(),
+    "iq": {"types"},
     "metrics": LEAVES,
     "storage": LEAVES,
     "models": set(),
     "signals": LEAVES | {"storage"},
     "identification": LEAVES | {"signals"},
     "mixtures": LEAVES | {"storage", "signals"},
-    "separators": LEAVES | {"signals", "identification", "models", "mixtures"},
+    "separators": LEAVES | {"signals", "identification", "models"},  # no mixtures: no entry can reach the truth
     "bounds": LEAVES | {"metrics", "signals", "identification", "mixtures", "separators"},
     "training": LEAVES
-    | {"metrics", "storage", "models", "signals", "identification", "mixtures", "separators", "bounds"},
+    | {"metrics", "storage", "models", "signals", "identification", "mixtures", "separators", "bounds", "pages"},
     "challenge": LEAVES | {"metrics", "storage", "signals", "mixtures"},
     "pages": LEAVES | {"metrics", "storage", "signals", "identification", "challenge"},
 }

@@ -1,6 +1,6 @@
 """What `make docs` makes its site of: pages, links, every module and option, and names in docstrings that exist."""
 
-import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,3 +91,18 @@ def test_names_are_found_as_python_would(references: ModuleType) -> None:
     assert resolve("rfsep.separators", module) == "rfsep.separators"
     for wrong in ("separate", "Lmmse", "Separated.sio", "rfsep.separators.lmmse.Lmms", "rfsep.nothing", ".lmmse.Lmms"):
         assert resolve(wrong, module) is None, wrong
+
+
+def test_the_design_page_has_the_import_table_and_names_files_that_exist() -> None:
+    text = (ROOT / "docs" / "design.md").read_text()
+    spec = importlib.util.spec_from_file_location("architecture", ROOT / "tests" / "test_architecture.py")
+    assert spec is not None
+    assert spec.loader is not None
+    architecture = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(architecture)
+    section = text.split("## Imports point down")[1].split("## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
+    assert {room: set(re.findall(r"`(\w+)`", allowed)) for room, allowed in rows} == architecture.ALLOWED
+    files = re.findall(r"^\| `([\w/]+\.py)` \|", text, re.MULTILINE)
+    assert len(files) > 50
+    assert [name for name in files if not (ROOT / "rfsep" / name).is_file()] == []

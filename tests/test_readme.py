@@ -1,7 +1,9 @@
 """Tables of README.md and docs/*.md are what the JSON says, and their commands and links name what exists."""
 
+import fnmatch
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -38,7 +40,7 @@ def tables() -> ModuleType:
 @pytest.mark.parametrize("place", PAGES, ids=lambda place: place.name)
 def test_tables_are_generated_from_the_results(place: Path, tables: ModuleType) -> None:
     text = place.read_text()
-    assert tables.rendered(text) == text, "run python docs/tables.py"
+    assert tables.rendered(text) == text, f"{place.name} is not up to date: run python docs/tables.py"
     assert len(tables.MARK.findall(text)) == text.count("<!-- table ")
     assert text.count("<!-- end -->") == text.count("<!-- table ") + text.count("<!-- bad inputs -->")
 
@@ -94,13 +96,41 @@ def test_the_readme_shows_how_to_start() -> None:
         assert f"(docs/{page.name})" in text, f"README.md has no link to {page.name}"
 
 
+def listed(text: str) -> dict[str, list[str]]:
+    """Names of the table of configs by their group."""
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", text, re.MULTILINE)
+    return {group: re.findall(r"`([\w/]+)`", named) for group, named in rows}
+
+
 def test_every_option_of_every_group_is_listed() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs" / "configuration.md").read_text(), re.MULTILINE)
-    assert {group for group, _ in rows} == GROUPS - {"experiment"}  # which other pages tell of
-    for group, text in rows:
-        listed = re.findall(r"`(\w+)`", text)
-        assert set(listed) == names(group), f"{group} in docs/configuration.md"
-        assert len(listed) == len(set(listed)), group
+    found = listed((ROOT / "docs" / "configuration.md").read_text())
+    assert set(found) == GROUPS - {"experiment"}  # which other pages tell of
+    for group, named in found.items():
+        assert named == sorted(names(group)), f"{group}: run python docs/tables.py"
+
+
+def test_patterns_in_the_descriptions_of_groups_stand_for_names(tables: ModuleType) -> None:
+    for group, text in tables.GROUPS.items():
+        for pattern in re.findall(r"`([^` ]+)`", text):
+            assert fnmatch.filter(names(group), pattern), f"{group}: {pattern}"
+
+
+def test_a_new_yaml_needs_the_command_alone(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf, page = shutil.copytree(ROOT / "conf", tmp_path / "conf"), tmp_path / "configuration.md"
+    page.write_text((ROOT / "docs" / "configuration.md").read_text())
+    before = listed(page.read_text())["separator"]
+    (conf / "separator" / "blanking.yaml").touch()
+    monkeypatch.setattr(tables, "CONF", conf)
+    with pytest.raises(AssertionError, match=r"configuration\.md is not up to date: run python docs/tables\.py"):
+        test_tables_are_generated_from_the_results(page, tables)
+    page.write_text(tables.rendered(page.read_text()))
+    test_tables_are_generated_from_the_results(page, tables)
+    assert listed(page.read_text())["separator"] == sorted([*before, "blanking"])
+    (conf / "antenna").mkdir()
+    with pytest.raises(KeyError, match=r"conf/antenna has no description among GROUPS in docs/tables\.py"):
+        tables.configuration(conf)
 
 
 def test_the_python_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The recipes of docs/recipes.md as they stand there: their files in a copy of the checkout, their commands run."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,14 +15,17 @@ from rfsep.storage.test_set import read_mixtures, read_truth
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "recipes.md").read_text()
-FILE = re.compile(r"`((?:rfsep|conf)/[\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", re.DOTALL)
-COMMAND = re.compile(r"^    python (.*)$", re.MULTILINE)
+FILE = re.compile(r"`((?:rfsep|conf|tests)/[\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", re.DOTALL)
+COMMAND = re.compile(r"^    python ((?!-m).*)$", re.MULTILINE)
+TESTING = re.compile(r"^    python (-m pytest .*)$", re.MULTILINE)
 SMALLER = {  # later settings of a key count
     "train.py": "model.network.channels=4 data.num_samples=320 data.batch_size=4 data.val_per_sinr=2"
     " trainer.max_steps=2 trainer.val_every=1 trainer.precision=32-true",
     "data/prepare.py": "num_samples=1280 num_per_sinr=10",
     "evaluate.py": "examples.num_frames=20 examples.num_samples=2048",
+    "docs/tables.py": "",
 }
+TESTED = ("conftest.py", "separator_contract.py", "test_configs.py")
 ALL = """
 import runpy, shlex, sys
 for line in sys.stdin.read().splitlines():
@@ -35,11 +39,12 @@ pytestmark = pytest.mark.xdist_group("recipes")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the commands need, with the recipes' files in it, after all of their commands in one process."""
     folder = tmp_path_factory.mktemp("checkout")
-    for place in ("rfsep", "conf"):
-        shutil.copytree(ROOT / place, folder / place, ignore=shutil.ignore_patterns("__pycache__", "zoo"))
+    for place in ("rfsep", "conf", "docs"):
+        shutil.copytree(ROOT / place, folder / place, ignore=shutil.ignore_patterns("__pycache__", "zoo", "*.png"))
     (folder / "data").mkdir()
-    for script in SMALLER:
-        shutil.copy(ROOT / script, folder / script)
+    (folder / "tests" / "separators").mkdir(parents=True)
+    for file in (*SMALLER, *(f"tests/{name}" for name in TESTED), "README.md", "pyproject.toml"):
+        shutil.copy(ROOT / file, folder / file)
     for path, content in FILE.findall(PAGE):
         assert not (folder / path).exists(), path
         (folder / path).write_text(content)
@@ -51,10 +56,35 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_page_has_three_recipes_of_two_files_each() -> None:
-    assert [Path(path).suffix for path, _ in FILE.findall(PAGE)] == [".py", ".yaml"] * 3
-    assert len(COMMAND.findall(PAGE)) == 4
-    assert PAGE.count("```") == 2 * 6
+def test_the_page_has_three_recipes_of_two_files_each_and_a_test() -> None:
+    assert [Path(path).suffix for path, _ in FILE.findall(PAGE)] == [".py", ".yaml"] * 3 + [".py"]
+    assert (len(COMMAND.findall(PAGE)), len(TESTING.findall(PAGE))) == (5, 1)
+    assert PAGE.count("```") == 2 * 7
+
+
+def test_the_names_are_in_the_list_of_the_configuration(checkout: Path) -> None:
+    """By the command alone."""
+    before, after = ((place / "docs" / "configuration.md").read_text() for place in (ROOT, checkout))
+    assert set(re.findall(r"`\w+`", after)) - set(re.findall(r"`\w+`", before)) == {
+        "`dilated`",
+        "`chirps`",
+        "`blanking`",
+    }
+
+
+def test_the_separator_keeps_the_promises_of_all_and_its_own(checkout: Path) -> None:
+    (arguments,) = TESTING.findall(PAGE)
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(
+        [sys.executable, *arguments.split(), "-p", "no:cacheprovider"],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 3 passed" in done.stdout, done.stdout
 
 
 def test_the_model_trains_into_a_run_folder(checkout: Path) -> None:

@@ -1,42 +1,31 @@
-"""The ``rfsep`` command."""
+"""The ``rfsep`` command: its words and options. Whatever takes time to import is imported by the word that needs it."""
 
-import io
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-import yaml
-from torch import Tensor
 from typer.exceptions import TyperException
 
 from rfsep.app.captures.commands import embed_command, separate_command
-from rfsep.app.config import CONFIG_ERRORS, console, errors, one_line, register_resolvers
-from rfsep.app.examples import read_examples
-from rfsep.app.export import write_export
-from rfsep.app.priors import check_prior
-from rfsep.app.runs import export, open_run
-from rfsep.app.tokenizers import check_tokenizer, learned
-from rfsep.identification.identify import Identified, identify, modem_arguments
-from rfsep.pages.studies.identify import draw
-from rfsep.pages.studies.prior_check import summary, write_prior_figure
-from rfsep.pages.studies.tokenizer_check import summary as tokenizer_summary
-from rfsep.pages.studies.tokenizer_check import write_tokenizer_figure
-from rfsep.signals.linear_modem import LinearModem
-from rfsep.signals.ofdm_modem import OfdmModem
-from rfsep.storage.atomic import staged, write_json
-from rfsep.types import InputError
+from rfsep.app.places import add_config_dir, user_folders
+from rfsep.app.scripts import loading, script
 
 app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback()
-def _rfsep() -> None:
+def _rfsep(
+    config_dir: Annotated[
+        Path | None, typer.Option(help="folder of your own options, laid out as conf/ is (soi/, interference/, ...)")
+    ] = None,
+) -> None:
     """Separate a radio signal of interest from interference.
 
     Sources, modems and separators are options of conf/soi, conf/interference and conf/separator, by the names of their
-    YAML files. Test sets are made by data/prepare.py, networks trained by train.py, separators scored and compared by
-    evaluate.py; each command tells more with --help.
+    YAML files. prepare makes test sets, train trains networks, evaluate scores and compares separators: these three
+    take KEY=VALUE words, as data/prepare.py, train.py and evaluate.py of a checkout do. Each command tells more with
+    --help.
 
     \b
     Examples:
@@ -60,6 +49,8 @@ def _rfsep() -> None:
 
     Exit status: 0 done, 2 something is wrong with what was given (one line says what), 130 interrupted.
     """
+    if config_dir is not None:
+        add_config_dir(config_dir)
 
 
 app.command("separate", short_help="a recording into the samples and bits of a signal")(separate_command)
@@ -78,20 +69,10 @@ def identify_command(
     out: Annotated[Path | None, typer.Option(help="folder for interference.yaml and picture.png")] = None,
 ) -> None:
     """Say what an interference is: OFDM with its prefix and carriers, a single carrier, or noise."""
-    if sample_rate_hz is not None and not 0 < sample_rate_hz < float("inf"):
-        raise InputError(f"sample_rate_hz is {sample_rate_hz}, expected a positive number")
-    examples = read_examples(interference, num_frames, num_samples, split)
-    rate = examples.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
-    identified = identify(examples.frames, rate)
-    folder = Path("runs") / "identify" / examples.name if out is None else out
-    text, picture = as_yaml(interference, examples.frames, identified, rate), io.BytesIO()
-    draw(examples.frames, identified, examples.name, rate).savefig(picture, format="png", dpi=110)
-    with staged(folder / "interference.yaml", folder / "picture.png") as (settings, image):
-        settings.write_text(text, encoding="utf-8")
-        image.write_bytes(picture.getvalue())
-    for line in lines(identified):
-        console.print(line, markup=False)
-    console.print(f"written: {folder / 'interference.yaml'}, {folder / 'picture.png'}", markup=False, soft_wrap=True)
+    with loading():
+        from rfsep.app.identify import identify_interference
+
+    identify_interference(interference, num_frames, num_samples, split, sample_rate_hz, out)
 
 
 @app.command("export", short_help="a trained network made faster for this machine, or as two files")
@@ -106,6 +87,10 @@ def export_command(
             help="with --out, of the stored weights: float32 (default), bfloat16 or float16; else in which the network"
             " computes: bfloat16 (default where the processor has it) or float32"
         ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--as", help="official: with --out NAME.pt, as the RF Challenge's or alpha-RGS's scripts load it"),
     ] = None,
     num_samples: Annotated[
         int | None,
@@ -126,29 +111,17 @@ def export_command(
     separator=neural runs); those behind a separator of their own cannot, for there the separator takes the time.
 
     With --out, weights go into a .safetensors and the config that rebuilds them beside it: run= of evaluate.py takes
-    them.
+    them. With --as official, WaveNets and DiffWaves go into a .pt under their published names, and init_from= of
+    train.py takes such files.
     """
-    register_resolvers()
-    if out is None:
-        _export_for_speed(run, dtype, num_samples)
-        return
-    if num_samples is not None:
-        raise InputError("--num-samples is of a network exported for speed, without --out")
-    place = export(run, out, dtype or "float32")
-    megabytes = place.weights.stat().st_size / 1e6
-    console.print(f"written: {place.weights} ({megabytes:.1f} MB), {place.config}", markup=False, soft_wrap=True)
+    with loading():
+        from rfsep.app.official import export_official
+        from rfsep.app.runs import export_network
 
-
-def _export_for_speed(source: str, dtype: str | None, num_samples: int | None) -> None:
-    opened = open_run(source)
-    with console.status("") as status:
-        folder, checked = write_export(opened.model, opened.config, source, dtype, num_samples, status.update)
-    console.print(
-        f"{source}: {checked.speed_up:.1f} x as fast; differs by {checked.error_db:.1f} dB, {checked.margin_db:.1f} dB"
-        f" below its own error on {checked.mixtures}; written: {folder}",
-        markup=False,
-        soft_wrap=True,
-    )
+    if form is None:
+        export_network(run, out, dtype, num_samples)
+    else:
+        export_official(run, out, form, dtype, num_samples)
 
 
 @app.command("compete", short_help="all separators and networks on a test set, and the leaderboard")
@@ -160,10 +133,10 @@ def compete_command(
     max_seconds: Annotated[float, typer.Option(min=0, help="leave a separator out where a mixture takes longer")] = 2.5,
 ) -> None:
     """Run every separator of conf/separator and every network of the zoo on a test set, and compare them."""
-    from rfsep.app.compete import Limits, compete
+    with loading():
+        from rfsep.app.compete import Limits, compete
 
-    if failed := compete(testset, out, Limits(processes, minutes, max_seconds)):
-        raise InputError(f"{failed} separators failed; {out} has their logs")
+    compete(testset, out, Limits(processes, minutes, max_seconds))
 
 
 @app.command("curves", short_help="learning curves of several runs")
@@ -173,10 +146,11 @@ def curves_command(
     metric: Annotated[str | None, typer.Option(help="of metrics.csv, such as val/ber or val/mse_db/-12")] = None,
 ) -> None:
     """Draw learning curves of several runs on one plot: validation BER, or else MSE, over training FLOPs."""
-    from rfsep.training.curves import compare_runs  # Lightning takes seconds to import
+    with loading():
+        from rfsep.training.curves import compare_runs
 
     drawn = compare_runs(runs, metric, out)
-    console.print(f"{drawn} of {len(runs)} runs in {out}", markup=False, soft_wrap=True)
+    print(f"{drawn} of {len(runs)} runs in {out}")
 
 
 @app.command("prior", short_help="what a diffusion prior has learned")
@@ -188,14 +162,10 @@ def prior_command(
     out: Annotated[Path | None, typer.Option(help="folder for prior.json and prior.png; default: the run's")] = None,
 ) -> None:
     """Sample a diffusion prior, and compare losses, spectrum, correlations and symbols with the signal's own."""
-    register_resolvers()
-    folder = out or Path("runs", "prior", run.removeprefix("zoo:")) if run.startswith("zoo:") else out or Path(run)
-    checked = check_prior(run, num_windows, num_samples)
-    found = summary(checked.learned, checked.period, lag)
-    write_json(folder / "prior.json", {"run": run, "signal": checked.name, **found})
-    write_prior_figure(folder / "prior.png", checked.learned, checked.period, checked.name)
-    loss = f"{found['noise_mse']:.4f} (a Gaussian signal's: {found['noise_mse_gaussian']:.4f})"
-    console.print(f"MSE of the noise {loss}; written: {folder / 'prior.json'}, {folder / 'prior.png'}", soft_wrap=True)
+    with loading():
+        from rfsep.app.priors import report_prior
+
+    report_prior(run, num_windows, num_samples, lag, out)
 
 
 @app.command("tokenizer", short_help="what a tokenizer keeps of its signal")
@@ -206,19 +176,10 @@ def tokenizer_command(
     out: Annotated[Path | None, typer.Option(help="folder for tokenizer.json and .png; default: the run's")] = None,
 ) -> None:
     """Take a signal through its tokens: error with and without quantisation, wrong bits, which codes occur."""
-    register_resolvers()
-    folder = out or (Path("runs", "tokenizer", run.removeprefix("zoo:")) if run.startswith("zoo:") else Path(run))
-    checked = check_tokenizer(run, num_bits, num_samples)
-    tokenizer, name = checked.opened.tokenizer, str(checked.opened.signal.name)
-    found = tokenizer_summary(checked.kept)
-    told: dict[str, Any] = {"run": run, "signal": name, "stride": tokenizer.stride, "sizes": list(tokenizer.sizes)}
-    told |= {"parameters": checked.parameters, "core_minutes": checked.opened.facts.get("core_minutes")}
-    write_json(folder / "tokenizer.json", {**told, **found})
-    write_tokenizer_figure(folder / "tokenizer.png", checked.kept, tokenizer.stride, name)
-    wrong = f", {found['bit_errors']} of {found['num_bits']} bits wrong" if "num_bits" in found else ""
-    used = f"{found['codes_used']} of {found['codes_possible']} codes used"
-    files = f"{folder / 'tokenizer.json'}, {folder / 'tokenizer.png'}"
-    console.print(f"MSE {found['mse_db']:.1f} dB{wrong}, {used}; written: {files}", markup=False, soft_wrap=True)
+    with loading():
+        from rfsep.app.tokenizers import report_tokenizer
+
+    report_tokenizer(run, num_bits, num_samples, out)
 
 
 @app.command("tokenizer-runs", short_help="how several tokenizers were trained, and what they reached")
@@ -227,72 +188,68 @@ def tokenizer_runs_command(
     out: Annotated[Path, typer.Option(help="JSON file")],
 ) -> None:
     """Say of several tokenizers how they were trained and what they reached, side by side."""
-    register_resolvers()
-    write_json(out, {"runs": [learned(run) for run in runs]})
-    console.print(f"{len(runs)} runs in {out}", markup=False, soft_wrap=True)
+    with loading():
+        from rfsep.app.tokenizers import report_tokenizer_runs
+
+    report_tokenizer_runs(runs, out)
 
 
-def _shown(value: Any) -> str:
-    """A value as text: six digits, ranges and pairs with a comma."""
-    if isinstance(value, tuple):
-        return ", ".join(_shown(part) for part in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+_HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}  # what follows is hydra's to read, --help included
 
 
-def lines(identified: Identified) -> list[str]:
-    """One line a finding, those without a value left out.
-
-    >>> from rfsep.identification.identify import Finding
-    >>> lines(Identified(Finding("ofdm", 1.0), fft_size=Finding(64, 0.999)))
-    ['kind: ofdm  (confidence 1.00)', 'fft_size: 64  (confidence 0.99)']
-    """
-    return [
-        f"{name}: {_shown(finding.value)}  (confidence {int(finding.confidence * 100 + 1e-6) / 100:.2f})"
-        for name, finding in identified._asdict().items()
-        if finding.value is not None
-    ]
+def _by_hydra(name: str, context: typer.Context) -> None:
+    own = [word for folder in user_folders() for word in ("--config-dir", str(folder))]
+    sys.argv = [f"rfsep {name}", *context.args, *own]
+    script(name)
 
 
-def as_yaml(interference: str, frames: Tensor, identified: Identified, sample_rate_hz: float | None) -> str:
-    """The findings, and the modem as `rfsep.app.config.read_interference` takes it, where one is known."""
-    arguments = modem_arguments(identified)
-    kind = OfdmModem if identified.kind.value == "ofdm" else LinearModem
-    target = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
-    content = {
-        "examples": {"num_frames": frames.shape[0], "num_samples": frames.shape[1]},
-        "sample_rate_hz": sample_rate_hz,
-        "findings": {
-            name: {"value": _plain_value(finding.value), "confidence": round(finding.confidence, 4)}
-            for name, finding in identified._asdict().items()
-        },
-        "modem": None
-        if arguments is None
-        else target | {name: _plain_value(value) for name, value in arguments.items()},
-        "carrier_offset": identified.carrier_offset.value,
-    }
-    title = f"# what rfsep identify made of {' '.join(interference.split())}\n"
-    return title + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+@app.command("train", short_help="train a network, tokenizer or prior", add_help_option=False, context_settings=_HYDRA)
+def train_command(context: typer.Context) -> None:
+    """Train a network, tokenizer or prior: experiment=NAME KEY=VALUE ...; the same command resumes."""
+    _by_hydra("train", context)
 
 
-def _plain_value(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+@app.command("evaluate", short_help="separate, score and compare", add_help_option=False, context_settings=_HYDRA)
+def evaluate_command(context: typer.Context) -> None:
+    """Separate, score and compare: separator=NAME testset=DIR, submission=DIR testset=DIR, or leaderboard=DIR."""
+    _by_hydra("evaluate", context)
+
+
+@app.command("prepare", short_help="make test sets", add_help_option=False, context_settings=_HYDRA)
+def prepare_command(context: typer.Context) -> None:
+    """Make a test set: testset soi=NAME interference=NAME out=DIR KEY=VALUE ..."""
+    _by_hydra("prepare", context)
 
 
 def _refuse(text: str, status: int) -> NoReturn:
-    errors.print(text)
+    print(text, file=sys.stderr)
     sys.exit(status)
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether an error is the user's and told in one line."""
+    from rfsep.app.config import CONFIG_ERRORS  # loaded already, or the error is none of these
+    from rfsep.types import InputError
+
+    return isinstance(error, (InputError, OSError, *CONFIG_ERRORS))
+
+
 def main() -> None:
-    """Run the command; what the user got wrong is told in one line and ends with exit status 2."""
+    """Run the command; an error of the user's is told in one line and ends with exit status 2."""
     try:
         status = app(standalone_mode=False)
     except TyperException as error:
         _refuse(f"error: {' '.join(error.format_message().split())}", 2)
-    except (InputError, OSError, *CONFIG_ERRORS) as error:
-        _refuse(f"error: {one_line(error)}", 2)
     except (KeyboardInterrupt, typer.Abort):
         _refuse("interrupted; nothing was written", 130)
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
+        from rfsep.app.config import one_line
+
+        _refuse(f"error: {one_line(error)}", 2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rfsep.app.build import Parts, completed, network_arguments, separator_parts
 from rfsep.app.config import (
     build_modem,
     build_soi,
@@ -19,10 +20,9 @@ from rfsep.app.config import (
     plain,
     whole,
 )
-from rfsep.app.estimates import Parts, is_shared, network_settings, progress, speaks, together
-from rfsep.app.evaluate import bound_names, separator_parts
+from rfsep.app.estimates import bound_names, is_shared, network_settings, progress, speaks, together
 from rfsep.app.priors import PRIORS, open_prior
-from rfsep.app.runs import Run, locate, network_arguments, open_run, own_separator
+from rfsep.app.runs import Run, locate, open_run
 from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels, measure_level
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.scoring import SCHEMA, Row
@@ -99,7 +99,7 @@ def _separator_parts(changes: Row, run: Run | None, soi: Any, source: Any, examp
     """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
     config = option("separator", changes.pop("use"))
     config.fast = False  # published figures are those of the network itself
-    config = own_separator(config, run)
+    config = completed(config, run)
     changes.pop("run", None)
     modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
     lags_given = changes.pop("interference_autocorrelation", None) == "given"
@@ -140,7 +140,7 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Re
     group = "bound" if bound else "separator"
     chosen = option(group, written["use"]) if "use" in written else None
     run = _open(name, written, chosen)
-    base = written if chosen is None else plain(own_separator(chosen, run))
+    base = written if chosen is None else plain(completed(chosen, run))
     beside = ("use", "method", "label", "run", *PRIORS)
     changes = {key: value for key, value in written.items() if key not in beside}
     method = base["method"] | changes

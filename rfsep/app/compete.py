@@ -9,14 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rfsep.app.config import ROOT, console, load_config, options
+from rfsep.app.config import console, options
+from rfsep.app.places import ZOO, user_folders
 from rfsep.app.priors import PRIORS
-from rfsep.app.runs import ZOO
 from rfsep.app.score import make_leaderboard
+from rfsep.app.trust import load_config
 from rfsep.storage.atomic import read_json
 from rfsep.storage.manifest import listed_sha256, verify
 from rfsep.storage.seal import is_sealed
 from rfsep.storage.test_set import list_mixtures, read_mixtures
+from rfsep.types import InputError
 
 _FIRST = "passthrough"  # runs alone, so that the baselines are computed once
 _REFUSAL = "fits no mixture type"
@@ -60,15 +62,15 @@ def entries(testset: Path) -> Iterator[Entry]:
     pairs = list_mixtures(testset)
     every = ["_".join(pair) for pair in pairs]
     cards = {path.stem: load_config(path) for path in sorted(ZOO.glob("*.yaml"))}
-    cards = {name: card for name, card in cards.items() if not card.model.get("tokenizer", False)}  # part of others
+    cards = {name: card for name, card in cards.items() if card.model.kind != "tokenizer"}  # a part of other networks
     for name, separator in options("separator").items():
         if "checkpoint" not in separator:
             yield Entry(name, [f"separator={name}"], every)
         for card, config in cards.items():
-            prior = bool(config.model.get("prior", False))
+            prior = config.model.kind == "prior"
             fitting = _learned(config, pairs)
             if "checkpoint" in separator and not prior:
-                types = fitting or (every if config.model.get("tokens", False) else [])
+                types = fitting or (every if config.model.kind == "tokens" else [])
                 id = card if name == "neural" else f"{name}-{card}"
                 yield Entry(id, [f"separator={name}", f"run=zoo:{card}"], types)
             elif prior and (key := f"{config.objective.module.which}_prior") in separator and key in PRIORS:
@@ -77,14 +79,13 @@ def entries(testset: Path) -> Iterator[Entry]:
 
 def _learned(config: Any, pairs: Sequence[tuple[str, str]]) -> list[str]:
     """The types with the signal that a network of the zoo learned: an interference, or of a prior of the SOI, a SOI."""
-    prior = bool(config.model.get("prior", False))
-    signal = config.objective.module.which if prior else "interference"
+    signal = config.objective.module.which if config.model.kind == "prior" else "interference"
     place = 0 if signal == "soi" else 1
     return ["_".join(pair) for pair in pairs if pair[place] == config.card[signal]]
 
 
-def compete(testset: Path, out: Path, limits: Limits) -> int:
-    """Run what is not finished, and write the leaderboard of all that is; returns how many failed.
+def compete(testset: Path, out: Path, limits: Limits) -> None:
+    """Run what is not finished, and write the leaderboard of all that is.
 
     Args:
         testset: folder of the test set, with truth.
@@ -92,7 +93,7 @@ def compete(testset: Path, out: Path, limits: Limits) -> int:
         limits: how much work is done.
 
     Raises:
-        InputError: the test set is damaged, or nothing could be scored.
+        InputError: the test set is damaged, nothing could be scored, or a separator failed; all others are finished.
     """
     verify(testset)
     digests = {"_".join(pair): listed_sha256(read_mixtures(testset, *pair).path) for pair in list_mixtures(testset)}
@@ -113,7 +114,8 @@ def compete(testset: Path, out: Path, limits: Limits) -> int:
     with ThreadPoolExecutor(limits.processes) as pool:
         done = [*first, *pool.map(work, waiting[1:])]
     make_leaderboard(out)
-    return done.count(False)
+    if failed := done.count(False):
+        raise InputError(f"{failed} separators failed; {out} has their logs")
 
 
 def _finished(folder: Path, digests: dict[str, str]) -> bool:
@@ -128,11 +130,10 @@ def _finished(folder: Path, digests: dict[str, str]) -> bool:
 def _run(entry: Entry, testset: Path, out: Path, limits: Limits, end: float | None) -> bool:
     """Separate and score in a process of its own; says how it went. False where it failed."""
     log = out / f"{entry.id}.log"
-    command = [
-        *(sys.executable, str(ROOT / "evaluate.py"), *entry.arguments, f"testset={testset}", f"out={out / entry.id}"),
-        *(f"id={entry.id}", f"types=[{','.join(entry.types)}]", "fitting=true"),
-        f"max_seconds_per_mixture={limits.max_seconds_per_mixture}",
-    ]
+    config_dirs = [word for folder in user_folders() for word in ("--config-dir", str(folder))]
+    command = [sys.executable, "-m", "rfsep.app.commands", "evaluate", *config_dirs, *entry.arguments]
+    command += [f"testset={testset}", f"out={out / entry.id}", f"id={entry.id}", f"types=[{','.join(entry.types)}]"]
+    command += ["fitting=true", f"max_seconds_per_mixture={limits.max_seconds_per_mixture}"]
     started = time.monotonic()
     if end is not None and started > end:
         console.print(f"{entry.id}: no time left; the same command goes on with it")

@@ -1,8 +1,6 @@
 """What the scripts share: running a hydra task with one-line errors, and turning configs into objects."""
 
 import copyreg
-import importlib
-import io
 import logging
 import os
 import re
@@ -15,7 +13,6 @@ from typing import Any, cast
 
 import hydra
 import torch
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -24,21 +21,21 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
 
+from rfsep.app.places import CONF, ROOT, add_config_dir, option_files
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.signals.recordings import Recorded
-from rfsep.storage.atomic import read_small
 from rfsep.storage.faults import printable
 from rfsep.types import InputError, Modem, Separator, SignalSource
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
-RUN_PACKAGES = ("rfsep.models.", "rfsep.separators.")  # all that the config of a run folder may instantiate
-_LARGEST_CONFIG_BYTES = 1 << 20
-_DEEPEST_CONFIG = 50
+_UNSET = re.compile(r"Environment variable '(\w+)' not found")
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+class NotNamedError(InputError):
+    """Recordings that the environment variable for them does not name, so that others may stand for them."""
 
 
 def one_line(error: BaseException) -> str:
@@ -51,7 +48,7 @@ def one_line(error: BaseException) -> str:
 def _fault(error: BaseException) -> str:
     """What is wrong with a value, in one line."""
     text = one_line(error)
-    if variable := re.search(r"Environment variable '(\w+)' not found", text):
+    if variable := _UNSET.search(text):
         return f"{variable[1]} is not set: data/README.md says which recordings it has to name"
     return text
 
@@ -61,8 +58,10 @@ def _command_line_fault(error: BaseException, config_name: str) -> str:
     text = _fault(error)
     if missing := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
         group, name = missing.groups()
-        choices = sorted(path.relative_to(CONF / group).with_suffix("") for path in (CONF / group).rglob("*.yaml"))
-        return f"unknown option {group}/{name}; choose one of {', '.join(path.as_posix() for path in choices)}"
+        choices = sorted(
+            path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")
+        )
+        return f"unknown option {group}/{name}; choose one of {', '.join(choices)}"
     if unknown := re.search(r"Could not override '([^']+)'", text):
         config = cast(DictConfig, OmegaConf.load(CONF / f"{config_name}.yaml"))
         groups = [str(next(iter(entry))) for entry in config.pop("defaults") if isinstance(entry, DictConfig)]
@@ -72,7 +71,7 @@ def _command_line_fault(error: BaseException, config_name: str) -> str:
 
 
 def register_resolvers() -> None:
-    """What the YAMLs of conf/ use beside OmegaConf's own: ``${root:path}`` is a path in this repository."""
+    """What the YAMLs of conf/ use beside OmegaConf's own: ``${root:path}`` is a path beside conf/."""
     OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
 
 
@@ -96,6 +95,9 @@ class _Guarded:
         """Do the task; hydra lets SystemExit pass without a word of its own."""
         register_resolvers()
         try:
+            for source in HydraConfig.get().runtime.config_sources:
+                if source.provider == "command-line":  # of --config-dir
+                    add_config_dir(Path(source.path))
             self.task(config)
         except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
             errors.print(f"error: {_command_line_fault(error, self.config_name)}")
@@ -125,39 +127,10 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
         sys.exit(2)
 
 
-def load_config(path: Path) -> DictConfig:
-    """A YAML file as a config, whoever wrote it: a few lines that unfold to gigabytes are refused.
-
-    Raises:
-        InputError: it cannot be read, is too large, no YAML mapping, or uses aliases.
-    """
-    try:
-        text = read_small(path, _LARGEST_CONFIG_BYTES).decode()
-        _check_yaml(path, text)
-        config = OmegaConf.load(io.StringIO(text))
-    except InputError:
-        raise
-    except Exception as error:  # foreign YAML can go wrong in any way; none of them is ours
-        raise InputError(f"{path}: is not valid YAML: {one_line(error)}") from None
-    if not isinstance(config, DictConfig):
-        raise InputError(f"{path}: is no YAML mapping")
-    return config
-
-
-def _check_yaml(path: Path, text: str) -> None:
-    """Refuse what parses to far more than it says: aliases of aliases, endless nesting."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise InputError(f"{path}: has an alias, *{event.anchor}, which configs do without; refused")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST_CONFIG:
-            raise InputError(f"{path}: is nested more than {_DEEPEST_CONFIG} levels deep; refused")
-
-
 def options(group: str) -> dict[str, DictConfig]:
     """Every YAML of a config group by its file name, for example ``options("soi")["qpsk"]``."""
-    return {path.stem: cast(DictConfig, OmegaConf.load(path)) for path in sorted((CONF / group).glob("*.yaml"))}
+    register_resolvers()
+    return {name: cast(DictConfig, OmegaConf.load(path)) for name, path in option_files(group).items()}
 
 
 def option(group: str, name: str) -> DictConfig:
@@ -166,10 +139,11 @@ def option(group: str, name: str) -> DictConfig:
     Raises:
         InputError: there is none of that name.
     """
-    stems = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    if name not in stems:
-        raise InputError(f"unknown {group} '{name}'; choose one of {', '.join(stems)}")
-    return cast(DictConfig, OmegaConf.load(CONF / group / f"{name}.yaml"))
+    register_resolvers()
+    files = option_files(group)
+    if name not in files:
+        raise InputError(f"unknown {group} '{name}'; choose one of {', '.join(files)}")
+    return cast(DictConfig, OmegaConf.load(files[name]))
 
 
 def option_named(group: str, name: str) -> DictConfig:
@@ -207,14 +181,20 @@ def build_soi(config: DictConfig) -> SignalSource:
 
 
 def build_source(config: DictConfig, split: str) -> SignalSource:
-    """The source of an interference config; ``split`` matters to recordings only."""
+    """The source of an interference config; ``split`` matters to recordings only.
+
+    Raises:
+        NotNamedError: of recordings, where the variable for their folder is not set.
+        InputError: it cannot be made.
+    """
     config = config.copy()
     if "split" in config:
         config.split = split
     try:
         return cast(SignalSource, instantiate(config.source))
-    except (HydraException, OmegaConfBaseException) as error:  # recordings that no variable names
-        raise InputError(_fault(error)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        kind = NotNamedError if _UNSET.search(one_line(error)) else InputError
+        raise kind(_fault(error)) from error
 
 
 def build_mixer(config: DictConfig, split: str) -> Mixer:
@@ -276,72 +256,6 @@ def build_guide(config: DictConfig) -> Separator | None:
     examples = example_frames(config.interference, **config.examples)
     guide = option("separator", config.guide).method
     return cast(Separator, instantiate(guide, modem=build_modem(config.soi), examples=examples))
-
-
-def _is_own_class(target: object, packages: tuple[str, ...]) -> bool:
-    """The dotted path names a class defined in a module of ``packages``: not what such a module imports."""
-    if not isinstance(target, str) or not target.startswith(packages):
-        return False
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError:  # rfsep.models.unet.torch.os is no module of ours
-        return False
-    return isinstance(found, type) and found.__module__ == module
-
-
-def check_targets(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> None:
-    """Refuse a config that would instantiate anything but classes of these packages, models and separators if none.
-
-    A reference in it is refused too, for what it leads to was not looked at: see `checked`.
-    """
-    if isinstance(node, str) and "${" in node:
-        raise InputError(f"{path}: '{node}' leads to what cannot be looked at; refused")
-    if isinstance(node, dict):
-        if "_target_" in node and not _is_own_class(node["_target_"], packages):
-            names = " and ".join(package.rstrip(".") for package in packages)
-            raise InputError(f"{path}: _target_ '{node['_target_']}' is no class of {names}; refused")
-        for child in (*node, *node.values()):
-            check_targets(child, path, packages)
-    elif isinstance(node, list):
-        for child in node:
-            check_targets(child, path, packages)
-
-
-def checked(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> Any:
-    """A part of somebody's config that may be instantiated: see `check_targets`.
-
-    References are followed before the look, and none may be left behind it: what ``${...}`` stands for could name any
-    class, and hydra would follow it.
-
-    Raises:
-        InputError: a class of other packages, a reference that cannot be followed, or one that leads to another.
-    """
-    try:
-        found = plain(node)
-    except OmegaConfBaseException as error:
-        raise InputError(f"{path}: {one_line(error)}") from None
-    check_targets(found, path, packages)
-    return OmegaConf.create(found) if isinstance(found, dict) else found
-
-
-def read_interference(path: Path) -> Modem:
-    """The modem in an ``interference.yaml`` of ``rfsep identify``, whoever wrote it.
-
-    Raises:
-        InputError: no such file, no YAML, no modem in it, another class than one of rfsep.signals, or arguments that
-            the class does not take.
-    """
-    modem = plain(load_config(path), resolve=False).get("modem")
-    if not isinstance(modem, dict) or "_target_" not in modem:
-        raise InputError(f"{path}: names no modem; rfsep identify writes one where it is sure of every part")
-    if strange := sorted(str(key) for key in modem if str(key).startswith("_") and key != "_target_"):
-        raise InputError(f"{path}: modem.{strange[0]} is nothing that a modem takes; refused")
-    check_targets(modem, path, ("rfsep.signals.",))
-    try:
-        return cast(Modem, instantiate(modem))
-    except (HydraException, OmegaConfBaseException, InputError) as error:
-        raise InputError(f"{path}: the modem cannot be made: {one_line(error)}") from None
 
 
 def overridden(config: DictConfig, settings: list[str]) -> DictConfig:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rfsep.app.build import Parts, completed, export_name
 from rfsep.app.config import console, in_sweep, option, plain, whole
 from rfsep.app.priors import PRIORS, open_prior
-from rfsep.app.runs import Run, export_name
+from rfsep.app.runs import Run
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.scoring import Row
-from rfsep.challenge.separate import SeparatedRows, SeparatorFactory, file_chunks, separate_chunk, separate_file
+from rfsep.challenge.separate import SeparatedRows, file_chunks, separate_chunk, separate_file
 from rfsep.storage.atomic import sha256
 from rfsep.storage.manifest import listed_sha256
 from rfsep.storage.npy import check_finite
@@ -31,18 +32,6 @@ def progress() -> Progress:
     """The progress display of long work; nothing where output is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-class Parts(NamedTuple):
-    """A separator ready to be made, and what its card tells.
-
-    Attributes:
-        make: factory, see `SeparatorFactory`.
-        oracle: it is told the SINR.
-    """
-
-    make: SeparatorFactory
-    oracle: bool
 
 
 class Job(NamedTuple):
@@ -108,9 +97,15 @@ def speaks(config: Any) -> bool:
     return is_first()
 
 
+def bound_names(config: Any) -> list[str]:
+    """What ``bounds=`` asks for."""
+    names = plain(config.bounds)
+    return [names] if isinstance(names, str) else list(names or [])
+
+
 def _identity(config: Any, jobs: Sequence[Job], runs: Sequence[Run | None]) -> str:
     """Digest of all that estimates follow from, so that those of something else are not taken for them."""
-    separator, told = config.separator, config.separator.get("interference")
+    separator, told = completed(config.separator, None), config.separator.get("interference")
     priors = [open_prior(str(separator[key])).prior for key in PRIORS if separator.get(key) is not None]
     settings: dict[str, Any] = {
         "separator": plain(separator),

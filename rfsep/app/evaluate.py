@@ -1,7 +1,7 @@
-"""What evaluate.py does with a separator: run it over a test set, and say what that cost."""
+"""Separates, scores and compares: ``python evaluate.py``, or ``rfsep evaluate``."""
 
 import datetime
-import subprocess
+import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,71 +11,31 @@ from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 
-from rfsep.app.config import (
-    CONFIG_ERRORS,
-    ROOT,
-    build_modem,
-    build_source,
-    console,
-    example_frames,
-    instantiate,
-    one_line,
-    option,
-    option_named,
-    plain,
-    read_interference,
+from rfsep.app.build import (
+    Parts,
+    completed,
+    export_name,
+    frames_to_learn_from,
+    learns_from_examples,
+    network_arguments,
+    separator_parts,
 )
-from rfsep.app.estimates import Job, Parts, Place, is_shared, separate_alone, separate_together, speaks
-from rfsep.app.priors import PRIORS, open_prior
-from rfsep.app.runs import Run, export_name, flops_per_sample, network_arguments, open_run, own_separator
+from rfsep.app.compare import run_comparison, run_landscape
+from rfsep.app.config import CONFIG_ERRORS, build_modem, build_source, console, one_line, option, option_named, plain
+from rfsep.app.estimates import Job, Place, bound_names, is_shared, separate_alone, separate_together, speaks
+from rfsep.app.places import commit
+from rfsep.app.runs import Run, flops_per_sample, open_run
+from rfsep.app.score import make_leaderboard, score_submissions
 from rfsep.challenge.scoring import SCHEMA, Row
-from rfsep.separators.selected import Selected
-from rfsep.storage.atomic import write_json
+from rfsep.pages.leaderboard import table
+from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.locks import alone_in
 from rfsep.storage.mixture_files import Pair
 from rfsep.storage.seal import sealed
-from rfsep.storage.test_set import MixtureFile, list_mixtures, read_mixtures, set_name
-from rfsep.types import InputError, Modem, Separator
-
-
-def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Mapping[str, Any]) -> Parts:
-    """Factory of the separator that a conf/separator config names.
-
-    Args:
-        config: of the separator; ``interference`` of those that have it names a file of ``rfsep identify``, and its
-            priors runs that learned them.
-        modem: of the SOI.
-        examples: frames of the interference, complex64 [F, T].
-        extra: what else its constructor takes: a model, a given autocorrelation, the interference's modem.
-    """
-    oracle = config.method.get("sinr") == "known"
-    arguments = dict(extra)
-    if (identified := config.get("interference")) is not None:
-        arguments["interference"] = read_interference(Path(str(identified)))
-    for name in PRIORS:
-        if (run := config.get(name)) is not None:
-            arguments[name] = open_prior(str(run)).prior
-
-    def make(sinr_db: float | None) -> Any:
-        told = {"sinr_db": sinr_db} if oracle else {}
-        made = instantiate(config.method, modem=modem, examples=examples, **arguments, **told)
-        if isinstance(made, Selected):
-            tried = ", ".join(f"{name} {error:.2f}" for name, error in made.errors_db.items())
-            console.print(f"{config.name}: {made.chosen} ({tried} dB on trial)")
-        return made
-
-    return Parts(make, oracle)
-
-
-def commit() -> str:
-    """Commit of this checkout, with + where files differ from it; unknown outside of one."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:  # no git here
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+from rfsep.storage.test_set import MixtureFile, list_mixtures, read_mixtures, read_truth, set_name
+from rfsep.types import InputError, Separator
 
 
 def _total(networks: Collection[Run], fact: str) -> float | None:
@@ -123,21 +83,11 @@ def _open_runs(config: Any, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str,
     return {pair: opened[one] for pair, one in sources.items()}
 
 
-def frames_to_learn_from(config: Any, interference: str, needed: bool) -> torch.Tensor:
-    """Frames of the interference for a separator that learns from them, none for others."""
-    if not needed:
-        return torch.zeros((0, 0), dtype=torch.complex64)
-    return example_frames(option_named("interference", interference), **config.examples)
-
-
 def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | None) -> Job:
     mixtures = read_mixtures(testset, soi, interference)
     modem = build_modem(option_named("soi", soi))
-    separator = own_separator(config.separator, opened)
-    guide = None if opened is None else opened.config.get("guide")
-    told = separator.get("interference") is not None
-    learns = (separator.learns and not told) or (guide is not None and option("separator", guide).learns)
-    examples = frames_to_learn_from(config, interference, learns)
+    separator = completed(config.separator, opened)
+    examples = frames_to_learn_from(config, interference, learns_from_examples(separator, opened))
     arguments = network_arguments(separator.method, opened, modem, examples)
     parts = separator_parts(separator, modem, examples, arguments)
     return Job(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
@@ -241,12 +191,6 @@ def separate_testset(config: Any, testset: Path) -> Path | None:
     return folder
 
 
-def bound_names(config: Any) -> list[str]:
-    """What ``bounds=`` asks for."""
-    names = plain(config.bounds)
-    return [names] if isinstance(names, str) else list(names or [])
-
-
 def check_bounds(config: Any, pairs: Iterable[tuple[str, str]], with_truth: bool) -> None:
     """Find out before the work whether every bound that is asked for can be computed.
 
@@ -259,3 +203,53 @@ def check_bounds(config: Any, pairs: Iterable[tuple[str, str]], with_truth: bool
             raise InputError(f"bounds={name} sees the truth, which {config.testset} does not have")
         for _, interference in pairs:
             build_source(option_named("interference", interference), "test")
+
+
+def main(config: DictConfig) -> None:
+    """Do what the command line asks for."""
+    console.quiet = not speaks(config)
+    if "comparison" in config:
+        run_comparison(config)
+        return
+    if "landscape" in config:
+        run_landscape(config)
+        return
+    if config.leaderboard is not None:
+        place = Path(str(config.leaderboard))
+        refused = make_leaderboard(place, bool(config.signals))
+        if config.logger.wandb is not None:
+            _log_standings(place, plain(config.logger.wandb))
+        _end(refused)
+        return
+    if config.testset is None or (config.separator is None) == (config.submission is None):
+        raise InputError(
+            "give separator=NAME testset=DIR, or submission=DIR testset=DIR, or experiment=NAME, or leaderboard=DIR"
+        )
+    testset = Path(str(config.testset), *([] if config.set is None else [str(config.set)]))
+    pairs = mixture_types(config, testset)
+    # faults of the truth are found before the work; scoring needs it, reads it first and says what is missing
+    with_truth = config.submission is not None or all(read_truth(testset, *pair) is not None for pair in pairs)
+    check_bounds(config, pairs, with_truth)
+    if config.submission is not None:
+        named = plain(config.submission)
+        places = [Path(str(place)) for place in (named if isinstance(named, list) else [named])]
+        _end(score_submissions(config, testset, places))
+        return
+    folder = separate_testset(config, testset)
+    if with_truth and folder is not None:
+        score_submissions(config, testset, [folder], only=str(read_json(folder / "card.json")["id"]))
+
+
+def _log_standings(place: Path, settings: dict[str, Any]) -> None:
+    """The rows of leaderboard.json as a table of Weights & Biases."""
+    import wandb  # a second, for those who ask for it
+
+    columns, rows = table(read_json(place / "leaderboard.json")["boards"])
+    with wandb.init(job_type="leaderboard", dir=place, **settings) as run:
+        run.log({"leaderboard": wandb.Table(columns=[*columns], data=rows, allow_mixed_types=True)})
+
+
+def _end(refused: int) -> None:
+    """Exit with status 2 where something was refused in a line of its own and the rest went on."""
+    if refused:
+        sys.exit(2)

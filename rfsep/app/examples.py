@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.app.config import drawn_examples, option, options, register_resolvers
+from rfsep.app.config import drawn_examples, option, options
 from rfsep.storage.npy import check_finite, read_complex
 from rfsep.storage.sigmf import SUFFIX, read_sigmf
 from rfsep.types import InputError
@@ -52,7 +52,6 @@ def read_examples(interference: str, num_frames: int, num_samples: int, split: s
         raise InputError(f"unknown interference '{interference}'; give a {SUFFIX} or .npy file, or one of {names}")
     if split not in _SPLITS:
         raise InputError(f"split is '{split}'; choose one of {', '.join(_SPLITS)}")
-    register_resolvers()
     config = option("interference", interference)
     frames = drawn_examples(config, split, num_frames, num_samples)
     return Examples(interference, frames, float(config.sample_rate_hz))

@@ -163,10 +163,11 @@ def check_exportable(config: Any, source: str) -> None:
     usual = f"{Neural.__module__}.{Neural.__qualname__}"
     own = config.get("separator")
     target = own.get("_target_") if isinstance(own, Mapping) else usual
-    kinds = [kind for kind in ("prior", "tokenizer", "tokens") if config.model.get(kind, False)]
-    if kinds or target != usual:
+    kind = config.model.kind
+    if kind != "waveform" or target != usual:
+        sees = target if kind == "waveform" else kind
         raise InputError(
-            f"{source}: cannot be exported for speed: its network sees no waveforms ({kinds[0] if kinds else target});"
+            f"{source}: cannot be exported for speed: its network sees no waveforms ({sees});"
             " with --out it is written as two files"
         )
 

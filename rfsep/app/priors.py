@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rfsep.app.config import build_modem, build_soi, build_source, checked, option_named
-from rfsep.app.runs import open_run, prior_settings
+from rfsep.app.config import build_modem, build_soi, build_source, console, option_named
+from rfsep.app.kinds import learned_signal
+from rfsep.app.runs import open_run
+from rfsep.app.trust import checked
 from rfsep.mixtures.endless import Purpose, batch_generator
-from rfsep.pages.studies.prior_check import Learned, Noise, gaussian_losses, noise_losses
+from rfsep.pages.studies.prior_check import Learned, Noise, gaussian_losses, noise_losses, summary, write_prior_figure
 from rfsep.separators.score_based.curvature import symbol_energy
 from rfsep.separators.score_based.learned_prior import LearnedPrior
 from rfsep.separators.score_based.ofdm_prior import OfdmPrior
@@ -17,6 +19,7 @@ from rfsep.separators.score_based.priors import Prior as AnalyticPrior
 from rfsep.separators.score_based.priors import PulsePrior
 from rfsep.signals.diffusion_schedule import ancestral_samples, gaussian_like, linear_schedule
 from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.storage.atomic import write_json
 from rfsep.types import Modem, Sampled
 
 PRIORS = ("soi_prior", "interference_prior")  # keys of a separator's config that name runs of priors
@@ -50,7 +53,7 @@ def open_prior(source: str, bfloat16: bool = False) -> Prior:
         InputError: no such run, or its network is no prior.
     """
     run = open_run(source)
-    settings = prior_settings(run.config, source)
+    settings = learned_signal(run.config, "prior", source)
     levels = {key: settings["schedule"][key] for key in ("num_steps", "first", "last")}
     prior = LearnedPrior(run.model, linear_schedule(**levels), settings["period"], bfloat16)
     which = settings["which"]
@@ -152,3 +155,23 @@ def _modem(opened: Prior) -> Modem | None:
         return build_modem(opened.signal)
     source = opened.signal.source
     return build_modem(source) if "modem" in source else None
+
+
+def report_prior(source: str, num_windows: int, num_samples: int | None, lag: int, out: Path | None) -> None:
+    """Sample a prior, and write prior.json and prior.png: ``rfsep prior``.
+
+    Args:
+        source: see `rfsep.app.runs.locate`.
+        num_windows: to sample.
+        num_samples: of a window; None for the training's.
+        lag: whose correlation is told.
+        out: folder; None for the run's own, or runs/prior/NAME for one of the zoo.
+    """
+    name = source.removeprefix("zoo:")
+    folder = out or (Path("runs", "prior", name) if source != name else Path(source))
+    checked = check_prior(source, num_windows, num_samples)
+    found = summary(checked.learned, checked.period, lag)
+    write_json(folder / "prior.json", {"run": source, "signal": checked.name, **found})
+    write_prior_figure(folder / "prior.png", checked.learned, checked.period, checked.name)
+    loss = f"{found['noise_mse']:.4f} (a Gaussian signal's: {found['noise_mse_gaussian']:.4f})"
+    console.print(f"MSE of the noise {loss}; written: {folder / 'prior.json'}, {folder / 'prior.png'}", soft_wrap=True)

@@ -1,34 +1,23 @@
 """Trained networks where they are kept: run folders, exported ones, the zoo; opening them and writing them down."""
 
-import importlib
-import inspect
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 import yaml
 
-from rfsep.app.config import (
-    CONFIG_ERRORS,
-    check_targets,
-    checked,
-    instantiate,
-    load_config,
-    one_line,
-    option,
-    option_named,
-    plain,
-)
-from rfsep.app.export import fitting
+from rfsep.app.config import CONFIG_ERRORS, console, instantiate, one_line, plain, register_resolvers
+from rfsep.app.export import write_export
+from rfsep.app.kinds import kind_of
+from rfsep.app.places import ZOO
+from rfsep.app.trust import checked, load_config
 from rfsep.models.cost import forward_flops
-from rfsep.separators.neural import FastNetwork
+from rfsep.models.official import from_official
 from rfsep.storage.atomic import write_text
-from rfsep.storage.weights import read_checkpoint, read_metadata, read_weights, write_weights
-from rfsep.types import InputError, Modem, Separator
+from rfsep.storage.weights import SUFFIXES, read_checkpoint, read_metadata, read_weights, write_weights
+from rfsep.types import InputError
 
-ZOO = Path(__file__).parents[1] / "zoo"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -90,9 +79,12 @@ def model_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def weights_of(source: str) -> dict[str, torch.Tensor]:
-    """Weights of a run folder, ``zoo:NAME`` or a weights file, by name."""
+    """Weights of a run folder, ``zoo:NAME`` or a weights file, by the names that they have here.
+
+    A file may be one of the challenge's organisers, of alpha-RGS or of Keras, see `rfsep.models.official`.
+    """
     path = Path(source)
-    return model_weights(path if path.suffix in (".safetensors", ".ckpt") else locate(source).weights)
+    return from_official(model_weights(path if path.suffix in SUFFIXES else locate(source).weights))
 
 
 def _facts(place: Place) -> dict[str, Any]:
@@ -118,6 +110,7 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
     Raises:
         InputError: no such run, a config that names foreign code, or weights that do not fit.
     """
+    register_resolvers()
     place = locate(source, checkpoint)
     if missing := place.missing():
         if source.startswith("zoo:"):
@@ -150,17 +143,13 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
     return Run(model.eval(), config, _facts(place))
 
 
-def _writes_tokens(config: Any) -> bool:
-    return "tokenizer" in config.model.network
-
-
 def with_tokenizer(config: Any) -> Any:
     """A training config whose network holds the tokenizer that ``tokenizer`` names, where it holds one.
 
     Raises:
         InputError: none is named, one is named for another network, or it is no tokenizer.
     """
-    if _writes_tokens(config) != (config.tokenizer is not None):
+    if ("tokenizer" in config.model.network) != (config.tokenizer is not None):
         raise InputError(f"model {config.model.name} does not fit tokenizer={config.tokenizer}")
     if config.tokenizer is None:
         return config
@@ -179,144 +168,8 @@ def take_tokenizer(config: Any, model: torch.nn.Module) -> None:
 
 
 def flops_per_sample(config: Any, model: torch.nn.Module) -> float:
-    """Floating-point operations of a forward pass over a training window, a sample; config as of a run."""
-    length = int(config.data.num_samples)
-    if config.model.get("tokens", False) or config.model.get("prior", False):
-        return forward_flops(model, cast(Any, model).example_inputs(length)) / length
-    channels = 2 if config.get("guide") is None else 4
-    return forward_flops(model, [torch.zeros((1, channels, length))]) / length
-
-
-def prior_settings(config: Any, source: str) -> dict[str, Any]:
-    """What a prior's network was trained on, of a run's config or an exported one: which, period, schedule.
-
-    Raises:
-        InputError: it is no prior's.
-    """
-    if not config.model.get("prior", False):
-        raise InputError(f"{source}: holds a network that is no prior, which objective=ddpm trains")
-    settings = plain(config.objective.module)
-    return {key: settings.get(key) for key in ("which", "period", "schedule")}
-
-
-def tokenizer_signal(config: Any, source: str) -> str:
-    """Which signal's tokens a network makes, of a run's config or an exported one: soi or interference.
-
-    Raises:
-        InputError: it makes none.
-    """
-    if not config.model.get("tokenizer", False):
-        raise InputError(f"{source}: holds a network that is no tokenizer, which objective=tokenizer trains")
-    return str(config.objective.module.which)
-
-
-def _signal_content(config: Any, source: str) -> dict[str, Any]:
-    """What an exported prior or tokenizer has beside other networks: its settings, and the signal as it was learned."""
-    if config.model.get("prior", False):
-        settings = prior_settings(config, source)
-    elif config.model.get("tokenizer", False):
-        settings = {"which": tokenizer_signal(config, source)}
-    else:
-        return {}
-    return {"objective": {"module": settings}, settings["which"]: plain(config[settings["which"]])}
-
-
-def own_separator(config: Any, run: Run | None) -> Any:
-    """A conf/separator config, with the separator that the run was trained for in place of its method.
-
-    What the command line or an experiment changed in the method still holds. Such a separator may learn from examples.
-    With ``fast: false`` the network runs as it is, whatever was exported.
-    """
-    own, plainly = None if run is None else run.config.get("separator"), not config.get("fast", True)
-    if own is None and not plainly:
-        return config
-    usual = plain(option_named("separator", config.name).method)
-    changed = {key: value for key, value in plain(config.method).items() if key not in usual or usual[key] != value}
-    config = config.copy()
-    if own is not None:
-        config.method = {**plain(own), **changed}
-        config.learns = True
-    if plainly and "fast" in parameters_of(config.method["_target_"]):
-        config.method = {**plain(config.method), "fast": None}
-    return config
-
-
-def parameters_of(target: str) -> Mapping[str, inspect.Parameter]:
-    """What the constructor of a class takes."""
-    module, _, name = target.rpartition(".")
-    return inspect.signature(getattr(importlib.import_module(module), name)).parameters
-
-
-def network_arguments(method: Any, run: Run | None, modem: Modem, examples: torch.Tensor) -> dict[str, Any]:
-    """What the constructor of a separator takes of a run: its model, and where it asks for them window, guide, export.
-
-    Args:
-        method: of the separator, with ``_target_``; what it gives itself is left alone.
-        run: None for a separator without a network.
-        modem: of the SOI, for the guide.
-        examples: of the interference, for the guide.
-    """
-    if run is None:
-        return {}
-    if run.config.model.get("prior", False):
-        raise InputError(f"model {run.config.model.name} is a prior of one signal, which separates nothing by itself")
-    if run.config.model.get("tokenizer", False):
-        raise InputError(f"model {run.config.model.name} makes tokens of one signal, and separates nothing by itself")
-    taken = set(parameters_of(method["_target_"])) - set(method)
-    guide = run.config.get("guide")
-    if guide is not None and "guide" not in taken:
-        raise InputError(f"{method['_target_']} takes no guide, and the network was trained with guide={guide}")
-    arguments: dict[str, Any] = {"model": run.model}
-    if "block" in taken:
-        arguments["block"] = run.config.data.num_samples
-    if guide is not None:
-        arguments["guide"] = cast(
-            Separator, instantiate(option("separator", guide).method, modem=modem, examples=examples)
-        )
-    arguments |= _fast_network(method, run)
-    return arguments
-
-
-def _fast_network(method: Any, run: Run) -> dict[str, FastNetwork]:
-    """The export of a run's network, where there is one and the separator takes it."""
-    if "fast" not in set(parameters_of(method["_target_"])) - set(method):
-        return {}
-    found = fitting(run.model, run.config, method.get("block") or run.config.data.num_samples)
-    return {} if found is None else {"fast": found}
-
-
-def export_name(config: Any, run: Run | None) -> str | None:
-    """What provenance calls the export that stands in for a run's network; None where the network itself runs.
-
-    Args:
-        config: of the separator.
-        run: None for a separator without a network.
-    """
-    found = None if run is None else _fast_network(own_separator(config, run).method, run).get("fast")
-    return None if found is None else found.name
-
-
-def check_separator(node: Any) -> None:
-    """Find out before the training whether a config's ``separator`` can be made of a network.
-
-    Raises:
-        InputError: it is no separator of ours, or takes other arguments.
-    """
-    where = Path("separator")
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise InputError(f"separator is {node!r}, expected a mapping with _target_")
-    check_targets(node, where, ("rfsep.separators.",))
-    given = {key for key in node if not str(key).startswith("_")} | {"modem", "examples", "model"}
-    known = parameters_of(node["_target_"])
-    needed = {name for name, one in known.items() if one.default is inspect.Parameter.empty} - {
-        "block",
-        "guide",
-        "fast",
-    }
-    if wrong := sorted((given - set(known)) | (needed - given)):
-        raise InputError(
-            f"separator: {node['_target_']} and {', '.join(wrong)} do not fit; it takes {', '.join(known)}"
-        )
+    """Floating-point operations per sample of a forward pass over a training window; config as of a run."""
+    return forward_flops(model, kind_of(config).inputs(config, model)) / int(config.data.num_samples)
 
 
 def _card(config: Any, facts: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -373,7 +226,7 @@ def export(source: str, out: Path, dtype: str) -> Place:
         "data": {"num_samples": config.data.num_samples},
         "guide": config.get("guide"),
         "separator": plain(config.get("separator")),
-        **_signal_content(config, source),
+        **kind_of(config).signal(config),
         "seed": config.get("seed"),
         "card": plain(config.card) if "card" in config else _card(config, run.facts, Path(source)),
     }
@@ -382,3 +235,33 @@ def export(source: str, out: Path, dtype: str) -> Place:
     write_weights_of(run, place.weights, dtype)
     write_text(place.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
     return place
+
+
+def export_network(source: str, out: Path | None, dtype: str | None, num_samples: int | None) -> None:
+    """Do what ``rfsep export`` is asked for, and say where the export is.
+
+    Args:
+        source: see `locate`.
+        out: see `export`; None: make the network faster for this machine, see `rfsep.app.export.write_export`.
+        dtype: of the stored weights, or in which the network computes.
+        num_samples: of a window of a faster network.
+
+    Raises:
+        InputError: no such run, or one that cannot be exported so.
+    """
+    if out is not None:
+        if num_samples is not None:
+            raise InputError("--num-samples is of a network exported for speed, without --out")
+        place = export(source, out, dtype or "float32")
+        megabytes = place.weights.stat().st_size / 1e6
+        console.print(f"written: {place.weights} ({megabytes:.1f} MB), {place.config}", markup=False, soft_wrap=True)
+        return
+    opened = open_run(source)
+    with console.status("") as status:
+        folder, found = write_export(opened.model, opened.config, source, dtype, num_samples, status.update)
+    console.print(
+        f"{source}: {found.speed_up:.1f} x as fast; differs by {found.error_db:.1f} dB, {found.margin_db:.1f} dB"
+        f" below its own error on {found.mixtures}; written: {folder}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from rfsep.app.build import frames_to_learn_from, separator_parts
 from rfsep.app.config import (
     build_modem,
     build_source,
@@ -21,8 +22,7 @@ from rfsep.app.config import (
     option_named,
     plain,
 )
-from rfsep.app.estimates import progress
-from rfsep.app.evaluate import bound_names, frames_to_learn_from, separator_parts
+from rfsep.app.estimates import bound_names, progress
 from rfsep.challenge.scoring import (
     SCHEMA,
     Estimates,
@@ -37,19 +37,20 @@ from rfsep.challenge.scoring import (
     separated_errors,
     submission_errors,
     truth_batches,
+    zero_mse_db,
 )
 from rfsep.challenge.separate import SeparatedRows, separate_file
 from rfsep.pages.examples import EXAMPLES, write_examples
 from rfsep.pages.leaderboard import write_leaderboard
 from rfsep.pages.published import published_curves
 from rfsep.pages.report import Example, Published, write_page
-from rfsep.pages.table import score_table
+from rfsep.pages.table import score_table, shortfalls
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.faults import fault
 from rfsep.storage.locks import alone_in
 from rfsep.storage.npy import read_complex
 from rfsep.storage.seal import is_sealed, sealed
-from rfsep.storage.submissions import Submission, find_submissions, list_submissions
+from rfsep.storage.submissions import Entry, Submission, find_submissions, list_submissions
 from rfsep.storage.test_set import list_mixtures, read_mixtures, read_truth, set_name, verify
 from rfsep.types import InputError
 
@@ -82,15 +83,16 @@ _CARD_FIELDS: dict[str, type | UnionType] = {
 def _card(path: Path, name: str) -> Row:
     """The card that came with a submission; what it does not tell, or tells in another type, is None.
 
-    ``measured`` says whether evaluate.py wrote it here; else its figures are what the team declares.
+    ``measured`` says whether evaluate.py wrote it here; else its figures are what the team declares. A card that names
+    another id is of another method, whose files lie in the same folder.
     """
     if path.is_symlink() or (path.is_file() and path.stat().st_size > _LARGEST_CARD_BYTES):
         raise fault(path, f"is a link or has more than {_LARGEST_CARD_BYTES} bytes; refused")
     found = read_json(path) if path.is_file() else {}
-    given = found if isinstance(found, dict) else {}
+    given = found if isinstance(found, dict) and found.get("id", name) == name else {}
     known = {key: given.get(key) for key in _CARD_FIELDS}
     fields = {key: value if _told(value, _CARD_FIELDS[key]) else None for key, value in known.items()}
-    measured = is_sealed(given) and given.get("id") == name
+    measured = is_sealed(given) and "id" in given
     return {"schema": SCHEMA, "id": name, **fields, "measured": measured}
 
 
@@ -189,13 +191,14 @@ def _pair(testset: Path, soi: str, interference: str) -> Pair:
 
 
 class _Scored(NamedTuple):
-    """A submitted mixture type: its row, what stands beside it, and what the page shows of it."""
+    """A submitted mixture type: its row, what stands beside it, what the page shows of it, and where it falls short."""
 
     row: Row
     beside: list[Row]
     limits: list[Row]
     example: Example
     published: list[Published]
+    shortfalls: str
 
 
 def _is_listed(testset: Path) -> bool:
@@ -215,7 +218,16 @@ def _scored(config: Any, testset: Path, submission: Submission, errors: Estimate
     row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured)
     limits = _bounds(config, pair, measured)
     curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
-    return _Scored(row, beside, limits, _example(submission, pair), curves)
+    (filtered,) = [one for one in beside if one["separator"] == "matched_filter"]
+    worse = shortfalls(row, filtered, zero_mse_db(pair))
+    return _Scored(row, beside, limits, _example(submission, pair), curves, worse)
+
+
+def _show(one: _Scored) -> None:
+    """Print the table of a mixture type, and below it where the submission is of no use."""
+    console.print(score_table(f"{one.row['soi']} in {one.row['interference']}", [*one.beside, one.row, *one.limits]))
+    if one.shortfalls:
+        console.print(one.shortfalls, soft_wrap=True)
 
 
 def _scores_folder(config: Any, folder: Path, card: Row, testset: Path, several: bool) -> Path:
@@ -226,28 +238,26 @@ def _scores_folder(config: Any, folder: Path, card: Row, testset: Path, several:
     return folder if card["measured"] else Path("runs/scores") / set_name(testset) / id
 
 
-def score_submission(config: Any, folder: Path, testset: Path, several: bool = False) -> str:
+def score_submission(config: Any, entry: Entry, testset: Path, several: bool = False) -> str:
     """Score a submission beside the baselines: tables, scores.json, examples.npz and index.html; returns its id.
 
     Args:
         config: of evaluate.py.
-        folder: of the submission.
+        entry: the submission.
         testset: folder of the test set, with truth, verified.
         several: it is one of several, each of which gets a folder of its id below ``out=``.
     """
-    submissions = list_submissions(folder, set_name(testset))
+    submissions = list_submissions(entry, set_name(testset))
     id = submissions[0].id
-    card = _card(folder / "card.json", id)
-    out = _scores_folder(config, folder, card, testset, several)
+    card = _card(entry.folder / "card.json", id)
+    out = _scores_folder(config, entry.folder, card, testset, several)
     threads = torch.get_num_threads() if _is_listed(testset) else 1  # official truth is a gigabyte in memory each
     with ThreadPoolExecutor(threads) as pool:  # every file is looked at before the work
         errors = list(pool.map(partial(_errors, testset), submissions))
     scored = []
     for submission, found in zip(submissions, errors, strict=True):
         one = _scored(config, testset, submission, found)
-        console.print(
-            score_table(f"{submission.soi} in {submission.interference}", [*one.beside, one.row, *one.limits])
-        )
+        _show(one)
         scored.append(one)
     missing = sorted(set(list_mixtures(testset)) - {(one.soi, one.interference) for one in submissions})
     if missing:
@@ -272,13 +282,14 @@ def score_submission(config: Any, folder: Path, testset: Path, several: bool = F
     return id
 
 
-def score_submissions(config: Any, testset: Path, places: Sequence[Path]) -> int:
+def score_submissions(config: Any, testset: Path, places: Sequence[Path], only: str | None = None) -> int:
     """Score submissions; of several, those that are wrong are refused in one line each, and the others are scored.
 
     Args:
         config: of evaluate.py.
         testset: folder of the test set, with truth.
-        places: submissions and folders of submissions.
+        places: submissions, side by side in a folder or each in its own, and folders of such folders.
+        only: the id to score; None: every one that is there.
 
     Returns:
         How many were refused.
@@ -289,30 +300,30 @@ def score_submissions(config: Any, testset: Path, places: Sequence[Path]) -> int
     if _is_listed(testset):
         record = None if config.fresh else baselines_path(testset).with_name("verified.json")
         verify(testset, record, torch.get_num_threads())
-    folders = [folder for place in places for folder in find_submissions(place, set_name(testset))]
-    if len(folders) == 1:
-        score_submission(config, folders[0], testset)
+    found = [entry for place in places for entry in find_submissions(place, set_name(testset))]
+    entries = [entry for entry in found if only in (None, entry.id)]
+    if len(entries) == 1:
+        score_submission(config, entries[0], testset)
         return 0
-    seen: dict[str, Path] = {}
+    seen: dict[str | None, Path] = {}
     refused = 0
-    for folder in folders:
+    for entry in entries:
         try:
-            _check_one_of_several(folder, testset, places, seen)
-            seen[score_submission(config, folder, testset, several=True)] = folder
+            _check_one_of_several(entry, places, seen)
+            seen[score_submission(config, entry, testset, several=True)] = entry.folder
         except (InputError, OSError) as error:
             errors.print(f"error: {one_line(error)}")
             refused += 1
-    console.print(f"{len(seen)} of {len(folders)} submissions scored")
+    console.print(f"{len(seen)} of {len(entries)} submissions scored")
     return refused
 
 
-def _check_one_of_several(folder: Path, testset: Path, places: Sequence[Path], seen: dict[str, Path]) -> None:
+def _check_one_of_several(entry: Entry, places: Sequence[Path], seen: dict[str | None, Path]) -> None:
     """Refuse links inside a folder of submissions, and the id of another submission."""
-    if folder.is_symlink() and folder not in places:
-        raise fault(folder, "is a symbolic link, which a folder of submissions may not hold")
-    id = list_submissions(folder, set_name(testset))[0].id
-    if id in seen:
-        raise fault(folder, f"its id {id} is that of {seen[id]}, which is scored already")
+    if entry.folder.is_symlink() and entry.folder not in places:
+        raise fault(entry.folder, "is a symbolic link, which a folder of submissions may not hold")
+    if entry.id in seen:
+        raise fault(entry.folder, f"its id {entry.id} is that of {seen[entry.id]}, which is scored already")
 
 
 def make_leaderboard(place: Path, signals: bool = True) -> int:

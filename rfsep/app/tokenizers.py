@@ -1,18 +1,22 @@
 """Trained tokenizers where they are kept: opening them, and measuring what they keep of their signal."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from rfsep.app.config import build_modem, build_soi, build_source, checked, load_config, option_named, plain
-from rfsep.app.runs import open_run, tokenizer_signal
+from rfsep.app.config import build_modem, build_soi, build_source, console, option_named, plain
+from rfsep.app.kinds import learned_signal
+from rfsep.app.runs import open_run
+from rfsep.app.trust import checked, load_config
 from rfsep.iq import from_channels, power, to_channels
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.models.code_use import code_use, participation
 from rfsep.models.tokenizer import Tokenizer
-from rfsep.pages.studies.tokenizer_check import Kept
+from rfsep.pages.studies.tokenizer_check import Kept, summary, write_tokenizer_figure
+from rfsep.storage.atomic import write_json
 from rfsep.types import InputError, Modem, SignalSource
 
 _SAMPLES = 2**18  # looked at together
@@ -45,7 +49,7 @@ def open_tokenizer(source: str) -> Opened:
         InputError: no such run, or its network is no tokenizer.
     """
     run = open_run(source)
-    which = tokenizer_signal(run.config, source)
+    which = str(learned_signal(run.config, "tokenizer", source)["which"])
     signal = run.config[which] if which in run.config else option_named(which, run.config.card[which])
     return Opened(cast(Tokenizer, run.model), signal, which, run.facts)
 
@@ -73,7 +77,7 @@ def learned(folder: Path) -> dict[str, Any]:
     from rfsep.training.metrics_csv import read_metrics  # Lightning takes seconds to import
 
     config, rows = load_config(folder / "config.yaml"), read_metrics(folder / "metrics.csv")
-    which, found = tokenizer_signal(config, str(folder)), dict[str, list[tuple[int, float]]]()
+    which, found = str(learned_signal(config, "tokenizer", str(folder))["which"]), dict[str, list[tuple[int, float]]]()
     for row in rows:
         found.setdefault(row["metric"], []).append((int(row["step"]) + 1, float(row["value"])))
     if "val/mse_db" not in found:
@@ -119,7 +123,7 @@ def _through(
     tokenizer.quantise = True
     found = tokenizer(windows)
     decoded = from_channels(tokenizer.decode(tokenizer.values(found.codes)))  # what nobody but the digits tells
-    wrong = 0 if modem is None else int(((modem.demodulate(decoded) > 0).byte() != sampled.bits).sum())
+    wrong = 0 if modem is None else int((modem.decide(decoded) != sampled.bits).sum())
     return _Batch(
         source=sampled.waveform,
         reconstruction=decoded,
@@ -166,3 +170,33 @@ def check_tokenizer(source: str, num_bits: int, num_samples: int) -> Checked:
         num_bits=sum(batch.num_bits for batch in batches),
     )
     return Checked(kept, opened, sum(one.numel() for one in tokenizer.parameters()))
+
+
+def report_tokenizer(source: str, num_bits: int, num_samples: int, out: Path | None) -> None:
+    """Take a signal through its tokens, and write tokenizer.json and tokenizer.png: ``rfsep tokenizer``.
+
+    Args:
+        source: see `rfsep.app.runs.locate`.
+        num_bits: to send, or samples of a signal without known bits.
+        num_samples: of a window.
+        out: folder; None for the run's own, or runs/tokenizer/NAME for one of the zoo.
+    """
+    short = source.removeprefix("zoo:")
+    folder = out or (Path("runs", "tokenizer", short) if source != short else Path(source))
+    checked = check_tokenizer(source, num_bits, num_samples)
+    tokenizer, name = checked.opened.tokenizer, str(checked.opened.signal.name)
+    found = summary(checked.kept)
+    told: dict[str, Any] = {"run": source, "signal": name, "stride": tokenizer.stride, "sizes": list(tokenizer.sizes)}
+    told |= {"parameters": checked.parameters, "core_minutes": checked.opened.facts.get("core_minutes")}
+    write_json(folder / "tokenizer.json", {**told, **found})
+    write_tokenizer_figure(folder / "tokenizer.png", checked.kept, tokenizer.stride, name)
+    wrong = f", {found['bit_errors']} of {found['num_bits']} bits wrong" if "num_bits" in found else ""
+    used = f"{found['codes_used']} of {found['codes_possible']} codes used"
+    files = f"{folder / 'tokenizer.json'}, {folder / 'tokenizer.png'}"
+    console.print(f"MSE {found['mse_db']:.1f} dB{wrong}, {used}; written: {files}", markup=False, soft_wrap=True)
+
+
+def report_tokenizer_runs(runs: Sequence[Path], out: Path) -> None:
+    """Write how several tokenizers were trained and what they reached: ``rfsep tokenizer-runs``."""
+    write_json(out, {"runs": [learned(run) for run in runs]})
+    console.print(f"{len(runs)} runs in {out}", markup=False, soft_wrap=True)

@@ -1,1 +1,1 @@
-"""Oracle and genie estimators that draw the limits: they see more than a separator may."""
+"""Oracle and genie estimators, which show the limits because they see more than a separator may."""

@@ -10,32 +10,32 @@ from rfsep.types import MixtureBatch, Separated
 
 
 def _separated(estimate: Tensor) -> Separated:
-    """An estimate complex128 [B, T] without bits."""
+    """Wraps an estimate complex128 [B, T] without bits."""
     return Separated(estimate.to(torch.complex64), torch.zeros((len(estimate), 0), dtype=torch.uint8))
 
 
 class CycloLmmse:
-    """Told the SIR; covariances averaged over the offsets.
+    """LMMSE that is told the SIR, with covariances averaged over the offsets.
 
     Args:
-        mixtures: what is estimated; their covariances are known.
+        mixtures: the test set, whose covariances are known.
     """
 
     def __init__(self, mixtures: CycloMixtures) -> None:
         self.mixtures = mixtures
 
     def estimate(self, batch: MixtureBatch) -> Separated:
-        """Estimate of a batch of one level."""
+        """Returns the estimate of a batch of one level."""
         known, gain = self.mixtures, from_db(-float(batch.sinr_db[0]))
         covariances = known.soi_covariances, known.interference_covariances
         return _separated(lmmse(batch.mixture, *covariances, gain, known.noise_power))
 
 
 class CycloMmse:
-    """Told neither SIR nor offsets: the posterior mean over all of them.
+    """Posterior mean over all SIRs and offsets, told neither.
 
     Args:
-        mixtures: what is estimated; their covariances and levels are known.
+        mixtures: the test set, whose covariances and levels are known.
         temper: exponent of the likelihood, see `rfsep.bounds.gaussian.posterior_mmse`.
     """
 
@@ -44,24 +44,24 @@ class CycloMmse:
         self.temper = temper
 
     def estimate(self, batch: MixtureBatch) -> Separated:
-        """Estimate of a batch."""
+        """Returns the estimate of a batch."""
         known, gains = self.mixtures, torch.tensor([from_db(-level) for level in self.mixtures.sir_db])
         covariances = known.soi_covariances, known.interference_covariances
         return _separated(posterior_mmse(batch.mixture, *covariances, gains, known.noise_power, self.temper))
 
 
 class CycloSyncMmse:
-    """Told the SIR and both offsets: the bound.
+    """The bound: an estimator that is told the SIR and both offsets.
 
     Args:
-        mixtures: what is estimated; their covariances are known.
+        mixtures: the test set, whose covariances are known.
     """
 
     def __init__(self, mixtures: CycloMixtures) -> None:
         self.mixtures = mixtures
 
     def estimate(self, batch: MixtureBatch) -> Separated:
-        """Estimate of a batch."""
+        """Returns the estimate of a batch."""
         known, gain = self.mixtures, 10 ** (-batch.sinr_db.double() / 10)
         covariances, offsets = (
             (known.soi_covariances, known.interference_covariances),

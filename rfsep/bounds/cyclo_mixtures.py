@@ -10,22 +10,22 @@ from torch import Tensor
 
 from rfsep.types import InputError, MixtureBatch
 
-_LENGTH = 256  # samples in a mixture
-_PERIODS = (11, 5)  # of SOI and interference
-_SUPERPERIOD = 550  # samples drawn, of which a window is cut
-_LEVELS_DB = (-6.0, -3.0, 0.0, 3.0, 6.0)  # in the order of the stream
+_LENGTH = 256  # samples per mixture
+_PERIODS = (11, 5)  # periods of SOI and interference
+_SUPERPERIOD = 550  # samples per draw; a window is cut from it
+_LEVELS_DB = (-6.0, -3.0, 0.0, 3.0, 6.0)  # levels in the order of the stream
 _PER_LEVEL = 1000
 
 
 class CycloMixtures:
     """Two Gaussian sources whose covariances repeat every 11 and every 5 samples, and white noise.
 
-    Each source is white circular Gaussian noise times a real block-diagonal matrix, at a uniform offset; the ratio of
-    powers is matched window by window. Matrices and mixtures are those of the published data (seeds 123 and 123123 of
-    numpy's legacy generator; all levels are one stream).
+    Each source is white circular Gaussian noise times a real block-diagonal matrix, at a uniform offset. The ratio of
+    powers is matched window by window. Matrices and mixtures are those of the published data: seeds 123 and 123123 of
+    numpy's legacy generator, with one stream for all levels.
 
     Args:
-        seed: of the mixtures; 123123 gives the published set.
+        seed: seed of the mixtures; 123123 gives the published set.
     """
 
     noise_power = 0.01
@@ -59,7 +59,7 @@ class CycloMixtures:
         """The first mixtures at a level, in one batch.
 
         Raises:
-            InputError: a level or a number that the published set does not have.
+            InputError: the published set has no such level, or fewer mixtures.
         """
         if sir_db not in _LEVELS_DB or num_mixtures > _PER_LEVEL:
             levels = ", ".join(f"{level:g}" for level in _LEVELS_DB)
@@ -69,7 +69,7 @@ class CycloMixtures:
         yield MixtureBatch(*(field[:num_mixtures] for field in self._levels[_LEVELS_DB.index(sir_db)]))
 
     def _draw(self, sir_db: float) -> MixtureBatch:
-        """The next level of the stream; every row's numbers come in the published order."""
+        """Draws the next level of the stream; every row's numbers come in the published order."""
         normal = np.empty((_PER_LEVEL, 2, 2, _SUPERPERIOD))  # SOI or interference, real or imaginary part
         noise = np.empty((_PER_LEVEL, 2, _LENGTH))
         starts = np.empty((_PER_LEVEL, 2), dtype=np.int64)
@@ -94,7 +94,7 @@ class CycloMixtures:
         )
 
     def _windows(self, normal: NDArray[np.float64], starts: NDArray[np.int64], source: int) -> NDArray[np.complex128]:
-        """Windows complex128 [M, T] of a source that is repeated beyond its end."""
+        """Cuts windows complex128 [M, T] from a source that is repeated beyond its end."""
         period = _PERIODS[source]
         white = (normal[:, 0] + 1j * normal[:, 1]) / np.sqrt(2)  # [M, superperiod]
         waveform = (white.reshape(len(white), -1, period) @ self._blocks[source].T).reshape(white.shape)

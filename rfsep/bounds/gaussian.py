@@ -1,17 +1,17 @@
 """Estimators of a Gaussian SOI in Gaussian interference with periodic covariances, in closed form.
 
-Both sources are zero-mean circular Gaussian with a covariance for each offset into their period, real or complex; the
+Both sources are zero-mean circular Gaussian with a covariance for each offset into their period, real or complex. The
 mixture is ``y = s + kappa b + w`` with white noise w. Covariances of b have unit power; ``gain`` is kappa^2 = 1 / SIR.
 """
 
 import torch
 from torch import Tensor
 
-_NEGLIGIBLE = 1e-10  # posterior probability of a hypothesis below which its estimate is not computed
+_NEGLIGIBLE = 1e-10  # A hypothesis of smaller posterior probability is left out.
 
 
 def _columns(mixture: Tensor, like: Tensor) -> Tensor:
-    """Mixtures complex [B, T] as columns: complex128 [T, B], or real and imaginary parts float64 [T, 2 B]."""
+    """Returns mixtures complex [B, T] as columns: complex128 [T, B], or real and imaginary parts float64 [T, 2 B]."""
     columns: Tensor = mixture.to(torch.complex128).T
     if not like.is_complex():
         columns = torch.cat((columns.real, columns.imag), 1)
@@ -19,7 +19,7 @@ def _columns(mixture: Tensor, like: Tensor) -> Tensor:
 
 
 def _rows(columns: Tensor) -> Tensor:
-    """The inverse of `_columns`, complex128 [B, T]."""
+    """Inverts `_columns`, complex128 [B, T]."""
     if not columns.is_complex():
         columns = torch.complex(*(part.contiguous() for part in columns.chunk(2, 1)))
     rows: Tensor = columns.T
@@ -34,14 +34,14 @@ def _factor(soi: Tensor, interference: Tensor, gain: float, noise_power: float) 
 
 
 def linear_estimate(mixture: Tensor, soi: Tensor, interference: Tensor, gain: float, noise_power: float) -> Tensor:
-    """``C_s (C_s + kappa^2 C_b + noise_power I)^-1 y``, the best estimate given the covariances.
+    """Returns ``C_s (C_s + kappa^2 C_b + noise_power I)^-1 y``, the best estimate given the covariances.
 
     Args:
         mixture: complex [B, T].
         soi: covariance C_s [T, T], float64 or complex128.
         interference: covariance C_b [T, T].
         gain: kappa^2.
-        noise_power: of the white noise.
+        noise_power: power of the white noise.
 
     Returns:
         complex128 [B, T].
@@ -53,14 +53,14 @@ def linear_estimate(mixture: Tensor, soi: Tensor, interference: Tensor, gain: fl
 def lmmse(
     mixture: Tensor, covariances_soi: Tensor, covariances_interference: Tensor, gain: float, noise_power: float
 ) -> Tensor:
-    """Linear estimate that knows the SIR and not the offsets: with covariances averaged over them.
+    """Returns the linear estimate that knows the SIR but not the offsets, by covariances averaged over the offsets.
 
     Args:
         mixture: complex [B, T].
         covariances_soi: [P, T, T], one for each offset.
         covariances_interference: [Q, T, T].
         gain: kappa^2.
-        noise_power: of the white noise.
+        noise_power: power of the white noise.
 
     Returns:
         complex128 [B, T].
@@ -77,7 +77,7 @@ def sync_mmse(
     gain: Tensor,
     noise_power: float,
 ) -> Tensor:
-    """MMSE estimate given SIR and both offsets.
+    """Returns the MMSE estimate given SIR and both offsets.
 
     Args:
         mixture: complex [B, T].
@@ -86,7 +86,7 @@ def sync_mmse(
         soi_offset: int64 [B].
         interference_offset: int64 [B].
         gain: kappa^2, float [B].
-        noise_power: of the white noise.
+        noise_power: power of the white noise.
 
     Returns:
         complex128 [B, T].
@@ -108,18 +108,18 @@ def posterior_mmse(
     noise_power: float,
     temper: float = 1.0,
 ) -> Tensor:
-    """MMSE estimate without knowledge of offsets and SIR: every hypothesis' estimate, weighted by its posterior.
+    """Returns the MMSE estimate without knowledge of offsets and SIR: all hypotheses, weighted by their posteriors.
 
     All P Q G hypotheses are equally likely. The density of a circular Gaussian vector is proportional to
-    ``exp(-log det C - y^H C^-1 y)``; MLSP 2022 weights by ``exp(-log det C / 2 - y^H C^-1 y / 2)``, which is right for
-    real vectors: a posterior tempered by 1/2.
+    ``exp(-log det C - y^H C^-1 y)``. MLSP 2022 weights by ``exp(-log det C / 2 - y^H C^-1 y / 2)``, which is right for
+    real vectors. That is a posterior tempered by 1/2.
 
     Args:
         mixture: complex [B, T].
         covariances_soi: [P, T, T], one for each offset.
         covariances_interference: [Q, T, T].
-        gains: kappa^2 of the levels that are possible, float [G].
-        noise_power: of the white noise.
+        gains: kappa^2 of the possible levels, float [G].
+        noise_power: power of the white noise.
         temper: exponent of the likelihood; 1 is the posterior, 0.5 the published one.
 
     Returns:

@@ -1,7 +1,7 @@
-"""The loss that alpha-RGS descends, over one real symbol of each signal: exact, to see what its weight omega does.
+"""The exact loss of alpha-RGS over one real symbol of each signal, which shows the effect of its weight omega.
 
 T. Jayashankar et al., "Score-based source separation with applications to digital communication signals", NeurIPS 2023
-(arXiv 2306.14411), section 4: of y = s + gain b and an estimate theta of s, at noise level alpha_bar,
+(arXiv 2306.14411), section 4. For y = s + gain b and an estimate theta of s, at noise level alpha_bar, the loss is
 
     L(theta) = -E log p_S(amplitude theta + sigma z) - omega E log p_B(amplitude (y - theta) / gain + sigma z)
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rfsep.types import InputError
 
-_REACH, _NODES = 8.0, 1001  # of the noise z, in the sum that stands for its expectation
+_REACH, _NODES = 8.0, 1001  # range and number of noise values z in the sum that replaces the expectation
 
 
 class Landscape:
@@ -28,13 +28,13 @@ class Landscape:
         soi: float [P], levels of the SOI.
         interference: float [Q], levels of the interference.
         gain: kappa.
-        sent: which level of each is in the mixture.
+        sent: index of the sent level of each signal.
         smoothing: float [L], noise levels 1 - alpha_bar over which the loss is averaged.
-        reach: estimates theta go from minus that to that.
-        points: how many of them.
+        reach: estimates theta lie between minus and plus this value.
+        points: number of estimates.
 
     Raises:
-        InputError: noise levels that are none.
+        InputError: a noise level is not between 0 and 1.
     """
 
     def __init__(
@@ -57,17 +57,17 @@ class Landscape:
         self.theta = torch.linspace(-reach, reach, points, dtype=torch.float64)
 
     def _averaged(self, levels: Tensor, clean: Tensor) -> Tensor:
-        """-E log p of levels at clean values float64 [G], for every noise level: float64 [L, G]."""
+        """Returns -E log p of levels at clean values float64 [G], for every noise level: float64 [L, G]."""
         return torch.stack([expected_loss(levels, clean, 1 - smoothing) for smoothing in self.smoothing])
 
     def study(self) -> dict[str, Any]:
-        """Losses and what they say, as results.json takes it.
+        """Returns the losses and figures derived from them, as results.json holds them.
 
         Returns:
-            ``theta`` [G], ``smoothing`` [L] and the SOI that was sent, ``truth``; for each weight, ``one`` and
-            ``kappa_squared``: ``omega``, ``loss`` [L, G], ``averaged`` [G] over the levels, where the average is
-            ``least``, all its local ``minima``, the ``difference`` [L] of the loss at the SOI's other symbols (the
-            least of them) and at the true one, and the ``quadratic_difference`` [L] of `quadratic_difference`.
+            ``theta`` [G], ``smoothing`` [L] and the sent SOI, ``truth``. For each weight, ``one`` and
+            ``kappa_squared``: ``omega``; ``loss`` [L, G]; its mean over levels ``averaged`` [G]; the place ``least`` of
+            the mean's minimum; all its local ``minima``; ``difference`` [L], the least loss at a false symbol minus
+            that at the true one; and ``quadratic_difference`` [L], see `quadratic_difference`.
         """
         others = torch.tensor([level for level in self.soi.tolist() if level != self.truth]).double()
         at = torch.cat((self.theta, others, torch.tensor([self.truth]).double()))
@@ -80,7 +80,7 @@ class Landscape:
         return content
 
     def _said(self, loss: Tensor, omega: float) -> dict[str, Any]:
-        """What losses float64 [L, G + P] on the grid, at the other symbols and at the true one say."""
+        """Summarises losses float64 [L, G + P] on the grid, at the false symbols and at the true one."""
         count = len(self.theta)
         averaged = loss.mean(0)
         grid = averaged[:count]
@@ -99,9 +99,9 @@ class Landscape:
 
 
 def expected_loss(levels: Tensor, clean: Tensor, alpha_bar: float) -> Tensor:
-    """-E log p(sqrt(alpha_bar) x + sigma z) of equally likely levels float64 [P] at values x float64 [G]: float64 [G].
+    """Returns -E log p(sqrt(alpha_bar) x + sigma z) of equally likely levels [P] at values x [G]: all float64.
 
-    The expectation is a sum over z; the integrand's kinks between two levels, and nothing else, cost accuracy.
+    The expectation is a sum over z. Only the integrand's kinks between two levels cost accuracy.
 
     >>> nothing = torch.zeros(1, dtype=torch.float64)
     >>> round(float(expected_loss(nothing, nothing, 0.99)) - math.log(0.1), 6)
@@ -117,10 +117,11 @@ def expected_loss(levels: Tensor, clean: Tensor, alpha_bar: float) -> Tensor:
 
 
 def quadratic_difference(distance: float, gain: float, omega: float, alpha_bar: float) -> float:
-    """Loss at a false symbol above that at the true one, where the noise is far below the distance of levels.
+    """Returns the loss at a false symbol minus that at the true one, for noise far below the distance of levels.
 
-    Both are levels of the SOI, whose term is the same at both. The interference is then off its level by ``distance /
-    gain``: omega alpha_bar (distance / gain)^2 / (2 sigma^2), which does not know the gain where omega is its square.
+    The SOI's term is the same at both levels. At the false one the interference is off its level by ``distance /
+    gain``, which costs omega alpha_bar (distance / gain)^2 / (2 sigma^2). If omega is the gain's square, the gain
+    cancels.
 
     >>> round(quadratic_difference(2.0, 10.0, 100.0, 0.5), 9)
     2.0

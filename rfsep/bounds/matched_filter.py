@@ -1,4 +1,4 @@
-"""What the SOI's own receiver makes of a mixture without its interference."""
+"""The bound of the SOI's own receiver, on a mixture without its interference."""
 
 from functools import cache
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from rfsep.signals.statistics import modem_waveforms, solve_positive
 from rfsep.types import MixtureBatch, Modem, Separated, SignalSource
 
 _CONTEXT = 8  # symbol periods on each side of a window whose pulses reach into it
-_RIDGE = 1e-10  # energy of a pulse's part in the window below which its symbol is lost
-_LEAST_NOISE = 1e-9  # power taken where there is none, so that posteriors stay defined
+_RIDGE = 1e-10  # A symbol is lost if its pulse has less energy inside the window.
+_LEAST_NOISE = 1e-9  # power assumed without noise, so that posteriors stay defined
 
 
 class _Pulses(NamedTuple):
@@ -22,7 +22,7 @@ class _Pulses(NamedTuple):
     Attributes:
         response: complex128 [T, S], waveform of each symbol.
         inverse: complex128 [S, T], which finds the symbols of a clean SOI.
-        energy: float64 [S], of each waveform in the window.
+        energy: float64 [S], energy of each waveform in the window.
     """
 
     response: Tensor
@@ -31,16 +31,16 @@ class _Pulses(NamedTuple):
 
 
 class MatchedFilterBound:
-    """The matched filter on SOI and noise alone: the interference-free limit.
+    """The matched filter on SOI and noise alone, the interference-free limit.
 
-    Symbols are estimated from ``mixture - interference`` and modulated again at their posterior mean. Where symbols
-    start at sample 0 that is the matched filter itself. At any other offset the window cuts pulses at its ends and
-    holds tails of symbols outside, which disturb each other; every symbol is then estimated as if it were alone, with
-    all others known: the textbooks' matched-filter bound.
+    Symbols are estimated from ``mixture - interference`` and modulated again at their posterior mean. If symbols start
+    at sample 0, that is the matched filter itself. At any other offset the window cuts pulses at its ends and holds
+    tails of symbols outside, which disturb each other. Every symbol is then estimated with all others known: the
+    textbooks' matched-filter bound.
 
     Args:
-        modem: of the SOI; its symbols are points of the constellation, equally likely.
-        source: of the interference; not looked at.
+        modem: the SOI's modem; its symbols are points of the constellation, equally likely.
+        source: the interference's source; not used.
         noise_power: of the white noise in the mixtures.
     """
 
@@ -48,13 +48,13 @@ class MatchedFilterBound:
         self.modem = modem
         self.noise_power = max(noise_power, _LEAST_NOISE)
         self._pulses = cache(self._make_pulses)
-        # noise power behind the matched filter, from the response of one of its outputs to single samples
+        # The response of one output to single samples gives the noise power after the matched filter.
         period = modem.symbol_period
         outputs = modem.analyse(torch.eye((2 * _CONTEXT + 1) * period, dtype=torch.complex64))  # [samples, S]
         self._filter_gain = float(outputs[:, outputs.shape[1] // 2].abs().square().sum())
 
     def estimate(self, batch: MixtureBatch) -> Separated:
-        """Estimate complex64 [B, T] and bits uint8 [B, N] of the symbols with their centre in the window."""
+        """Returns the estimate complex64 [B, T] and bits uint8 [B, N] of symbols with their centre in the window."""
         clean = batch.mixture - batch.interference
         if not (batch.soi_offset > 0).any():
             symbols = self.modem.analyse(clean)
@@ -69,7 +69,7 @@ class MatchedFilterBound:
         return Separated(soi, bits)
 
     def _alone(self, soi: Tensor, noise: Tensor, offset: int) -> Tensor:
-        """Estimate complex64 [B, T] in windows that start ``offset`` samples into a symbol, each symbol by itself."""
+        """Estimates windows complex64 [B, T] that start ``offset`` samples into a symbol, each symbol alone."""
         pulses = self._pulses(soi.shape[1], offset)
         sent = soi.to(torch.complex128) @ pulses.inverse.T  # [B, S]
         disturbed = sent + noise.to(torch.complex128) @ pulses.response.conj() / pulses.energy  # [B, S]
@@ -85,9 +85,9 @@ class MatchedFilterBound:
         return _Pulses(response, inverse, gram.diagonal().real.clamp_min(_RIDGE))
 
     def _bits(self, waveform: Tensor, offset: int) -> Tensor:
-        """Bits uint8 [B, N] of the symbols with their centre in windows that start ``offset`` samples into a symbol."""
+        """Returns bits uint8 [B, N] of symbols with their centre in windows that start ``offset`` into a symbol."""
         width, period = self.modem.num_bits(waveform.shape[1]), self.modem.symbol_period
-        decided = (self.modem.demodulate(pad(waveform, (offset, 0))) > 0).byte()
+        decided = self.modem.decide(pad(waveform, (offset, 0)))
         per_period = self.modem.num_bits(period)
         found = decided[:, per_period * (offset > period // 2) :][:, :width]
         return pad(found, (0, width - found.shape[1]))

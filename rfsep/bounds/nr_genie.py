@@ -1,4 +1,4 @@
-"""What joint detection reaches beneath a 5G NR uplink whose timing and channel it is told."""
+"""The bound of joint detection beneath a 5G NR uplink, given its timing and channel."""
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ from rfsep.separators.nr.nr_timing import Symbol
 from rfsep.signals.nr import CYCLIC_PREFIX_LENGTHS, FFT_SIZE, SAMPLES_PER_SLOT, NrUplink
 from rfsep.types import MixtureBatch, Modem, Separated
 
-_UPDATES = (8, 8)  # of the channel's variances, each time after deciding all carriers
+_UPDATES = (8, 8)  # updates of the channel's variances in each fit; all carriers are decided before each
 
 
 def symbols_about(offset: int, num_samples: int) -> list[Symbol]:
-    """OFDM symbols that reach into a window that begins ``offset`` samples into a slot."""
+    """Lists the OFDM symbols that reach into a window which begins ``offset`` samples into a slot."""
     found, start = list[Symbol](), -SAMPLES_PER_SLOT - offset
     while start < num_samples:
         for prefix in CYCLIC_PREFIX_LENGTHS:
@@ -29,14 +29,14 @@ def symbols_about(offset: int, num_samples: int) -> list[Symbol]:
 
 
 class NrGenie:
-    """`NrDetection` told the interference's timing and channel; no symbol beneath the SOI is told.
+    """Runs `NrDetection` with the interference's timing and channel, but without the symbols beneath the SOI.
 
-    The channel is fitted to the interference by itself, as the source does not return it.
+    The channel is fitted to the interference alone, because the source does not return it.
 
     Args:
-        modem: of the SOI, narrow-band, which begins and ends with the mixture.
-        source: of the interference, in QPSK.
-        noise_power: of the white noise in the mixtures; not looked at.
+        modem: the SOI's modem, narrow-band, which begins and ends with the mixture.
+        source: the interference's source, in QPSK.
+        noise_power: power of the white noise in the mixtures; not used.
     """
 
     def __init__(self, modem: Modem, source: NrUplink, noise_power: float) -> None:
@@ -49,10 +49,10 @@ class NrGenie:
         rows = zip(batch.mixture, batch.interference, batch.interference_offset.tolist(), strict=True)
         symbols = torch.stack([self._symbols(*row, response, band) for row in rows])
         soi = (symbols @ response.waveforms.T).to(torch.complex64)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _symbols(self, mixture: Tensor, interference: Tensor, offset: int, response: Response, band: Band) -> Tensor:
-        """SOI's symbols complex128 [S] of one mixture complex64 [T]."""
+        """Returns the SOI's symbols complex128 [S] of one mixture complex64 [T]."""
         clean = interference.to(torch.complex128)
         scene = self._scene(clean, symbols_about(offset, len(clean)))
         shares = self._detection.shares(scene, clean)
@@ -60,7 +60,7 @@ class NrGenie:
         return detected(lambda _: model, self._detection.points).found[SOI].mean.to(torch.complex128)
 
     def _scene(self, clean: Tensor, symbols: list[Symbol]) -> Scene:
-        """Timing, pilots and channel of interference complex128 [T]."""
+        """Returns timing, pilots and channel of interference complex128 [T]."""
         variance = self._detection.variance(0.0, float(power(clean)))
         scene = self._detection.scene(clean, clean, symbols, variance, variance)
         for updates in _UPDATES:

@@ -1,4 +1,4 @@
-"""What a linear estimator reaches that is told the timing of everything, and the exact MMSE of Gaussian signals."""
+"""Bounds: the linear estimator that is told all timings, and the exact MMSE of Gaussian signals."""
 
 from functools import lru_cache
 from typing import Literal
@@ -12,19 +12,19 @@ from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.types import MixtureBatch, Modem, Separated
 
-_LEAST_NOISE = 1e-9  # keeps the covariance regular where there is no noise
+_LEAST_NOISE = 1e-9  # keeps the covariance regular without noise
 _BATCH = 64
 
 
 class OracleLmmse:
-    """LMMSE told both timings, the nominal SINR and the noise: SyncMMSE of MLSP 2022, the bound for Gaussian signals.
+    """LMMSE given both timings, nominal SINR and noise: SyncMMSE of MLSP 2022, the bound for Gaussian signals.
 
     Args:
-        modem: of the SOI.
-        source: of the interference, a modem's signal at a random time.
-        noise_power: of white noise in the mixtures.
-        soi_timing: ``known``: the SOI begins and ends with the mixture; ``estimated``: it goes on beyond (its timing is
-            told all the same).
+        modem: the SOI's modem.
+        source: the interference's source, a modem's signal at a random time.
+        noise_power: power of the white noise in the mixtures.
+        soi_timing: ``known``: the SOI begins and ends with the mixture. ``estimated``: it goes on beyond; its timing is
+            still given.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class OracleLmmse:
         columns = (batch.mixture, batch.soi_offset, batch.interference_offset, batch.sinr_db)
         rows = zip(*(torch.split(column, _BATCH) for column in columns), strict=True)
         soi = torch.cat([self._solve(*row) for row in rows])
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _solve(self, mixture: Tensor, soi_offset: Tensor, interference_offset: Tensor, sinr_db: Tensor) -> Tensor:
         setup = self._setup(mixture.shape[1])
@@ -70,10 +70,10 @@ class GaussianMmse:
     """The exact posterior mean of Gaussian signals at unknown timing and SINR, with known modems and noise.
 
     Args:
-        modem: of the SOI.
-        source: of the interference, a modem's signal at a random time.
-        noise_power: of white noise in the mixtures.
-        soi_timing: as `OracleLmmse`, but where it is ``estimated`` nobody tells it.
+        modem: the SOI's modem.
+        source: the interference's source, a modem's signal at a random time.
+        noise_power: power of the white noise in the mixtures.
+        soi_timing: as in `OracleLmmse`, but with ``estimated`` the timing is unknown.
     """
 
     def __init__(

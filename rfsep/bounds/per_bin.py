@@ -1,4 +1,4 @@
-"""What the ICASSP 2023 architecture study's mixtures of cosines give away, bin by bin, in closed form."""
+"""Closed-form estimators, bin by bin, for the cosine mixtures of the ICASSP 2023 architecture study."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from rfsep.types import InputError, MixtureBatch, Modem, Separated, SignalSource
 
 
 def _cosines(part: str, given: object) -> Cosines:
-    """A part of the mixture that has to be a sum of cosines.
+    """Returns a part of the mixture as a sum of cosines.
 
     Raises:
         InputError: it is something else.
@@ -19,7 +19,7 @@ def _cosines(part: str, given: object) -> Cosines:
 
 
 class _Bins:
-    """Mixtures seen bin by bin: ``y_k = a_k + gain b_k`` where both have the bin.
+    """Mixtures in terms of bins: ``y_k = a_k + gain b_k`` where both have the bin.
 
     Args:
         soi: sum of cosines.
@@ -29,32 +29,33 @@ class _Bins:
     def __init__(self, soi: Cosines, interference: Cosines) -> None:
         self.soi = soi
         self.shared = torch.tensor([bin_ in interference.bins for bin_ in soi.bins])  # bool [D]
-        # both have power 1, so the fewer bins a sum has, the more is in each
+        # Both sums have power 1, so the power per bin falls with the number of bins.
         self.ratio = (len(soi.bins) / len(interference.bins)) ** 0.5
 
     def observe(self, batch: MixtureBatch) -> tuple[Tensor, Tensor]:
-        """Bins float32 [B, D] of the mixtures in units of the SOI's amplitudes, and the interference's gain [B]."""
+        """Returns bins float32 [B, D] of the mixtures over the SOI's amplitudes, and the interference's gain [B]."""
         return self.soi.analyse(batch.mixture).real, self.ratio * 10 ** (-batch.sinr_db / 20)
 
     def separated(self, amplitudes: Tensor, num_samples: int) -> Separated:
-        """The SOI complex64 [B, T] of amplitudes float32 [B, D], without bits."""
+        """Returns the SOI complex64 [B, T] of amplitudes float32 [B, D], without bits."""
         soi = self.soi.synthesise(amplitudes, num_samples)
         return Separated(soi, torch.zeros((len(soi), 0), dtype=torch.uint8))
 
 
 class PerBinSlicer:
-    """DFT bin to nearest point of the sum constellation to the SOI's amplitude: no error where points differ.
+    """Maps each DFT bin to the nearest point of the sum constellation, and that to the SOI's amplitude.
 
-    Bins that the interference leaves free are taken as they are. With levels -3, -1, 1, 3 in both and a gain of 4 the
-    sums are 16 equally spaced points, one for each pair, so a separator without error exists.
+    There is no error if all points differ. Bins that the interference leaves free are kept unchanged. With levels -3,
+    -1, 1, 3 in both and a gain of 4 the sums are 16 equally spaced points, one for each pair, so a separator without
+    error exists.
 
     Args:
-        modem: of the SOI, sums of cosines.
-        source: of the interference, sums of cosines.
-        noise_power: of white noise in the mixtures; the nearest point is the likeliest whatever it is.
+        modem: the SOI's modem, sums of cosines.
+        source: the interference's source, sums of cosines.
+        noise_power: power of the white noise in the mixtures; the nearest point is the likeliest at any power.
 
     Raises:
-        InputError: other signals, or Gaussian amplitudes in bins that both have.
+        InputError: the signals are others, or have Gaussian amplitudes in shared bins.
     """
 
     def __init__(self, modem: Modem, source: SignalSource, noise_power: float) -> None:
@@ -73,7 +74,7 @@ class PerBinSlicer:
         return self.bins.separated(seen, batch.mixture.shape[1])
 
     def _sliced(self, seen: Tensor, gain: Tensor) -> Tensor:
-        """The SOI's level float32 [B, D] in the sum that is nearest to each bin float32 [B, D]."""
+        """Returns the SOI's level float32 [B, D] in the sum nearest to each bin float32 [B, D]."""
         own, other = self.levels
         sums = (own[:, None] + gain[:, None, None] * other).flatten(1)  # [B, P * Q]
         nearest = (seen[:, :, None] - sums[:, None]).abs().argmin(-1)  # [B, D]
@@ -81,17 +82,17 @@ class PerBinSlicer:
 
 
 class PerBinLinear:
-    """The best linear estimate: every bin by its share of power, 1 / (1 + gain^2) where both signals have it.
+    """The best linear estimate, which weighs a shared bin by the SOI's share of its power, 1 / (1 + gain^2).
 
-    MSE ``gain^2 / (1 + gain^2)`` where all bins are shared: 16/17, -0.263 dB, at the published gain of 4.
+    If all bins are shared, the MSE is ``gain^2 / (1 + gain^2)``: 16/17, -0.263 dB, at the published gain of 4.
 
     Args:
-        modem: of the SOI, sums of cosines.
-        source: of the interference, sums of cosines.
-        noise_power: of white noise in the mixtures, whose share of a bin is neglected.
+        modem: the SOI's modem, sums of cosines.
+        source: the interference's source, sums of cosines.
+        noise_power: power of the white noise in the mixtures, whose share of a bin is neglected.
 
     Raises:
-        InputError: other signals.
+        InputError: the signals are others.
     """
 
     def __init__(self, modem: Modem, source: SignalSource, noise_power: float) -> None:

@@ -1,4 +1,4 @@
-"""What is reached beneath a recorded LTE downlink by estimators that know its timing and powers."""
+"""Bounds beneath a recorded LTE downlink, by estimators that know its timing and powers."""
 
 from functools import cache
 from typing import NamedTuple
@@ -20,19 +20,19 @@ Samples = NDArray[np.complex64]
 
 _SLOT = 9600  # samples of 0.5 ms at 19.2 Msps, 3GPP TS 36.211 clause 4
 _PREFIXES = (100, 90, 90, 90, 90, 90, 90)  # clause 6.12, 160 and 144 samples at 30.72 Msps
-_TRACKED_SLOTS = 8  # whose timing is found together
+_TRACKED_SLOTS = 8  # slots whose timing is found together
 _SMEARED = 6  # samples of a prefix that the channel spoils
-_EARLY = 8  # samples before its nominal place at which a symbol's body is cut, inside its prefix
-_FLOOR = 0.1  # white part of the interference, of its mean power
-_EXACT = 1e-3  # relative difference of a window and its place in the recording
+_EARLY = 8  # A symbol's body is cut this many samples early, inside its prefix.
+_FLOOR = 0.1  # white part of the interference relative to its mean power
+_EXACT = 1e-3  # largest relative difference of a window from its place in the recording
 
 
 class _Grid(NamedTuple):
-    """Where a recording's slots begin.
+    """The timing of a recording's slots.
 
     Attributes:
-        start: int64 [n], of a slot modulo its length, one for every eight slots.
-        offset: float64 [n], of the carriers, in carrier spacings.
+        start: begin of a slot modulo its length, int64 [n], one for every eight slots.
+        offset: carrier offset in carrier spacings, float64 [n].
     """
 
     start: NDArray[np.int64]
@@ -40,13 +40,13 @@ class _Grid(NamedTuple):
 
 
 def _symbol_starts() -> NDArray[np.int64]:
-    """First sample of each symbol's prefix in a slot."""
+    """Returns the first sample of each symbol's prefix in a slot."""
     lengths = np.array(_PREFIXES) + FFT_SIZE
     return np.concatenate(([0], np.cumsum(lengths)[:-1]))
 
 
 def track(recording: Samples) -> _Grid:
-    """Timing of a whole recording from its cyclic prefixes; the sampling clocks drift apart evenly."""
+    """Finds the timing of a whole recording by its cyclic prefixes; the sampling clocks drift apart evenly."""
     correlation = recording[FFT_SIZE:] * recording[:-FFT_SIZE].conj()
     width = _TRACKED_SLOTS * _SLOT
     pieces = len(recording) // width
@@ -64,10 +64,10 @@ def track(recording: Samples) -> _Grid:
 
 
 def locate(window: Samples, recording: Samples) -> int:
-    """Sample of a recording at which a window begins that was cut from it and multiplied by a number.
+    """Finds the sample at which a window begins that was cut from a recording and multiplied by a number.
 
     Raises:
-        InputError: it was not.
+        InputError: the window is not from the recording.
     """
     anchor = int(np.abs(window).argmax())
     places = np.arange(anchor, len(recording) - len(window) + anchor + 1)
@@ -81,7 +81,7 @@ def locate(window: Samples, recording: Samples) -> int:
 
 
 class _Symbol(NamedTuple):
-    """One symbol of the interference about a window: where its prefix begins, how long it is, powers float64 [N]."""
+    """One symbol of the interference: begin and length of its prefix, and powers float64 [N]."""
 
     start: int
     prefix: int
@@ -89,7 +89,7 @@ class _Symbol(NamedTuple):
 
 
 def _averaged(power: Tensor, width: int) -> Tensor:
-    """Moving average over ``width`` carriers, mirrored at both ends."""
+    """Returns the moving average over ``width`` carriers, mirrored at both ends."""
     if width == 1:
         return power
     padded = pad(power[None, None], (width // 2, width - 1 - width // 2), mode="reflect")
@@ -97,7 +97,7 @@ def _averaged(power: Tensor, width: int) -> Tensor:
 
 
 def _symbols_about(recording: Samples, place: int, num_samples: int, start: int, offset: float) -> list[_Symbol]:
-    """Symbols that reach into samples ``place`` to ``place + num_samples`` of a recording."""
+    """Lists the symbols that reach into samples ``place`` to ``place + num_samples`` of a recording."""
     found = []
     first = (place // _SLOT - 1) * _SLOT + start
     carriers = carrier_numbers().long().numpy() % FFT_SIZE
@@ -115,13 +115,13 @@ def _symbols_about(recording: Samples, place: int, num_samples: int, start: int,
 
 
 class ResourceElementBound:
-    """LMMSE, or detection, of the SOI's symbols given timing and powers of all resource elements of the interference.
+    """LMMSE or detection of the SOI's symbols, given timing and powers of the interference's resource elements.
 
     Args:
-        modem: of the SOI, narrow-band, which begins and ends with the mixture.
+        modem: the SOI's modem, narrow-band, which begins and ends with the mixture.
         source: recordings of an LTE downlink at 19.2 Msps.
-        noise_power: of white noise in the mixtures.
-        width: carriers that powers are averaged over: 1 for resource elements, 12 for resource blocks.
+        noise_power: power of the white noise in the mixtures.
+        width: number of carriers that powers are averaged over: 1 for resource elements, 12 for resource blocks.
         detect: estimate the SOI's symbols as points of the modem's constellation.
 
     Raises:
@@ -150,10 +150,10 @@ class ResourceElementBound:
         columns = (batch.mixture, batch.interference, batch.interference_origin.tolist(), batch.sinr_db.tolist())
         symbols = torch.stack([self._symbols(band, *row) for row in zip(*columns, strict=True)])
         soi = (symbols @ response.waveforms.T).to(torch.complex64)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _symbols(self, band: Band, mixture: Tensor, interference: Tensor, origin: int, sinr_db: float) -> Tensor:
-        """Symbols complex128 [S] of one mixture complex64 [T]."""
+        """Returns the symbols complex128 [S] of one mixture complex64 [T]."""
         if origin < 0:
             raise InputError("resource_elements: this bound needs recorded interference")
         recording, grid = self.recordings.recordings[origin], self._grid(origin)

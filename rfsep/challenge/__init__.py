@@ -1,1 +1,1 @@
-"""The judge: separation of test sets, errors and scores."""
+"""The judge, which runs separators on test sets and computes errors and scores."""

@@ -1,4 +1,4 @@
-"""Published comparisons: several separators on the same mixtures, made as they are needed; finished levels are kept."""
+"""Published comparisons of several separators on the same mixtures; finished levels are kept."""
 
 import multiprocessing
 import time
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 Estimate = Callable[[MixtureBatch], Separated]
 """What is compared: a separator, which is handed the mixture alone, or a bound, which sees the truth."""
 
-_PART_SAMPLES = 64 * 1280  # separated at once, so that memory stays bounded and progress shows
+_PART_SAMPLES = 64 * 1280  # samples per part, which bounds memory and shows progress
 _FIELDS = ("mse", "bit_errors", "num_bits", "origin")
 
 
@@ -28,10 +28,10 @@ class Data(NamedTuple):
 
     Attributes:
         sir_db: levels.
-        num_mixtures: at each level.
-        batches: the mixtures of a level, the same ones at every call.
-        modem: of an SOI at any offset, whose symbols are then found by the true offset, in estimate and truth alike;
-            None where symbols start at sample 0 and a separator's own bits count.
+        num_mixtures: mixtures per level.
+        batches: returns the mixtures of a level, the same ones at every call.
+        modem: modem of a SOI at any offset, whose symbols are read at the true offset, in estimate and truth alike.
+            None if symbols start at sample 0 and a separator's own bits count.
     """
 
     sir_db: Sequence[float]
@@ -44,12 +44,12 @@ class Entry(NamedTuple):
     """A separator or bound of a comparison.
 
     Attributes:
-        name: of the row.
-        make: makes what estimates at a level.
-        blind: it is told nothing but the mixture.
-        bound: it sees the truth, and is drawn as a limit.
-        label: of a bound in figures.
-        settings: all that its figures follow from, as JSON takes it.
+        name: name of the row.
+        make: makes the estimator for a level.
+        blind: whether it is given the mixture only.
+        bound: whether it sees the truth and is drawn as a limit.
+        label: label of a bound in figures.
+        settings: everything that determines its figures, as JSON.
     """
 
     name: str
@@ -66,9 +66,9 @@ class _Level(NamedTuple):
     Attributes:
         mse: float64 [M].
         bit_errors: float64 [M].
-        num_bits: int64 [M], 0 where no bits are known.
+        num_bits: int64 [M], 0 without known bits.
         origin: int64 [M], recording of the interference, -1 for synthetic sources.
-        seconds: spent on estimating.
+        seconds: time spent on estimating.
     """
 
     mse: Floats
@@ -79,7 +79,7 @@ class _Level(NamedTuple):
 
 
 def _parts(batches: Iterable[MixtureBatch]) -> Iterator[MixtureBatch]:
-    """The same rows in batches small enough for any separator."""
+    """Splits rows into batches small enough for any separator."""
     for batch in batches:
         size, length = batch.mixture.shape
         step = max(1, _PART_SAMPLES // length)
@@ -95,15 +95,15 @@ class BitErrors(NamedTuple):
 
 
 def bit_errors(estimate: Separated, batch: MixtureBatch, modem: Modem | None) -> BitErrors:
-    """Bit errors of each row.
+    """Counts the bit errors of each row.
 
-    The studies with an SOI at any offset demodulate the estimate and the clean SOI from the first whole symbol,
+    The studies with a SOI at any offset demodulate the estimate and the clean SOI from the first whole symbol,
     ``(period - offset) % period``, with the offset known to the scorer: 79 or 80 of 80 symbols.
 
     Args:
-        estimate: of the batch.
-        batch: with its truth; without known bits nothing is counted.
-        modem: of the SOI; None where symbols start at sample 0, and the estimate's bits are compared with those sent.
+        estimate: estimate of the batch.
+        batch: the batch with its truth; without known bits nothing is counted.
+        modem: the SOI's modem; None where symbols start at sample 0, so that the estimate's bits count as they are.
     """
     found = BitErrors(np.zeros(len(batch.mixture)), np.zeros(len(batch.mixture), dtype=np.int64))
     if batch.bits.shape[1] == 0:
@@ -114,14 +114,14 @@ def bit_errors(estimate: Separated, batch: MixtureBatch, modem: Modem | None) ->
     for offset in sorted(set(batch.soi_offset.tolist())):
         rows = batch.soi_offset == offset
         start = (modem.symbol_period - offset) % modem.symbol_period
-        decided, sent = (modem.demodulate(waveform[rows, start:]) > 0 for waveform in (estimate.soi, batch.soi))
+        decided, sent = (modem.decide(waveform[rows, start:]) for waveform in (estimate.soi, batch.soi))
         found.wrong[rows.numpy()] = (decided != sent).sum(1).numpy()
         found.compared[rows.numpy()] = sent.shape[1]
     return found
 
 
 def _measure(entry: Entry, data: Data, level: float, advance: Callable[[int], None]) -> _Level:
-    """Run an entry over the mixtures of a level."""
+    """Runs an entry over the mixtures of a level."""
     estimator, seconds = entry.make(level), 0.0
     mse, wrong, compared, origin = [], [], [], []
     for batch in _parts(data.batches(level)):
@@ -150,7 +150,7 @@ def _keep(path: Path, settings: Row, found: _Level) -> None:
 
 
 def _kept(path: Path, settings: Row, num_mixtures: int) -> _Level | None:
-    """A level as it was kept; None where there is none of these settings."""
+    """Reads a kept level; None if there is none with these settings."""
     if not path.is_file() or not isinstance(content := read_json(path), dict) or content.get("settings") != settings:
         return None
     columns = [np.asarray(content.get(field)) for field in _FIELDS]
@@ -162,38 +162,38 @@ def _kept(path: Path, settings: Row, num_mixtures: int) -> _Level | None:
 
 
 def kept_levels(entry: Entry, data: Data, folder: Path) -> int:
-    """How many levels of an entry need not be computed again."""
+    """Returns how many levels of an entry need not be computed again."""
     found = (_kept(_path(folder, entry.name, level), entry.settings, data.num_mixtures) for level in data.sir_db)
     return sum(level is not None for level in found)
 
 
 def forget(entry: Entry, folder: Path) -> None:
-    """Remove what was kept of an entry, at whatever levels."""
+    """Removes all kept levels of an entry."""
     for path in (folder / "levels" / entry.name.replace(":", "-")).glob("*.json"):
         path.unlink()
 
 
 def measure_level(entry: Entry, level: float, data: Data, folder: Path) -> None:
-    """Measure an entry at a level and keep what is found for `compare`, unless it was kept before."""
+    """Measures an entry at a level and keeps the result for `compare`, unless it is kept already."""
     path = _path(folder, entry.name, level)
     if _kept(path, entry.settings, data.num_mixtures) is None:
         _keep(path, entry.settings, _measure(entry, data, level, lambda number: None))
 
 
 class _Work(NamedTuple):
-    """What the processes of `_measure_together` inherit, as it cannot be sent to them."""
+    """The state that the processes of `_measure_together` inherit, because it cannot be sent to them."""
 
     entry: Entry
     data: Data
     folder: Path
-    done: Any  # multiprocessing.Value, mixtures of all processes
+    done: Any  # multiprocessing.Value, number of mixtures done by all processes
 
 
-_work: list[_Work] = []  # of the running comparison, one at most
+_work: list[_Work] = []  # the running comparison, one at most
 
 
 def _measure_and_keep(level: float) -> None:
-    """A level of the inherited comparison, in a process of its own and on one thread."""
+    """Measures a level of the inherited comparison, in a process of its own and on one thread."""
     torch.set_num_threads(1)
     entry, data, folder, done = _work[-1]
 
@@ -207,10 +207,10 @@ def _measure_and_keep(level: float) -> None:
 def _measure_together(
     entry: Entry, data: Data, folder: Path, levels: Sequence[float], advance: Callable[[int], None]
 ) -> None:
-    """Measure and keep levels, each in a process: small matrices leave torch's own threads idle."""
+    """Measures and keeps levels, each in a process, because small matrices leave torch's own threads idle."""
     cores = min(torch.get_num_threads(), len(levels))
-    context = multiprocessing.get_context("fork")  # inherits what was made; children use one thread each
-    entry.make(levels[0])  # once for all
+    context = multiprocessing.get_context("fork")  # Children inherit everything and use one thread each.
+    entry.make(levels[0])  # This builds shared parts once.
     _work.append(_Work(entry, data, folder, context.Value("q", 0)))
     try:
         with ProcessPoolExecutor(cores, mp_context=context) as pool:
@@ -228,16 +228,16 @@ def _measure_together(
 
 
 def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], None]) -> Row:
-    """An entry's row of results.json: MSE and BER with intervals at every level, cost and blindness.
+    """Returns an entry's row of results.json: MSE and BER with intervals at every level, cost and blindness.
 
-    Every finished level is kept in ``folder``/levels, so that an interrupted comparison goes on where it stopped, with
-    the same figures; a level of other settings or other code is computed again. Levels are computed side by side, one
-    for each of torch's threads.
+    Every finished level is kept in ``folder``/levels, so that an interrupted comparison resumes with the same figures.
+    A level with other settings or other code is computed again. Levels are computed in parallel, one per thread of
+    torch.
 
     Args:
-        entry: what is compared.
+        entry: the separator or bound.
         data: the mixtures, the same for every entry.
-        folder: of the experiment's results.
+        folder: folder of the experiment's results.
         advance: called with the number of mixtures done.
     """
     missing = [
@@ -247,7 +247,7 @@ def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], Non
     ]
     if len(missing) > 1 and torch.get_num_threads() > 1:
         _measure_together(entry, data, folder, missing, advance)
-        advance(-len(missing) * data.num_mixtures)  # counted again as kept
+        advance(-len(missing) * data.num_mixtures)  # Kept levels are counted again.
     levels = []
     for level in sorted(data.sir_db):
         path = _path(folder, entry.name, level)
@@ -262,7 +262,7 @@ def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], Non
 
 
 def _row(entry: Entry, data: Data, levels: Sequence[_Level]) -> Row:
-    """The row of results.json that the levels make, lowest first."""
+    """Builds the row of results.json from its levels, lowest first."""
     sir_db = np.repeat(sorted(data.sir_db), data.num_mixtures).astype(np.float64)
     mse, wrong, compared, origin = (np.concatenate([getattr(level, field) for level in levels]) for field in _FIELDS)
     groups = recordings_of(origin)

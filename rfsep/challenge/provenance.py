@@ -1,4 +1,4 @@
-"""Which code figures come from, so that kept ones are used again only while it is the same."""
+"""Digests of the code behind figures, so that kept figures are reused only while the code is the same."""
 
 import ast
 import hashlib
@@ -7,15 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_ROOT = Path(__file__).resolve().parents[2]  # of the package's folder
+_ROOT = Path(__file__).resolve().parents[2]  # parent of the package's folder
 
 
 def code_version(modules: Iterable[str]) -> str:
-    """Digest of modules of this package and of all of it that they import; comments and layout do not matter.
+    """Returns a digest of modules of this package and everything in it that they import, without comments and layout.
 
-    A new separator, or a change in another one, leaves it as it is.
+    A new separator, or a change in another one, does not change it.
 
-    >>> code_version(["rfsep.iq"]) == code_version(["rfsep.types", "rfsep.iq"])
+    >>> code_version(["rfsep.types"]) == code_version(["rfsep.types", "rfsep.iq"])
     False
     """
     waiting, parsed = list(modules), dict[str, str]()
@@ -30,7 +30,7 @@ def code_version(modules: Iterable[str]) -> str:
 
 
 class _Module(NamedTuple):
-    """Digest of a module's syntax tree, and the names it imports; both empty for a name that is no module."""
+    """The digest of a module's syntax tree, and the names it imports; both empty for a name that is no module."""
 
     digest: str
     imports: tuple[str, ...]
@@ -46,7 +46,7 @@ def _parsed(name: str) -> _Module:
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Modules that a module imports, and what may be modules among the names it takes from them."""
+    """Yields modules that a module imports, and imported names that may be modules."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -56,7 +56,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def targets(settings: Any) -> Iterator[str]:
-    """Modules of every ``_target_`` in a config, plain containers."""
+    """Yields the modules of every ``_target_`` in a config, plain containers."""
     if isinstance(settings, dict):
         if isinstance(target := settings.get("_target_"), str):
             yield target.rpartition(".")[0]

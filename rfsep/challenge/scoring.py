@@ -1,4 +1,4 @@
-"""From estimates to scores: rows of a mixture type, baselines kept beside the truth, scores.json."""
+"""Turns estimates into scores: rows of a mixture type, baselines kept beside the truth, scores.json."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, forget_pages, power
-from rfsep.metrics import Estimated, Floats, recordings_of, row_bit_errors, row_mse, score
+from rfsep.metrics import Estimated, Floats, floored_db, recordings_of, row_bit_errors, row_mse, score
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.locks import alone_in
 from rfsep.storage.manifest import listed_sha256
@@ -20,8 +21,8 @@ from rfsep.storage.test_set import MixtureFile, TruthFile, set_name
 from rfsep.types import InputError, MixtureBatch
 
 SCHEMA = 1
-_BATCH_SAMPLES = 2**17  # of a mixture type read with its truth at once
-_ROUNDING = 1e-10  # of a mixture's power: what single precision leaves when its parts are taken away
+_BATCH_SAMPLES = 2**17  # samples of a mixture type per batch
+_ROUNDING = 1e-10  # share of a mixture's power that single precision leaves after its parts are subtracted
 Row = dict[str, Any]
 
 
@@ -37,7 +38,7 @@ def _rounded(value: float) -> float:
 
 
 def _columns(name: str, values: Sequence[Estimated] | None) -> Row:
-    """Value, low and high of a list of figures as three columns; None where there are none."""
+    """Returns value, low and high of a list of figures as three columns; None without figures."""
     if values is None:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
     return {
@@ -47,20 +48,29 @@ def _columns(name: str, values: Sequence[Estimated] | None) -> Row:
     }
 
 
+def _level_powers(pair: Pair, waveform: NDArray[np.complex64]) -> list[float]:
+    """Mean power of the rows of each level, from the lowest: complex64 [M, T] to a number per level."""
+    silence = np.broadcast_to(np.zeros(waveform.shape[1], np.complex64), waveform.shape)
+    powers, sinr = row_mse(waveform, silence), np.asarray(pair.mixtures.sinr_db, np.float64)
+    return [float(powers[sinr == level].mean()) for level in np.unique(sinr)]
+
+
 def measured_sinr_db(pair: Pair) -> list[float | None]:
-    """Ratio of the powers that SOI and interference really have at each level, in dB; None where it is silent."""
-    silence = np.broadcast_to(np.zeros(pair.truth.soi.shape[1], np.complex64), pair.truth.soi.shape)
-    soi, interference = row_mse(pair.truth.soi, silence), row_mse(pair.truth.interference, silence)
-    sinr = np.asarray(pair.mixtures.sinr_db, np.float64)
-    sums = [(soi[sinr == level].sum(), interference[sinr == level].sum()) for level in np.unique(sinr)]
-    return [_rounded(db(one / other)) if one > 0 and other > 0 else None for one, other in sums]
+    """Returns the measured SINR in dB at each level; None if the interference is silent."""
+    powers = zip(_level_powers(pair, pair.truth.soi), _level_powers(pair, pair.truth.interference), strict=True)
+    return [_rounded(db(one / other)) if one > 0 and other > 0 else None for one, other in powers]
+
+
+def zero_mse_db(pair: Pair) -> list[float]:
+    """MSE in dB of an estimate that is zero, at each level: the power of the SOI."""
+    return [_rounded(floored_db(power)) for power in _level_powers(pair, pair.truth.soi)]
 
 
 def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measured: Sequence[float | None]) -> Row:
-    """One row of scores.json: a separator on a mixture type.
+    """Builds one row of scores.json: a separator on a mixture type.
 
     Args:
-        separator: its name.
+        separator: name of the separator.
         pair: the mixture type.
         mse: float64 [M], see `rfsep.metrics.row_mse`.
         bit_errors: float64 [M].
@@ -92,7 +102,7 @@ def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measu
 
 
 class Estimates(NamedTuple):
-    """Errors of all rows of a mixture type.
+    """The errors of all rows of a mixture type.
 
     Attributes:
         mse: float64 [M].
@@ -104,17 +114,18 @@ class Estimates(NamedTuple):
 
 
 def submission_errors(submission: Submission, pair: Pair) -> Estimates:
-    """Errors of a submitted mixture type, read once through memory maps.
+    """Computes the errors of a submitted mixture type, read once through memory maps.
 
     Raises:
-        InputError: as `rfsep.storage.submissions.read_submission`; numbers so large that their error is infinite.
+        InputError: as `rfsep.storage.submissions.read_submission`, or numbers are so large that their error is
+        infinite.
     """
     (rows, length), truth = pair.mixtures.mixture.shape, pair.truth
     soi = read_complex(submission.soi_path, (rows, length))
     bits = read_bits(submission.bits_path, (rows, truth.bits.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):
         mse = row_mse(soi, truth.soi)
-    if not np.isfinite(mse).all():  # a NaN among the estimates makes its row's error one
+    if not np.isfinite(mse).all():  # A NaN in an estimate makes its row's error NaN.
         check_finite(submission.soi_path, soi)
         row = int(np.isfinite(mse).argmin())
         raise InputError(f"{submission.soi_path}: row {row} holds numbers too large to be an estimate")
@@ -124,38 +135,38 @@ def submission_errors(submission: Submission, pair: Pair) -> Estimates:
 
 
 def baselines_path(testset: Path) -> Path:
-    """Where the baselines of a test set are kept: beside the truth, or below runs/ where that cannot be written."""
+    """Returns where a test set's baselines are kept: beside the truth, or below runs/ if that is read-only."""
     kept = testset / "truth"
     beside = kept.is_dir() and os.access(kept, os.W_OK)
     return (kept if beside else Path("runs/scores") / set_name(testset)) / "baselines.json"
 
 
 def _baselines_kept(path: Path) -> Row:
-    """What the file of kept baselines holds; empty where there is none of this schema."""
+    """Reads the file of kept baselines; empty if there is none of this schema."""
     if path.is_file() and isinstance(found := read_json(path), dict) and found.get("schema") == SCHEMA:
         return found
     return {"schema": SCHEMA, "sets": {}}
 
 
 def _baselines_key(pair: Pair, settings: object) -> Row:
-    """All that the baselines of a mixture type follow from: its files, and their settings as JSON takes them."""
+    """Returns everything that determines the baselines of a mixture type: its files and settings, as JSON."""
     return {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path), "settings": settings}
 
 
 def kept_baselines(path: Path, pair: Pair, settings: object) -> list[Row] | None:
-    """Baseline rows of a mixture type as they were kept; None where there are none of these files and settings.
+    """Returns kept baseline rows of a mixture type; None if there are none for these files and settings.
 
     Args:
         path: see `baselines_path`.
         pair: the mixture type.
-        settings: what the baselines depend on beside the files, as JSON takes it.
+        settings: everything else that the baselines depend on, as JSON.
     """
     entry = _baselines_kept(path)["sets"].get(f"{pair.mixtures.soi}_{pair.mixtures.interference}")
     return None if entry is None or entry["key"] != _baselines_key(pair, settings) else list(entry["rows"])
 
 
 def keep_baselines(path: Path, pair: Pair, settings: object, rows: list[Row]) -> list[Row]:
-    """Keep baseline rows for `kept_baselines`, and return them."""
+    """Keeps baseline rows for `kept_baselines`, and returns them."""
     name = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
     with alone_in(path.parent, wait=True):
         kept = _baselines_kept(path)
@@ -165,7 +176,7 @@ def keep_baselines(path: Path, pair: Pair, settings: object, rows: list[Row]) ->
 
 
 def truth_batches(pair: Pair) -> Iterator[MixtureBatch]:
-    """A mixture type with its truth in batches of bounded memory, for bounds, which may see it."""
+    """Yields a mixture type with its truth in batches of bounded memory, for bounds, which may see it."""
     mixtures, truth = pair
     rows, length = mixtures.mixture.shape
     step = max(1, _BATCH_SAMPLES // length)
@@ -180,14 +191,14 @@ def truth_batches(pair: Pair) -> Iterator[MixtureBatch]:
 
 
 def noise_power(pair: Pair) -> float:
-    """Power of what is neither SOI nor interference in a mixture type; 0 where that is rounding."""
+    """Returns the power of a mixture type without SOI and interference; 0 if only rounding is left."""
     first = next(truth_batches(pair))
     rest = power(first.mixture - first.soi - first.interference).mean()
     return float(rest) if rest > _ROUNDING * power(first.mixture).mean() else 0.0
 
 
 def separated_errors(rows: Iterable[SeparatedRows], truth: TruthFile) -> Estimates:
-    """Errors of a whole mixture type as it comes out of a separator, chunk after chunk."""
+    """Computes the errors of a whole mixture type from a separator's chunks."""
     mse, wrong, start = [], [], 0
     for soi, bits in rows:
         part = slice(start, start + len(soi))

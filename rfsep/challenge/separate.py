@@ -1,4 +1,4 @@
-"""Run a separator over a mixture file in bounded memory."""
+"""Runs a separator over a mixture file in bounded memory."""
 
 from collections.abc import Callable, Iterator
 from itertools import groupby, pairwise
@@ -14,14 +14,14 @@ from rfsep.storage.npy import check_finite
 from rfsep.storage.test_set import MixtureFile
 from rfsep.types import InputError, Separator
 
-_CHUNK_SAMPLES = 2**19  # mixtures separated at once: 4 MB
+_CHUNK_SAMPLES = 2**19  # samples per chunk: 4 MB
 
 SeparatorFactory = Callable[[float | None], Separator]
 """Makes a separator; the argument is the SINR in dB, which only an oracle looks at."""
 
 
 class SeparatedRows(NamedTuple):
-    """Some rows of a mixture file, separated.
+    """Separated rows of a mixture file.
 
     Attributes:
         soi: complex64 [m, T].
@@ -33,12 +33,12 @@ class SeparatedRows(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Rows of a mixture file that are separated at once.
+    """Rows of a mixture file that are separated together.
 
     Attributes:
-        first: row.
-        end: row behind the last one.
-        sinr_db: their SINR, where the separator is told; else None.
+        first: first row.
+        end: row after the last one.
+        sinr_db: their SINR if the separator is given it, else None.
     """
 
     first: int
@@ -47,7 +47,7 @@ class Chunk(NamedTuple):
 
 
 def _runs(sinr_db: NDArray[np.float32], oracle: bool) -> Iterator[Chunk]:
-    """Stretches that one separator serves: all rows, or the rows of a level."""
+    """Yields the rows that one separator serves: all rows, or those of a level."""
     if not oracle:
         yield Chunk(0, len(sinr_db), None)
         return
@@ -57,11 +57,11 @@ def _runs(sinr_db: NDArray[np.float32], oracle: bool) -> Iterator[Chunk]:
 
 
 def file_chunks(mixtures: MixtureFile, oracle: bool) -> list[Chunk]:
-    """The rows of a mixture file in chunks of bounded memory, the same whoever separates them.
+    """Splits a mixture file into chunks of bounded memory, the same for every separator.
 
     Args:
         mixtures: the file.
-        oracle: the separator is told the SINR.
+        oracle: whether the separator is given the SINR.
     """
     step = max(1, _CHUNK_SAMPLES // mixtures.mixture.shape[1])
     return [
@@ -72,16 +72,16 @@ def file_chunks(mixtures: MixtureFile, oracle: bool) -> list[Chunk]:
 
 
 def separate_chunk(separator: Separator, mixtures: MixtureFile, chunk: Chunk, num_bits: int) -> SeparatedRows:
-    """Separate some rows of a mixture file.
+    """Separates some rows of a mixture file.
 
     Args:
-        separator: of the SINR that the chunk names, where it names one.
+        separator: the separator, made for the chunk's SINR if there is one.
         mixtures: the file.
-        chunk: of `file_chunks`.
-        num_bits: bits that a row must give.
+        chunk: a chunk from `file_chunks`.
+        num_bits: required bits per row.
 
     Raises:
-        InputError: the separator gives NaN, or other shapes than it was given.
+        InputError: the separator returns NaN, or wrong shapes.
     """
     part = torch.from_numpy(np.array(mixtures.mixture[chunk.first : chunk.end]))
     estimate = separator.separate(part)
@@ -102,17 +102,17 @@ def separate_file(
     oracle: bool,
     advance: Callable[[int], None],
 ) -> Iterator[SeparatedRows]:
-    """Separate every row of a mixture file.
+    """Separates every row of a mixture file.
 
     Args:
-        make: makes the separator; for an oracle once a level.
+        make: makes the separator; for an oracle once per level.
         mixtures: the file.
-        num_bits: bits that a row must give.
-        oracle: the separator is told the SINR.
+        num_bits: required bits per row.
+        oracle: whether the separator is given the SINR.
         advance: called with the number of rows done, for a progress display.
 
     Raises:
-        InputError: NaN in the mixtures; as `separate_chunk`.
+        InputError: the mixtures hold NaN; also as `separate_chunk`.
     """
     check_finite(mixtures.path, mixtures.mixture)
     for level, run in groupby(file_chunks(mixtures, oracle), key=attrgetter("sinr_db")):

@@ -1,1 +1,1 @@
-"""What an unknown interference is, from example frames: kind, prefix, carriers, symbol rate."""
+"""Identifies an unknown interference from example frames: kind, prefix, carriers, symbol rate."""

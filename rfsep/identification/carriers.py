@@ -1,4 +1,4 @@
-"""The carriers of an OFDM signal whose prefix was found: which are used, with what, and how far off in frequency."""
+"""Finds the used carriers of an OFDM signal with known prefix, their constellation and their frequency offset."""
 
 import math
 from typing import NamedTuple
@@ -11,24 +11,24 @@ from rfsep.identification.prefix import Layout, Prefix, loudest
 from rfsep.identification.symbol_statistics import Constellation, constellations_of_groups, decide_constellation
 
 _MAX_SAMPLES = 1 << 19
-_LEAST_CONTRAST_DB = 6.0  # between carriers that are used and carriers that are not
+_LEAST_CONTRAST_DB = 6.0  # least contrast between used and unused carriers
 _POWER_CELLS = 16  # symbols over which the power of a carrier is averaged
-_TYPICAL = 0.7  # share of the OFDM symbols that are taken for data
-_FULL = 1.8  # peakiness of symbols on all carriers; points on every second one have 2 and more
-_ON_AIR = 0.25  # of the median power of a frame's symbols
+_TYPICAL = 0.7  # share of the OFDM symbols that count as data
+_FULL = 1.8  # largest peakiness of symbols on all carriers; points on every second one have 2 and more
+_ON_AIR = 0.25  # A symbol is on the air above this share of the median power of a frame's symbols.
 
 
 class Carriers(NamedTuple):
-    """What the carriers of an OFDM signal are.
+    """The carriers of an OFDM signal.
 
     Attributes:
-        num_guard_carriers: unused ones at the lowest and at the highest frequencies, None where all seem to be used.
-        dc_null: the carrier in the middle is not used.
+        num_guard_carriers: unused carriers at the lowest and highest frequencies; None if all seem to be used.
+        dc_null: whether the carrier in the middle is unused.
         guard_confidence: 1 - the chance that the step in power at the band's edges is scatter of the carriers' powers.
-        carrier_offset: float64 [F], cycles a sample, of every frame; whole carriers from the null in the middle, else
-            from the middle of the band, else taken for 0.
+        carrier_offset: of every frame, float64 [F], in cycles per sample. Whole carriers come from the null in the
+            middle, else from the middle of the band, else they count as 0.
         carrier_power_db: float32 [fft_size], from the lowest frequency to the highest, DC at fft_size // 2.
-        constellation: of the data, over all carriers that are used.
+        constellation: of the data, over all used carriers.
     """
 
     num_guard_carriers: tuple[int, int] | None
@@ -40,20 +40,20 @@ class Carriers(NamedTuple):
 
 
 def derotate(frames: Tensor, offset: Tensor) -> Tensor:
-    """Frames complex64 [F, T] shifted down by ``offset`` float64 [F] cycles a sample."""
+    """Shifts frames complex64 [F, T] down by ``offset`` float64 [F] cycles per sample."""
     cycles = (offset[:, None].double() * torch.arange(frames.shape[1])).frac()
     return frames * torch.polar(torch.ones_like(cycles, dtype=torch.float32), -2 * math.pi * cycles.float())
 
 
 def ofdm_symbols(frames: Tensor, layout: Layout, offset: Tensor) -> Tensor:
-    """FFTs of the OFDM symbols that lie wholly in each frame, complex64 [F, K, fft_size].
+    """Returns FFTs of the OFDM symbols that lie wholly in each frame, complex64 [F, K, fft_size].
 
-    Each FFT begins in the middle of the prefix, where neither an error in timing nor echoes bring in the neighbours;
-    the carriers turn by a phase that is constant in time.
+    Each FFT begins in the middle of the prefix. Neither an error in timing nor echoes bring in the neighbours there,
+    and the carriers turn by a phase that is constant in time.
 
     Args:
         frames: complex64 [F, T], without carrier offset.
-        layout: when prefixes come.
+        layout: places of the prefixes.
         offset: int64 [F], samples into a slot at sample 0.
     """
     num_samples, period = frames.shape[1], layout.period
@@ -71,7 +71,7 @@ def ofdm_symbols(frames: Tensor, layout: Layout, offset: Tensor) -> Tensor:
 
 
 def find_carriers(frames: Tensor, prefix: Prefix) -> Carriers:
-    """Look at the carriers of frames complex64 [F, T] in which `rfsep.identification.prefix.find_prefix` found one."""
+    """Finds the carriers of frames complex64 [F, T] with a prefix from `rfsep.identification.prefix.find_prefix`."""
     fft_size = prefix.layout.fft_size
     angles = prefix.correlation + prefix.correlation.mean() * (math.sqrt(len(frames)) / 4)
     fraction = angles.angle().double() / (2 * math.pi * fft_size)
@@ -110,7 +110,7 @@ def find_carriers(frames: Tensor, prefix: Prefix) -> Carriers:
 
 
 def _used(power_db: Tensor) -> tuple[Tensor, float]:
-    """Which carriers are used, bool [fft_size], and the contrast in dB: the split that separates best (Otsu 1979)."""
+    """Splits carriers into used and unused ones, bool [fft_size], with the contrast in dB (Otsu 1979)."""
     ordered = power_db.clamp(min=float(power_db.max()) - 60).sort().values
     number = len(ordered)
     below = torch.arange(1, number) / number
@@ -126,7 +126,7 @@ def _used(power_db: Tensor) -> tuple[Tensor, float]:
 
 
 def _band(used: Tensor) -> tuple[int, int]:
-    """First carrier (FFT bin) and width of the band: what the longest gap leaves, around the circle."""
+    """Returns first carrier (FFT bin) and width of the band, the complement of the longest gap on the circle."""
     fft_size = len(used)
     places = used.nonzero()[:, 0]
     gaps = torch.cat((places[1:], places[:1] + fft_size)) - places - 1
@@ -135,7 +135,7 @@ def _band(used: Tensor) -> tuple[int, int]:
 
 
 def _null(power_db: Tensor, first: int, width: int) -> int | None:
-    """The carrier in the middle of the band, give or take two, that is weaker than its neighbours; None without one."""
+    """Returns a carrier within two of the band's middle that is weaker than its neighbours, or None."""
     for shift in (0, -1, 1, -2, 2):
         place = first + width // 2 + shift
         left, here, right = (float(power_db[(place + step) % len(power_db)]) for step in (-1, 0, 1))
@@ -145,7 +145,7 @@ def _null(power_db: Tensor, first: int, width: int) -> int | None:
 
 
 def _edge_confidence(power_db: Tensor, used: Tensor, band: tuple[int, int]) -> float:
-    """How sure the two steps at the edges are, against the scatter of neighbouring used carriers."""
+    """Returns the confidence of the two steps at the edges, given the scatter of neighbouring used carriers."""
     fft_size = len(power_db)
     first, width = band
     inner = power_db[torch.tensor([first, (first + width - 1) % fft_size])]
@@ -156,9 +156,9 @@ def _edge_confidence(power_db: Tensor, used: Tensor, band: tuple[int, int]) -> f
 
 
 def _typical(values: Tensor, valid: Tensor) -> Tensor:
-    """The OFDM symbols among the valid ones, bool [F, K], that carry data: those of the least peaky spectra.
+    """Selects valid OFDM symbols that carry data, bool [F, K], by their flat spectra.
 
-    Pilots, preambles and idle resource blocks leave some carriers empty, which would pass for points near zero.
+    Pilots, preambles and idle resource blocks leave carriers empty, which would look like points near zero.
     """
     peakiness = _peakiness(values)
     return valid & (peakiness <= peakiness[valid].quantile(_TYPICAL))
@@ -176,9 +176,9 @@ def _peakiness(values: Tensor) -> Tensor:
 
 
 def _normalised(values: Tensor, valid: Tensor) -> Tensor:
-    """Symbols complex64 [F, K, D] over their carrier's amplitude in the frame.
+    """Divides symbols complex64 [F, K, D] by their carrier's amplitude in the frame.
 
-    Where a frame has few symbols, the power is averaged over neighbouring carriers too, over which a channel is flat.
+    If a frame has few symbols, the power is also averaged over neighbouring carriers, where a channel is flat.
     """
     number = valid.sum(1).clamp(min=1)
     power = (values.abs().square() * valid[:, :, None]).sum(1) / number[:, None]  # [F, D]

@@ -1,4 +1,4 @@
-"""Correlation over lags and cycle frequencies, with the chance that noise alone would show as much.
+"""Correlations over lags and cycle frequencies, with the probability that noise alone reaches them.
 
 A signal is cyclostationary if E x[n + lag] conj(x[n]) repeats with n: W. A. Gardner, "Exploitation of spectral
 redundancy in cyclostationary signals", IEEE Signal Processing Magazine 8(2), 1991. A cyclic prefix shows at the lag of
@@ -14,22 +14,22 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, interpolate, pad
 
-_LEVEL_SPAN = 256  # samples over which power is taken for constant: longer than a pulse, shorter than a burst
-_QUIET = 0.01  # of the mean power: what lies below is pause, and is not raised to full level
+_LEVEL_SPAN = 256  # Power counts as constant over this many samples, longer than a pulse and shorter than a burst.
+_QUIET = 0.01  # Below this share of the mean power is a pause, which is not raised to full level.
 _WELCH_SIZE = 128
-_WHITENING_FLOOR = 0.1  # of the strongest density: what lies below is out of band
-_LOG_MEAN, _LOG_STD = 0.596347, 0.419882  # of log(1 + e), e a unit exponential; E e / (1 + e) = 1 - _LOG_MEAN
-_TONE = 4.0  # times the surrounding mean density: a line, cut down to this
-_MEDIAN_SPAN = 65  # cells around a cell that say what noise alone would give there
+_WHITENING_FLOOR = 0.1  # Below this share of the strongest density is out of band.
+_LOG_MEAN, _LOG_STD = 0.596347, 0.419882  # moments of log(1 + e), e a unit exponential; E e / (1 + e) = 1 - _LOG_MEAN
+_TONE = 4.0  # A line above this multiple of the surrounding mean density is cut down to it.
+_MEDIAN_SPAN = 65  # cells around a cell that show the level of noise alone
 
 
 class Peak(NamedTuple):
-    """A cell of a statistic that stands out.
+    """A significant cell of a statistic.
 
     Attributes:
-        cell: its place.
-        z: how far it stands out, in standard deviations of a normal variable.
-        confidence: 1 - the chance that noise alone has such a peak in any of the cells that were searched.
+        cell: index of the cell.
+        z: its score in standard deviations of a normal variable.
+        confidence: 1 - the probability that noise alone has such a peak in any searched cell.
     """
 
     cell: int
@@ -45,7 +45,7 @@ def local_power(frames: Tensor, span: int = _LEVEL_SPAN) -> Tensor:
 
 
 def level(frames: Tensor, span: int = _LEVEL_SPAN) -> Tensor:
-    """Frames at constant local power, so that loud bursts do not outweigh the rest; pauses stay quiet.
+    """Scales frames to constant local power, so that loud bursts do not outweigh the rest; pauses stay quiet.
 
     Returns:
         complex64 [F, T], power 1 wherever the local power is far above 1 % of the mean.
@@ -67,9 +67,9 @@ def power_spectra(frames: Tensor, size: int = _WELCH_SIZE) -> Tensor:
 
 
 def whiten(frames: Tensor) -> Tensor:
-    """Each frame with a flat spectrum over the band that it occupies: complex64 [F, T], the same power density there.
+    """Flattens the spectrum of each frame over its occupied band: complex64 [F, T], with one power density there.
 
-    The densities are Welch's; what lies 10 dB below the strongest is left as far below as it is.
+    The densities are Welch's. Densities 10 dB below the strongest keep that distance.
     """
     num_samples = frames.shape[1]
     density = power_spectra(frames)  # [F, size]
@@ -81,7 +81,7 @@ def whiten(frames: Tensor) -> Tensor:
 
 
 def without_tones(frames: Tensor) -> Tensor:
-    """Frames without the spectral lines that they share, such as spurs of a receiver: complex64 [F, T]."""
+    """Removes the spectral lines that frames share, such as spurs of a receiver: complex64 [F, T]."""
     spectra = torch.fft.fft(frames)
     density = spectra.abs().square().mean(0)
     ceiling = _TONE * running_median(density)
@@ -90,7 +90,7 @@ def without_tones(frames: Tensor) -> Tensor:
 
 
 def effective_bandwidth(frames: Tensor) -> float:
-    """Share of the samples that are independent: (sum S)^2 / (n sum S^2) of the mean power spectrum S, in (0, 1].
+    """Returns the share of independent samples: (sum S)^2 / (n sum S^2) of the mean power spectrum S, in (0, 1].
 
     >>> effective_bandwidth(torch.ones((1, 4096), dtype=torch.complex64)) < 0.05
     True
@@ -121,7 +121,7 @@ def normal_score(mean_of_exponentials: Tensor, count: float) -> Tensor:
 
 
 def confidence_of(z: float, num_searched: float) -> float:
-    """1 - the chance that the largest of ``num_searched`` normal scores of noise reaches z (Bonferroni's bound).
+    """Returns 1 - the probability that one of ``num_searched`` normal scores of noise reaches z (Bonferroni's bound).
 
     >>> confidence_of(6.0, 1000) > 0.999, confidence_of(3.0, 1000)
     (True, 0.0)
@@ -131,7 +131,7 @@ def confidence_of(z: float, num_searched: float) -> float:
 
 
 def running_median(values: Tensor, span: int = _MEDIAN_SPAN) -> Tensor:
-    """Median over ``span`` cells around each cell; at the ends of those that there are, mirrored: [..., L]."""
+    """Returns the median over ``span`` cells around each cell, mirrored at the ends: [..., L]."""
     span = min(span, 2 * ((values.shape[-1] - 1) // 2) + 1)
     flat = values.reshape(-1, values.shape[-1])
     mirrored = pad(flat[:, None], (span // 2, span // 2), mode="reflect")[:, 0]
@@ -139,15 +139,15 @@ def running_median(values: Tensor, span: int = _MEDIAN_SPAN) -> Tensor:
 
 
 def standing_out(squares: Tensor, coherent: Tensor | None = None) -> Tensor:
-    """Normal scores float32 [L] of squared magnitudes against their surroundings.
+    """Returns normal scores float32 [L] of squared magnitudes against their surroundings.
 
-    Noise makes each square exponential. Its scale is taken from the medians over a frame, and over the neighbouring
-    cells of the mean over frames, so that slow changes (colour, bursts) do not count as peaks.
+    Noise makes each square exponential. Its scale comes from the medians over a frame, and over the neighbouring cells
+    of the mean over frames, so that slow changes (colour, bursts) do not count as peaks.
 
     Args:
         squares: float32 [F, L], squared magnitudes of every frame.
-        coherent: complex64 [F, L], their complex values, where a peak may have one phase in all frames; the better of
-            the two sums counts.
+        coherent: complex64 [F, L], their complex values, if a peak may have one phase in all frames; the better of the
+            two sums counts.
     """
     num_frames = len(squares)
     scale = squares.median(1, keepdim=True).values.clamp(min=1e-30) / math.log(2)  # [F, 1]
@@ -163,12 +163,12 @@ def standing_out(squares: Tensor, coherent: Tensor | None = None) -> Tensor:
 
 def _against_neighbours(mean: Tensor, count: int) -> Tensor:
     """Normal scores of a mean of ``count`` exponentials whose scale changes slowly from cell to cell."""
-    median = (1 - 1 / (9 * count)) ** 3  # of such a mean of scale 1
+    median = (1 - 1 / (9 * count)) ** 3  # median of such a mean at scale 1
     return normal_score(mean / running_median(mean).clamp(min=1e-30) * median, count)
 
 
 def lag_scores(frames: Tensor, num_lags: int) -> Tensor:
-    """How far the correlation at each lag stands out of its neighbours': complex64 [F, T] to float32 [num_lags]."""
+    """Scores the correlation at each lag against its neighbours': complex64 [F, T] to float32 [num_lags]."""
     correlations = lag_correlations(frames, num_lags)[:, 1:]  # lag 0 is the power
     return pad(standing_out(correlations.abs().square(), correlations), (1, 0))
 
@@ -178,7 +178,7 @@ def cycle_spectra(products: Tensor, size: int) -> Tensor:
 
     Args:
         products: |x|^2, or the real part of a lag product; its mean is removed.
-        size: of the transform, at least T.
+        size: length of the transform, at least T.
     """
     spectra: Tensor = torch.fft.rfft(products - products.mean(1, keepdim=True), size)
     return spectra.abs().square()
@@ -190,8 +190,8 @@ def highest(scores: Tensor, first: int, count: int, independent: float = 1.0) ->
     Args:
         scores: normal scores, as of `standing_out`.
         first: cells before it are not searched.
-        count: at most so many.
-        independent: scores that were looked at for each cell: 2 where `standing_out` had two sums to choose from.
+        count: number of maxima at most.
+        independent: scores per cell: 2 if `standing_out` had two sums to choose from.
     """
     searched = scores[first:]
     if len(searched) < 3:

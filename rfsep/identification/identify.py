@@ -1,4 +1,4 @@
-"""What kind of signal example frames hold, and its parameters, from the frames alone."""
+"""Identifies the kind of signal in example frames, and its parameters, from the frames alone."""
 
 import math
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -20,22 +20,22 @@ V = TypeVar("V")
 
 MIN_SAMPLES = 512
 _POWER_SPAN = 256  # samples over which power is averaged to see bursts
-_SILENCE_DB = -60.0  # below the mean power: as good as nothing
-_LEAST_STEP_DB = 6.0  # between bursts and pauses
-_GAUSSIAN_KURTOSIS = 0.15  # deviation from 2 that passes for Gaussian
-_WEAKEST = 0.02  # correlation coefficient of the weakest feature that should have been seen
-_THRESHOLD = 5.0  # normal score that any feature must have among thousands of lags
-_SAME = 0.05  # carriers or symbol rates within which frames have one carrier offset
-_NEW = 0.2  # share of a frame that no earlier frame holds, below which it would count evidence again
-_SURE = 0.5  # least confidence of everything a modem is built from
+_SILENCE_DB = -60.0  # A power this far below the mean is silence.
+_LEAST_STEP_DB = 6.0  # least step between bursts and pauses
+_GAUSSIAN_KURTOSIS = 0.15  # largest deviation of a Gaussian's kurtosis from 2
+_WEAKEST = 0.02  # correlation coefficient of the weakest feature that would be seen
+_THRESHOLD = 5.0  # least normal score of a feature among thousands of lags
+_SAME = 0.05  # Frames share a carrier offset within this many carriers or symbol rates.
+_NEW = 0.2  # A frame counts if no earlier frame holds this share of its samples.
+_SURE = 0.5  # least confidence of each part of a modem
 
 
 class Finding(NamedTuple, Generic[V]):
-    """A value and how sure it is.
+    """A value and its confidence.
 
     Attributes:
-        value: None where it is unknown or does not apply.
-        confidence: 0 to 1; each field of `Identified` says how it is computed.
+        value: None if it is unknown or does not apply.
+        confidence: 0 to 1; each field of `Identified` defines its own.
     """
 
     value: V | None
@@ -43,38 +43,38 @@ class Finding(NamedTuple, Generic[V]):
 
 
 class Identified(NamedTuple):
-    """What the frames hold.
+    """The result of identification.
 
     Attributes:
-        kind: ``ofdm``, ``single_carrier``, ``noise`` (Gaussian, no cycles) or ``unknown``. OFDM: 1 - the chance that
-            noise shows such a prefix. Single carrier: see `rfsep.identification.symbol_rate.SymbolRate`. Noise,
-            unknown: the chance that a correlation coefficient of 0.02 would have been seen in so many samples.
-        fft_size: samples; 1 - the chance that noise correlates as much at any lag, or that the correlation of another
-            lag comes and goes as clearly as this one's.
+        kind: ``ofdm``, ``single_carrier``, ``noise`` (Gaussian, no cycles) or ``unknown``. The confidence
+            of OFDM is 1 - the probability that noise shows such a prefix; of a single carrier see
+            `rfsep.identification.symbol_rate.SymbolRate`; of noise and unknown it is the probability that a correlation
+            coefficient of 0.02 would be seen in this number of samples.
+        fft_size: samples; 1 - the probability that noise correlates as much at any lag, or that the correlation of
+            another lag varies as clearly as this one's.
         cyclic_prefix_length: samples, of all symbols but the first of a slot; posterior probability among the layouts
             near the period found.
         first_cyclic_prefix_length: samples, of the first symbol of a slot; equal to the others in uniform OFDM.
         symbols_per_slot: 1 for uniform OFDM.
-        statistical_period: samples after which the statistics repeat: a slot, an OFDM symbol, or the nearest whole
-            number of samples in a symbol of a single carrier.
+        statistical_period: samples after which the statistics repeat: a slot, an OFDM symbol, or a single carrier's
+            symbol rounded to whole samples.
         symbol_period: samples, on average over a slot.
-        num_guard_carriers: unused carriers at the lowest and highest frequencies; 1 - the chance that the steps in
-            power at the edges are scatter between carriers.
+        num_guard_carriers: unused carriers at the lowest and highest frequencies; 1 - the probability that the
+            steps in power at the edges are scatter between carriers.
         dc_null: whether the carrier in the middle is empty; the confidence of the guards.
-        constellation: bpsk, qpsk, qam16 or qam64; see `rfsep.identification.symbol_statistics.Constellation`. The most
-            frequent where frames, or parts of them, hold several: the confidence is at most its share.
-        constellations: all that were found, the most frequent first, where there are several; the share of what is one
-            of them.
-        constellation_shares: of each of these.
-        samples_per_symbol: of a single carrier, mean; where frames differ, their median with confidence 0.
+        constellation: bpsk, qpsk, qam16 or qam64; see `rfsep.identification.symbol_statistics.Constellation`. If
+            frames, or parts of them, hold several, it is the most frequent one, with at most its share as confidence.
+        constellations: all constellations, the most frequent first, if there are several; the share of their symbols.
+        constellation_shares: share of each of them; the same confidence.
+        samples_per_symbol: of a single carrier, mean; if frames differ, their median with confidence 0.
         samples_per_symbol_range: lowest and highest over frames.
         roll_off: of a root-raised-cosine pulse; 1 - twice its standard deviation over frames.
         duty_cycle: share of the time in which the power, averaged over 256 samples, is on the upper side of the best
-            split of its levels in dB; 1 where the sides differ by less than 6 dB. Confidence: 1 - the overlap of normal
+            split of its levels in dB; 1 if the sides differ by less than 6 dB. Confidence: 1 - the overlap of normal
             distributions fitted to both sides.
-        carrier_offset: cycles a sample, median; share of the frames within 0.05 carriers or symbol rates of it, times
-            the confidence of what says which carrier is the middle.
-        carrier_offset_hz: the same in Hz, where the sample rate is known.
+        carrier_offset: cycles per sample, median; share of the frames within 0.05 carriers or symbol rates of it, times
+            the confidence of the middle carrier.
+        carrier_offset_hz: the same in Hz, if the sample rate is known.
     """
 
     kind: Finding[str]
@@ -98,16 +98,16 @@ class Identified(NamedTuple):
 
 
 def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
-    """Kind and parameters of the signal that all frames hold.
+    """Identifies kind and parameters of the signal that all frames hold.
 
     Args:
-        frames: complex64 [F, T], at least 512 samples each, without DC offset of the receiver; frames may differ in
-            time, phase and power, and may hold pauses. A slot structure needs frames of several symbols, a
-            constellation needs symbols in the thousands.
+        frames: complex64 [F, T], at least 512 samples each, without DC offset of the receiver. Frames may differ in
+            time, phase and power, and may hold pauses. A slot structure needs frames of several symbols; a
+            constellation needs thousands of symbols.
         sample_rate_hz: turns the carrier offset into Hz.
 
     Raises:
-        InputError: another dtype or shape, too short, NaN, infinity, or nothing but zeros.
+        InputError: frames have another dtype or shape, are too short, or hold NaN, infinity, or only zeros.
 
     >>> from rfsep.signals.random_crop import RandomCrop
     >>> source = RandomCrop(OfdmModem(fft_size=128, cyclic_prefix_length=32))
@@ -122,7 +122,7 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
     found = Identified(_without_cycles(frames))
     if prefix is not None and prefix.fft_size_confidence > _SURE:
         found = _ofdm(prefix, find_carriers(frames, prefix))
-    # a prefix without carriers may be the pulse of a single carrier
+    # A prefix without carriers may be the pulse of a single carrier.
     if found.num_guard_carriers.value is None and (rate := find_symbol_rate(frames)) is not None:
         single = _single_carrier(rate)
         if found.kind.value != "ofdm" or single.samples_per_symbol.confidence > _SURE:
@@ -135,12 +135,12 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
 
 
 def identified_modem(identified: Identified) -> Modem | None:
-    """The modem of what was identified; None where a part is unknown or no modem of this package sends such a signal.
+    """Returns the identified modem, or None if a part is unknown or no modem of this package sends such a signal.
 
     Where frames hold several constellations there is no single one: `identified_modems` has them all.
 
     Prefixes that differ within a slot, and symbols that do not last a whole number of samples, have no modem here. The
-    modem has its own power, see `OfdmModem`; it knows no carrier offset.
+    modem has its own power, see `OfdmModem`, and no carrier offset.
     """
     arguments = modem_arguments(identified)
     if arguments is None:
@@ -161,7 +161,7 @@ def identified_modems(identified: Identified) -> list[Modem]:
 
 
 def modem_arguments(identified: Identified) -> dict[str, Any] | None:
-    """What to call `OfdmModem` or `LinearModem` with, or None as `identified_modem`."""
+    """Returns the arguments of `OfdmModem` or `LinearModem`, or None as `identified_modem` does."""
     if identified.kind.value == "ofdm":
         parts: tuple[Finding[Any], ...] = (
             identified.constellation,
@@ -193,7 +193,7 @@ def modem_arguments(identified: Identified) -> dict[str, Any] | None:
 
 
 def duty_cycle(frames: Tensor) -> Finding[float]:
-    """Share of the time that frames complex64 [F, T] are on the air, see `Identified`."""
+    """Returns the share of the time that frames complex64 [F, T] are on the air; see `Identified`."""
     power = local_power(frames, _POWER_SPAN)[:, :: _POWER_SPAN // 2].flatten()
     level_db = 10 * (power / power.mean()).clamp(min=10 ** (_SILENCE_DB / 10)).log10()
     ordered = level_db.sort().values
@@ -204,7 +204,7 @@ def duty_cycle(frames: Tensor) -> Finding[float]:
     low, high = ordered[:split], ordered[split:]
     step = float(high.mean() - low.mean())
     width = math.sqrt(float(low.var(correction=0) + high.var(correction=0)) / 2 + 1e-3)
-    overlap = math.erfc(step / width / 2 / math.sqrt(2))  # of two normal distributions of the mean width
+    overlap = math.erfc(step / width / 2 / math.sqrt(2))  # overlap of two normal distributions of the mean width
     if step < _LEAST_STEP_DB or 1 - overlap < 0.9:
         return Finding(1.0, overlap if step >= _LEAST_STEP_DB else 1 - step / (2 * _LEAST_STEP_DB))
     return Finding(len(high) / number, 1 - overlap)
@@ -223,7 +223,7 @@ def _check(frames: Tensor) -> None:
 
 
 def _agreement(values: Tensor, tolerance: float) -> Finding[float]:
-    """The median and the share of the values that are as near to it."""
+    """Returns the median, and the share of the values within ``tolerance`` of it."""
     median = values.median()
     return Finding(float(median), float(((values - median).abs() <= tolerance).double().mean()))
 
@@ -274,7 +274,7 @@ def _single_carrier(rate: SymbolRate) -> Identified:
 
 
 def _without_cycles(frames: Tensor) -> Finding[str]:
-    """Gaussian or not: the kurtosis E|x|^4 / (E|x|^2)^2 at constant local power is 2 for noise."""
+    """Decides between noise and unknown: noise has kurtosis E|x|^4 / (E|x|^2)^2 = 2 at constant local power."""
     square = level(frames, 1024).abs().square()
     kurtosis = float(square.square().mean() / square.mean().square())
     seen = 0.5 * math.erfc((_THRESHOLD - _WEAKEST * math.sqrt(frames.numel())) / math.sqrt(2))

@@ -1,7 +1,7 @@
-"""The cyclic prefix of an unknown OFDM signal: FFT size, prefix, slot structure and timing.
+"""Finds the cyclic prefix of an unknown OFDM signal: FFT size, prefix, slot structure and timing.
 
 In the prefix, x[n + fft_size] conj(x[n]) has a mean; elsewhere it has none (van de Beek et al. 1997, see
-`rfsep.identification.cyclic`). Its mean over time shows the FFT size; how it comes and goes, the symbol period.
+`rfsep.identification.cyclic`). Its mean over time shows the FFT size. Its variation in time shows the symbol period.
 """
 
 import math
@@ -29,13 +29,13 @@ from rfsep.identification.cyclic import (
 MIN_FFT_SIZE = 16
 MAX_FFT_SIZE = 8192
 _SYMBOLS_PER_SLOT = (7, 14, 28)  # of 0.5 ms: LTE and NR at 15, 30 and 60 kHz, TS 36.211 6.12 and TS 38.211 5.3.1
-_MIN_PREFIX, _MAX_PREFIX = 1 / 40, 1 / 3  # of the FFT size; standards have 1/32 (DVB-T) to 1/4
-_PERIOD_ERROR = 6  # samples, of a first look at frames of few symbols
-_MAX_SAMPLES = 1 << 19  # more add nothing to a decision between periods
-_MAX_FRAME_RATIO = 20.0  # a single frame convinces no further than that: heavy tails do so by chance
+_MIN_PREFIX, _MAX_PREFIX = 1 / 40, 1 / 3  # shares of the FFT size; standards have 1/32 (DVB-T) to 1/4
+_PERIOD_ERROR = 6  # samples of error after a first look at frames of few symbols
+_MAX_SAMPLES = 1 << 19  # More samples add nothing to a decision between periods.
+_MAX_FRAME_RATIO = 20.0  # limit of a single frame's log ratio, because heavy tails reach more by chance
 _MAX_CANDIDATES = 8
-_MAX_SYMBOL_PERIOD = 64  # samples, of a single carrier
-_LONG_PREFIX = 1 / 8  # of the FFT size; pilots that repeat within a symbol pass for a longer one
+_MAX_SYMBOL_PERIOD = 64  # longest symbol of a single carrier in samples
+_LONG_PREFIX = 1 / 8  # share of the FFT size; pilots that repeat within a symbol look like a longer prefix
 _FEW_FRAMES = 8
 _SIDELOBES = 0.02
 _MAX_PERIODS = 3
@@ -46,13 +46,13 @@ _KAPPA = 0.3  # expected size of the prefix's correlation coefficient: 1 without
 
 
 class Layout(NamedTuple):
-    """When prefixes come.
+    """The places of prefixes.
 
     Attributes:
         fft_size: samples of an OFDM symbol without prefix.
         cyclic_prefix_length: samples of a prefix.
-        symbols_per_slot: after so many symbols everything repeats; 1 where all prefixes are equal.
-        extra: by how many samples the first prefix of a slot is longer.
+        symbols_per_slot: number of symbols after which everything repeats; 1 if all prefixes are equal.
+        extra: additional samples of a slot's first prefix.
     """
 
     fft_size: int
@@ -62,7 +62,7 @@ class Layout(NamedTuple):
 
     @property
     def period(self) -> int:
-        """Samples of a slot: LTE at 19.2 MHz has 9,600.
+        """Number of samples per slot: LTE at 19.2 MHz has 9,600.
 
         >>> Layout(1280, 90, 7, 10).period
         9600
@@ -71,13 +71,13 @@ class Layout(NamedTuple):
 
     @property
     def symbol_starts(self) -> Tensor:
-        """First sample behind the prefix of every symbol of a slot: int64 [symbols_per_slot]."""
+        """Returns the first sample after each prefix of a slot: int64 [symbols_per_slot]."""
         symbols = torch.arange(self.symbols_per_slot)
         starts: Tensor = symbols * (self.fft_size + self.cyclic_prefix_length) + self.cyclic_prefix_length + self.extra
         return starts
 
     def template(self) -> Tensor:
-        """1 in the prefixes of a slot, 0 elsewhere: float32 [period]."""
+        """Returns 1 in the prefixes of a slot, 0 elsewhere: float32 [period]."""
         mask = torch.zeros(self.period)
         for index, start in enumerate(self.symbol_starts.tolist()):
             mask[start - self.cyclic_prefix_length - (self.extra if index == 0 else 0) : start] = 1
@@ -88,13 +88,12 @@ class Prefix(NamedTuple):
     """A cyclic prefix that was found.
 
     Attributes:
-        layout: FFT size and when prefixes come.
-        fft_size_confidence: 1 - the chance that noise shows such a correlation at any lag, or such a coming and going.
+        layout: FFT size and places of the prefixes.
+        fft_size_confidence: 1 - the probability that noise shows such a correlation at any lag, or such a variation.
         layout_confidence: posterior probability of the layout among all that were compared.
         offset: int64 [F], samples into a slot at sample 0.
         correlation: complex64 [F], sum of x[n + fft_size] conj(x[n]) at constant local power.
-        log_ratio: log Bayes factor of prefixes that come and go against a steady correlation, above that of lags
-            beside the FFT size.
+        log_ratio: log Bayes factor of prefixes against a steady correlation, minus that at lags beside the FFT size.
     """
 
     layout: Layout
@@ -106,14 +105,14 @@ class Prefix(NamedTuple):
 
 
 def flattened(frames: Tensor) -> Tensor:
-    """Frames as the search for lags wants them: constant power, no tones, flat spectrum, complex64 [F, T]."""
+    """Prepares frames for the search for lags: constant power, no tones, flat spectrum, complex64 [F, T]."""
     return whiten(without_tones(level(frames)))
 
 
 def prefix_product(levelled: Tensor, fft_size: int) -> Tensor:
-    """Real part of x[n + fft_size] conj(x[n]), turned to where its mean is positive: float32 [F, T - fft_size].
+    """Returns the real part of x[n + fft_size] conj(x[n]), turned by its mean's angle: float32 [F, T - fft_size].
 
-    The mean's angle is the carrier offset: each frame's own, drawn towards that of all frames.
+    That angle is the carrier offset. Each frame has its own, shrunk towards that of all frames.
     """
     products = lag_product(levelled, fft_size)
     mean = products.mean(1)
@@ -123,12 +122,12 @@ def prefix_product(levelled: Tensor, fft_size: int) -> Tensor:
 
 
 def _comb(scores: Tensor, size: int, fft_size: int) -> tuple[Tensor, Tensor]:
-    """Mean periods float64 [P] above the FFT size, and the sum of the scores at their harmonics, float32 [P]."""
+    """Returns mean periods float64 [P] above the FFT size, and summed scores at their harmonics, float32 [P]."""
     harmonics = torch.arange(1, _MAX_HARMONICS + 1, dtype=torch.float64)
     step = fft_size * fft_size / (size * _MAX_HARMONICS)
     shortest, longest = math.ceil(fft_size * (1 + _MIN_PREFIX)), fft_size * (1 + _MAX_PREFIX)
     periods = torch.arange(shortest, longest, max(step, fft_size / 4096), dtype=torch.float64)
-    share = (periods - fft_size) / periods  # the prefix, as a part of the period
+    share = (periods - fft_size) / periods  # share of the prefix in the period
     weights = torch.sinc(harmonics * share[:, None]).square().float()  # [P, K]
     places = (harmonics / periods[:, None]) * size
     inside = places < len(scores) - 1
@@ -139,23 +138,23 @@ def _comb(scores: Tensor, size: int, fft_size: int) -> tuple[Tensor, Tensor]:
 
 
 def log_ratios(product: Tensor, layout: Layout, independence: float) -> Tensor:
-    """Log Bayes factor of a layout at every offset against a steady mean: float32 [F, layout.period].
+    """Returns the log Bayes factor of a layout at every offset against a steady mean: float32 [F, layout.period].
 
-    The product is taken for Gaussian of one variance, with a mean that is higher by gamma in the prefixes. For gamma
-    from a normal distribution of standard deviation kappa and z the normal score of its estimate, the factor is
-    exp(z^2 i / (2 (1 + i))) / sqrt(1 + i) with i = kappa^2 over the estimate's variance.
+    The model of the product is Gaussian with one variance and a mean that is higher by gamma in the prefixes. If gamma
+    is normal with standard deviation kappa, and z is the normal score of its estimate, the factor is
+    exp(z^2 i / (2 (1 + i))) / sqrt(1 + i), where i is kappa^2 over the estimate's variance.
 
     Args:
         product: float32 [F, T], see `prefix_product`.
-        layout: when prefixes come.
-        independence: share of the samples that are independent, see `effective_bandwidth`.
+        layout: places of the prefixes.
+        independence: share of independent samples, see `effective_bandwidth`.
     """
     period, length = layout.period, product.shape[1]
     padded = torch.nn.functional.pad(product, (0, -length % period))
     folded = padded.reshape(len(product), -1, period).sum(1)  # [F, period]
     counts = torch.bincount(torch.arange(length) % period, minlength=period).float()
     response = torch.fft.rfft(layout.template())
-    # at offset o, sample n has place (n + o) mod period in the slot
+    # At offset o, sample n has place (n + o) mod period in the slot.
     inside = torch.fft.irfft(torch.fft.rfft(folded).conj() * response, period)  # [F, period]
     number = torch.fft.irfft(torch.fft.rfft(counts).conj() * response, period).clamp(1.0, length - 1.0)
     excess = inside - product.mean(1, keepdim=True) * number
@@ -168,22 +167,23 @@ def log_ratios(product: Tensor, layout: Layout, independence: float) -> Tensor:
 
 
 def _marginals(product: Tensor, layout: Layout, independence: float) -> Tensor:
-    """Log Bayes factor of each frame, averaged over its unknown offset: float32 [F]."""
+    """Returns the log Bayes factor of each frame, averaged over its unknown offset: float32 [F]."""
     ratios = log_ratios(product, layout, independence)
     return torch.logsumexp(ratios, 1) - math.log(layout.period)
 
 
 def _uniform(fft_size: int, periods: Iterable[float]) -> set[Layout]:
-    """Layouts of equal prefixes with a period close to one of those."""
+    """Lists layouts of equal prefixes with a period close to one of ``periods``."""
     near = {round(period) + shift for period in periods for shift in (-2, -1, 0, 1, 2)}
     shortest, longest = fft_size * (1 + _MIN_PREFIX), fft_size * (1 + _MAX_PREFIX)
     return {Layout(fft_size, period - fft_size) for period in near if shortest <= period <= longest}
 
 
 def _slotted(fft_size: int, period: int) -> list[Layout]:
-    """Layouts of 3GPP with about that mean period.
+    """Lists layouts of 3GPP with about that mean period.
 
-    At 15, 30 and 60 kHz, prefixes last 144 / 2048 of a symbol; the first of 0.5 ms lasts 16 / 2048 of 1 / 15 kHz more.
+    At 15, 30 and 60 kHz, prefixes last 144 / 2048 of a symbol. The first one in 0.5 ms is longer by 16 / 2048 of
+    1 / 15 kHz.
     """
     length, remainder = divmod(9 * fft_size, 128)
     extras = {symbols: divmod(symbols * fft_size, 7 * 128) for symbols in _SYMBOLS_PER_SLOT}
@@ -204,12 +204,12 @@ class _Fold(NamedTuple):
 
     @property
     def cautious(self) -> float:
-        """The sum in which no frame outweighs the others."""
+        """Returns the sum with every frame's part limited."""
         return float(self.log_ratios.clamp(max=_MAX_FRAME_RATIO).sum())
 
 
 def _fold(levelled: Tensor, peak: Peak, independence: float) -> _Fold | None:
-    """Does the correlation at a lag come and go with a period longer than the lag?"""
+    """Finds the period, longer than the lag, with which the correlation at a lag varies; None without one."""
     product = prefix_product(levelled, peak.cell)
     size = int(next_fast_len(_OVERSAMPLING * product.shape[1]))
     scores = standing_out(cycle_spectra(product, size))
@@ -220,30 +220,30 @@ def _fold(levelled: Tensor, peak: Peak, independence: float) -> _Fold | None:
     ratios = {layout: _marginals(product, layout, independence) for layout in _uniform(peak.cell, found)}
     best = max(ratios, key=lambda layout: float(ratios[layout].sum()))
     pilot_like = best.cyclic_prefix_length > _LONG_PREFIX * best.fft_size and not _returns(product, best)
-    at_edge = best.cyclic_prefix_length < _MIN_PREFIX * best.fft_size + 1  # the best one is out of range
+    at_edge = best.cyclic_prefix_length < _MIN_PREFIX * best.fft_size + 1  # The best one is out of range.
     return None if pilot_like or at_edge else _Fold(peak, product, best, ratios[best])
 
 
 def _returns(product: Tensor, layout: Layout) -> bool:
-    """The correlation is there again a period later, more than a prefix and a half before or after that.
+    """Tells whether the correlation returns a period later, above that a prefix and a half before or after.
 
-    A pilot that looks the same a part of a symbol later correlates at that lag through the rest of the symbol: long,
-    and not again after a time as short as a prefix.
+    A pilot that repeats within a symbol correlates at that lag through the rest of the symbol. That lasts long, and
+    does not return after a time as short as a prefix.
     """
     centred = (product - product.mean(1, keepdim=True)).to(torch.complex64)
     prefix, period = layout.cyclic_prefix_length, layout.period
-    again = lag_correlations(centred, period + 2 * prefix + 1).real.mean(0)  # biased alike over lags so near
+    again = lag_correlations(centred, period + 2 * prefix + 1).real.mean(0)  # Close lags have the same bias.
     middles = [again[lag - prefix // 4 : lag + prefix // 4 + 1].mean() for lag in (period, *_beside(period, prefix))]
     return bool(middles[0] > (middles[1] + middles[2]) / 2)
 
 
 def _beside(period: int, prefix: int) -> tuple[int, int]:
-    """Lags at which the correlation of two prefixes is over."""
+    """Returns lags beyond the correlation of two prefixes."""
     return period - 3 * prefix // 2, period + 3 * prefix // 2
 
 
 def _is_linear_modulation(levelled: Tensor, fold: _Fold) -> bool:
-    """The power itself comes and goes with that period, as strongly as the correlation: no prefix.
+    """Tells whether the power varies with that period as strongly as the correlation, which is no prefix then.
 
     Idle OFDM symbols do the same, but only over periods longer than a symbol of a single carrier.
     """
@@ -253,19 +253,19 @@ def _is_linear_modulation(levelled: Tensor, fold: _Fold) -> bool:
     place = round(size / fold.best.period)
     near = slice(max(1, place - _OVERSAMPLING), place + _OVERSAMPLING + 1)
     power = standing_out(cycle_spectra(levelled.abs().square(), size))[near].max()
-    # the same number of cells a cycle, so that the scores compare
+    # Equal numbers of cells per cycle make the scores comparable.
     product = standing_out(cycle_spectra(fold.product, size))[near].max()
     return float(power) > float(product)
 
 
 def loudest(levelled: Tensor, max_samples: int = _MAX_SAMPLES) -> Tensor:
-    """Indices of the frames that are on the air for longest, so many that they hold ``max_samples`` samples."""
+    """Returns indices of the frames longest on the air, enough for ``max_samples`` samples."""
     number = max(1, min(len(levelled), max_samples // levelled.shape[1]))
     return levelled.abs().square().sum(1).topk(number).indices
 
 
 def _apart(peaks: list[Peak]) -> list[Peak]:
-    """The peaks that are the highest within 2 % of their lag: pilots come with sidelobes."""
+    """Selects peaks that are the highest within 2 % of their lag, because pilots have sidelobes."""
     kept: list[Peak] = []
     for peak in peaks:
         if all(abs(peak.cell - other.cell) > _SIDELOBES * other.cell for other in kept):
@@ -274,22 +274,22 @@ def _apart(peaks: list[Peak]) -> list[Peak]:
 
 
 def limited(levelled: Tensor) -> Tensor:
-    """Amplitudes limited softly, so that pulses do not pass for many samples: complex64 [F, T], power 1 if Gaussian."""
+    """Limits amplitudes softly, so that pulses do not dominate: complex64 [F, T], power 1 if Gaussian."""
     return levelled * (_LIMITED_GAIN / (1 + levelled.abs().square()).sqrt())
 
 
 def _independence(levelled: Tensor) -> float:
-    """Share of the samples of a lag product that are independent, where the signal does not repeat itself."""
+    """Returns the share of independent samples in a lag product of a signal that does not repeat itself."""
     product = lag_product(levelled, levelled.shape[1] // 3).real
     return effective_bandwidth((product - product.mean(1, keepdim=True)).to(torch.complex64))
 
 
 def find_prefix(frames: Tensor) -> Prefix | None:
-    """The cyclic prefix of OFDM frames complex64 [F, T], or None where there is none.
+    """Finds the cyclic prefix of OFDM frames complex64 [F, T], or returns None.
 
-    The lags at which the correlation stands out are candidates for the FFT size (pilots and preambles give others).
-    The one whose correlation comes and goes most clearly, with a period longer than the lag, is taken from one half of
-    the data; the other half has to confirm lag and period, better than lags beside it can do with periods of their own.
+    Lags with a significant correlation are candidates for the FFT size (pilots and preambles give others). One half of
+    the data selects the lag whose correlation varies most clearly with a period longer than the lag. The other half has
+    to confirm lag and period, better than lags beside it with periods of their own.
     """
     num_lags = min(frames.shape[1] // 2, MAX_FFT_SIZE + 1)
     scores = lag_scores(flattened(frames), num_lags)
@@ -311,7 +311,7 @@ def find_prefix(frames: Tensor) -> Prefix | None:
 
 
 def _halves(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Two halves of the frames, of each frame where there are few: one to choose from, one to confirm the choice by."""
+    """Splits the frames, or each of few frames, into a half that selects and a half that confirms."""
     if len(frames) >= _FEW_FRAMES:
         return frames[0::2], frames[1::2]
     middle = frames.shape[1] // 2
@@ -319,7 +319,7 @@ def _halves(frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _control(levelled: Tensor, fold: _Fold, independence: float) -> float:
-    """The best log ratio at lags beside the found one: what bursts, colour and heavy tails give without a prefix."""
+    """Returns the best log ratio at lags beside the found one, due to bursts, colour and heavy tails alone."""
     lag = fold.peak.cell
     distance = max(5, lag // 9)
     controls = [Peak(lag + shift, 0.0, 0.0) for shift in (-distance, distance, distance + distance // 2)]
@@ -328,7 +328,7 @@ def _control(levelled: Tensor, fold: _Fold, independence: float) -> float:
 
 
 def _settle(levelled: Tensor, chosen: Tensor, fold: _Fold, independence: float, margin: float) -> Prefix:
-    """Compare all layouts near the mean period that was found, and time the frames."""
+    """Compares all layouts near the mean period, and finds the timing of the frames."""
     fft_size = fold.peak.cell
     product = prefix_product(chosen, fft_size)
     layouts = list(_uniform(fft_size, [fold.best.period]))

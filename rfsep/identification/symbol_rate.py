@@ -1,4 +1,4 @@
-"""Symbol rate, band and constellation of an unknown linear modulation.
+"""Finds symbol rate, band and constellation of an unknown linear modulation.
 
 The power of a linearly modulated signal has a spectral line at its symbol rate (Gardner 1991, see
 `rfsep.identification.cyclic`), stronger when the flanks of its band are raised by whitening.
@@ -16,30 +16,30 @@ from rfsep.identification.cyclic import cycle_spectra, level, local_power, power
 from rfsep.identification.prefix import loudest
 from rfsep.identification.symbol_statistics import Constellation, constellations_of_groups, decide_constellation
 
-MIN_PERIOD, MAX_PERIOD = 1.8, 64.0  # samples a symbol
+MIN_PERIOD, MAX_PERIOD = 1.8, 64.0  # samples per symbol
 _MAX_SAMPLES = 1 << 19
 _LEVEL_SPAN = 1024
-_CHANCE = 1e-4  # that noise shows such a line in a frame
+_CHANCE = 1e-4  # probability that noise shows such a line in a frame
 _BAND_FIT = (0.65, 1.5)  # half-power bandwidth in symbol rates: 1 for a root-raised-cosine pulse
-_BLOCK = 64  # cells a median
+_BLOCK = 64  # cells per median
 _SPECTRUM_SIZE = 512
 _ROLL_OFFS = torch.arange(0.02, 1.0001, 0.02)
 _UPSAMPLING = 8
-_EDGE = 64  # samples
+_EDGE = 64  # samples at the ramps of bursts that are left out
 
 
 class SymbolRate(NamedTuple):
     """A linear modulation that was found.
 
     Attributes:
-        rates: float64 [R], symbols a sample, of the frames in which a rate was found.
-        common: one rate fits all of these frames.
-        confidence: 1 - the chance that noise shows a rate in a frame; where frames have different rates, times the
-            share of the frames on the air that show a rate which fits their band.
-        spread: standard error of the mean rate where it is common, else standard deviation over frames.
-        carrier_offset: float64 [R], cycles a sample: middle of the band.
+        rates: symbols per sample, float64 [R], of the frames with a rate.
+        common: whether one rate fits all of these frames.
+        confidence: 1 - the probability that noise shows a rate in a frame. If frames differ in rate, it is multiplied
+            by the share of the frames on the air whose rate fits their band.
+        spread: standard error of a common mean rate, else standard deviation over frames.
+        carrier_offset: float64 [R], cycles per sample: middle of the band.
         roll_off: median over frames.
-        roll_off_spread: its standard deviation over frames, or the step of the search where there is one frame.
+        roll_off_spread: its standard deviation over frames, or the step of the search for a single frame.
         constellation: of the symbols.
     """
 
@@ -54,7 +54,7 @@ class SymbolRate(NamedTuple):
 
 
 def block_medians(values: Tensor, block: int = _BLOCK) -> Tensor:
-    """Medians over blocks of cells, interpolated back to every cell: float32 [F, L] to float32 [F, L]."""
+    """Returns medians over blocks of cells, interpolated to every cell: float32 [F, L] to float32 [F, L]."""
     length = values.shape[1]
     block = min(block, max(1, length // 2))
     medians = values[:, : length - length % block].reshape(len(values), -1, block).median(2).values
@@ -63,11 +63,11 @@ def block_medians(values: Tensor, block: int = _BLOCK) -> Tensor:
 
 class _Lines(NamedTuple):
     rates: Tensor  # float64 [F], strongest line of the power
-    found: Tensor  # bool [F], not by chance and without company at half or twice the rate
+    found: Tensor  # bool [F], significant, without a line at half or twice the rate
 
 
 def power_lines(levelled: Tensor) -> _Lines:
-    """The strongest line in the spectrum of each frame's power, between the lowest and the highest symbol rate."""
+    """Finds the strongest line in the spectrum of each frame's power, between the extreme symbol rates."""
     size = int(next_fast_len(2 * levelled.shape[1]))
     squares = cycle_spectra(levelled.abs().square(), size)
     units = squares / (block_medians(squares) / math.log(2)).clamp(min=1e-30)  # [F, cells]
@@ -86,7 +86,7 @@ def power_lines(levelled: Tensor) -> _Lines:
 
 
 def _refined(squares: Tensor, place: Tensor) -> Tensor:
-    """Where the peak lies between cells: a parabola through the amplitudes of three, float64 [F]."""
+    """Returns the peak between cells by a parabola through three amplitudes, float64 [F]."""
     cells = (place[:, None] + torch.arange(-1, 2)).clamp(0, squares.shape[1] - 1)
     left, middle, right = squares.gather(1, cells).double().sqrt().unbind(1)
     bend = (left - 2 * middle + right).clamp(max=-1e-12)
@@ -94,15 +94,15 @@ def _refined(squares: Tensor, place: Tensor) -> Tensor:
 
 
 class _Band(NamedTuple):
-    centre: Tensor  # float64 [F], cycles a sample
+    centre: Tensor  # float64 [F], cycles per sample
     width: Tensor  # float64 [F], between half-power points
 
 
 def half_power_band(density: Tensor) -> _Band:
-    """The band above half the power inside it, of power spectra float32 [F, size] in FFT order."""
+    """Returns the half-power band of power spectra float32 [F, size] in FFT order."""
     size = density.shape[1]
     reference = density.amax(1, keepdim=True)
-    for _ in range(8):  # the mean of what lies above half the mean
+    for _ in range(8):  # mean over the cells above half the mean
         above = density > reference / 2
         reference = (density * above).sum(1, keepdim=True) / above.sum(1, keepdim=True).clamp(min=1)
     above = density > reference / 2
@@ -112,7 +112,7 @@ def half_power_band(density: Tensor) -> _Band:
 
 
 def find_symbol_rate(frames: Tensor) -> SymbolRate | None:
-    """The linear modulation of frames complex64 [F, T], or None where fewer than half of the frames show one."""
+    """Finds the linear modulation of frames complex64 [F, T], or returns None if fewer than half show one."""
     levelled = level(frames, _LEVEL_SPAN)
     chosen = loudest(levelled, _MAX_SAMPLES)
     frames, levelled = frames[chosen], levelled[chosen]
@@ -141,14 +141,14 @@ def find_symbol_rate(frames: Tensor) -> SymbolRate | None:
 def _describe(
     frames: Tensor, density: Tensor, rates: Tensor, common: bool, confidence: float, spread: float
 ) -> SymbolRate:
-    """Roll-off, carrier offset and constellation at known rates."""
+    """Finds roll-off, carrier offset and constellation at known rates."""
     band = half_power_band(density)
     roll_offs, centres = _fit_pulse(density, rates, band.centre)
     roll_off = roll_offs.median()
     symbols, valid = _symbols(frames, rates, centres, roll_off.expand(len(rates)))
     streams = symbols[:, :, None]
     decided = constellations_of_groups(streams, valid) or decide_constellation(streams, valid)
-    # the rotation from symbol to symbol is what is left of the carrier offset
+    # The rotation from symbol to symbol is the rest of the carrier offset.
     centres = centres + _turns(symbols, valid, decided.symmetry) * rates
     return SymbolRate(
         rates=rates,
@@ -163,9 +163,9 @@ def _describe(
 
 
 def _turns(symbols: Tensor, valid: Tensor, symmetry: int) -> Tensor:
-    """Cycles float64 [F] by which symbols complex64 [F, K] turn from one to the next, modulo 1 / symmetry.
+    """Returns cycles float64 [F] by which symbols complex64 [F, K] turn per symbol, modulo 1 / symmetry.
 
-    Without its data, the signal to the power of the symmetry is a tone.
+    Raised to the power of the symmetry, the symbols lose their data and become a tone.
     """
     units = torch.where(valid, symbols / symbols.abs().clamp(min=1e-12), 0)
     size = int(next_fast_len(4 * symbols.shape[1]))
@@ -175,13 +175,13 @@ def _turns(symbols: Tensor, valid: Tensor, symmetry: int) -> Tensor:
 
 
 def raised_cosine_spectrum(frequency: Tensor, roll_off: Tensor) -> Tensor:
-    """Power spectrum of a root-raised-cosine pulse, 1 in the middle; frequencies in symbol rates."""
+    """Returns the power spectrum of a root-raised-cosine pulse, 1 in the middle; frequencies in symbol rates."""
     slope = (0.5 + (frequency.abs() - 0.5) / roll_off.clamp(min=1e-3)).clamp(0, 1)
     return torch.cos(slope * (math.pi / 2)).square()
 
 
 def _fit_pulse(density: Tensor, rates: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Roll-offs float32 [F] and middles of the band float64 [F] that fit spectra [F, size] best, over white noise."""
+    """Fits roll-offs float32 [F] and band centres float64 [F] to spectra [F, size] over white noise."""
     size = density.shape[1]
     cells = torch.arange(size) / size
     shifts = torch.linspace(-0.1, 0.1, 21, dtype=torch.float64)  # symbol rates
@@ -205,7 +205,7 @@ def _fit_pulse(density: Tensor, rates: Tensor, centres: Tensor) -> tuple[Tensor,
 
 
 def _symbols(frames: Tensor, rates: Tensor, centres: Tensor, roll_offs: Tensor) -> tuple[Tensor, Tensor]:
-    """Matched-filter outputs at the symbol instants, complex64 [F, K] of unit power, and which are on the air."""
+    """Returns matched-filter outputs at symbol instants, complex64 [F, K] of unit power, and which are on the air."""
     num_samples = frames.shape[1]
     size = int(next_fast_len(num_samples + 64))
     frequency = torch.fft.fftfreq(size, dtype=torch.float64) - centres[:, None]
@@ -226,13 +226,13 @@ def _symbols(frames: Tensor, rates: Tensor, centres: Tensor, roll_offs: Tensor) 
     on_air = (envelope > 0.4 * envelope.quantile(0.8, 1, keepdim=True)).float()
     on_air = -max_pool1d(-on_air[:, None], 2 * _EDGE + 1, 1, _EDGE)[:, 0] > 0  # away from the ramps of bursts
     valid = on_air.gather(1, instants.long().clamp(max=num_samples - 1))
-    valid[:, :8], valid[:, -8:] = False, False  # the filter has not filled
+    valid[:, :8], valid[:, -8:] = False, False  # The filter has not filled there.
     mean = (values.abs().square() * valid).sum(1) / valid.sum(1).clamp(min=1)
     return values / mean.clamp(min=1e-30).sqrt()[:, None], valid
 
 
 def _interpolated(frames: Tensor, instants: Tensor) -> Tensor:
-    """Values of band-limited frames complex64 [F, T] between samples: complex64 [F, K]."""
+    """Interpolates band-limited frames complex64 [F, T] between samples: complex64 [F, K]."""
     num_samples = frames.shape[1]
     spectrum = torch.fft.fft(frames)
     half = num_samples // 2

@@ -1,4 +1,4 @@
-"""Which constellation data symbols come from, when neither phase nor noise level is known."""
+"""Decides the constellation of data symbols with unknown phase and noise level."""
 
 import math
 from typing import NamedTuple
@@ -10,29 +10,28 @@ from rfsep.signals.constellations import constellation
 
 CANDIDATES = ("qpsk", "qam16", "qam64")  # BPSK has the magnitudes of QPSK
 _SNR_DB = torch.arange(2.0, 46.0, 2.0)
-_LEAST_SNR_DB = (6.0, 12.0, 18.0)  # below, their points run together and look Gaussian
+_LEAST_SNR_DB = (6.0, 12.0, 18.0)  # At a lower SNR the points of each candidate run together and look Gaussian.
 _MAX_SYMBOLS = 6000
-_GOOD_FIT, _BAD_FIT = 0.02, 0.08  # Wasserstein distances: as good as none, and useless
-_GROUP = 256  # symbols of a frame, one stretch of time, that are decided together
+_GOOD_FIT, _BAD_FIT = 0.02, 0.08  # Wasserstein distances of a perfect and a useless fit
+_GROUP = 256  # symbols of one frame and one stretch of time that are decided together
 _MAX_GROUPS = 240
-_ROUNDS = 30  # of expectation maximisation
+_ROUNDS = 30  # rounds of expectation maximisation
 _GAIN = 10.0  # nats by which several constellations must explain more than the best one
-_RARE = 0.05  # share of the groups below which a constellation counts as absent
-_STEPS = 8.0  # squared mean step over that of random steps, from which points lie on a line: e**-8 by chance
+_RARE = 0.05  # A constellation is absent below this share of the groups.
+_STEPS = 8.0  # Points lie on a line from this squared mean step on, relative to random steps: e**-8 by chance.
 
 
 class Constellation(NamedTuple):
     """The constellation of some symbols.
 
     Attributes:
-        name: bpsk, qpsk, qam16, qam64, or None where nothing fits better than Gaussian symbols do.
+        name: bpsk, qpsk, qam16, qam64, or None if Gaussian symbols fit as well.
         confidence: posterior probability among the three alphabets of magnitudes and Gaussian symbols, times the
-            goodness of the fit: 1 where the magnitudes' distribution is within 0.02 (Wasserstein distance), 0 from
-            0.08 on.
-        snr_db: of the fit.
-        symmetry: the points are the same after a turn by 2 pi / symmetry.
-        shares: of the groups of symbols that hold each constellation, the most frequent first; empty where all hold
-            the one that is named.
+            goodness of the fit: 1 up to a Wasserstein distance of 0.02 between magnitudes, 0 from 0.08 on.
+        snr_db: SNR of the fit.
+        symmetry: number of turns that map the points onto themselves.
+        shares: share of the groups of symbols with each constellation, the most frequent first; empty if all groups
+            have the named one.
     """
 
     name: str | None
@@ -43,13 +42,13 @@ class Constellation(NamedTuple):
 
 
 def _rings(name: str) -> tuple[Tensor, Tensor]:
-    """Magnitudes of a constellation and their shares."""
+    """Returns the magnitudes of a constellation and their shares."""
     radii, counts = torch.unique((constellation(name).abs() * 1e4).round() / 1e4, return_counts=True)
     return radii, counts / counts.sum()
 
 
 def _log_density(magnitudes: Tensor, name: str, noise: Tensor) -> Tensor:
-    """Log density of magnitudes [S] of unit-power symbols for every share of noise [N]: float32 [N, S].
+    """Returns the log density of magnitudes [S] of unit-power symbols for shares of noise [N]: float32 [N, S].
 
     Magnitudes of a point in circular Gaussian noise follow Rice's distribution.
     """
@@ -68,7 +67,7 @@ def _grid() -> Tensor:
 
 
 def _distance(magnitudes: Tensor, name: str, noise: Tensor) -> float:
-    """Wasserstein distance between magnitudes [S] and the fitted model: the area between distribution functions."""
+    """Returns the Wasserstein distance of magnitudes [S] from the fitted model, the area between distributions."""
     grid = _grid()
     model = _log_density(grid, name, noise[None])[0].exp().cumsum(0)
     observed = torch.searchsorted(magnitudes.sort().values, grid) / len(magnitudes)
@@ -175,10 +174,10 @@ def constellations_of_groups(symbols: Tensor, valid: Tensor) -> Constellation | 
 
 
 def decide_constellation(symbols: Tensor, valid: Tensor) -> Constellation:
-    """The constellation of symbols at unknown phases.
+    """Decides the constellation of symbols at unknown phases.
 
-    Magnitudes tell QPSK, 16-QAM and 64-QAM apart by their likelihood over all noise levels; BPSK and QPSK are told
-    apart by the square of the step from one symbol to the next, which a constant phase and a carrier offset only turn.
+    Magnitudes tell QPSK, 16-QAM and 64-QAM apart by their likelihood over all noise levels. The squared step from one
+    symbol to the next tells BPSK and QPSK apart; a constant phase and a carrier offset only turn it.
 
     Args:
         symbols: complex64 [F, K, D], D streams of K symbols in each of F frames, unit power where valid.
@@ -211,7 +210,7 @@ def decide_constellation(symbols: Tensor, valid: Tensor) -> Constellation:
 
 
 def step_moment(symbols: Tensor, valid: Tensor, order: int) -> Tensor:
-    """Mean of the unit step from a symbol to the next, to the power of ``order``: complex64 [F]; shapes as above."""
+    """Returns the mean unit step from symbol to symbol, to the power of ``order``: complex64 [F]; shapes as above."""
     steps = symbols[:, 1:] * symbols[:, :-1].conj()
     both = (valid[:, 1:] & valid[:, :-1])[:, :, None]
     units = torch.where(both, (steps / steps.abs().clamp(min=1e-12)) ** order, 0)

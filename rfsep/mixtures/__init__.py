@@ -1,1 +1,1 @@
-"""How mixtures come about: the formula, endless batches and fixed test sets."""
+"""Makes mixtures: the formula, endless batches and fixed test sets."""

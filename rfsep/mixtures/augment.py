@@ -1,4 +1,4 @@
-"""Augmentations of the interference: what else the same recording could have been."""
+"""Augmentations of the interference: other forms that the same recording could have had."""
 
 import math
 
@@ -9,16 +9,16 @@ from rfsep.types import InputError, Sampled
 
 
 def rotate(waveform: Tensor, generator: torch.Generator) -> Tensor:
-    """Each row of complex64 [B, T] by a phase uniform over the circle."""
+    """Rotates each row of complex64 [B, T] by a phase uniform over the circle."""
     turns = torch.rand(len(waveform), generator=generator)  # [B]
     return waveform * torch.polar(torch.ones_like(turns), 2 * math.pi * turns)[:, None]
 
 
 def shift_frequency(waveform: Tensor, std: float, generator: torch.Generator) -> Tensor:
-    """Each row of complex64 [B, T] by a normal carrier offset of standard deviation ``std`` in cycles/sample.
+    """Shifts each row of complex64 [B, T] by a normal carrier offset of standard deviation ``std`` in cycles/sample.
 
-    An offset in Hz is ``std`` times the sample rate: 0.01 is 250 kHz at 25 MHz. What leaves the band at one edge comes
-    in at the other, so ``std`` should stay well below the free part of the band.
+    An offset in Hz is ``std`` times the sample rate: 0.01 is 250 kHz at 25 MHz. Frequencies that leave the band at one
+    edge return at the other, so ``std`` should stay well below the free part of the band.
     """
     frequency = std * torch.randn(len(waveform), dtype=torch.float64, generator=generator)  # [B]
     turns = frequency[:, None] * torch.arange(waveform.shape[1]) % 1.0  # [B, T]; float32 would blur long windows
@@ -27,34 +27,34 @@ def shift_frequency(waveform: Tensor, std: float, generator: torch.Generator) ->
 
 
 def scale(waveform: Tensor, low_db: float, high_db: float, generator: torch.Generator) -> Tensor:
-    """Each row of complex64 [B, T] by a gain uniform in dB between ``low_db`` and ``high_db``."""
+    """Scales each row of complex64 [B, T] by a gain uniform in dB between ``low_db`` and ``high_db``."""
     gain_db = low_db + (high_db - low_db) * torch.rand(len(waveform), generator=generator)  # [B]
     return waveform * (10 ** (gain_db / 20))[:, None]
 
 
 def roll(waveform: Tensor, generator: torch.Generator) -> Tensor:
-    """Each row of complex64 [B, T] cyclically by a uniform number of samples: a seam where its end meets its start."""
+    """Rolls each row of complex64 [B, T] by a uniform number of samples, with a seam between its end and start."""
     batch_size, length = waveform.shape
     start = torch.randint(0, length, (batch_size, 1), generator=generator)
     return waveform.gather(1, (start + torch.arange(length)) % length)
 
 
 class Augmentation:
-    """Changes interference before it is mixed, in training only; a batch of the same generator is the same batch.
+    """Changes interference before it is mixed, in training only, reproducibly from the generator.
 
-    Conjugation and time reversal are left out: no radio does either, and both turn a standard's waveform into one that
+    Conjugation and time reversal are left out. No radio does either, and both turn a standard's waveform into one that
     no receiver will ever meet.
 
     Args:
-        phase: `rotate`. Adds nothing where ``mixing.random_phase`` rotates already.
-        frequency_std: of `shift_frequency`, cycles/sample; 0 for none. A network can then not learn
-            the carriers of a few recordings by heart.
-        magnitude_db: range of `scale` around the nominal level; ``sinr_db`` of a batch stays the nominal one. Adds
-            nothing where ``mixing.empirical`` matches powers window by window.
-        time_shift: `roll`. For sources that always start at the same place; all sources of rfsep cut at random times
-            already, so that it would add only its seam. Timing is unknown afterwards: ``offset`` becomes -1.
-        remix: permute the rows against the SOI's. Adds something only where a source draws a batch's rows unlike one
-            another by their place (stored sets, strata); rows drawn independently, as rfsep's are, stay what they were.
+        phase: apply `rotate`. It adds nothing if ``mixing.random_phase`` rotates already.
+        frequency_std: standard deviation of `shift_frequency`, cycles/sample; 0 for none. It keeps a network from
+            memorising the carriers of a few recordings.
+        magnitude_db: range of `scale` around the nominal level; ``sinr_db`` of a batch stays the nominal one. It adds
+            nothing if ``mixing.empirical`` matches powers window by window.
+        time_shift: apply `roll`, for sources that always start at the same place. The sources of rfsep cut at random
+            times already, so it would only add its seam. Timing is unknown afterwards: ``offset`` becomes -1.
+        remix: permute the rows against the SOI's. It helps only if a batch's rows depend on their place (stored sets,
+            strata). The rows of rfsep's sources are independent.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Augmentation:
         self.remix = remix
 
     def __call__(self, interference: Sampled, generator: torch.Generator) -> Sampled:
-        """The batch of windows as it might have been."""
+        """Returns the changed batch of windows."""
         if self.remix:
             order = torch.randperm(len(interference.waveform), generator=generator)
             interference = Sampled(*(field[order] for field in interference))

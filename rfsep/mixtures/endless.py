@@ -1,4 +1,4 @@
-"""Endless mixtures made on the fly, every batch reproducible from its number alone."""
+"""Makes endless mixtures on the fly; every batch is reproducible from its number alone."""
 
 import enum
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _TWISTER = slice(24, 24 + 624 * 8)  # bytes of the 624 words in a CPU generator'
 
 
 class Purpose(enum.IntEnum):
-    """What a random stream is for; streams of different purposes never meet, whatever their seeds."""
+    """Purposes of random streams; streams of different purposes never coincide, whatever their seeds."""
 
     TRAINING = 1
     FIXED_SET = 2
@@ -23,7 +23,7 @@ class Purpose(enum.IntEnum):
 
 
 def batch_generator(purpose: Purpose, *key: int) -> torch.Generator:
-    """A generator for what ``key`` names, such as (seed, rank, batch number).
+    """Returns a generator for ``key``, such as (seed, rank, batch number).
 
     torch seeds its CPU generator with 32 bits, few enough to try them all against a hosted test set. Here the whole
     state of the Mersenne twister comes from numpy's SeedSequence, which hashes a key of any size.
@@ -41,21 +41,21 @@ def batch_generator(purpose: Purpose, *key: int) -> torch.Generator:
 
 
 class EndlessMixtures(IterableDataset[MixtureBatch]):
-    """Batches of fresh mixtures with SINR uniform in a range; never ends, but may repeat.
+    """Endless batches of fresh mixtures with SINR uniform in a range; they may repeat after a number of batches.
 
     Batch number n of rank r is drawn from (seed, r, n). Workers take turns (worker w of W makes batches w, w + W,
     ...), so no two workers and no two ranks ever see the same random numbers, the sequence does not depend on the
     number of workers, and a resumed run continues where it stopped.
 
     Args:
-        mixer: what is mixed.
-        batch_size: mixtures in a batch.
-        num_samples: samples in a mixture.
+        mixer: draws the mixtures.
+        batch_size: mixtures per batch.
+        num_samples: samples per mixture.
         sinr_db: lowest and highest SINR.
-        seed: of the whole run.
-        rank: of this process among all that train together.
+        seed: seed of the whole run.
+        rank: rank of this process among all that train together.
         first_batch: number of the first batch.
-        repeat_after: number of batches after which they come again, for work on them that is kept; None for never.
+        repeat_after: number of batches after which they repeat, so that work on them can be kept; None for never.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class EndlessMixtures(IterableDataset[MixtureBatch]):
         self.repeat_after = repeat_after
 
     def batch(self, number: int) -> MixtureBatch:
-        """Batch ``number`` of this rank."""
+        """Returns batch ``number`` of this rank."""
         drawn = number if self.repeat_after is None else number % self.repeat_after
         generator = batch_generator(Purpose.TRAINING, self.seed, self.rank, drawn)
         low, high = self.sinr_db

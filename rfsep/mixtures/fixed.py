@@ -1,4 +1,4 @@
-"""Fixed sets of mixtures: the same numbers in the same order for a seed."""
+"""Makes fixed sets of mixtures: a seed always gives the same numbers in the same order."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,22 +8,22 @@ from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.types import MixtureBatch
 
-_CHUNK_SAMPLES = 2**21  # samples drawn at once: 16 MB a waveform
+_CHUNK_SAMPLES = 2**21  # samples per draw: 16 MB per waveform
 
 
 def fixed_mixtures(
     mixer: Mixer, sinr_db: Sequence[float], num_per_sinr: int, num_samples: int, seed: int
 ) -> Iterator[MixtureBatch]:
-    """``num_per_sinr`` mixtures at each level, in the order of ``sinr_db``, in batches of bounded memory.
+    """Draws ``num_per_sinr`` mixtures at each level, in the order of ``sinr_db``, in batches of bounded memory.
 
     Every level has a random stream of its own, so a set of fewer levels is a part of the larger one.
 
     Args:
-        mixer: what is mixed.
+        mixer: draws the mixtures.
         sinr_db: levels.
-        num_per_sinr: mixtures at each.
-        num_samples: samples in a mixture.
-        seed: of the set.
+        num_per_sinr: mixtures per level.
+        num_samples: samples per mixture.
+        seed: seed of the set.
     """
     chunk = max(1, min(num_per_sinr, _CHUNK_SAMPLES // num_samples))
     for level in sinr_db:

@@ -1,59 +1,13 @@
-"""The mixture formula, once."""
+"""Draws mixtures of one signal of interest and one interference."""
 
 import math
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rfsep.iq import power
+from rfsep.iq import Empirical, mix
 from rfsep.mixtures.augment import Augmentation
-from rfsep.types import InputError, MixtureBatch, SignalSource
-
-Empirical = Literal["interference"]
-_SILENCE = 1e-20  # power below which a window holds no interference, whose ratio nothing can set
-
-
-class Mixed(NamedTuple):
-    """A mixture and its interference.
-
-    Attributes:
-        mixture: complex64 [B, T].
-        interference: complex64 [B, T], at the level and phase it has in the mixture.
-    """
-
-    mixture: Tensor
-    interference: Tensor
-
-
-def mix(
-    soi: Tensor, interference: Tensor, sinr_db: Tensor, phase: Tensor, *, empirical: bool | Empirical = False
-) -> Mixed:
-    """``mixture = soi + gain * exp(j phase) * interference`` with ``gain = 10 ** (-sinr_db / 20)``.
-
-    The gain is nominal, as in the ICASSP 2024 RF Challenge: sources of unit power on average give the stated SINR on
-    average. With ``empirical`` it is scaled by the powers that the two windows happen to have, as in the 2021
-    challenge and the studies built on it: every window then has the stated ratio exactly. ``empirical="interference"``
-    takes the SOI's power as one and divides by the interference's alone (GLOBECOM 2022).
-
-    Args:
-        soi: complex64 [B, T].
-        interference: complex64 [B, T].
-        sinr_db: float32 [B].
-        phase: float32 [B], radians.
-        empirical: match powers window by window.
-
-    Raises:
-        InputError: another word for ``empirical``.
-    """
-    if empirical not in (True, False, "interference"):
-        raise InputError(f"empirical is {empirical!r}, choose one of true, false, interference")
-    gain = 10 ** (-sinr_db / 20)  # [B]
-    if empirical:
-        reference = 1.0 if empirical == "interference" else power(soi)
-        gain = gain * (reference / power(interference).clamp_min(_SILENCE)).sqrt()
-    scaled = torch.polar(gain, phase)[:, None] * interference  # [B, T]
-    return Mixed(soi + scaled, scaled)
+from rfsep.types import MixtureBatch, SignalSource
 
 
 class Mixer:
@@ -62,7 +16,7 @@ class Mixer:
     Args:
         soi: source of the signal of interest.
         interference: source of the interference.
-        empirical: see `mix`.
+        empirical: see `rfsep.iq.mix`.
         random_phase: rotate the interference by a uniform phase.
         noise_power: power of white circular Gaussian noise added on top (0.01 in MLSP 2022's data).
         augment: changes the interference before it is mixed; for training alone.
@@ -86,7 +40,7 @@ class Mixer:
         self.augment = augment
 
     def draw(self, sinr_db: Tensor, num_samples: int, generator: torch.Generator) -> MixtureBatch:
-        """Mixtures at the levels ``sinr_db`` float32 [B], of ``num_samples`` samples each."""
+        """Draws mixtures at the levels ``sinr_db`` float32 [B], of ``num_samples`` samples each."""
         batch_size = len(sinr_db)
         soi = self.soi.sample(batch_size, num_samples, generator)
         interference = self.interference.sample(batch_size, num_samples, generator)

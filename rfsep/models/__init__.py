@@ -1,1 +1,1 @@
-"""Plain neural networks: float32 [B, 2, T] in and out; they know neither RF nor Lightning."""
+"""Plain neural networks, float32 [B, 2, T] in and out, without knowledge of RF or Lightning."""

@@ -1,4 +1,4 @@
-"""Parts of transformers whose tokens have places: rotary attention with a cache, norms, blocks that look ahead."""
+"""Parts of transformers: rotary attention with a cache, norms, and accelerated blocks."""
 
 from collections.abc import Callable
 from typing import cast
@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-_SMALL = 0.02  # standard deviation of weights whose output is added
+_SMALL = 0.02  # standard deviation of the weights of residual outputs
 _LONGEST = 10_000.0  # ratio of the slowest to the fastest rotation
 
 
@@ -17,7 +17,7 @@ def rotation(place: Tensor, count: int) -> Tensor:
 
 
 def _rotated(x: Tensor, angle: Tensor) -> Tensor:
-    """Turn the pairs of [B, H, n, 2 h] by angles [n, h] or [B, n, h]."""
+    """Rotates the pairs of [B, H, n, 2 h] by angles [n, h] or [B, n, h]."""
     angle = angle if angle.ndim == 2 else angle[:, None]
     cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     first, second = x.chunk(2, -1)
@@ -33,7 +33,7 @@ class Cache:
         self._kept: tuple[Tensor, Tensor] | None = None
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Take in more tokens; returns all so far."""
+        """Appends tokens and returns all so far."""
         if self._kept is None:
             shape = (*keys.shape[:2], self.count, keys.shape[3])
             self._kept = keys.new_empty(shape), values.new_empty(shape)
@@ -44,13 +44,13 @@ class Cache:
         return self._kept[0][:, :, :end], self._kept[1][:, :, :end]
 
     def reorder(self, rows: Tensor) -> None:
-        """Make row i what row ``rows[i]`` was: int64 [B]."""
+        """Replaces row i by row ``rows[i]``, int64 [B]."""
         if self._kept is not None:
             self._kept = self._kept[0][rows], self._kept[1][rows]
 
 
 class Attention(nn.Module):
-    """Multi-head attention to places, of queries to what was heard; adds little at first."""
+    """Multi-head attention of queries to keys at places; its output is small at first."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -64,21 +64,21 @@ class Attention(nn.Module):
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, n, h]
 
     def heard(self, x: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, n, h] of what can be attended to, [B, n, W] at angles [.., n, h / 2]."""
+        """Returns keys and values [B, H, n, h] of tokens [B, n, W] at angles [.., n, h / 2]."""
         keys, values = self.key_value(x).chunk(2, -1)
         return _rotated(self._split(keys), angle), self._split(values)
 
     def forward(
         self, x: Tensor, angle: Tensor, heard: tuple[Tensor, Tensor], cache: Cache | None, causal: bool
     ) -> Tensor:
-        """What queries [B, n, W] at angles [.., n, h / 2] find: [B, n, W].
+        """Attends from queries [B, n, W] at angles [.., n, h / 2]: [B, n, W].
 
         Args:
             x: queries.
             angle: their places.
-            heard: keys and values; with a cache those of the queries' own tokens, and all before are seen too.
-            cache: of the tokens before.
-            causal: a token sees those before it and itself.
+            heard: keys and values; with a cache, those of the queries' own tokens.
+            cache: keys and values of the tokens before, which are visible too.
+            causal: whether a token sees only itself and those before it.
         """
         query = _rotated(self._split(self.query(x)), angle)
         before = 0 if cache is None else cache.length
@@ -101,14 +101,14 @@ class Residual(nn.Module):
         self.behind = nn.LayerNorm(width) if norm == "peri" else nn.Identity()
 
     def forward(self, x: Tensor, apply: Callable[[Tensor], Tensor]) -> Tensor:
-        """Map [B, n, W] to [B, n, W]."""
+        """Maps [B, n, W] to [B, n, W]."""
         return x + cast(Tensor, self.behind(apply(self.before(x))))
 
 
 class Accelerated(nn.Module):
-    """``x + momentum (x - before)``, the point ahead where Nesterov's method takes its gradient; learned, 0 at first.
+    """``x + momentum (x - before)``, the point where Nesterov's method takes its gradient; the momentum is learned.
 
-    A residual block is a gradient step on what its layers minimise, and this his method of 1983.
+    A residual block acts as a gradient step. This is Nesterov's accelerated method of 1983; the momentum begins at 0.
     """
 
     def __init__(self, active: bool) -> None:
@@ -116,12 +116,12 @@ class Accelerated(nn.Module):
         self.momentum = nn.Parameter(torch.zeros(())) if active else None
 
     def forward(self, x: Tensor, before: Tensor) -> Tensor:
-        """The point [B, n, W] that a block starts from."""
+        """Returns the point [B, n, W] that a block starts from."""
         return x if self.momentum is None else x + self.momentum * (x - before)
 
 
 def feed_forward(width: int) -> nn.Sequential:
-    """An MLP of four times the width that gives little at first."""
+    """Returns an MLP of four times the width with a small output at first."""
     layers = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
     nn.init.normal_(cast(nn.Linear, layers[2]).weight, std=_SMALL)
     return layers

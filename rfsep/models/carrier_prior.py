@@ -1,16 +1,16 @@
-"""A diffusion network for OFDM whose grid is known: to the carriers, one slicer for all of them, and back."""
+"""A diffusion network for OFDM on a known grid, with one slicer that all carriers share."""
 
 import torch
 from torch import Tensor, nn
 
-_LEAST_SIGMA = 0.05  # noise below which the estimate is not sharpened further; two of the 50 published steps are
+_LEAST_SIGMA = 0.05  # The estimate is not sharpened below this noise; two of the 50 published steps are below.
 _FEATURES = 8
 
 
 def symbol_transform(period: int, fft_size: int) -> Tensor:
-    """Orthonormal float32 [2 P, 2 P] from the samples of a period to its prefix and the bins of its last F samples.
+    """Returns the orthonormal float32 [2 P, 2 P] from a period's samples to its prefix and the bins of its last F.
 
-    Both sides are real parts, then imaginary parts; ``fft_size`` F of 1 leaves samples as they are.
+    Both sides hold real parts, then imaginary parts. With ``fft_size`` F = 1 samples stay unchanged.
 
     >>> (symbol_transform(2, 2)[:2, :2] * 2**0.5).round().tolist()
     [[1.0, 1.0], [1.0, -1.0]]
@@ -24,10 +24,10 @@ def symbol_transform(period: int, fft_size: int) -> Tensor:
 
 
 class Slicer(nn.Module):
-    """A function of one complex number that knows the noise level: float32 [..., 2] to float32 [..., 2].
+    """A function of one complex number and the noise level: float32 [..., 2] to float32 [..., 2].
 
-    Two hidden layers of ``silu(k v) / k``, which is a ramp with a corner as sharp as the noise is weak: with few of
-    them the distance to the nearest constellation point can be written down at any level.
+    It has two hidden layers of ``silu(k v) / k``, a ramp whose corner is the sharper, the weaker the noise. A few such
+    units can express the distance to the nearest constellation point at any level.
 
     Args:
         hidden: units of each layer.
@@ -44,7 +44,7 @@ class Slicer(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, values: Tensor, modulation: Tensor, sharpness: Tensor) -> Tensor:
-        """Values [B, K, P, 2], modulation [B, 4 hidden], sharpness [B, 1, 1, 1]: to [B, K, P, 2]."""
+        """Maps values [B, K, P, 2] with modulation [B, 4 hidden] and sharpness [B, 1, 1, 1] to [B, K, P, 2]."""
         scale, shift, next_scale, next_shift = modulation.view(len(values), 4, 1, 1, -1).unbind(1)
         ramp = nn.functional.silu(sharpness * (self.first(values) * (1 + scale) + shift)) / sharpness
         ramp = nn.functional.silu(sharpness * (self.second(ramp) * (1 + next_scale) + next_shift)) / sharpness
@@ -53,22 +53,22 @@ class Slicer(nn.Module):
 
 
 class CarrierPrior(nn.Module):
-    """The noise in noisy OFDM: float32 [B, 2, T] and steps [B] to float32 [B, 2, T], T a multiple of the period.
+    """Estimates the noise in OFDM: float32 [B, 2, T] and steps [B] to float32 [B, 2, T], T a multiple of the period.
 
-    A token is one OFDM symbol, shown as its prefix and its bins. A linear map, the identity at first, brings together
-    what belongs to a carrier; the same slicer takes every carrier to what its noise hides, and a second map goes back.
-    A network of separate units for each carrier learns every constellation anew, 56 times over.
+    A token is one OFDM symbol, given as its prefix and its bins. A linear map, the identity at first, gathers the parts
+    of a carrier. The same slicer denoises every carrier, and a second map goes back. A network with separate units for
+    each carrier would learn every constellation anew, 56 times.
 
-    With F the networks' output the estimate is ``sigma x - sqrt(alpha_bar) F / sigma``, sigma held above 0.05 in the
-    second term: F = 0 is the optimum for white Gaussian signals, and F near the distance to the nearest point is the
+    If F is the network's output, the estimate is ``sigma x - sqrt(alpha_bar) F / sigma``, with sigma held above 0.05 in
+    the second term. F = 0 is the optimum for white Gaussian signals. F near the distance to the nearest point is the
     optimum for discrete ones.
 
     Args:
-        period: samples in a token, P.
-        fft_size: of the last samples of a token.
+        period: samples per token, P.
+        fft_size: size of the FFT over the last samples of a token.
         hidden: units of the slicer's layers.
-        width: of the noise level's embedding.
-        num_steps: of the schedule, whose beta is ``first`` ... ``last``, evenly spaced.
+        width: width of the noise level's embedding.
+        num_steps: steps of the schedule, whose beta is ``first`` ... ``last``, evenly spaced.
         first: beta of step 0.
         last: beta of the last step.
     """
@@ -102,11 +102,11 @@ class CarrierPrior(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def example_inputs(self, num_samples: int) -> tuple[Tensor, Tensor]:
-        """Inputs of one window of the whole tokens in ``num_samples`` samples, all zero."""
+        """Returns zero inputs of one window of the whole tokens in ``num_samples`` samples."""
         return torch.zeros((1, 2, num_samples // self.period * self.period)), torch.zeros(1)
 
     def _level(self, step: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(alpha_bar) and sigma float32 [B] of steps float32 or int64 [B], between two by linear interpolation."""
+        """Returns sqrt(alpha_bar) and sigma float32 [B] of steps float32 or int64 [B], interpolated linearly."""
         step = step.float().clamp(0, len(self.amplitude) - 1)
         low = step.long()
         high = (low + 1).clamp(max=len(self.amplitude) - 1)
@@ -115,7 +115,7 @@ class CarrierPrior(nn.Module):
 
     def forward(self, noisy: Tensor, step: Tensor) -> Tensor:
         """Noise float32 [B, 2, T] of unit variance in ``noisy`` float32 [B, 2, T] at steps float32 or int64 [B]."""
-        with torch.autocast(noisy.device.type, enabled=False):  # small differences of large numbers
+        with torch.autocast(noisy.device.type, enabled=False):  # It takes small differences of large numbers.
             return self._noise(noisy.float(), *self._level(step))
 
     def _noise(self, noisy: Tensor, amplitude: Tensor, sigma: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class CarrierPrior(nn.Module):
 
 
 def _features(amplitude: Tensor, sigma: Tensor) -> Tensor:
-    """What the noise level is shown as: float32 [B] each to [B, 8]."""
+    """Returns features [B, 8] of the noise level, float32 [B] each."""
     log = sigma.log()
     waves = [(2 * log).sin(), (2 * log).cos(), (4 * log).sin()]
     return torch.stack((log, log.square() / 4, sigma, amplitude, 1 / (1 + 10 * sigma), *waves), 1)

@@ -1,4 +1,4 @@
-"""Which tokens occur, and in how many dimensions their latents lie."""
+"""Measures which tokens occur, and the dimension of their latents."""
 
 import math
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_JOINTLY = 4096  # choices of a token up to which all its digits are counted together
+_JOINTLY = 4096  # Digits of a token are counted together up to this number of choices.
 
 
 class CodeUse(NamedTuple):
-    """How often tokens occur.
+    """The frequencies of tokens.
 
     Attributes:
-        counts: int64 [C] of every token that could, or where these are too many, of every choice of the digits.
-        entropy_bits: of a token, the sum of its digits' entropies where these are counted apart.
-        tokens: that were counted.
+        counts: count of every possible token, int64 [C], or of every choice of the digits if tokens are too many.
+        entropy_bits: entropy per token; the sum of its digits' entropies if these are counted separately.
+        tokens: number of counted tokens.
     """
 
     counts: Tensor
@@ -25,12 +25,12 @@ class CodeUse(NamedTuple):
 
     @property
     def share_used(self) -> float:
-        """Of the counts, those above zero."""
+        """The share of counts above zero."""
         return float((self.counts > 0).double().mean())
 
 
 def code_use(codes: Tensor, sizes: Sequence[int]) -> CodeUse:
-    """How often the tokens int64 [N, D] with sizes[d] choices for digit d occur; digits apart above 4,096 choices.
+    """Counts tokens int64 [N, D] with sizes[d] choices for digit d; above 4,096 choices digits are separate.
 
     >>> use = code_use(torch.tensor([[0, 1], [1, 1], [0, 1], [1, 1]]), [2, 2])
     >>> use.counts.tolist(), use.entropy_bits, use.share_used

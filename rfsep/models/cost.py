@@ -1,4 +1,4 @@
-"""What a network costs."""
+"""The cost of a network."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def forward_flops(model: torch.nn.Module, inputs: Sequence[Tensor]) -> float:
-    """Floating-point operations of a forward pass (a multiply-accumulate counts two)."""
+    """Counts floating-point operations of a forward pass (a multiply-accumulate counts two)."""
     was_training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

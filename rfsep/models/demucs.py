@@ -1,4 +1,4 @@
-"""The recurrent U-Net of audio denoising, as it entered the RF Challenge."""
+"""The recurrent U-Net of audio denoising, as entered in the RF Challenge."""
 
 from itertools import pairwise
 
@@ -9,13 +9,13 @@ _ZEROS = 56  # zero crossings of the interpolator on each side
 
 
 def _half_sample_filter() -> Tensor:
-    """Taps [1, 1, 2 * zeros] that give the values half-way between samples: a sinc below a Hann window."""
+    """Returns taps [1, 1, 2 * zeros] for values half-way between samples: a sinc with a Hann window."""
     t = torch.arange(-_ZEROS, _ZEROS, dtype=torch.float64) + 0.5
     return (torch.sinc(t) * torch.cos(torch.pi * t / (2 * _ZEROS)).square()).float()[None, None]
 
 
 def _half_way(x: Tensor, taps: Tensor, behind: bool) -> Tensor:
-    """Values half a sample behind (or ahead of) each sample of x [B, 2, T], zeros around it."""
+    """Interpolates x [B, 2, T], zero outside, half a sample after (or before) each sample."""
     rows = nn.functional.pad(x.reshape(-1, 1, x.shape[-1]), (_ZEROS - behind, _ZEROS - (not behind)))
     return nn.functional.conv1d(rows, taps).reshape(x.shape)
 
@@ -26,16 +26,16 @@ def _upsample(x: Tensor, taps: Tensor) -> Tensor:
 
 
 def _downsample(x: Tensor, taps: Tensor) -> Tensor:
-    """Every second sample [B, 2, T / 2] of x [B, 2, T] behind a half-band filter."""
+    """Returns every second sample [B, 2, T / 2] of x [B, 2, T] after a half-band filter."""
     return 0.5 * (x[..., ::2] + _half_way(x[..., 1::2], taps, behind=False))
 
 
 class Demucs(nn.Module):
     """Recurrent U-Net for waveforms: float32 [B, 2, T] to float32 [B, 2, T], T any.
 
-    Upsampling by sinc interpolation; ``depth`` levels of a strided convolution, ReLU, a 1x1 convolution and a gated
-    linear unit; a bidirectional LSTM of two layers; the levels backwards, each with the encoder's output added; the
-    same resampling back. No normalisation of the input. Defaults are those of Yapar et al., "DEMUCS for data-driven RF
+    It upsamples by sinc interpolation. Then come ``depth`` levels of a strided convolution, ReLU, a 1x1 convolution and
+    a gated linear unit; a bidirectional LSTM of two layers; the levels in reverse, each with the encoder's output
+    added; and downsampling. The input is not normalised. Defaults are those of Yapar et al., "DEMUCS for data-driven RF
     signal denoising", ICASSP 2024 challenge; layers as in Défossez et al., "Real time speech enhancement in the
     waveform domain", Interspeech 2020.
 
@@ -43,8 +43,8 @@ class Demucs(nn.Module):
         hidden: channels of the first level.
         depth: levels.
         kernel: taps of the strided convolutions.
-        stride: of them.
-        growth: channels of a level over those of the one before.
+        stride: their stride.
+        growth: ratio of channels between successive levels.
         resample: factor of the upsampling, a power of two.
     """
 
@@ -83,7 +83,7 @@ class Demucs(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _whole_length(self, length: int) -> int:
-        """Shortest length from ``length`` on of which the strided convolutions leave nothing out."""
+        """Returns the shortest length from ``length`` on that the strided convolutions cover completely."""
         for _ in self.encoder:
             length = max(-(-(length - self.kernel) // self.stride), 0) + 1
         for _ in self.encoder:
@@ -91,9 +91,9 @@ class Demucs(nn.Module):
         return length
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
+        """Returns the estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
         x = mixture
-        with torch.autocast(mixture.device.type, enabled=False):  # resampled in bfloat16 it would lose 50 dB
+        with torch.autocast(mixture.device.type, enabled=False):  # Resampling in bfloat16 limits the accuracy to 50 dB.
             for _ in range(self.doublings):
                 x = _upsample(x, self.taps)  # [B, 2, R T]
         length = x.shape[-1]

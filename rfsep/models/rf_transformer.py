@@ -1,9 +1,9 @@
 """The radio-frequency transformer: an encoder reads a mixture, a decoder writes the tokens of the signal of interest.
 
-After Lifar, Savkin et al., "The radio-frequency transformer for signal separation" (arXiv 2603.09201): a tokenizer is
-learned for the signal of interest alone, then an encoder-decoder transformer is trained by cross-entropy to write its
-tokens. No sizes were published; the decoder sees, beside its own tokens, the patch of the mixture that each token lies
-in, which it would otherwise have to learn to look up.
+The method is that of Lifar, Savkin et al., "The radio-frequency transformer for signal separation" (arXiv 2603.09201).
+A tokenizer is learned for the signal of interest alone. Then an encoder-decoder transformer is trained by cross-entropy
+to write its tokens. No sizes were published. Beside its own tokens the decoder sees the patch of the mixture at each
+token, which it would otherwise have to learn to look up.
 """
 
 import math
@@ -16,44 +16,44 @@ from torch import Tensor, nn
 from rfsep.models.attention import Accelerated, Attention, Cache, Residual, feed_forward, rotation
 from rfsep.models.token_transformer import PhaseLinear
 
-_MOST_JOINT = 4096  # codes above which the digits of a token are independent given what was written before
+_MOST_JOINT = 4096  # With more codes, digits of a token are independent given the tokens before.
 
 
 class TokenizerModel(Protocol):
-    """See `rfsep.models.tokenizer.Tokenizer`."""
+    """The interface of `rfsep.models.tokenizer.Tokenizer`."""
 
     stride: int
     sizes: tuple[int, ...]
     width_of_values: int
 
     def codes(self, waveform: Tensor) -> Tensor:
-        """Digits int64 [B, K, D] of waveforms float32 [B, 2, T]."""
+        """Returns digits int64 [B, K, D] of waveforms float32 [B, 2, T]."""
         ...
 
     def values(self, codes: Tensor) -> Tensor:
-        """What the digits int64 [B, K, D] stand for: float32 [B, K, V]."""
+        """Returns the values float32 [B, K, V] of digits int64 [B, K, D]."""
         ...
 
     def expected_values(self, probabilities: Sequence[Tensor]) -> Tensor:
-        """Means float32 [B, K, V] of what independent digits stand for, of probabilities float32 [B, K, size] each."""
+        """Returns mean values float32 [B, K, V] of independent digits, of probabilities float32 [B, K, size] each."""
         ...
 
     def decode(self, values: Tensor) -> Tensor:
-        """Waveform float32 [B, 2, K * stride] of values float32 [B, K, V]."""
+        """Returns the waveform float32 [B, 2, K * stride] of values float32 [B, K, V]."""
         ...
 
 
 class Sight(NamedTuple):
-    """What the transformer is shown of windows of P patches in which K tokens are to be written.
+    """The transformer's input for windows of P patches in which it writes K tokens.
 
     Attributes:
-        inputs: float32 [B, P, D], numbers of a patch.
+        inputs: numbers per patch, float32 [B, P, D].
         phase: int64 [B, P], place of the SOI's symbols in a patch.
         edge: int64 [B, P], 0 for a whole patch, see `rfsep.models.token_transformer`.
         place: float32 [B, P], centres of the patches, in tokens from the start of the first.
-        patch: int64 [B, K], the patch that the centre of a token lies in.
-        slot: int64 [B, K], which token of that patch it is.
-        within: int64 [B, K], samples of the patch in front of that centre.
+        patch: patch with the centre of a token, int64 [B, K].
+        slot: number of the token in that patch, int64 [B, K].
+        within: samples of the patch before that centre, int64 [B, K].
         prior: float32 [B, K, N], log-likelihood ratios of a token's bits to start from; N = 0 for none.
     """
 
@@ -68,11 +68,11 @@ class Sight(NamedTuple):
 
 
 class Written(NamedTuple):
-    """Tokens, and how sure the transformer was of each.
+    """Written tokens with their probabilities.
 
     Attributes:
         codes: int64 [B, K, D], their digits.
-        log_probability: float32 [B, K, C], of every code given the tokens before; C as `RfTransformer.num_logits`.
+        log_probability: of every code given the tokens before, float32 [B, K, C], with C `RfTransformer.num_logits`.
     """
 
     codes: Tensor
@@ -80,7 +80,7 @@ class Written(NamedTuple):
 
 
 class _Heard(NamedTuple):
-    """What the encoder made of a mixture: keys and values of every decoder block, and what each token starts from."""
+    """The encoder's output: keys and values for every decoder block, and the initial state of each token."""
 
     keys: list[tuple[Tensor, Tensor]]
     local: Tensor  # [B, K, W]
@@ -99,7 +99,7 @@ class _DecoderBlock(nn.Module):
     def forward(
         self, x: Tensor, before: Tensor, angle: Tensor, heard: tuple[Tensor, Tensor], cache: Cache | None, causal: bool
     ) -> tuple[Tensor, Tensor]:
-        """Tokens [B, K, W] and their state one block before, at angles [.., K, h / 2], to the next pair."""
+        """Maps tokens [B, K, W] and their state one block before, at angles [.., K, h / 2], to the next pair."""
         start = self.step(x, before)
         new = self.around_own(start, lambda y: self.own(y, angle, self.own.heard(y, angle), cache, causal))
         new = self.around_mixture(new, lambda y: self.mixture(y, angle, heard, None, False))
@@ -116,7 +116,7 @@ class _EncoderBlock(nn.Module):
         self.step = Accelerated(accelerated)
 
     def forward(self, x: Tensor, before: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches [B, P, W] and their state one block before to the next pair."""
+        """Maps patches [B, P, W] and their state one block before to the next pair."""
         new = self.around_own(self.step(x, before), lambda y: self.own(y, angle, self.own.heard(y, angle), None, False))
         return self.around_mlp(new, self.mlp), x
 
@@ -125,21 +125,21 @@ class RfTransformer(nn.Module):
     """Writes the tokens of a SOI that it reads out of a mixture.
 
     Args:
-        tokenizer: of the SOI, trained before; its weights are kept with these and do not change.
-        num_inputs: D, numbers of a patch.
+        tokenizer: the SOI's tokenizer, already trained; its weights are kept with these and do not change.
+        num_inputs: numbers D per patch.
         num_phases: places of the SOI's symbols in a patch.
-        period: samples in a patch.
-        num_prior: N, log-likelihood ratios of a token's bits.
-        width: of the transformer.
-        encoder_depth: blocks.
-        decoder_depth: blocks.
-        heads: of the attention; width / heads is even.
-        autoregressive: a token is written in sight of those before it; otherwise all at once.
-        norm: ``pre``: what a block sees is normalised; ``peri``: what it adds as well.
-        accelerated: blocks step from a point ahead, as Nesterov's gradient method does, by a learned amount.
+        period: samples per patch.
+        num_prior: log-likelihood ratios N of a token's bits.
+        width: width of the transformer.
+        encoder_depth: blocks of the encoder.
+        decoder_depth: blocks of the decoder.
+        heads: attention heads; width / heads is even.
+        autoregressive: write each token given those before; otherwise all at once.
+        norm: ``pre``: normalise a block's input; ``peri``: its output as well.
+        accelerated: blocks step from an extrapolated point, as Nesterov's gradient method does, by a learned amount.
 
     Raises:
-        ValueError: heads that do not divide the width, or another norm.
+        ValueError: heads do not divide the width, or the norm is another word.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class RfTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, self.num_logits)
         self.prior_head = nn.Linear(num_prior, self.num_logits, bias=False) if num_prior else None
-        self.gate = nn.Linear(width, num_prior) if num_prior else None  # how far each ratio is trusted, fully at first
+        self.gate = nn.Linear(width, num_prior) if num_prior else None  # trust in each ratio, full at first
         for embedding in (self.edge, self.within):
             nn.init.normal_(embedding.weight, std=0.02)
         for last in (self.head, self.prior_head, self.gate):
@@ -195,7 +195,7 @@ class RfTransformer(nn.Module):
             nn.init.ones_(self.gate.bias)
 
     def example_inputs(self, num_samples: int) -> tuple[Sight, Tensor]:
-        """Inputs of one window of ``num_samples`` samples, all zero."""
+        """Returns zero inputs of one window of ``num_samples`` samples."""
         patches, tokens = -(-num_samples // self.period), num_samples // self.stride
         place, token = torch.zeros((1, patches), dtype=torch.int64), torch.zeros((1, tokens), dtype=torch.int64)
         prior, inputs = torch.zeros((1, tokens, self.num_prior)), torch.zeros((1, patches, self.num_inputs))
@@ -203,7 +203,7 @@ class RfTransformer(nn.Module):
         return sight, torch.zeros((1, tokens, len(self.sizes)), dtype=torch.int64)
 
     def hear(self, sight: Sight) -> _Heard:
-        """Read a mixture."""
+        """Encodes a mixture."""
         x = self.input(sight.inputs, sight.phase) + self.edge(sight.edge)  # [B, P, W]
         angle = rotation(sight.place, self.half_head)
         before = x
@@ -219,11 +219,11 @@ class RfTransformer(nn.Module):
         return _Heard(keys, local)
 
     def _heads(self, x: Tensor) -> list[Tensor]:
-        """Columns [B, K, C] of each head."""
+        """Splits columns [B, K, C] by head."""
         return list(torch.split(x, list(self.head_sizes), 2))
 
     def _embedded(self, codes: Tensor) -> Tensor:
-        """Tokens written before each of K tokens: [B, K, W] of digits int64 [B, K - 1, D]."""
+        """Embeds the token before each of K tokens: [B, K, W] of digits int64 [B, K - 1, D]."""
         told = self.written(self.tokenizer.values(codes))
         return torch.cat((self.start.expand(len(codes), 1, -1).to(told.dtype), told), 1)
 
@@ -232,15 +232,15 @@ class RfTransformer(nn.Module):
         logits: Tensor = self.head(x).float()
         if self.prior_head is None or self.gate is None:
             return logits
-        with torch.autocast(x.device.type, enabled=False):  # ratios of 40 have to cancel
+        with torch.autocast(x.device.type, enabled=False):  # Ratios of 40 have to cancel.
             corrected: Tensor = logits + self.prior_head(self.gate(x.float()) * prior)
             return corrected
 
     def trust(self, bits_of_class: Tensor) -> None:
-        """Make an untrained transformer decide as the prior does.
+        """Makes an untrained transformer decide like the prior.
 
         Args:
-            bits_of_class: float32 [C, N], probability that a bit is 1 in a token of each class.
+            bits_of_class: probability that a bit is 1 in a token of each class, float32 [C, N].
         """
         assert self.prior_head is not None
         with torch.no_grad():
@@ -255,7 +255,7 @@ class RfTransformer(nn.Module):
         return x
 
     def forward(self, sight: Sight, codes: Tensor) -> Tensor:
-        """Logits float32 [B, K, C] of tokens int64 [B, K, D], each told the true ones before it."""
+        """Returns logits float32 [B, K, C] of tokens int64 [B, K, D], each given the true ones before it."""
         heard = self.hear(sight)
         x = heard.local if not self.autoregressive else heard.local + self._embedded(codes[:, :-1])
         return self._logits(self._decoded(heard, x, 0, None), sight.prior)
@@ -268,7 +268,7 @@ class RfTransformer(nn.Module):
         return (codes * weights).sum(2, keepdim=True)
 
     def digits(self, indices: Tensor) -> Tensor:
-        """Digits int64 [B, K, D] of classes int64 [B, K, heads]."""
+        """Returns digits int64 [B, K, D] of classes int64 [B, K, heads]."""
         if len(self.head_sizes) != 1:
             return indices
         columns, left = [], indices[..., 0]
@@ -278,17 +278,17 @@ class RfTransformer(nn.Module):
         return torch.stack(columns, 2)
 
     def log_probability(self, logits: Tensor) -> Tensor:
-        """Logarithms of probabilities float32 [B, K, C] of logits, head by head."""
+        """Returns log probabilities float32 [B, K, C] of logits, head by head."""
         return torch.cat([part.log_softmax(2) for part in self._heads(logits)], 2)
 
     def cross_entropy(self, logits: Tensor, codes: Tensor) -> Tensor:
-        """Of every token, in nats: float32 [B, K]."""
+        """Returns the cross-entropy of every token in nats: float32 [B, K]."""
         log_probability = self._heads(self.log_probability(logits))
         chosen = zip(log_probability, torch.split(self.indices(codes), 1, 2), strict=True)
         return -torch.cat([part.gather(2, index) for part, index in chosen], 2).sum(2)
 
     def expected(self, log_probability: Tensor) -> Tensor:
-        """Waveform float32 [B, 2, K * stride] of the mean of what tokens stand for, log-probabilities [B, K, C]."""
+        """Returns the mean waveform float32 [B, 2, K * stride] of tokens with log probabilities [B, K, C]."""
         probability = [part.exp() for part in self._heads(log_probability)]
         if len(self.head_sizes) == 1:
             codes = self.digits(torch.arange(self.head_sizes[0], device=log_probability.device)[None, :, None])
@@ -300,16 +300,16 @@ class RfTransformer(nn.Module):
         return self.digits(torch.stack([part.argmax(2) for part in parts], 2))
 
     def write(self, sight: Sight, beams: int = 1, prefix: Tensor | None = None, cached: bool = True) -> Written:
-        """Tokens of a mixture, the most likely one after the other, or the best sequence that a beam search finds.
+        """Writes the tokens of a mixture, each the likeliest in turn, or the best sequence of a beam search.
 
         Args:
-            sight: of the mixture.
-            beams: sequences kept; 1 decides token by token.
-            prefix: int64 [B, k, D], tokens known before; they are not written again.
-            cached: keys and values are kept from token to token; without, all is computed anew for every token.
+            sight: input for the mixture.
+            beams: number of sequences kept; 1 decides token by token.
+            prefix: known tokens, int64 [B, k, D], which are not written again.
+            cached: keep keys and values from token to token; otherwise everything is computed anew for every token.
 
         Raises:
-            ValueError: beams for tokens whose digits are independent.
+            ValueError: there are beams although digits are independent.
         """
         if beams > 1 and len(self.head_sizes) != 1:
             raise ValueError(f"beam search needs tokens of at most {_MOST_JOINT} codes")
@@ -347,11 +347,11 @@ class RfTransformer(nn.Module):
         codes = torch.zeros((batch * beams, count, len(self.sizes)), dtype=torch.int64, device=local.device)
         log_probability = torch.zeros((batch * beams, count, self.num_logits), device=local.device)
         score = torch.full((batch, beams), -math.inf, device=local.device)
-        score[:, 0] = 0.0  # the beams begin as one
+        score[:, 0] = 0.0  # All beams begin as one.
         if prefix is not None:
             codes[:, :known] = prefix.repeat_interleave(beams, 0)
         first = 0
-        for token in range(known, count):  # what is known goes in at once, with the first token that is not
+        for token in range(known, count):  # Known tokens go in at once, with the first unknown one.
             told = self._embedded(codes[:, max(first - 1, 0) : token])
             x = local[:, first : token + 1] + (told if first == 0 else told[:, 1:])
             logits = self._logits(self._decoded(heard, x, first, caches), prior[:, first : token + 1])
@@ -371,11 +371,11 @@ class RfTransformer(nn.Module):
 
 
 def _best(score: Tensor, found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The best continuations of beams: scores [B, b], and for each the row it continues and its code, int64 [B * b].
+    """Returns the best continuations of beams: scores [B, b], the continued rows and the codes, int64 [B * b].
 
     Args:
-        score: log-probabilities float32 [B, b] of what the beams wrote.
-        found: of every code after it, float32 [B * b, C].
+        score: log probabilities float32 [B, b] of the beams.
+        found: log probabilities of every next code, float32 [B * b, C].
     """
     batch, beams = score.shape
     total = (score[:, :, None] + found.view(batch, beams, -1)).flatten(1)  # [B, b * C]

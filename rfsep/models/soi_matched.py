@@ -1,4 +1,4 @@
-"""WaveNet with a head that knows how the SOI is built: bits out, and the waveform made of them."""
+"""WaveNet with a head matched to the SOI, which returns bits and their waveform."""
 
 from typing import Protocol
 
@@ -9,30 +9,30 @@ from rfsep.models.wavenet import WaveNet
 
 
 class Head(Protocol):
-    """Encoder of features to bits, and decoder of bits to the waveform, of one kind of SOI.
+    """An encoder of features to bits and a decoder of bits to the waveform, for one kind of SOI.
 
     Attributes:
-        symbol_period: samples in a symbol.
-        bits_per_symbol: bits that one carries.
+        symbol_period: samples per symbol.
+        bits_per_symbol: bits per symbol.
     """
 
     symbol_period: int
     bits_per_symbol: int
 
     def encode(self, features: Tensor) -> Tensor:
-        """Unscaled logits [B, S * bits_per_symbol] of features [B, C, 1, S * symbol_period]."""
+        """Returns unscaled logits [B, S * bits_per_symbol] of features [B, C, 1, S * symbol_period]."""
         ...
 
     def decode(self, bits: Tensor) -> Tensor:
-        """Waveform [B, 2, S * symbol_period] of soft bits between 0 and 1 [B, S * bits_per_symbol]."""
+        """Returns the waveform [B, 2, S * symbol_period] of soft bits between 0 and 1 [B, S * bits_per_symbol]."""
         ...
 
 
 class QpskHead(nn.Module):
-    """For QPSK of 16 samples a symbol: four halvings to two bits, a learned constellation and a learned pulse.
+    """The head for QPSK of 16 samples per symbol: four halvings to two bits, learned constellation and pulse.
 
     Args:
-        channels: of the features.
+        channels: channels of the features.
     """
 
     symbol_period = 16
@@ -48,21 +48,21 @@ class QpskHead(nn.Module):
         self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, features: Tensor) -> Tensor:
-        """Unscaled logits [B, 2 S] of features [B, C, 1, 16 S]."""
+        """Returns unscaled logits [B, 2 S] of features [B, C, 1, 16 S]."""
         return self.encoder(features)[:, :, 0].transpose(1, 2).flatten(1)  # type: ignore[no-any-return]
 
     def decode(self, bits: Tensor) -> Tensor:
-        """Waveform [B, 2, 16 S] of soft bits [B, 2 S]; a pulse's middle lies 8 samples into its symbol."""
+        """Returns the waveform [B, 2, 16 S] of soft bits [B, 2 S]; a pulse's middle lies 8 samples into its symbol."""
         symbols = self.constellation(bits.reshape(len(bits), -1, 2))  # [B, S, 2]
         waveform = self.pulse(symbols.transpose(1, 2))  # [B, 2, 16 S + 113]
         return waveform[:, :, 56 : 56 + 16 * symbols.shape[1]]  # type: ignore[no-any-return]
 
 
 class OfdmHead(nn.Module):
-    """For OFDM-QPSK of 56 data carriers and 80 samples a symbol, aligned: a learned transform each way.
+    """The head for aligned OFDM-QPSK of 56 data carriers and 80 samples per symbol: a learned transform each way.
 
     Args:
-        channels: of the features.
+        channels: channels of the features.
     """
 
     symbol_period = 80
@@ -79,28 +79,29 @@ class OfdmHead(nn.Module):
         self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, features: Tensor) -> Tensor:
-        """Unscaled logits [B, 112 S] of features [B, C, 1, 80 S]."""
+        """Returns unscaled logits [B, 112 S] of features [B, C, 1, 80 S]."""
         return self.encoder(features)[:, :, 0].transpose(1, 2).flatten(1)  # type: ignore[no-any-return]
 
     def decode(self, bits: Tensor) -> Tensor:
-        """Waveform [B, 2, 80 S] of soft bits [B, 112 S]."""
+        """Returns the waveform [B, 2, 80 S] of soft bits [B, 112 S]."""
         symbols = self.constellation(bits.reshape(len(bits), -1, 56, 2))  # [B, S, 56, 2]
         samples = self.transform(symbols.flatten(2))  # [B, S, 160]
         return samples.reshape(len(bits), -1, 2).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class SoiMatched(nn.Module):
-    """WaveNet whose features a SOI-matched autoencoder turns into bits and these into the waveform.
+    """WaveNet with a SOI-matched autoencoder, which turns features into bits and bits into the waveform.
 
-    The logits are the encoder's output over the amplitude of WaveNet's own estimate, times a scale plus an offset; the
+    The logits are the encoder's output over the amplitude of WaveNet's own estimate, times a scale plus an offset. The
     waveform is decoded from their sigmoids and has that amplitude again (Henneke, "SOI-matched autoencoder", entry of
-    the ICASSP 2024 challenge, github.com/lukashenneke/RFChallengeSCSS). Trained in three stages, each starting from
-    the weights of the one before: the parameters are the same in all, and those at rest have ``requires_grad`` off.
+    the ICASSP 2024 challenge, github.com/lukashenneke/RFChallengeSCSS). Training has three stages, each from the
+    weights of the one before. All have the same parameters; fixed ones have ``requires_grad`` off.
 
     Args:
-        backbone: WaveNet.
-        head: 0.33 M parameters for QPSK, 1.18 M for OFDM, at 128 channels.
-        stage: 1: WaveNet alone, by mean squared error; ``forward`` gives its own estimate. 2: the head alone. 3: all.
+        backbone: the WaveNet.
+        head: the head, with 0.33 M parameters for QPSK and 1.18 M for OFDM, at 128 channels.
+        stage: 1 trains WaveNet alone by mean squared error, and ``forward`` gives its own estimate. 2 trains the head
+            alone. 3 trains everything.
     """
 
     def __init__(self, backbone: WaveNet, head: Head, stage: int = 3) -> None:
@@ -116,9 +117,9 @@ class SoiMatched(nn.Module):
             parameter.requires_grad_(stage == 3 or name.startswith("backbone.") == (stage == 1))
 
     def estimate_and_logits(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveform float32 [B, 2, T] and bit logits float32 [B, N] of the mixture float32 [B, 2, T].
+        """Returns the waveform float32 [B, 2, T] and bit logits float32 [B, N] of the mixture float32 [B, 2, T].
 
-        N counts the bits of the symbols whose centre lies in the window; a logit above 0 means 1.
+        N counts the bits of symbols with their centre in the window; a logit above 0 means 1.
         """
         length, period = mixture.shape[-1], self.head.symbol_period
         features = self.backbone.features(mixture)  # [B, C, 1, T]
@@ -126,12 +127,12 @@ class SoiMatched(nn.Module):
         amplitude = plain.square().sum(1).mean(-1, keepdim=True).clamp_min(1e-12).sqrt()  # [B, 1]
         whole = nn.functional.pad(features, (0, -length % period))
         encoded = self.head.encode(whole).float()  # [B, S * bits]
-        with torch.autocast(mixture.device.type, enabled=False):  # a bfloat16 waveform would be 50 dB from any other
+        with torch.autocast(mixture.device.type, enabled=False):  # bfloat16 limits the accuracy to 50 dB.
             logits = self.scale * encoded / amplitude + self.offset
             waveform = amplitude[:, None] * self.head.decode(logits.sigmoid())[:, :, :length]  # [B, 2, T]
         num_symbols = (length + period - period // 2 - 1) // period
         return plain if self.stage == 1 else waveform, logits[:, : num_symbols * self.head.bits_per_symbol]
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
+        """Returns the estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
         return self.backbone(mixture) if self.stage == 1 else self.estimate_and_logits(mixture)[0]

@@ -1,11 +1,11 @@
-"""The network that finds the timing of OFDM interference."""
+"""A network that finds the timing of OFDM interference."""
 
 import torch
 from torch import Tensor, nn
 
 
 class TimingCnn(nn.Module):
-    """Which of ``delays`` delays: logits float32 [B, delays] of a mixture float32 [B, 2, num_samples].
+    """Rates delays: logits float32 [B, delays] of a mixture float32 [B, 2, num_samples].
 
     Three convolutions, the last two of stride 2, and two dense layers; trained by cross-entropy (Lancho et al.,
     "Data-driven blind synchronization and interference rejection", GLOBECOM 2022). No separator: no waveform comes
@@ -44,7 +44,7 @@ class TimingCnn(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Logits float32 [B, delays] of the mixture float32 [B, 2, num_samples]."""
+        """Returns logits float32 [B, delays] of the mixture float32 [B, 2, num_samples]."""
         x = self.normalise(mixture[:, :, None].contiguous(memory_format=torch.channels_last))
         logits: Tensor = self.dense(self.convolutions(x)).float()
         return logits

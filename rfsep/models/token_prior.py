@@ -1,4 +1,4 @@
-"""A diffusion network for signals whose grid is known: it sees whole symbol periods."""
+"""A diffusion network for signals on a known grid, which sees whole symbol periods."""
 
 from typing import cast
 
@@ -9,10 +9,10 @@ from rfsep.models.diffwave import StepEmbedding
 
 
 class _Block(nn.Module):
-    """Convolution over tokens, scale and shift of the step's, SiLU, and a 1x1 convolution that is added; zero at first.
+    """A convolution over tokens, the step's scale and shift, SiLU, and a residual 1x1 convolution, zero at first.
 
-    Every unit sees one coordinate at first, or its negative, and little of the others: from dense weights, discrete
-    symbols are a direction among hundreds, which training took minutes not to find.
+    At first every unit sees one coordinate or its negative, and little of the others. With dense initial weights,
+    discrete symbols are one direction among hundreds, and training did not find it within minutes.
     """
 
     def __init__(self, width: int, kernel: int) -> None:
@@ -27,27 +27,27 @@ class _Block(nn.Module):
             self.up.weight.mul_(0.1).add_(own)
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """Map [B, W, 1, K], scale and shift [B, 2 W, 1, 1] being the step's, to [B, W, 1, K]."""
+        """Maps [B, W, 1, K] with the step's scale and shift [B, 2 W, 1, 1] to [B, W, 1, K]."""
         hidden = torch.addcmul(shift, self.up(x), scale)
         added: Tensor = x + self.down(nn.functional.silu(hidden))
         return added
 
 
 class TokenPrior(nn.Module):
-    """The noise in a noisy signal: float32 [B, 2, T] and steps [B] to float32 [B, 2, T], T a multiple of the period.
+    """Estimates noise in a signal: float32 [B, 2, T] and steps [B] to float32 [B, 2, T], T a multiple of the period.
 
-    A token holds the samples of one symbol period: where windows start on the grid, symbols stand at the same places of
-    every token, while a network that slides over samples has to find them at every offset anew. What comes in and goes
-    out is scaled by the step: where the noise is a hundredth of the signal, a network's output has to be a hundred
-    times what it sees.
+    A token holds the samples of one symbol period. If windows start on the grid, symbols have the same places in every
+    token. A network that slides over samples has to find them at every offset anew. The step scales input and output:
+    if the noise is a hundredth of the signal, the output has to be a hundred times the difference that the network
+    sees.
 
     Args:
-        period: samples in a token, P.
+        period: samples per token, P.
         width: channels of a token, at least 2 P.
-        depth: blocks.
+        depth: number of blocks.
         kernel: tokens that a block sees.
-        num_steps: of the schedule.
-        step_width: of the step's embedding.
+        num_steps: steps of the schedule.
+        step_width: width of the step's embedding.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TokenPrior(nn.Module):
         self.enter = nn.Conv2d(2 * period, width, (1, kernel), padding="same")
         nn.init.dirac_(self.enter.weight)
         self.blocks = nn.ModuleList(_Block(width, kernel) for _ in range(depth))
-        self.modulation = nn.Linear(step_width, 4 * width * depth)  # scales and shifts of the blocks
+        self.modulation = nn.Linear(step_width, 4 * width * depth)  # scales and shifts of all blocks
         self.gains = nn.Linear(step_width, 3)
         self.leave = nn.Conv2d(width, 2 * period, (1, kernel), padding="same")
         for layer in (self.gains, self.leave):
@@ -76,7 +76,7 @@ class TokenPrior(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def example_inputs(self, num_samples: int) -> tuple[Tensor, Tensor]:
-        """Inputs of one window of the whole tokens in ``num_samples`` samples, all zero."""
+        """Returns zero inputs of one window of the whole tokens in ``num_samples`` samples."""
         return torch.zeros((1, 2, num_samples // self.period * self.period)), torch.zeros(1)
 
     def forward(self, noisy: Tensor, step: Tensor) -> Tensor:

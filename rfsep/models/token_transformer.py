@@ -1,11 +1,11 @@
-"""A transformer over tokens that correct log-likelihood ratios."""
+"""A transformer over tokens that corrects log-likelihood ratios."""
 
 import torch
 from torch import Tensor, nn
 
 
 class PhaseLinear(nn.Module):
-    """A linear map that all phases share, plus a departure from it of each phase's own, zero at first."""
+    """A linear map that all phases share, plus a difference per phase, zero at first."""
 
     def __init__(self, num_phases: int, num_inputs: int, num_outputs: int) -> None:
         super().__init__()
@@ -13,9 +13,9 @@ class PhaseLinear(nn.Module):
         self.own = nn.Parameter(torch.zeros(num_phases, num_inputs, num_outputs))
 
     def forward(self, x: Tensor, phase: Tensor) -> Tensor:
-        """Map [B, K, I] with phases int64 [B, K] to [B, K, O]."""
+        """Maps [B, K, I] with phases int64 [B, K] to [B, K, O]."""
         common: Tensor = self.shared(x)
-        if bool((phase == phase[:, :1]).all()):  # the grid's period is a multiple of the SOI's: one map a window
+        if bool((phase == phase[:, :1]).all()):  # One map per window, if the grid's period is a multiple of the SOI's.
             return torch.baddbmm(common, x.to(common.dtype), self.own[phase[:, 0]].to(common.dtype))
         own = torch.zeros_like(common)
         for index in range(len(self.own)):
@@ -35,11 +35,11 @@ class _Block(nn.Module):
         self.mixed, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
         self.distance = nn.Parameter(torch.zeros(heads, 2 * span + 1))
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        for last in (self.out, self.down):  # an untrained block passes its input on
+        for last in (self.out, self.down):  # An untrained block passes its input on.
             nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, K, W] to [B, K, W]."""
+        """Maps [B, K, W] to [B, K, W]."""
         batch, count, width = x.shape
         place = torch.arange(count, device=x.device)
         bias = self.distance[:, (place - place[:, None]).clamp(-self.span, self.span) + self.span]  # [H, K, K]
@@ -51,21 +51,21 @@ class _Block(nn.Module):
 
 
 class TokenTransformer(nn.Module):
-    """Bit logits from tokens: float32 [B, K, D], phases and edges to float32 [B, K, N].
+    """Computes bit logits of tokens: float32 [B, K, D], phases and edges to float32 [B, K, N].
 
-    The logits are ``prior * gate + correction``, both from the transformer; untrained it returns the prior. Input and
-    output maps depend on the phase, for what a token holds looks different at each place of the SOI in it; everything
-    between is shared.
+    The logits are ``prior * gate + correction``, with both terms from the transformer; untrained it returns the prior.
+    Input and output maps depend on the phase, because a token looks different at each place of the SOI in it. All other
+    weights are shared.
 
     Args:
-        num_inputs: D.
+        num_inputs: numbers D per token.
         num_phases: places of the SOI's symbols in a token.
-        num_bits: N, logits a token.
-        period: samples in a token; an incomplete one has an edge of its own for each number of them, 0 is a whole one.
-        width: of the transformer.
-        depth: blocks.
-        heads: of the attention.
-        span: tokens of distance that relative positions tell apart.
+        num_bits: logits N per token.
+        period: samples per token. Every number of samples in an incomplete token is an edge of its own; 0 is complete.
+        width: width of the transformer.
+        depth: number of blocks.
+        heads: attention heads.
+        span: distance in tokens that relative positions distinguish.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class TokenTransformer(nn.Module):
         nn.init.ones_(self.gate.bias)
 
     def example_inputs(self, num_samples: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs of one window of ``num_samples`` samples, all zero."""
+        """Returns zero inputs of one window of ``num_samples`` samples."""
         count = -(-num_samples // self.period)
         place = torch.zeros((1, count), dtype=torch.int64)
         return torch.zeros((1, count, self.num_inputs)), place, place, torch.zeros((1, count, self.num_bits))

@@ -1,4 +1,4 @@
-"""A discrete autoencoder of one signal: its waveform as tokens of a few digits, and back."""
+"""A discrete autoencoder of one signal, from its waveform to tokens of a few digits and back."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 from rfsep.models.quantisers import FiniteScalar, Quantiser, VectorCodebook
 
-_CHUNK = 32  # tokens that look together
-_SHARE = 0.1  # of the corrections: at 1, what Adam moves in them while errors are large takes long to unlearn
-_LEAST_POWER = 1e-4  # of a principal component beside the strongest one
+_CHUNK = 32  # tokens per chunk of attention
+_SHARE = 0.1  # factor of the corrections; at 1, their large early steps by Adam take long to unlearn
+_LEAST_POWER = 1e-4  # least power of a principal component relative to the strongest one
 
 
 class Tokenized(NamedTuple):
-    """A waveform through tokens and back.
+    """A waveform after encoding to tokens and decoding.
 
     Attributes:
         waveform: float32 [B, 2, T], the reconstruction.
         codes: int64 [B, K, D], the digits.
-        latents: float32 [B, K, V], bounded, before they are quantised.
-        penalty: float32 scalar, what the quantiser wants to be small beside the waveform's error.
+        latents: bounded latents before quantisation, float32 [B, K, V].
+        penalty: the quantiser's own loss beside the waveform's error, float32 scalar.
     """
 
     waveform: Tensor
@@ -31,7 +31,7 @@ class Tokenized(NamedTuple):
 
 
 class _Residual(nn.Module):
-    """ELU and a dilated convolution, ELU and a 1x1 convolution, added to what came in: [B, C, T] to [B, C, T]."""
+    """ELU and a dilated convolution, ELU and a 1x1 convolution, added to the input: [B, C, T] to [B, C, T]."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class _Residual(nn.Module):
         self.mixed = nn.Conv1d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, C, T] to [B, C, T]."""
+        """Maps [B, C, T] to [B, C, T]."""
         added: Tensor = x + self.mixed(nn.functional.elu(self.wide(nn.functional.elu(x))))
         return added
 
 
 class _Down(nn.Module):
-    """A convolution that takes one of ``stride`` samples, then two residual units."""
+    """A convolution that keeps one of ``stride`` samples, then two residual units."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class _Down(nn.Module):
         self.units = nn.Sequential(_Residual(width, 1), _Residual(width, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, C, T] to [B, W, T / stride]."""
+        """Maps [B, C, T] to [B, W, T / stride]."""
         fewer: Tensor = self.units(self.strided(nn.functional.pad(x, self.pad)))
         return fewer
 
@@ -69,7 +69,7 @@ class _Up(nn.Module):
         self.strided = nn.ConvTranspose1d(width, channels, 2 * stride, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, W, T / stride] to [B, C, T]."""
+        """Maps [B, W, T / stride] to [B, C, T]."""
         more: Tensor = self.strided(self.units(x))[:, :, self.stride // 2 :]
         return more[:, :, : x.shape[2] * self.stride]
 
@@ -77,7 +77,7 @@ class _Up(nn.Module):
 class _Neighbours(nn.Module):
     """Pre-norm attention to the tokens at most ``reach`` away, then an MLP.
 
-    It runs over any length, and no token depends on what is farther away. Queries come in chunks that share their keys.
+    It runs over any length, and no token depends on farther ones. Queries come in chunks that share their keys.
     """
 
     def __init__(self, width: int, heads: int, reach: int) -> None:
@@ -89,19 +89,19 @@ class _Neighbours(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def _bias(self, chunks: int, count: int) -> Tensor:
-        """What distances add to scores float32 [N, H, chunk, chunk + 2 reach]: minus infinity where none is seen."""
+        """Returns the bias of distances, float32 [N, H, chunk, chunk + 2 reach]; minus infinity hides a token."""
         device = self.distance.device
         query, key = torch.arange(_CHUNK, device=device)[:, None], torch.arange(_CHUNK + 2 * self.reach, device=device)
-        distance = key - query  # [chunk, chunk + 2 reach], 0 for the farthest in front
+        distance = key - query  # [chunk, chunk + 2 reach], 0 for the farthest token before
         place = torch.arange(chunks, device=device)[:, None] * _CHUNK + key - self.reach  # [N, chunk + 2 reach]
         near = (distance >= 0) & (distance <= 2 * self.reach)
-        own = distance == self.reach  # so that no row, of padding either, is empty
+        own = distance == self.reach  # keeps every row non-empty, also in the padding
         seen = near & ((place >= 0) & (place < count))[:, None] | own
         bias = self.distance[:, distance.clamp(0, 2 * self.reach)]  # [H, chunk, chunk + 2 reach]
         return bias.masked_fill(~seen[:, None], -math.inf)
 
     def _seen(self, x: Tensor) -> Tensor:
-        """What every token of [B, K, W] sees of its neighbours: [B, K, W]."""
+        """Attends from every token of [B, K, W] to its neighbours: [B, K, W]."""
         batch, count, width = x.shape
         chunks = -(-count // _CHUNK)
         padded = nn.functional.pad(self.mixed(x), (0, 0, self.reach, self.reach + chunks * _CHUNK - count))
@@ -116,20 +116,20 @@ class _Neighbours(nn.Module):
         return merged[:, :count]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, K, W] to [B, K, W]."""
+        """Maps [B, K, W] to [B, K, W]."""
         x = x + self.out(self._seen(self.norm(x)))
         corrected: Tensor = x + self.down(nn.functional.gelu(self.up(self.mlp_norm(x))))
         return corrected
 
 
 def _widths(strides: Sequence[int], channels: int) -> list[tuple[int, int, int]]:
-    """Channels in, channels out and stride of the convolutions: 2, then doubled by each stride behind the first."""
+    """Returns channels in, channels out and stride of the convolutions; each stride after the first doubles them."""
     widths = [2, *(channels * 2**index for index in range(len(strides)))]
     return list(zip(widths[:-1], widths[1:], strides, strict=True))
 
 
 class _Reader(nn.Module):
-    """A window's nonlinear share of its latents, zero at first: float32 [B, 2, T] to [B, K, V]."""
+    """The nonlinear part of a window's latents, zero at first: float32 [B, 2, T] to [B, K, V]."""
 
     def __init__(self, strides: Sequence[int], channels: int, depth: int, heads: int, reach: int, width: int) -> None:
         super().__init__()
@@ -142,13 +142,13 @@ class _Reader(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Map [B, 2, T] to [B, K, V]."""
+        """Maps [B, 2, T] to [B, K, V]."""
         latents: Tensor = self.last(self.blocks(self.convolutions(waveform).transpose(1, 2)))
         return latents
 
 
 class _Writer(nn.Module):
-    """The nonlinear share of a reconstruction, zero at first: float32 [B, K, V] to [B, 2, T]."""
+    """The nonlinear part of a reconstruction, zero at first: float32 [B, K, V] to [B, 2, T]."""
 
     def __init__(self, strides: Sequence[int], channels: int, depth: int, heads: int, reach: int, width: int) -> None:
         super().__init__()
@@ -162,32 +162,32 @@ class _Writer(nn.Module):
         nn.init.zeros_(cast(Tensor, last.bias))
 
     def forward(self, values: Tensor) -> Tensor:
-        """Map [B, K, V] to [B, 2, T]."""
+        """Maps [B, K, V] to [B, 2, T]."""
         waveform: Tensor = self.convolutions(self.blocks(self.first(values)).transpose(1, 2))
         return waveform
 
 
 class Tokenizer(nn.Module):
-    """A signal on a known grid as tokens: float32 [B, 2, T] to int64 [B, K, D] and back, T a multiple of the stride.
+    """Encodes a signal on a known grid: float32 [B, 2, T] to int64 [B, K, D] and back, T a multiple of the stride.
 
-    Encoder and decoder are a linear map each, of the samples of ``span`` tokens to the latents of one and back, plus
-    a nonlinear correction that starts at zero: strided convolutions with residual units and a transformer over
-    tokens, as in SoundStream (Zeghidour et al., 2021). What a modem makes is linear in its symbols, so that the maps
-    alone reach -90 dB; other signals are what the corrections are for.
+    Encoder and decoder each consist of a linear map, from the samples of ``span`` tokens to the latents of one and
+    back, plus a nonlinear correction that starts at zero. The correction has strided convolutions with residual units
+    and a transformer over tokens, as in SoundStream (Zeghidour et al., 2021). A modem's waveform is linear in its
+    symbols, so the maps alone reach -90 dB. The corrections are for other signals.
 
-    Convolutions pad zeros. A signal that is silent outside the window is therefore reconstructed to its ends.
+    Convolutions pad zeros, so a signal that is silent outside the window is reconstructed up to its ends.
 
     Args:
-        strides: of the convolutions; their product is the number of samples in a token.
-        levels: of the finite scalar quantiser's digits.
-        repeats: of these levels, for tokens of many digits alike.
-        codebook: vectors of a plain vector quantiser in its place; None for the finite scalar one.
+        strides: strides of the convolutions; their product is the number of samples per token.
+        levels: levels of the finite scalar quantiser's digits.
+        repeats: repetitions of these levels, for tokens of many equal digits.
+        codebook: number of vectors of a plain vector quantiser; None for the finite scalar one.
         embedding: width of these vectors.
-        span: tokens that the linear maps reach over, an odd number.
-        channels: of the convolutions behind the first stride; each other one doubles them.
-        depth: transformer blocks, each in encoder and decoder.
-        heads: of their attention.
-        reach: tokens to both sides that it sees.
+        span: odd number of tokens that the linear maps cover.
+        channels: channels after the first stride; each further stride doubles them.
+        depth: transformer blocks in the encoder, and in the decoder.
+        heads: attention heads.
+        reach: number of visible tokens on each side.
         corrected: False leaves the nonlinear corrections out.
     """
 
@@ -212,8 +212,8 @@ class Tokenizer(nn.Module):
         quantiser = FiniteScalar(repeats * list(levels)) if codebook is None else VectorCodebook(codebook, embedding)
         self.quantiser = cast(Quantiser, quantiser)
         self.sizes, self.width_of_values = self.quantiser.sizes, self.quantiser.width
-        self.quantise = True  # training may begin without
-        self.linear = False  # and with the linear maps alone
+        self.quantise = True  # Training may begin without.
+        self.linear = False  # Training may begin with the linear maps alone.
         size, pad = span * self.stride, (span - 1) // 2 * self.stride
         self.analysis = nn.Conv1d(2, self.width_of_values, size, self.stride, pad, bias=False)
         self.synthesis = nn.ConvTranspose1d(self.width_of_values, 2, size, self.stride, pad, bias=False)
@@ -222,32 +222,32 @@ class Tokenizer(nn.Module):
         self.writer = _Writer(*parts) if corrected else None
 
     def latents(self, waveform: Tensor) -> Tensor:
-        """Latents float32 [B, K, V] of windows float32 [B, 2, T], before they are bounded."""
-        with torch.autocast(waveform.device.type, enabled=False):  # bfloat16 rounds by -50 dB
+        """Returns latents float32 [B, K, V] of windows float32 [B, 2, T], not yet bounded."""
+        with torch.autocast(waveform.device.type, enabled=False):  # bfloat16 limits the accuracy to 50 dB.
             linear: Tensor = self.analysis(waveform.float()).transpose(1, 2)
             return linear if self.reader is None or self.linear else linear + _SHARE * self.reader(waveform.float())
 
     def codes(self, waveform: Tensor) -> Tensor:
-        """Digits int64 [B, K, D] of windows float32 [B, 2, T]."""
+        """Returns digits int64 [B, K, D] of windows float32 [B, 2, T]."""
         codes: Tensor = self.quantiser.forward(self.latents(waveform)).codes
         return codes
 
     def values(self, codes: Tensor) -> Tensor:
-        """Values float32 [B, K, V] of digits int64 [B, K, D]."""
+        """Returns values float32 [B, K, V] of digits int64 [B, K, D]."""
         return self.quantiser.values(codes)
 
     def expected_values(self, probabilities: Sequence[Tensor]) -> Tensor:
-        """Mean values float32 [B, K, V] where digit d has the posterior probabilities[d], float32 [B, K, sizes[d]]."""
+        """Mean values float32 [B, K, V]; digit d has the posterior probabilities[d], float32 [B, K, sizes[d]]."""
         return self.quantiser.expected_values(probabilities)
 
     def decode(self, values: Tensor) -> Tensor:
-        """Waveform float32 [B, 2, T] of values float32 [B, K, V]."""
+        """Returns the waveform float32 [B, 2, T] of values float32 [B, K, V]."""
         with torch.autocast(values.device.type, enabled=False):
             linear: Tensor = self.synthesis(values.float().transpose(1, 2))
             return linear if self.writer is None or self.linear else linear + _SHARE * self.writer(values.float())
 
     def forward(self, waveform: Tensor) -> Tokenized:
-        """Windows float32 [B, 2, T] through their tokens, or where ``quantise`` is False through bounded latents."""
+        """Sends windows float32 [B, 2, T] through their tokens, or through bounded latents if ``quantise`` is False."""
         latents = self.latents(waveform)
         quantised, bounded = self.quantiser.forward(latents), self.quantiser.bounded(latents)
         if self.quantise:
@@ -255,21 +255,21 @@ class Tokenizer(nn.Module):
         return Tokenized(self.decode(bounded), quantised.codes, bounded, latents.new_zeros(()))
 
     def rounding_error(self) -> Tensor:
-        """Error power a sample, float32 scalar, that the linear map makes of noise uniform over a step of each value.
+        """Returns the error power per sample, float32 scalar, of noise uniform over a step of each value.
 
-        In the sum with the waveform's error it makes latents use the whole range of their values. Where these are far
-        apart, that is best used by latents that are discrete themselves: the axes of independent digits are found
-        before anything is rounded. Without it, any rotation of them does as well.
+        Added to the waveform's error, it makes latents use the whole range of their values. If values are far apart,
+        discrete latents use it best, so the axes of independent digits are found before rounding. Without it, any
+        rotation of these axes is as good.
         """
         gains = self.synthesis.weight.square().sum((1, 2)) / self.stride  # [V]
         return (gains * self.quantiser.rounding()).sum()
 
     @torch.no_grad()
     def start(self, waveform: Tensor) -> None:
-        """Begin the linear maps as the principal components of a token's own samples in windows float32 [B, 2, T].
+        """Initialises the linear maps by the principal components of a token's samples in windows float32 [B, 2, T].
 
-        From random weights, two digits of one symbol can settle in two tokens, which costs one of them at an end of
-        every window, and nothing leads from there to where both are in one.
+        From random weights, two digits of one symbol can settle in two tokens. That costs one of them at an end of
+        every window, and training does not move them into one token later.
         """
         blocks = waveform.reshape(len(waveform), 2, -1, self.stride).transpose(1, 2)  # [B, K, 2, stride]
         samples = blocks.reshape(-1, 2 * self.stride)  # [B K, 2 stride]
@@ -282,7 +282,7 @@ class Tokenizer(nn.Module):
             layer.weight[:, :, first : first + self.stride] = maps.T.reshape(-1, 2, self.stride)
 
     def start_quantising(self, waveform: Tensor) -> None:
-        """Quantise and correct from now on, beginning with what windows float32 [B, 2, T] look like."""
+        """Switches quantisation and corrections on, initialised by windows float32 [B, 2, T]."""
         with torch.no_grad():
             self.quantiser.start(self.latents(waveform))
         self.quantise, self.linear = True, False

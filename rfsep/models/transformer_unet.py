@@ -7,9 +7,10 @@ _ROTARY_BASE = 10000.0
 
 
 def _rotated(x: Tensor) -> Tensor:
-    """Rotary position encoding of x [B, H, K, D]: channel pairs of token k turned by k times their frequency.
+    """Applies rotary position encoding to x [B, H, K, D]: token k turns channel pairs by k times their frequency.
 
-    Su et al., "RoFormer", arXiv 2104.09864, equation 34: attention then sees distances alone, and any number of tokens.
+    Su et al., "RoFormer", arXiv 2104.09864, equation 34. Attention then depends on distances only, for any number of
+    tokens.
     """
     tokens, half = x.shape[-2], x.shape[-1] // 2
     rates = _ROTARY_BASE ** (-torch.arange(half, device=x.device) / half)
@@ -20,7 +21,7 @@ def _rotated(x: Tensor) -> Tensor:
 
 
 class _Layer(nn.Module):
-    """Attention of all tokens and a two-layer perceptron, each behind a normalisation and added to its input."""
+    """Attention of all tokens and a two-layer perceptron, each after a normalisation and added to its input."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -51,17 +52,17 @@ def _double(width_in: int, width_out: int, kernel: int) -> nn.Sequential:
 class TransformerUNet(nn.Module):
     """U-Net with a transformer bottleneck: float32 [B, 2, T] to float32 [B, 2, T], T any.
 
-    Levels of two convolutions, a skip and a strided convolution bring 16 samples, a symbol of the challenge's QPSK,
-    into a token; a pre-normalised transformer lets all tokens see each other; transposed convolutions with the skips
-    lead back. Of team OneInAMillion's entry to the ICASSP 2024 challenge the bottleneck is known, ``depth`` 24 of
-    ``dim`` 1024, which are the defaults (313 M parameters); its convolutions are not, ours stand in.
+    Levels of two convolutions, a skip and a strided convolution turn 16 samples, a symbol of the challenge's QPSK, into
+    a token. A pre-normalised transformer connects all tokens. Transposed convolutions with the skips lead back. The
+    defaults (313 M parameters) follow team OneInAMillion's entry to the ICASSP 2024 challenge: its bottleneck has
+    ``depth`` 24 and ``dim`` 1024. Its convolutions are not published, so these are our own.
 
     Args:
-        channels: of each level, the uppermost first; a level halves the rate.
+        channels: channels of each level, the uppermost first; a level halves the rate.
         first_kernel: taps of the very first convolution.
-        dim: of a token.
+        dim: width of a token.
         depth: transformer layers.
-        heads: of the attention; divides ``dim`` into even parts.
+        heads: attention heads, which divide ``dim`` into even parts.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class TransformerUNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
+        """Returns the estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
         length = mixture.shape[-1]
         x = nn.functional.pad(mixture[:, :, None], (0, -length % 2 ** len(self.encoder)))  # [B, 2, 1, T']
         x, skips = x.contiguous(memory_format=torch.channels_last), []

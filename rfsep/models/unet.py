@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def _double(width_in: int, width_out: int, first_kernel: int, kernel: int) -> nn.Sequential:
-    """Two convolutions with ReLU; 1-D signals as images one sample high, for the memory layout that is fastest."""
+    """Returns two convolutions with ReLU; 1-D signals are images one sample high, for the fastest memory layout."""
     return nn.Sequential(
         nn.Conv2d(width_in, width_out, (1, first_kernel), padding="same"),
         nn.ReLU(),
@@ -16,26 +16,36 @@ def _double(width_in: int, width_out: int, first_kernel: int, kernel: int) -> nn
     )
 
 
+def _start_as_keras(module: nn.Module) -> None:
+    """Sets Glorot's uniform kernel and a zero bias, if a module has them; for ``torch.nn.Module.apply``."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+
 class UNet(nn.Module):
     """U-Net for waveforms: float32 [B, 2, T] to float32 [B, 2, T], T any.
 
-    Input normalisation; ``depth`` levels of two convolutions, skip, max-pooling by 2 and dropout; two convolutions in
-    the middle; per level a transposed convolution, concatenation with the skip, dropout and two convolutions; a final
-    1x1 convolution. The first kernel decides what can be learned: it must reach over an OFDM symbol (Lancho et al.,
-    "Data-driven blind synchronization and interference rejection", GLOBECOM 2022; MLSP 2022 figure 3).
-    Defaults are the published 4.22 M parameters.
+    It has input normalisation; ``depth`` levels of two convolutions, skip, max-pooling by 2 and dropout; two
+    convolutions in the middle; per level a transposed convolution, concatenation with the skip, dropout and two
+    convolutions; and a final 1x1 convolution. The first kernel is decisive: it must cover an OFDM symbol (Lancho et
+    al., "Data-driven blind synchronization and interference rejection", GLOBECOM 2022; MLSP 2022 figure 3). Defaults
+    are the published 4.22 M parameters.
 
     Args:
-        channels: of every encoder level.
-        depth: levels.
+        channels: channels of every encoder level.
+        depth: number of levels.
         first_kernel: taps of the very first convolution.
-        kernel: taps of all others.
+        kernel: taps of all other convolutions.
         decoder_divisors: a decoder level has ``channels // divisor`` channels, deepest level first.
-        dropout: behind the first pooling, and everywhere else.
-        normalise: ``batch``: batch normalisation over the training mixtures, as published. ``window``: the mixture of
-            each window to unit power, so that levels of 30 dB difference look alike to the first layer.
-        guided: the input has two channels more, another separator's estimate, and the network learns what to add to
+        dropout: rates after the first pooling, and everywhere else.
+        normalise: ``batch``: batch normalisation over the training mixtures, as published. ``window``: scaling of each
+            window to unit power, so that levels 30 dB apart look alike to the first layer.
+        guided: the input has two more channels, another separator's estimate, and the network learns a correction to
             it: float32 [B, 4, T] to float32 [B, 2, T]. An untrained guided network returns its guide.
+        keras: build the published network as Keras does. A transposed convolution drops its last sample instead of its
+            first, batch normalisation has epsilon 1e-3 and forgets a hundredth per step, kernels start as Glorot's
+            uniform numbers and biases at zero. False keeps the function of weights that were trained without it.
     """
 
     def __init__(
@@ -48,6 +58,7 @@ class UNet(nn.Module):
         dropout: tuple[float, float] = (0.25, 0.5),
         normalise: str = "batch",
         guided: bool = False,
+        keras: bool = False,
     ) -> None:
         super().__init__()
         if len(decoder_divisors) != depth:
@@ -56,7 +67,8 @@ class UNet(nn.Module):
             raise ValueError(f"unknown normalise '{normalise}'; choose batch or window")
         self.guided = guided
         width = 4 if guided else 2
-        self.normalise = nn.BatchNorm2d(width) if normalise == "batch" else nn.Identity()
+        norm = nn.BatchNorm2d(width, eps=1e-3, momentum=0.01) if keras else nn.BatchNorm2d(width)
+        self.normalise = norm if normalise == "batch" else nn.Identity()
         self.per_window = normalise == "window"
         widths = [channels // divisor for divisor in decoder_divisors]
         self.encoder = nn.ModuleList(
@@ -66,20 +78,23 @@ class UNet(nn.Module):
         self.pool = nn.MaxPool2d((1, 2))
         self.dropouts = nn.ModuleList(nn.Dropout(dropout[0] if level == 0 else dropout[1]) for level in range(depth))
         self.middle = _double(channels, channels, kernel, kernel)
+        dropped = 0 if keras else 1  # dropped samples at the begin; `forward` cuts off the last one
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(width_in, width, (1, 3), stride=(1, 2), padding=(0, 1), output_padding=(0, 1))
+            nn.ConvTranspose2d(width_in, width, (1, 3), (1, 2), padding=(0, dropped), output_padding=(0, dropped))
             for width_in, width in zip([channels, *widths], widths, strict=False)
         )
         self.up_dropout = nn.Dropout(dropout[1])
         self.decoder = nn.ModuleList(_double(width + channels, width, kernel, kernel) for width in widths)
         self.head = nn.Conv2d(widths[-1], 2, 1)
+        if keras:
+            self.apply(_start_as_keras)
         if guided:
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimate float32 [B, 2, T] from the mixture (and its guide) float32 [B, 2 or 4, T]."""
+        """Returns the estimate float32 [B, 2, T] from the mixture (and its guide) float32 [B, 2 or 4, T]."""
         length = mixture.shape[-1]
         x = mixture[:, :, None]  # [B, 2 or 4, 1, T]
         if self.per_window:
@@ -94,6 +109,8 @@ class UNet(nn.Module):
             x = dropout(self.pool(x))
         x = self.middle(x)
         for up, block in zip(self.up, self.decoder, strict=True):
-            x = block(self.up_dropout(torch.cat((up(x), skips.pop()), 1)))
+            skip = skips.pop()
+            raised = up(x)[..., : skip.shape[-1]]  # [B, C', 1, T' / 2**level]
+            x = block(self.up_dropout(torch.cat((raised, skip), 1)))
         estimate: Tensor = self.head(x)[:, :, 0, :length]  # [B, 2, T]
         return mixture[:, 2:] + estimate.float() if self.guided else estimate.float()

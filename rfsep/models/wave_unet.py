@@ -6,23 +6,23 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-_STEP = 24  # channels more a level
-_KERNEL = 15  # of the encoder, behind the first level
-_UP_KERNEL = 5  # of the decoder
-_SLOPE = 0.3  # of the rectifiers
-_PERIOD = 64  # samples of the study's OFDM symbol
-_BINS = 28  # frequencies in it
+_STEP = 24  # additional channels per level
+_KERNEL = 15  # taps in the encoder after the first level
+_UP_KERNEL = 5  # taps in the decoder
+_SLOPE = 0.3  # slope of the rectifiers
+_PERIOD = 64  # samples per OFDM symbol of the study
+_BINS = 28  # frequencies in that symbol
 
 
 class _Same(nn.Conv2d):
-    """Convolution float [B, C, 1, T] to [B, C', 1, T] over windows that zeros surround, or that wrap around."""
+    """A convolution float [B, C, 1, T] to [B, C', 1, T] over windows padded with zeros or wrapped around."""
 
     def __init__(self, width_in: int, width_out: int, kernel: int, circular: bool) -> None:
         self.around = ((kernel - 1) // 2, kernel // 2) if circular else None
         super().__init__(width_in, width_out, (1, kernel), padding="valid" if circular else "same")
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.around:  # torch's own circular padding refuses kernels that reach around more than once
+        if self.around:  # torch's circular padding refuses kernels that wrap more than once.
             before, behind = self.around
             samples = torch.arange(-before, x.shape[-1] + behind, device=x.device) % x.shape[-1]
             x = x[..., samples].contiguous(memory_format=torch.channels_last)
@@ -32,21 +32,21 @@ class _Same(nn.Conv2d):
 class WaveUNet(nn.Module):
     """Wave-U-Net for waveforms: float32 [B, 2, T] to float32 [B, 2, T], T any.
 
-    ``depth`` levels of a convolution, skip and every second sample; a convolution in the middle; per level every sample
-    twice, a convolution, concatenation with the skip and a convolution; at last a 1x1 convolution that sees the mixture
-    too. Neither normalisation nor dropout. The study's finding is that the first kernel must reach over an OFDM symbol
-    (Lee et al., "On neural architectures for deep learning-based source separation of co-channel OFDM signals",
-    ICASSP 2023, arXiv 2303.06438): defaults are its proposal, 1.66 M parameters; ``first_kernel=15, width_factor=1,
-    depth=12`` is the audio original, 12.6 M.
+    It has ``depth`` levels of a convolution, skip and decimation by 2; a convolution in the middle; per level
+    repetition of every sample, a convolution, concatenation with the skip and a convolution; and finally a 1x1
+    convolution that also sees the mixture. There is neither normalisation nor dropout. The study found that the first
+    kernel must cover an OFDM symbol (Lee et al., "On neural architectures for deep learning-based source separation of
+    co-channel OFDM signals", ICASSP 2023, arXiv 2303.06438): defaults are its proposal, 1.66 M parameters;
+    ``first_kernel=15, width_factor=1, depth=12`` is the audio original, 12.6 M.
 
     Args:
-        first_kernel: K, taps of the very first convolution.
-        width_factor: F, the very first convolution has 24 F channels; level l behind it has 24 (l + 1).
-        depth: levels.
-        real: the study's signals are real: work on the real part alone, the imaginary part of the estimate is zero.
-        circular: the window wraps around in every convolution where the published network pads with zeros: a window
-            of one period is then what the inside of any longer one is.
-        tuned: the first kernels start from cosines, see `_tune`, in place of torch's random numbers.
+        first_kernel: taps K of the very first convolution.
+        width_factor: F; the very first convolution has 24 F channels, and level l after it has 24 (l + 1).
+        depth: number of levels.
+        real: work on the real part only, as the study's signals are real; the estimate's imaginary part is zero.
+        circular: wrap the window around in every convolution, where the published network pads zeros. A window of one
+            period is then equal to the inside of a longer one.
+        tuned: start the first kernels from cosines, see `_tune`, instead of torch's random numbers.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class WaveUNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
+        """Returns the estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
         length = mixture.shape[-1]
         padded = nn.functional.pad(mixture[:, : self.parts, None], (0, -length % 2 ** len(self.encoder)))
         padded = padded.contiguous(memory_format=torch.channels_last)  # [B, 1 or 2, 1, T']
@@ -97,16 +97,16 @@ class WaveUNet(nn.Module):
 
 @torch.no_grad()
 def _tune(first: nn.Conv2d) -> None:
-    """Start the first convolution as cosines of 1 to 28 periods in 64 samples, with thresholds in equal steps.
+    """Starts the first convolution as cosines of 1 to 28 periods in 64 samples, with thresholds in equal steps.
 
-    Kernel i has i % 28 + 1 periods, is even around its centre, spans 64 samples or what it has, and has the norm 1/2,
-    at which the study's loudest cosine answers with 5; the kernels of one frequency differ in their biases, from -5
-    to 5. The study's frequencies are in this start, its amplitudes and decisions are not; all of it learns.
+    Kernel i has i % 28 + 1 periods, is even around its centre, and spans 64 samples or fewer if it is shorter. At its
+    norm of 1/2 the study's loudest cosine gives 5. Kernels of one frequency differ in their biases, from -5 to 5. This
+    start contains the study's frequencies, but not its amplitudes or decisions. All weights are learned.
     """
     weight, bias = first.weight, cast(Tensor, first.bias)  # [C, 1 or 2, 1, K], [C]
     index = torch.arange(len(weight))
     offset = torch.arange(weight.shape[-1]) - weight.shape[-1] // 2
-    window = (_PERIOD / 2 + 0.5 - offset.abs()).clamp(0, 1)  # 1/2 at both ends of 65 samples: 64 of them
+    window = (_PERIOD / 2 + 0.5 - offset.abs()).clamp(0, 1)  # The window is 1/2 at both ends of 65 samples.
     waves = window * torch.cos(2 * math.pi / _PERIOD * (index % _BINS + 1)[:, None] * offset)  # [C, K]
     weight.copy_((0.5 * waves / waves.norm(dim=1, keepdim=True))[:, None, None].expand_as(weight))
     bias.copy_(5 * (2 * (index // _BINS + 0.5) * _BINS / len(index) - 1))

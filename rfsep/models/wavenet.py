@@ -12,10 +12,10 @@ _MAX_DILATION = 1024.0
 
 
 class _Gate(torch.autograd.Function):
-    """sigmoid(first half of the channels) * tanh(second half).
+    """The gate sigmoid(first half of the channels) * tanh(second half).
 
-    tanh(v) = 2 sigmoid(2 v) - 1 costs less than half of PyTorch's tanh on CPUs, which is a tenth of a training step;
-    the difference is taken in float32, for in bfloat16 nothing would be left of small values.
+    tanh(v) = 2 sigmoid(2 v) - 1 costs less than half of PyTorch's tanh on CPUs, which is a tenth of a training step.
+    The difference is computed in float32, because bfloat16 would lose small values.
     """
 
     @staticmethod
@@ -35,13 +35,13 @@ class _Gate(torch.autograd.Function):
 
 
 def _between(padded: Tensor, start: int, towards: int, fraction: Tensor, length: int) -> Tensor:
-    """Samples ``start`` and on, moved by ``fraction`` of a sample in the direction ``towards`` (1 or -1)."""
+    """Returns samples from ``start`` on, moved by ``fraction`` of a sample in the direction ``towards`` (1 or -1)."""
     whole = padded[..., start : start + length]
     return whole + fraction * (padded[..., start + towards : start + towards + length] - whole)
 
 
 class _Block(nn.Module):
-    """Dilated convolution, gate, and a 1x1 convolution to residual and skip (van den Oord et al. 2016, section 2.4)."""
+    """Dilated convolution, gate, and 1x1 convolution to residual and skip (van den Oord et al. 2016, section 2.4)."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _Block(nn.Module):
         self.mix = nn.Conv2d(channels, 2 * channels, 1)
 
     def interpolated(self, x: Tensor, whole: int, fraction: Tensor) -> Tensor:
-        """The dilated convolution [B, 2 C, 1, T] of x with dilation ``whole + fraction``.
+        """Returns the dilated convolution [B, 2 C, 1, T] of x with dilation ``whole + fraction``.
 
         Convolution is linear: interpolating x between samples interpolates the result between the two dilations.
         """
@@ -63,12 +63,12 @@ class _Block(nn.Module):
     def forward(
         self, x: Tensor, dilation: tuple[int, Tensor] | None, shift: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Next x and skip, both [B, C, 1, T], from x [B, C, 1, T].
+        """Returns the next x and the skip, both [B, C, 1, T], from x [B, C, 1, T].
 
         Args:
             x: the residual path.
-            dilation: as whole and fraction, or None for the fixed one.
-            shift: [B, C, 1, 1], added to what the convolution sees and not to the residual path.
+            dilation: whole part and fraction, or None for the fixed one.
+            shift: [B, C, 1, 1], added to the convolution's input but not to the residual path.
         """
         seen = x if shift is None else x + shift.to(x.dtype)
         gates = self.dilated(seen) if dilation is None else self.interpolated(seen, *dilation)  # [B, 2 C, 1, T]
@@ -80,20 +80,20 @@ class _Block(nn.Module):
 class WaveNet(nn.Module):
     """Non-causal WaveNet for waveforms: float32 [B, 2, T] to float32 [B, 2, T], T any.
 
-    A 1x1 convolution; residual blocks with kernel 3 and dilations 1, 2, 4, ... that start again every ``cycle`` blocks;
-    the sum of their skips through two 1x1 convolutions, the last one zero at first. Defaults are the baseline of the
-    ICASSP 2024 challenge: 3.96 M parameters, an estimate sees 6,139 samples. With ``channels=256`` and
-    ``learnable_dilation`` it is the winner's (Tian et al., arXiv 2402.09461): a dilation d is a real number up to 1024,
-    and a tap between two samples is interpolated linearly, which gives d a gradient.
+    It has a 1x1 convolution; residual blocks with kernel 3 and dilations 1, 2, 4, ... that start again every ``cycle``
+    blocks; and two 1x1 convolutions of the summed skips, the last one zero at first. The defaults are the baseline of
+    the ICASSP 2024 challenge: 3.96 M parameters, 6,139 samples per output. With ``channels=256`` and
+    ``learnable_dilation`` it is the winner's network (Tian et al., arXiv 2402.09461). A dilation d is then a real
+    number up to 1024, and linear interpolation between two samples gives d a gradient.
 
-    Weights are those of 1-D convolutions with an axis of length 1 in the middle: images one sample high, channels
-    last, are what makes bfloat16 fast on CPUs.
+    Weights are those of 1-D convolutions with an axis of length 1 in the middle. Images one sample high, channels last,
+    make bfloat16 fast on CPUs.
 
     Args:
         channels: C of the residual and skip paths.
         blocks: residual blocks.
-        cycle: blocks after which the dilation starts again at 1.
-        learnable_dilation: dilations are parameters, which start at the fixed ones.
+        cycle: number of blocks after which the dilation starts again at 1.
+        learnable_dilation: make dilations parameters, which start at the fixed ones.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class WaveNet(nn.Module):
         if max(dilations) > _MAX_DILATION:
             raise ValueError(f"cycle {cycle} leads to dilation {max(dilations)}; at most {_MAX_DILATION:g}")
         self.channels = channels
+        self.cycle = cycle
         self.enter = nn.Conv2d(2, channels, 1)
         self.blocks = nn.ModuleList(_Block(channels, dilation) for dilation in dilations)
         self.collect = nn.Conv2d(channels, channels, 1)
@@ -116,18 +117,18 @@ class WaveNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _dilations(self) -> list[tuple[int, Tensor] | None]:
-        """Of every block: None where it is fixed, else whole and fraction; all read at once, for a GPU waits here."""
+        """Per block None if it is fixed, else whole part and fraction, read at once because a GPU waits here."""
         if self.dilations is None:
             return [None] * len(self.blocks)
         dilations = self.dilations.clamp(1, _MAX_DILATION)
         return [(int(whole), d - int(whole)) for whole, d in zip(dilations.tolist(), dilations, strict=True)]
 
     def features(self, mixture: Tensor, shifts: Sequence[Tensor | None] | None = None) -> Tensor:
-        """What the blocks found, [B, C, 1, T], of the mixture float32 [B, 2, T]: the input of the last convolution.
+        """Returns features [B, C, 1, T] of the mixture float32 [B, 2, T], the input of the last convolution.
 
         Args:
             mixture: float32 [B, 2, T].
-            shifts: of every block, see there.
+            shifts: shift of every block, see `_Block`.
         """
         x = mixture[:, :, None].contiguous(memory_format=torch.channels_last)  # [B, 2, 1, T]
         x = self.enter(x).relu_()  # [B, C, 1, T]
@@ -135,21 +136,21 @@ class WaveNet(nn.Module):
         shifts = shifts or [None] * len(self.blocks)
         for block, dilation, shift in zip(self.blocks, self._dilations(), shifts, strict=True):
             x, skip = block(x, dilation, shift)
-            # in float32 even where bfloat16 is on: rounding every sum costs up to 5 dB of the error there, this no time
+            # The sums stay in float32 under bfloat16: rounding each of them costs up to 5 dB, and this costs no time.
             total = skip.to(torch.float32, copy=True) if total is None else total.add_(skip)
         assert total is not None
         features: Tensor = self.collect(total / math.sqrt(len(self.blocks))).relu_()
         return features
 
     def estimate(self, features: Tensor) -> Tensor:
-        """Estimate float32 [B, 2, T] of the features [B, C, 1, T].
+        """Returns the estimate float32 [B, 2, T] of the features [B, C, 1, T].
 
-        In float32 even where bfloat16 is on: it costs little, and no rounding comes behind it.
+        It stays in float32 under bfloat16, which costs little and leaves the output unrounded.
         """
         with torch.autocast(features.device.type, enabled=False):
             estimate: Tensor = self.head(features.float())[:, :, 0]  # [B, 2, T]
         return estimate
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
+        """Returns the estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
         return self.estimate(self.features(mixture))

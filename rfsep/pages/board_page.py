@@ -1,4 +1,4 @@
-"""The leaderboard's page: one self-contained HTML file of boards, figures and signals to look into."""
+"""Writes the leaderboard's page: one self-contained HTML file of boards, figures and signals."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ COST_AXES = (  # key of a card, axis, unit
 
 
 class _Cost(NamedTuple):
-    """A cell of costs: its text, and what it sorts by."""
+    """A cell of costs: its text and its sorting key."""
 
     text: str
     value: float | None
@@ -75,11 +75,11 @@ class _BoardView(NamedTuple):
 
 
 def write_board_page(path: Path, boards: Sequence[tuple[Board, list[Standing]]]) -> None:
-    """Write the page; it needs no other file and no network.
+    """Writes the page, which needs no other file and no network.
 
     Args:
         path: HTML file, replaced as a whole or not at all.
-        boards: with their rows in order.
+        boards: boards with their rows in order.
     """
     views = [_view(f"board-{index}", *pair) for index, pair in enumerate(boards, 1)]
     render(
@@ -144,7 +144,7 @@ def _ranked(rows: Sequence[Standing]) -> list[Standing]:
 
 
 def _on(row: Standing, one: MixtureType, metric: Metric) -> Score | None:
-    """A row's score on a mixture type; None where it has none."""
+    """Returns a row's score on a mixture type, or None."""
     return None if one.label not in row.rows else type_score(row.rows[one.label], metric)
 
 
@@ -153,7 +153,7 @@ def _count(value: int | None) -> str:
 
 
 def _rank(rank: int | None, ranks: Sequence[int | None]) -> str:
-    """A rank; with an equals sign where it is shared.
+    """Formats a rank, with an equals sign if it is shared.
 
     >>> _rank(1, [1, 1, 3]), _rank(3, [1, 1, 3]), _rank(None, [1])
     ('1 =', '3', '–')
@@ -162,7 +162,7 @@ def _rank(rank: int | None, ranks: Sequence[int | None]) -> str:
 
 
 def _text(score: Score | None, rivals: Sequence[Score | None]) -> ScoreText:
-    """A score for the table; the best among those that compete is marked."""
+    """Formats a score for the table; the best one that competes is marked."""
     if score is None:
         return ScoreText(DASH, "", None, False)
     best = min((rival.value for rival in rivals if rival is not None), default=None)
@@ -172,14 +172,14 @@ def _text(score: Score | None, rivals: Sequence[Score | None]) -> ScoreText:
 
 
 def _type_view(anchor: str, board: Board, one: MixtureType, rows: Sequence[Standing]) -> _TypeView:
-    """The waterfalls of a mixture type; a row is drawn alike in all of them, so absent ones keep their places."""
+    """Draws the waterfalls of a mixture type; each row has the same style in all of them."""
     absent: Row = {"sinr_db": [], "ber": None, "mse_db": None}
     curves: list[Row] = [{**row.rows.get(one.label, absent), "separator": row.name} for row in rows]
     bounds = list({row["separator"]: row for row in _bounds(board, one)}.values())
     published = published_curves(one.soi, one.interference, one.num_samples)
 
     def draw(metric: Any, shown: Sequence[Published]) -> Markup:
-        return Markup(waterfall([*curves, *bounds], metric, shown, legend=False))  # ours; names in it are escaped
+        return Markup(waterfall([*curves, *bounds], metric, shown, legend=False))  # our own markup, names escaped
 
     return _TypeView(
         type=one,
@@ -199,7 +199,7 @@ def _bounds(board: Board, one: MixtureType) -> Iterator[Row]:
 
 
 def _pareto(rows: Sequence[Standing], key: str, axis: str, unit: str) -> Markup | None:
-    """Total MSE over a cost; None where fewer than two submissions know it."""
+    """Draws total MSE over a cost; None if fewer than two submissions state it."""
     points = [
         Point(row.name, look(index), float(row.card[key]), *row.mse)
         for index, row in enumerate(rows)
@@ -209,7 +209,7 @@ def _pareto(rows: Sequence[Standing], key: str, axis: str, unit: str) -> Markup 
 
 
 def _type_data(board: Board, one: MixtureType) -> dict[str, Any]:
-    """What the page's script shows of a mixture type; its example is that of the first submission that has one."""
+    """Returns a mixture type's data for the page's script, with the first submission's example."""
     example = next((found for entry in board.entries if (found := _example(entry.examples, one.label))), None)
     data: dict[str, Any] = {"label": one.label, "soi": one.soi, "interference": one.interference, "example": None}
     if example is not None:
@@ -225,7 +225,7 @@ def _type_data(board: Board, one: MixtureType) -> dict[str, Any]:
 
 
 def _row_data(board: Board, row: Standing) -> dict[str, Any]:
-    """What the page's script shows of a submission: levels by mixture type, and its estimates of the examples."""
+    """Returns a submission's data for the page's script: levels by mixture type, and estimates of the examples."""
     entry = next((one for one in board.entries if one.folder == row.folder and row.kind != "baseline"), None)
     types: dict[str, Any] = {label: {"levels": levels_of(one), "example": None} for label, one in row.rows.items()}
     for label, data in types.items():
@@ -239,14 +239,14 @@ def _example(examples: Sequence[Example], label: str) -> Example | None:
 
 
 def _packed(waveform: Complex) -> dict[str, Any]:
-    """A waveform as text: real and imaginary parts in turn as little-endian int16 in base64, times ``scale``."""
+    """Encodes a waveform: alternating real and imaginary parts as little-endian int16 in base64, times ``scale``."""
     parts = np.ascontiguousarray(waveform, np.complex64).view(np.float32)
     scale = float(np.abs(parts).max(initial=0.0)) / _FULL_SCALE or 1.0
     whole = np.round(parts / scale).astype("<i2")
     return {"scale": scale, "data": base64.b64encode(whole.tobytes()).decode()}
 
 
-_MARKERS = {  # of matplotlib, around the origin
+_MARKERS = {  # matplotlib's markers as paths around the origin
     "o": "M3.2 0A3.2 3.2 0 1 1-3.2 0A3.2 3.2 0 1 1 3.2 0Z",
     "s": "M-3-3H3V3H-3Z",
     "^": "M0-3.6L3.4 2.6H-3.4Z",

@@ -1,4 +1,4 @@
-"""The scores below a folder that this host wrote, sorted into boards of submissions on the same mixtures."""
+"""Collects the scores that this host wrote below a folder, in boards of submissions on the same mixtures."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,9 +21,9 @@ class Entry(NamedTuple):
     """A scored submission.
 
     Attributes:
-        folder: of its scores, relative to where they were looked for.
-        scores: scores.json.
-        examples: signals to show of it, one a mixture type, none where they are not kept.
+        folder: folder of its scores, relative to the searched folder.
+        scores: contents of scores.json.
+        examples: example signals, one per mixture type; none if they are not kept.
     """
 
     folder: str
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a folder holds: entries, and one line on each file that was refused."""
+    """The contents of a folder: entries, and one line on each refused file."""
 
     entries: list[Entry]
     refused: list[str]
@@ -45,7 +45,7 @@ class MixtureType(NamedTuple):
         soi: its name.
         interference: its name.
         mixtures: SHA-256 of the mixture file, which all submissions of the board share.
-        num_samples: of a mixture.
+        num_samples: samples per mixture.
     """
 
     soi: str
@@ -55,12 +55,12 @@ class MixtureType(NamedTuple):
 
     @property
     def label(self) -> str:
-        """As in file names."""
+        """The label in file names."""
         return f"{self.soi}_{self.interference}"
 
 
 class Board(NamedTuple):
-    """Submissions that compare: the same name of a test set, and the same mixtures in every type that two of them have.
+    """Comparable submissions: one test set's name, and the same mixtures in every shared type.
 
     Attributes:
         testset: name of the test set.
@@ -74,10 +74,10 @@ class Board(NamedTuple):
 
 
 def collect(place: Path) -> Found:
-    """Every scores.json below a folder that evaluate.py wrote on this host; no link is followed.
+    """Reads every scores.json below a folder that evaluate.py wrote on this host; no link is followed.
 
     Raises:
-        InputError: no such folder, or no scores in it at all.
+        InputError: there is no such folder, or it holds no scores at all.
     """
     if not place.is_dir():
         raise fault(place, "no such folder")
@@ -89,7 +89,7 @@ def collect(place: Path) -> Found:
         except (InputError, OSError) as error:
             refused.append(str(error))
             continue
-        if not any(scores == entry.scores for entry in entries):  # a copy is no second submission
+        if not any(scores == entry.scores for entry in entries):  # A copy is no second submission.
             entries.append(Entry(path.parent.relative_to(place).as_posix(), scores, examples))
     if not entries:
         raise InputError("; ".join(refused) or f"{place}: no {SCORES} below it; evaluate.py writes them")
@@ -104,10 +104,10 @@ def _paths(place: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A scores.json after a look at whose it is.
+    """Reads a scores.json after a check of its origin.
 
     Raises:
-        InputError: a link, no plain file, too large, no JSON, not sealed by this host, or of another version.
+        InputError: it is a link, no plain file, too large, no JSON, not sealed by this host, or of another version.
     """
     if path.is_symlink() or not path.is_file():
         raise fault(path, "is a link or no plain file; refused")
@@ -122,7 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def boards(entries: Iterable[Entry]) -> list[Board]:
-    """The entries by test set; those whose mixtures differ although their set's name is the same get another board."""
+    """Groups entries by test set; those with the same name but other mixtures get another board."""
     made: list[Board] = []
     for entry in entries:
         types = _types(entry.scores)
@@ -140,7 +140,7 @@ def _types(scores: Row) -> list[MixtureType]:
 
 
 def _same(board: Board, testset: str, types: Sequence[MixtureType]) -> bool:
-    """Whether the types of an entry belong on a board."""
+    """Tells whether the types of an entry belong on a board."""
     known = {(one.soi, one.interference): one.mixtures for one in board.types}
     same = all(known.get((one.soi, one.interference), one.mixtures) == one.mixtures for one in types)
     return same and board.testset == testset

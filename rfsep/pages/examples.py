@@ -1,4 +1,4 @@
-"""Example signals kept beside scores.json, so that a leaderboard can show what became of a mixture."""
+"""Keeps example signals beside scores.json, so that a leaderboard can show them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ from rfsep.storage.faults import fault
 from rfsep.storage.npz import read_npz, write_npz
 
 EXAMPLES = "examples.npz"
-KEPT_SAMPLES = 4096  # of a waveform, and as many symbols
+KEPT_SAMPLES = 4096  # kept samples per waveform, and kept symbols
 _WAVEFORMS = ("ideal", "mixture", "truth", "estimate", "mixture_symbols", "estimate_symbols")
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> dict[str, Any]:
-    """Write the waveforms of examples; returns what scores.json says of them, with the file's SHA-256.
+    """Writes the waveforms of examples, and returns their entry in scores.json with the file's SHA-256.
 
     Args:
         path: .npz file, replaced as a whole.
-        examples: one a mixture type; their beginnings are kept.
+        examples: one per mixture type; their beginnings are kept.
     """
     arrays = {
         f"{index}_{name}": np.asarray(getattr(example, name)[:KEPT_SAMPLES], np.complex64)
@@ -36,14 +36,14 @@ def write_examples(path: Path, examples: Sequence[Example]) -> dict[str, Any]:
 
 
 def read_examples(path: Path, said: Mapping[str, Any]) -> list[Example]:
-    """The examples that `write_examples` wrote.
+    """Reads the examples that `write_examples` wrote.
 
     Args:
         path: .npz file.
-        said: what the scores.json beside it says of them.
+        said: their entry in scores.json.
 
     Raises:
-        InputError: missing, or another file than scores.json was written with.
+        InputError: the file is missing, or not the one that scores.json names.
     """
     if path.is_symlink() or not path.is_file() or sha256(path) != said["sha256"]:
         raise fault(path, "is not the file that its scores.json was written with; score the submission again")

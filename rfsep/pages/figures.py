@@ -1,4 +1,4 @@
-"""Figures of the pages and of experiments: waterfalls, as inline SVG or as files."""
+"""Draws the figures of pages and experiments: waterfalls, as inline SVG or as files."""
 
 import hashlib
 import io
@@ -16,39 +16,35 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from rfsep.pages.style import GRID, INK, MARKERS, PALETTE, dress
 from rfsep.storage.atomic import write_atomically
 
 Row = Mapping[str, Any]
 Metric = Literal["ber", "mse_db"]
 Level = Literal["sinr_db", "sir_db"]
-Entries = dict[tuple[str, str], Line2D]  # of a legend, by what they are and their name
+Entries = dict[tuple[str, str], Line2D]  # legend entries, by kind and name
 
-INK = "#1b1f24"
-GRID = "#d8dde3"
-# Okabe and Ito, "Color Universal Design" (2008), without the yellow that vanishes on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
-# What the page's style sheet colours itself, for its dark scheme.
+# The page's style sheet sets these colours itself, for its dark scheme.
 THEMED = {INK: "currentColor", GRID: "var(--grid)", PALETTE[0].lower(): "var(--blue)"}
-MARKERS = ("o", "s", "^", "D", "P", "X", "p", "h")
-BOUND_ROOM_DB = 10.0  # how far below all curves a bound may stretch the axis of the MSE
+BOUND_ROOM_DB = 10.0  # largest stretch of the MSE axis below all curves for a bound
 BOUND_STYLES = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (6, 2, 1, 2, 1, 2)), (0, (2, 2)))
 PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
 AXIS_LABELS = {"ber": "BER", "mse_db": "MSE (dB)", "sinr_db": "SINR (dB)", "sir_db": "SIR (dB)"}
-# how the ids of a row's parts begin, before its name
+# prefixes of the ids of a row's parts, before its name
 CURVE, BAND, UNSEEN, POINT = KINDS = "curve ", "band ", "unseen ", "point "
 LEGEND_ORDER = ("measured", "bound", "published", "limit")
-MSE_AXIS_DB = (-55.0, 12.0)  # the score clips at -50; what adds more than 12 dB of error needs no drawing
+MSE_AXIS_DB = (-55.0, 12.0)  # The score clips at -50, and errors above 12 dB need no drawing.
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Published(NamedTuple):
-    """A curve somebody published, to be drawn beside the measured ones.
+    """A published curve, drawn beside the measured ones.
 
     Attributes:
-        name: what the legend calls it.
-        sinr_db: levels in dB, L of them.
-        mse_db: MSE in dB at each level, None where it was not published.
-        ber: bit error rate at each level, None where it was not published.
+        name: name in the legend.
+        sinr_db: the L levels in dB.
+        mse_db: MSE in dB at each level, None if it was not published.
+        ber: bit error rate at each level, None if it was not published.
     """
 
     name: str
@@ -66,7 +62,7 @@ class Look(NamedTuple):
 
 
 class _Box(NamedTuple):
-    """Where things lie in a figure, in points of 1/72 inch."""
+    """The layout of a figure, in points of 1/72 inch."""
 
     left: float = 54
     right: float = 10
@@ -79,7 +75,7 @@ class _Box(NamedTuple):
 
 
 def power_of_ten(exponent: int) -> str:
-    """``10`` with a superscript exponent.
+    """Returns ``10`` with a superscript exponent.
 
     Example:
         >>> power_of_ten(-3)
@@ -89,19 +85,19 @@ def power_of_ten(exponent: int) -> str:
 
 
 def error_limits(row: Row) -> npt.NDArray[np.float64]:
-    """Upper 95 % limits float64 [L] of the bit error rate where no error was seen: 3 / num_bits (rule of three)."""
+    """Returns upper 95 % limits float64 [L] of the bit error rate without errors: 3 / num_bits (rule of three)."""
     return 3.0 / np.maximum(np.asarray(row["num_bits"], dtype=np.float64), 1.0)
 
 
 def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published], legend: bool = True) -> str:
-    """Inline SVG of one metric over SINR for one mixture type; text follows the page's colour and font.
+    """Draws one metric over SINR for one mixture type as inline SVG; text follows the page's colour and font.
 
     Args:
         rows: results of the separators, as in scores.json; those without the metric are left out. Those with ``bound``
             are drawn thin and dashed, under their ``label``.
         metric: bit error rate on a logarithmic axis, or MSE in dB.
-        published: curves to draw dashed beside them.
-        legend: draw one; else the page says what is what, see `look`.
+        published: curves that are drawn dashed beside them.
+        legend: whether to draw a legend; otherwise the page explains the curves, see `look`.
     """
     figure = _plot(rows, (metric,), published, "", "sinr_db", legend)
     figure.patch.set_visible(False)
@@ -120,13 +116,13 @@ def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published
 def write_figure(
     path: Path, rows: Sequence[Row], published: Sequence[Published], title: str, level: Level = "sinr_db"
 ) -> None:
-    """Write BER and MSE panels side by side; a metric that nobody has gets no panel.
+    """Writes BER and MSE panels side by side; a metric without values gets no panel.
 
     Args:
-        path: its suffix, .png or .svg, is the format.
+        path: path of the file; its suffix, .png or .svg, determines the format.
         rows: results of separators and bounds, as in scores.json or results.json, see `waterfall`.
-        published: curves to draw dashed beside them.
-        title: drawn above the panels.
+        published: curves that are drawn dashed beside them.
+        title: title above the panels.
         level: key of the horizontal axis in the rows, in dB.
     """
     metrics: tuple[Metric, ...] = ("ber", "mse_db")
@@ -136,7 +132,7 @@ def write_figure(
 
 
 def save(figure: Figure, path: Path, salt: str) -> None:
-    """Write a figure, the same bytes for the same figure; its suffix says the format, ``salt`` makes an SVG's ids."""
+    """Writes a figure reproducibly, in the format of its suffix; ``salt`` makes an SVG's ids."""
     stream = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(
@@ -150,7 +146,7 @@ def save(figure: Figure, path: Path, salt: str) -> None:
 
 
 def has_metric(rows: Sequence[Row], metric: Metric, published: Sequence[Published]) -> bool:
-    """Whether any row or published curve has values of the metric."""
+    """Tells whether any row or published curve has values of the metric."""
     return any(row[metric] is not None for row in rows) or any(getattr(curve, metric) for curve in published)
 
 
@@ -162,7 +158,7 @@ def _plot(
     level: Level,
     legend: bool = True,
 ) -> Figure:
-    """One panel a metric, side by side, over one legend that touches no data."""
+    """Draws one panel per metric, side by side, above one legend that touches no data."""
     box = _Box()
     cell = box.left + box.width + box.right
     figure = Figure(figsize=(1.0, 1.0), facecolor="white")
@@ -187,20 +183,20 @@ def _plot(
 
 
 def _draw_legend(figure: Figure, entries: Entries, columns: int) -> None:
-    """What is what, below the panels."""
+    """Draws the legend below the panels."""
     legend = figure.legend(
         list(entries.values()), ["-"] * len(entries), loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=columns,
         frameon=False, fontsize=11, handlelength=2.6, columnspacing=1.4, borderpad=0.2, labelspacing=0.4,
     )  # fmt: skip
     for text, (_, name) in zip(legend.get_texts(), entries, strict=True):
-        # Names are not ours: no mathtext, no hidden labels, no wider than a panel.
+        # Names are foreign, so they get no mathtext, no hidden labels, and at most a panel's width.
         text.set(text=name if len(name) <= 48 else name[:47] + "…", parse_math=False, color=INK)
 
 
 def _draw_panel(
     axes: Axes, rows: Sequence[Row], metric: Metric, published: Sequence[Published], level: Level
 ) -> Entries:
-    """Draw every curve of one metric; returns the legend's entries."""
+    """Draws every curve of one metric, and returns the legend's entries."""
     entries: Entries = {}
     measured, bounds = ([row for row in rows if bool(row.get("bound")) == kind] for kind in (False, True))
     for index, row in enumerate(measured):
@@ -218,76 +214,13 @@ def _draw_panel(
     if unseen:
         axes.axhline(min(unseen), color=INK, linewidth=0.9, linestyle=":", zorder=1)
         entries["limit", "no errors: 3/bits"] = Line2D([], [], color=INK, linestyle=":", marker="v", mfc="none", ms=5)
-    _dress(axes, metric, level, sorted({value for row in rows for value in row[level]}))
+    _scale(axes, metric, sorted({value for row in rows for value in row[level]}))
+    dress(axes, AXIS_LABELS[level], AXIS_LABELS[metric])
     return entries
 
 
-def _unseen(row: Row) -> npt.NDArray[np.float64]:
-    """Upper limits of the levels at which a row has no errors."""
-    limits: npt.NDArray[np.float64] = error_limits(row)[np.asarray(row["ber"]) == 0]
-    return limits
-
-
-def _draw_row(axes: Axes, row: Row, metric: Metric, level: Level, index: int) -> Line2D:
-    """One separator: its line, its interval band, and open triangles where no error was seen."""
-    x, y, low, high = (_array(row[key]) for key in (level, metric, f"{metric}_low", f"{metric}_high"))
-    unseen = (y == 0) & (metric == "ber")
-    if metric == "ber":
-        limits = error_limits(row)
-        y, low, high = (np.where(unseen, limits, values) for values in (y, low, high))
-        low = np.maximum(low, limits / 100)  # below every axis, yet on the logarithm's side of zero
-    (colour, marker, style), name = look(index), str(row["separator"])
-    top = 4 - index / 100  # the first row, the submission, above all
-    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0).set_gid(BAND + name)
-    axes.plot(x[unseen], y[unseen], "v", color=colour, mfc="none", markersize=6, zorder=top, gid=UNSEEN + name)
-    seen = [int(position) for position in np.flatnonzero(~unseen)][:: _marker_stride(x)]
-    drawn: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": style, "marker": marker, "markersize": 4.5}
-    (line,) = axes.plot(x, y, markevery=seen, zorder=top, **drawn)
-    line.set_gid(CURVE + name)
-    return Line2D([], [], **drawn)
-
-
-def look(index: int) -> Look:
-    """How the row of an index is drawn: no two of the first 56 alike."""
-    style: Literal["-", "-."] = "-" if index < len(PALETTE) else "-."  # where colours come again
-    return Look(PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)], style)
-
-
-def _marker_stride(x: npt.NDArray[np.float64]) -> int:
-    """Every how many levels a curve has its marker."""
-    return 1 + len(x) // 12
-
-
-def _draw_bound(axes: Axes, row: Row, metric: Metric, level: Level, lowest: float, index: int) -> Line2D | None:
-    """One bound, thin and dashed, above ``lowest``; one that lies below everywhere (no error at all) draws nothing."""
-    x, y = _array(row[level]), _array(row[metric])
-    if not (y > lowest).any():
-        return None
-    style: dict[str, Any] = {"color": PALETTE[index % len(PALETTE)], "linewidth": 1.1}
-    style["linestyle"] = BOUND_STYLES[index % len(BOUND_STYLES)]
-    (line,) = axes.plot(x, np.where(y > lowest, y, np.nan), zorder=3, **style)
-    line.set_gid(CURVE + str(row["separator"]))
-    return Line2D([], [], **style)
-
-
-def _draw_published(axes: Axes, curve: Published, metric: Metric, index: int) -> Line2D:
-    """One published curve, dashed, without the levels that were not published."""
-    x, y = _array(curve.sinr_db), _array([np.nan if value is None else value for value in getattr(curve, metric)])
-    drawn = np.isfinite(y) & ((metric != "ber") | (y > 0))
-    colour, marker = PALETTE[-1 - index % len(PALETTE)], PUBLISHED_MARKERS[index % len(PUBLISHED_MARKERS)]
-    every = _marker_stride(x)
-    (line,) = axes.plot(
-        x[drawn], y[drawn], color=colour, linewidth=1.2, marker=marker, markersize=5, markevery=every, zorder=2
-    )
-    line.set_linestyle((0, (4, 2)))
-    line.set_gid(CURVE + curve.name)
-    return line
-
-
-def _dress(axes: Axes, metric: Metric, level: Level, levels: Sequence[float]) -> None:
-    """Labels, ticks at the levels, grid and limits."""
-    axes.set_xlabel(AXIS_LABELS[level], fontsize=12, color=INK)
-    axes.set_ylabel(AXIS_LABELS[metric], fontsize=12, color=INK)
+def _scale(axes: Axes, metric: Metric, levels: Sequence[float]) -> None:
+    """Sets limits of the metric's axis, and ticks at the levels."""
     if metric == "ber":
         drawn = np.concatenate([np.ravel(np.asarray(line.get_ydata(), dtype=np.float64)) for line in axes.get_lines()])
         axes.set_yscale("log")
@@ -300,21 +233,77 @@ def _dress(axes: Axes, metric: Metric, level: Level, levels: Sequence[float]) ->
         axes.set_ylim(max(low, MSE_AXIS_DB[0]), min(high, MSE_AXIS_DB[1]))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=9, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(FixedLocator(levels[:: 1 + len(levels) // 7]))
-    axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_color(GRID)
-        spine.set_visible(side in ("left", "bottom"))
+
+
+def _unseen(row: Row) -> npt.NDArray[np.float64]:
+    """Returns upper limits at the levels where a row has no errors."""
+    limits: npt.NDArray[np.float64] = error_limits(row)[np.asarray(row["ber"]) == 0]
+    return limits
+
+
+def _draw_row(axes: Axes, row: Row, metric: Metric, level: Level, index: int) -> Line2D:
+    """Draws one separator: its line, its interval band, and open triangles at levels without errors."""
+    x, y, low, high = (_array(row[key]) for key in (level, metric, f"{metric}_low", f"{metric}_high"))
+    unseen = (y == 0) & (metric == "ber")
+    if metric == "ber":
+        limits = error_limits(row)
+        y, low, high = (np.where(unseen, limits, values) for values in (y, low, high))
+        low = np.maximum(low, limits / 100)  # This is below every axis, but positive for the logarithm.
+    (colour, marker, style), name = look(index), str(row["separator"])
+    top = 4 - index / 100  # The first row, the submission, lies on top.
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0).set_gid(BAND + name)
+    axes.plot(x[unseen], y[unseen], "v", color=colour, mfc="none", markersize=6, zorder=top, gid=UNSEEN + name)
+    seen = [int(position) for position in np.flatnonzero(~unseen)][:: _marker_stride(x)]
+    drawn: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": style, "marker": marker, "markersize": 4.5}
+    (line,) = axes.plot(x, y, markevery=seen, zorder=top, **drawn)
+    line.set_gid(CURVE + name)
+    return Line2D([], [], **drawn)
+
+
+def look(index: int) -> Look:
+    """Returns the style of a row by index; the first 56 differ."""
+    style: Literal["-", "-."] = "-" if index < len(PALETTE) else "-."  # Colours repeat after that.
+    return Look(PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)], style)
+
+
+def _marker_stride(x: npt.NDArray[np.float64]) -> int:
+    """Returns the number of levels per marker of a curve."""
+    return 1 + len(x) // 12
+
+
+def _draw_bound(axes: Axes, row: Row, metric: Metric, level: Level, lowest: float, index: int) -> Line2D | None:
+    """Draws one bound, thin and dashed, above ``lowest``; one that lies below everywhere is left out."""
+    x, y = _array(row[level]), _array(row[metric])
+    if not (y > lowest).any():
+        return None
+    style: dict[str, Any] = {"color": PALETTE[index % len(PALETTE)], "linewidth": 1.1}
+    style["linestyle"] = BOUND_STYLES[index % len(BOUND_STYLES)]
+    (line,) = axes.plot(x, np.where(y > lowest, y, np.nan), zorder=3, **style)
+    line.set_gid(CURVE + str(row["separator"]))
+    return Line2D([], [], **style)
+
+
+def _draw_published(axes: Axes, curve: Published, metric: Metric, index: int) -> Line2D:
+    """Draws one published curve, dashed, at the published levels."""
+    x, y = _array(curve.sinr_db), _array([np.nan if value is None else value for value in getattr(curve, metric)])
+    drawn = np.isfinite(y) & ((metric != "ber") | (y > 0))
+    colour, marker = PALETTE[-1 - index % len(PALETTE)], PUBLISHED_MARKERS[index % len(PUBLISHED_MARKERS)]
+    every = _marker_stride(x)
+    (line,) = axes.plot(
+        x[drawn], y[drawn], color=colour, linewidth=1.2, marker=marker, markersize=5, markevery=every, zorder=2
+    )
+    line.set_linestyle((0, (4, 2)))
+    line.set_gid(CURVE + curve.name)
+    return line
 
 
 def _array(values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The values as float64 [L]."""
+    """Returns the values as float64 [L]."""
     return np.asarray(values, dtype=np.float64)
 
 
 def inline_svg(svg: bytes, label: str) -> str:
-    """matplotlib's SVG file made fit for a page: no prolog, no needless ids, colours and fonts of the page."""
+    """Adapts matplotlib's SVG to a page: no prolog, no needless ids, colours and fonts of the page."""
     root = ElementTree.fromstring(svg)
     referenced = set(re.findall(rb"#([mp][0-9a-f]{6,})", svg))
     for element in root.iter():

@@ -1,4 +1,4 @@
-"""The leaderboard in a folder: index.html, leaderboard.json and leaderboard.csv."""
+"""Writes the leaderboard of a folder: index.html, leaderboard.json and leaderboard.csv."""
 
 import csv
 import io
@@ -12,21 +12,21 @@ from rfsep.pages.collect import Board, boards, collect
 from rfsep.pages.standings import COSTS, ORIGIN, Score, Standing, standings, type_score
 from rfsep.storage.atomic import write_json, write_text
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a text that begins so for
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # A spreadsheet takes text that begins so for a formula.
 
 
 def write_leaderboard(place: Path, signals: bool = True) -> list[str]:
-    """Compare every submission that this host scored below a folder; the three files appear in it.
+    """Compares all submissions that this host scored below a folder, and writes the three files there.
 
     Args:
         place: the folder.
-        signals: show one mixture of each type with its truth, which a challenge that is still open withholds.
+        signals: whether to show one mixture of each type with its truth, which an open challenge withholds.
 
     Returns:
-        One line on each scores.json that was refused.
+        One line on each refused scores.json.
 
     Raises:
-        InputError: no such folder, no scores of this host in it, or files that cannot be written.
+        InputError: there is no such folder, it has no scores of this host, or files cannot be written.
     """
     found = collect(place)
     entries = found.entries if signals else [entry._replace(examples=[]) for entry in found.entries]
@@ -38,13 +38,13 @@ def write_leaderboard(place: Path, signals: bool = True) -> list[str]:
 
 
 def _score(name: str, score: Score | None) -> Row:
-    """A score and its interval under three keys."""
+    """Returns a score and its interval under three keys."""
     value, low, high = (None, None, None) if score is None else score
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _board(board: Board, rows: Sequence[Standing]) -> Row:
-    """A board for leaderboard.json."""
+    """Returns a board for leaderboard.json."""
     return {
         "testset": board.testset,
         "mixture_types": [one._asdict() for one in board.types],
@@ -70,7 +70,7 @@ def _board(board: Board, rows: Sequence[Standing]) -> Row:
 
 
 def _csv(sorted_boards: Sequence[tuple[Board, list[Standing]]]) -> str:
-    """All boards as one table, a row a submission."""
+    """Returns all boards as one table, one row per submission."""
     columns, rows = table([_board(board, each) for board, each in sorted_boards])
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -80,21 +80,21 @@ def _csv(sorted_boards: Sequence[tuple[Board, list[Standing]]]) -> str:
 
 
 def table(boards: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows, one a submission, of the boards in leaderboard.json; None where a board lacks a column."""
+    """Returns columns and rows, one per submission, of leaderboard.json; None if a board lacks a column."""
     rows = [{"testset": board["testset"], **_flat(row)} for board in boards for row in board["rows"]]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     return columns, [[row.get(key) for key in columns] for row in rows]
 
 
 def _flat(row: Row) -> Row:
-    """A row of leaderboard.json without nested values."""
+    """Returns a row of leaderboard.json without nested values."""
     flat = {key: value for key, value in row.items() if key not in ("types", "missing")}
     each = {f"{label} {key}": value for label, scores in row["types"].items() for key, value in scores.items()}
     return {**flat, "missing": " ".join(row["missing"]), **each}
 
 
 def _safe(value: Any) -> Any:
-    """A cell that no spreadsheet runs: foreign text that looks like a formula is quoted.
+    """Quotes foreign text that looks like a formula, so that no spreadsheet runs it.
 
     >>> _safe("=1+1"), _safe(-12.5)
     ("'=1+1", -12.5)

@@ -1,4 +1,4 @@
-"""Score against cost: who is better for less."""
+"""Draws scores over costs, with the front of the best submissions at each cost."""
 
 import io
 from collections.abc import Sequence
@@ -10,21 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from rfsep.pages.figures import GRID, INK, POINT, Look, inline_svg
+from rfsep.pages.figures import POINT, Look, inline_svg
+from rfsep.pages.style import INK, dress
 
-_LONGEST = 26  # letters of a label
+_LONGEST = 26  # longest label in letters
 
 
 class Point(NamedTuple):
     """A submission in the figure.
 
     Attributes:
-        name: as the page calls it.
-        look: how its curves are drawn.
+        name: name on the page.
+        look: style of its curves.
         cost: positive, in any unit.
         score: in dB, lower is better.
         low: lower end of its 95 % interval.
-        high: upper end.
+        high: upper end of the interval.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Point(NamedTuple):
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Those that nobody beats at the same cost or less, cheapest first.
+    """Returns the points that no other beats at the same cost or less, cheapest first.
 
     >>> look = Look("k", "o", "-")
     >>> three = [Point(name, look, cost, score, score, score) for name, cost, score in
@@ -52,13 +53,13 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def pareto(points: Sequence[Point], cost: str, score: str, unit: str) -> str:
-    """Inline SVG of scores over costs on a logarithmic axis, with the front as a staircase and its members' names.
+    """Draws scores over logarithmic costs as inline SVG, with the front as a staircase and its members' names.
 
     Args:
-        points: one a submission.
+        points: one per submission.
         cost: label of the horizontal axis.
         score: label of the vertical axis.
-        unit: of the cost, for its ticks.
+        unit: unit of the cost, for its ticks.
     """
     figure = Figure(figsize=(384 / 72, 286 / 72))
     figure.patch.set_visible(False)
@@ -68,7 +69,7 @@ def pareto(points: Sequence[Point], cost: str, score: str, unit: str) -> str:
     best = front(points)
     costs = [point.cost for point in points]
     end = max(costs) * 4
-    axes.set_xlim(min(costs) / 4, end)  # a decade and more: there is a tick
+    axes.set_xlim(min(costs) / 4, end)  # More than a decade guarantees a tick.
     steps = [(point.cost, point.score) for point in best] + [(end, best[-1].score)]
     axes.step(*zip(*steps, strict=True), where="post", color=INK, linewidth=1.0, linestyle=(0, (4, 2)), alpha=0.6)
     for point in points:
@@ -77,7 +78,13 @@ def pareto(points: Sequence[Point], cost: str, score: str, unit: str) -> str:
             [point.cost], [point.score], color=point.look.colour, marker=point.look.marker, markersize=7
         )
         mark.set_gid(POINT + point.name)
-    _dress(axes, cost, score, unit)
+    axes.xaxis.set_major_locator(LogLocator(numticks=7))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(EngFormatter(unit, sep="\N{NO-BREAK SPACE}"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.08 * (high - low), high)
+    dress(axes, cost, score)
     _label(axes, best)
     stream = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": repr((points, cost))}):
@@ -85,30 +92,12 @@ def pareto(points: Sequence[Point], cost: str, score: str, unit: str) -> str:
     return inline_svg(stream.getvalue(), f"{score} over {cost} of {', '.join(point.name for point in points)}")
 
 
-def _dress(axes: Axes, cost: str, score: str, unit: str) -> None:
-    """Labels, ticks, grid."""
-    axes.set_xlabel(cost, fontsize=12, color=INK)
-    axes.set_ylabel(score, fontsize=12, color=INK)
-    axes.xaxis.set_major_locator(LogLocator(numticks=7))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(EngFormatter(unit, sep="\N{NO-BREAK SPACE}"))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
-    low, high = axes.get_ylim()
-    axes.set_ylim(low - 0.08 * (high - low), high)
-    axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_color(GRID)
-        spine.set_visible(side in ("left", "bottom"))
-
-
 def _label(axes: Axes, best: Sequence[Point]) -> None:
-    """Names of the front's members: below left of their points, to the right in the left half."""
+    """Writes the names of the front's members: below left of their points, to the right in the left half."""
     low, high = np.log10(axes.get_xlim())
     for point in best:
         left = np.log10(point.cost) < (low + high) / 2
-        # Names are not ours: no mathtext.
+        # Names are foreign, so they get no mathtext.
         axes.annotate(
             point.name if len(point.name) <= _LONGEST else point.name[: _LONGEST - 1] + "…",
             (point.cost, point.score), xytext=(7 if left else -7, -11), textcoords="offset points", fontsize=10,

@@ -1,4 +1,4 @@
-"""Pictures of signals as PNG data URIs: constellations and spectrograms."""
+"""Draws signals as PNG data URIs: constellations and spectrograms."""
 
 import base64
 import io
@@ -9,15 +9,13 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
-Complex = npt.NDArray[np.complex64]
+from rfsep.pages.style import COLOUR_MAP, PALETTE, SCREEN, SCREEN_INK
 
-SCREEN = "#0d1117"
-SCREEN_INK = "#c9d1d9"
-COLOUR_MAP = "magma"
+Complex = npt.NDArray[np.complex64]
 
 
 def constellation(symbols: Complex, ideal: Complex) -> str:
-    """PNG data URI of a 2-D histogram of symbols on axes that only the ideal points fix.
+    """Returns a 2-D histogram of symbols as PNG data URI; only the ideal points determine its axes.
 
     Args:
         symbols: complex64 [S], matched-filter outputs; those beyond the axes are not drawn.
@@ -31,19 +29,19 @@ def constellation(symbols: Complex, ideal: Complex) -> str:
     axes.imshow(np.log1p(counts), cmap=COLOUR_MAP, extent=(-reach, reach, -reach, reach), origin="lower")
     axes.axhline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
     axes.axvline(0, color=SCREEN_INK, linewidth=0.6, alpha=0.4)
-    axes.plot(ideal.real, ideal.imag, "o", markersize=9, mfc="none", mec="#56B4E9", mew=1.4)
+    axes.plot(ideal.real, ideal.imag, "o", markersize=9, mfc="none", mec=PALETTE[5], mew=1.4)
     axes.axis("off")
     return png_uri(figure)
 
 
 def power_limits_db(waveforms: Sequence[Complex]) -> tuple[float, float]:
-    """Colour limits in dB that suit the spectrograms of several waveforms: the loudest bin and 60 dB below."""
+    """Returns common colour limits in dB for spectrograms of several waveforms: the loudest bin and 60 dB below."""
     loudest = max(float(_short_time_power_db(waveform).max()) for waveform in waveforms)
     return loudest - 60.0, loudest
 
 
 def spectrogram(waveform: Complex, sample_rate_hz: float, limits_db: tuple[float, float]) -> str:
-    """PNG data URI of the power over time and frequency.
+    """Returns the power over time and frequency as PNG data URI.
 
     Args:
         waveform: complex64 [T].
@@ -68,7 +66,7 @@ def spectrogram(waveform: Complex, sample_rate_hz: float, limits_db: tuple[float
 
 
 def _short_time_power_db(waveform: Complex) -> npt.NDArray[np.float64]:
-    """Power in dB, float64 [frequency, time], lowest frequency first: Hann windows, about 160 of them."""
+    """Returns power in dB, float64 [frequency, time], lowest frequency first, from about 160 Hann windows."""
     size = int(np.clip(2 ** int(np.log2(max(len(waveform), 1) / 20 + 1)), 16, 256))
     padded = np.pad(waveform, (0, max(0, size - len(waveform))))
     hop = max(1, (len(padded) - size) // 160)
@@ -79,7 +77,7 @@ def _short_time_power_db(waveform: Complex) -> npt.NDArray[np.float64]:
 
 
 def png_uri(figure: Figure) -> str:
-    """The figure as a data URI with 128 colours, a third of the bytes of true colour."""
+    """Returns the figure as a data URI with 128 colours, a third of the bytes of true colour."""
     pixels = io.BytesIO()
     figure.savefig(pixels, format="rgba")
     image = Image.frombytes("RGBA", figure.canvas.get_width_height(), pixels.getvalue()).convert("RGB")

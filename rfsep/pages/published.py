@@ -17,7 +17,7 @@ def _curves() -> list[dict[str, Any]]:
 
 
 def published_curves(soi: str, interference: str, num_samples: int) -> list[Published]:
-    """Curves published for a mixture type under its official names and length; none for others.
+    """Returns curves published for a mixture type under its official names and length; none for others.
 
     >>> [curve.name for curve in published_curves("QPSK", "EMISignal1", 40960)]
     ['WaveNet baseline (digitised)', 'UNet baseline (digitised)']

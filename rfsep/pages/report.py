@@ -1,4 +1,4 @@
-"""The report page: one self-contained HTML file of a submission's scores, figures and example signals."""
+"""Writes the report page: one self-contained HTML file of a submission's scores, figures and example signals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,14 +18,14 @@ DASH = "–"
 
 
 class Example(NamedTuple):
-    """One mixture of a test set with what a separator made of it.
+    """One mixture of a test set with a separator's estimate.
 
     Attributes:
         soi: name of the signal of interest.
         interference: name of the interference.
         sinr_db: nominal level in dB.
         sample_rate_hz: in Hz.
-        ideal: complex64 [P], the constellation; P = 0 where there is none to show.
+        ideal: complex64 [P], the constellation; P = 0 without one.
         mixture: complex64 [T].
         truth: complex64 [T], the signal of interest.
         estimate: complex64 [T].
@@ -46,7 +46,7 @@ class Example(NamedTuple):
 
 
 class ScoreText(NamedTuple):
-    """One score in the summary table: its text, its interval, what it sorts by, and whether none is better."""
+    """One score in the summary table: its text, its interval, its sorting key, and whether none is better."""
 
     text: str
     interval: str
@@ -86,7 +86,7 @@ class _Table(NamedTuple):
 
 
 class _Gallery(NamedTuple):
-    """The pictures of one example: (data URI, what it shows) each."""
+    """The pictures of one example, each as (data URI, description)."""
 
     sinr: str
     constellations: list[tuple[str, str]]
@@ -111,13 +111,13 @@ def write_page(
     published: Mapping[tuple[str, str], Sequence[Published]],
     examples: Sequence[Example],
 ) -> None:
-    """Write the page of one submission; it needs no other file and no network.
+    """Writes the page of one submission, which needs no other file and no network.
 
     Args:
         path: HTML file, replaced as a whole or not at all.
         scores: scores.json as a dict.
-        published: curves to draw beside the measured ones, by (soi, interference).
-        examples: signals to show; those of a mixture type without scores are left out.
+        published: curves beside the measured ones, by (soi, interference).
+        examples: example signals; those of a mixture type without scores are left out.
     """
     types = list(dict.fromkeys((row["soi"], row["interference"]) for row, _ in _rows(scores)))
     render(
@@ -132,12 +132,12 @@ def write_page(
 
 
 def render(path: Path, template: str, **context: Any) -> None:
-    """Write a page of a template of this package; what stands in the context is escaped.
+    """Writes a page from a template of this package; everything in the context is escaped.
 
     Args:
         path: HTML file, replaced as a whole or not at all.
-        template: its file name.
-        context: names that it uses.
+        template: file name of the template.
+        context: names that the template uses.
     """
     environment = Environment(
         loader=PackageLoader("rfsep", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -147,19 +147,19 @@ def render(path: Path, template: str, **context: Any) -> None:
 
 
 def _rows(scores: Mapping[str, Any]) -> Iterator[tuple[Row, str]]:
-    """Every row with what it is of: the submission first, baselines, then bounds."""
+    """Yields every row with its kind: the submission first, then baselines, then bounds."""
     for kind, key in (("submission", "results"), ("baseline", "baselines"), ("bound", "bounds")):
         for row in scores.get(key, ()):
             yield row, kind
 
 
 def _rows_of(scores: Mapping[str, Any], soi: str, interference: str) -> list[tuple[Row, str]]:
-    """The rows of one mixture type."""
+    """Returns the rows of one mixture type."""
     return [(row, kind) for row, kind in _rows(scores) if (row["soi"], row["interference"]) == (soi, interference)]
 
 
 def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The card's tiles: (what, value) each, a dash where the card says nothing."""
+    """Returns the card's tiles as (label, value), with a dash for missing values."""
     minutes = card["train_minutes"]
     return [
         ("Parameters", DASH if card["parameters"] is None else f"{card['parameters']:,}"),
@@ -171,12 +171,12 @@ def _facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _measured(value: float | None) -> str:
-    """A measured SINR; a dash where the interference happened to be silent."""
+    """Formats a measured SINR; a dash if the interference is silent."""
     return DASH if value is None else decibels(value)
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """Engineering notation with an SI prefix.
+    """Formats a value in engineering notation with an SI prefix.
 
     Example:
         >>> quantity(40.13e9, "FLOP"), quantity(None, "s")
@@ -186,7 +186,7 @@ def quantity(value: float | None, unit: str) -> str:
 
 
 def _summary(scores: Mapping[str, Any], soi: str, interference: str) -> list[_Summary]:
-    """The rows of one mixture type in the summary table, best scores marked; bounds compete with nobody."""
+    """Returns the rows of one mixture type in the summary table, best scores marked; bounds do not compete."""
     rows = [(row, kind) for row, kind in _rows_of(scores, soi, interference) if kind != "bound"]
     best = {
         key: min((row[key] for row, _ in rows if row[key] is not None), default=None)
@@ -206,7 +206,7 @@ def _summary(scores: Mapping[str, Any], soi: str, interference: str) -> list[_Su
 
 
 def _score_text(row: Row, key: str, best: Mapping[str, float | None]) -> ScoreText:
-    """A score in dB for the summary table; scores without an interval get none."""
+    """Formats a score in dB for the summary table, with its interval if there is one."""
     value = row[key]
     if value is None:
         return ScoreText(DASH, "", None, False)
@@ -218,7 +218,7 @@ def _score_text(row: Row, key: str, best: Mapping[str, float | None]) -> ScoreTe
 def _section(
     scores: Mapping[str, Any], soi: str, interference: str, published: Sequence[Published], examples: Sequence[Example]
 ) -> _Section:
-    """Figures, tables and pictures of one mixture type."""
+    """Builds figures, tables and pictures of one mixture type."""
     rows = _rows_of(scores, soi, interference)
     submitted = {row["separator"] for row, kind in rows if kind == "submission"}
     curves = [
@@ -229,7 +229,7 @@ def _section(
     ]
 
     def draw(metric: Metric) -> Markup:
-        return Markup(waterfall(curves, metric, published))  # ours; names in it are escaped
+        return Markup(waterfall(curves, metric, published))  # our own markup, names escaped
 
     return _Section(
         soi,
@@ -242,7 +242,7 @@ def _section(
 
 
 def levels_of(row: Row) -> list[Level]:
-    """The table of one separator on one mixture type, formatted."""
+    """Formats the table of one separator on one mixture type."""
     limits = error_limits(row)
     levels = []
     for i, sinr_db in enumerate(row["sinr_db"]):
@@ -259,7 +259,7 @@ def levels_of(row: Row) -> list[Level]:
 
 
 def _gallery(example: Example) -> _Gallery:
-    """The pictures of one example."""
+    """Draws the pictures of one example."""
     waveforms = {"mixture": example.mixture, "estimate": example.estimate, "truth": example.truth}
     limits = power_limits_db(list(waveforms.values()))
     symbols = {"mixture": example.mixture_symbols, "estimate": example.estimate_symbols}
@@ -273,7 +273,7 @@ def _gallery(example: Example) -> _Gallery:
 
 
 def decibels(value: float, digits: int = 2) -> str:
-    """A level in dB with a true minus sign and never a negative zero.
+    """Formats a level in dB with a true minus sign and without a negative zero.
 
     Example:
         >>> decibels(-12.345, 1), decibels(-0.001)
@@ -283,7 +283,7 @@ def decibels(value: float, digits: int = 2) -> str:
 
 
 def rate(value: float) -> str:
-    """An error rate in two significant digits.
+    """Formats an error rate with two significant digits.
 
     Example:
         >>> rate(0.000317), rate(0.5), rate(0.0)
@@ -296,5 +296,5 @@ def rate(value: float) -> str:
 
 
 def interval_of(low: str, high: str) -> str:
-    """Both ends of an interval."""
+    """Formats both ends of an interval."""
     return f"[{low}, {high}]"

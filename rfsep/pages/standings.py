@@ -1,4 +1,4 @@
-"""Who stands where on a board: totals over mixture types, intervals, ranks."""
+"""Computes the standings of a board: totals over mixture types, intervals, ranks."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +9,8 @@ from rfsep.pages.collect import Board, Entry
 
 Metric = Literal["mse", "ber"]
 Kind = Literal["blind", "oracle", "unstated", "baseline"]
-RANKED = ("blind", "unstated")  # kinds that compete; oracles know more, baselines stand beside
-FILLER = "passthrough"  # the baseline that stands in for a mixture type that a submission does not have
+RANKED = ("blind", "unstated")  # Kinds that compete; oracles know more, and baselines are shown beside.
+FILLER = "passthrough"  # The baseline that replaces a submission's missing mixture types.
 COSTS = ("parameters", "macs_per_sample", "seconds_per_mixture", "train_minutes", "train_flops")
 ORIGIN = ("commit", "seed", "date")
 
@@ -27,18 +27,18 @@ class Standing(NamedTuple):
     """One row of a board.
 
     Attributes:
-        name: what the page calls it: its id, with its folder where two bear one id.
-        id: of the submission, or the baseline's name.
-        folder: of its scores; empty for a baseline.
+        name: name on the page: its id, with its folder if two share an id.
+        id: id of the submission, or the baseline's name.
+        folder: folder of its scores; empty for a baseline.
         kind: see `Kind`.
-        measured: its costs were measured here, not declared by a team.
+        measured: whether its costs were measured here, not declared by a team.
         rows: row of scores.json by mixture type.
-        missing: labels of the board's types that it does not have.
-        mse: total MSE score; None where a missing type has nothing to stand in.
-        ber: total BER score, likewise, and None where no type has known bits.
-        mse_rank: see `_ranks`; None for what does not compete.
-        ber_rank: likewise.
-        card: costs and origin, None where unknown.
+        missing: labels of the board's types that it lacks.
+        mse: total MSE score; None if nothing replaces a missing type.
+        ber: total BER score, likewise; also None if no type has known bits.
+        mse_rank: see `_ranks`; None for rows that do not compete.
+        ber_rank: as for the MSE.
+        card: costs and origin, None if unknown.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Standing(NamedTuple):
 
 
 def type_score(row: Row, metric: Metric) -> Score | None:
-    """The score of one mixture type; None where its bits are not known."""
+    """Returns the score of one mixture type; None if its bits are not known."""
     value, low, high = (row[f"{metric}_score{end}"] for end in ("", "_low", "_high"))
     return None if value is None else Score(value, low, high)
 
 
 def total(scores: Sequence[Score]) -> Score | None:
-    """The mean over mixture types; their errors are independent, so half-widths add in squares.
+    """Returns the mean over mixture types; errors are independent, so squares of half-widths add up.
 
     >>> total([Score(-10, -13, -9), Score(-20, -24, -20)])
     Score(value=-15.0, low=-17.5, high=-14.5)
@@ -75,7 +75,7 @@ def total(scores: Sequence[Score]) -> Score | None:
 
 
 def standings(board: Board) -> list[Standing]:
-    """Rows of a board, best total MSE first; those without a total last."""
+    """Returns the rows of a board, best total MSE first; those without a total come last."""
     baselines = _baselines(board.entries)
     filler = baselines.get(FILLER, {})
     ids = [entry.scores["id"] for entry in board.entries]
@@ -91,7 +91,7 @@ def standings(board: Board) -> list[Standing]:
 
 
 def _baselines(entries: Iterable[Entry]) -> dict[str, dict[str, Row]]:
-    """Rows of the baselines by name and mixture type."""
+    """Returns the rows of the baselines by name and mixture type."""
     found: dict[str, dict[str, Row]] = {}
     for entry in entries:
         for row in entry.scores["baselines"]:
@@ -111,7 +111,7 @@ def _standing(board: Board, entry: Entry, filler: Mapping[str, Row], ambiguous: 
 
 
 def _filled(board: Board, standing: Standing, filler: Mapping[str, Row]) -> Standing:
-    """The same with its totals, for which ``filler`` stands in where it has no scores."""
+    """Adds totals to a standing; ``filler`` replaces its missing scores."""
     labels = [one.label for one in board.types]
     missing = [label for label in labels if label not in standing.rows]
     if any(label not in filler for label in missing):
@@ -123,10 +123,10 @@ def _filled(board: Board, standing: Standing, filler: Mapping[str, Row]) -> Stan
 
 
 def _ranks(rows: Sequence[Standing], metric: Metric) -> dict[int, int]:
-    """Ranks of the rows that compete, by place in ``rows``.
+    """Ranks the rows that compete, by index in ``rows``.
 
-    1 + how many are better beyond both intervals, so that what overlaps ties; but at least the rank of everyone with a
-    better score, so that a wide interval of one's own wins nothing.
+    A rank is 1 plus the number of rows that are better beyond both intervals, so overlapping rows tie. It is at least
+    the rank of every row with a better score, so that a wide interval is no advantage.
     """
     totals = {
         place: score for place, row in enumerate(rows) if row.kind in RANKED and (score := _total_of(row, metric))

@@ -1,4 +1,4 @@
-"""Scores as tables in the terminal."""
+"""Formats scores as tables in the terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-WIDEST = 12  # levels that a table has room for
+WIDEST = 12  # largest number of levels in a table
 
 
 def ber_text(ber: float, high: float) -> str:
-    """A bit error rate; no error at all as its upper limit.
+    """Formats a bit error rate; without any error it is the upper limit.
 
     >>> ber_text(0.0, 3e-5), ber_text(0.0123, 0.02)
     ('<3e-5', '1.2e-2')
@@ -20,7 +20,7 @@ def ber_text(ber: float, high: float) -> str:
 
 
 def shown_levels(count: int) -> slice:
-    """Which of ``count`` levels a table shows: all, or so many that they fit, the lowest among them.
+    """Returns which of ``count`` levels a table shows: all, or every n-th one that fits, from the lowest on.
 
     >>> shown_levels(11), shown_levels(23)
     (slice(None, None, 1), slice(None, None, 2))
@@ -28,12 +28,44 @@ def shown_levels(count: int) -> slice:
     return slice(None, None, -(-count // WIDEST))
 
 
-def score_table(title: str, rows: Sequence[dict[str, Any]], level_key: str = "sinr_db") -> Table:
-    """MSE and BER of several separators on one mixture type, a column a level; of many levels, every second or so.
+def shortfalls(row: dict[str, Any], matched_filter: dict[str, Any], zero_mse_db: Sequence[float]) -> str:
+    """One line that says where a separator is of no use, empty where it is nowhere.
+
+    That is where its MSE is above that of a zero estimate, and where its MSE or BER is above the interval of the
+    matched filter's.
 
     Args:
-        title: of the table.
-        rows: of scores.json or results.json.
+        row: of scores.json.
+        matched_filter: the matched filter's row on the same mixtures.
+        zero_mse_db: MSE of a zero estimate at each level, which is the SOI's power.
+
+    >>> row = {"separator": "x", "sinr_db": [-3.0, 0.0], "mse_db": [1.0, -9.0], "ber": [0.1, 0.0]}
+    >>> shortfalls(row, row | {"mse_db_high": [-1.0, -8.0], "ber_high": [0.2, 0.1]}, [0.0, 0.0])
+    "x: MSE is worse than a zero estimate's at -3 dB; MSE is worse than the matched filter's at -3 dB"
+    """
+    levels = row["sinr_db"]
+    said = []
+    if worse := _above(row["mse_db"], zero_mse_db, levels):
+        said.append(f"MSE is worse than a zero estimate's at {worse}")
+    if worse := _above(row["mse_db"], matched_filter["mse_db_high"], levels):
+        said.append(f"MSE is worse than the matched filter's at {worse}")
+    if row["ber"] is not None and (worse := _above(row["ber"], matched_filter["ber_high"], levels)):
+        said.append(f"BER is worse than the matched filter's at {worse}")
+    return f"{row['separator']}: {'; '.join(said)}" if said else ""
+
+
+def _above(values: Sequence[float], limits: Sequence[float], levels: Sequence[float]) -> str:
+    """The levels at which values are above their limits, in words; empty where they are nowhere."""
+    found = [level for value, limit, level in zip(values, limits, levels, strict=True) if value > limit]
+    return f"{', '.join(f'{level:g}' for level in found)} dB" if found else ""
+
+
+def score_table(title: str, rows: Sequence[dict[str, Any]], level_key: str = "sinr_db") -> Table:
+    """Returns MSE and BER of several separators on one mixture type, one column per level, or per n-th level.
+
+    Args:
+        title: title of the table.
+        rows: rows of scores.json or results.json.
         level_key: ``sinr_db`` or ``sir_db``.
     """
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -1,1 +1,1 @@
-"""What enters a challenge: a mixture in, an estimate of the SOI and of its bits out."""
+"""Separators, the entries of a challenge: each takes a mixture and returns the SOI and its bits."""

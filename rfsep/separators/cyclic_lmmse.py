@@ -1,4 +1,4 @@
-"""The linear estimator of a cyclostationary signal in cyclostationary interference, synchronised blindly."""
+"""Linear MMSE estimation of a cyclostationary SOI in cyclostationary interference, with blind synchronisation."""
 
 from functools import lru_cache, partial
 from typing import Literal
@@ -11,27 +11,27 @@ from rfsep.separators.inference.interference import Setup, interference_covarian
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.types import Modem, Separated
 
-_BATCH_SAMPLES = 32 * 1280  # solved together
+_BATCH_SAMPLES = 32 * 1280  # samples per batch
 
 
 class CyclicLmmse:
-    """LMMSE for the covariances of the right moment: cyclic Wiener filtering (Gardner, IEEE Trans. Commun. 41, 1993).
+    """Cyclic Wiener filter: LMMSE with covariances that vary in time (Gardner, IEEE Trans. Commun. 41, 1993).
 
-    Timing of SOI and interference, interference gain and noise of each window are estimated by likelihood; the filter
+    Likelihood gives the timing of SOI and interference, the interference gain and the noise of each window. The filter
     is then the Bayes estimator of Gaussian signals at that timing (`rfsep.separators.inference.gaussian`). With
     ``average`` it is the posterior mean over timings and gains (`rfsep.separators.cyclic_mmse`), exact for
     Gaussian signals.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         examples: frames of the interference, complex64 [F, T]; its covariance is learned from them if its modem is
             not given.
         interference: modem of the interference.
         soi_timing: ``known``: a symbol starts at sample 0 and the signal begins and ends with the mixture.
             ``estimated``: the waveform is at the timing found; bits are those of a receiver that starts at sample 0.
-        noise_power: of white noise in the mixture; None: estimated.
-        average: over what is not known, instead of taking the likeliest.
-        block: samples in a window of a longer mixture.
+        noise_power: power of the white noise in the mixture; None to estimate it.
+        average: average over timings and gains, instead of taking the likeliest.
+        block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
     """
 
@@ -76,7 +76,7 @@ class CyclicLmmse:
             return in_parallel(partial(self._estimate, setup), windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
         soi = overlapped_ends(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, setup: Setup, windows: Tensor) -> Tensor:
         if self.average:

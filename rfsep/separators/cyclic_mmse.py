@@ -1,4 +1,4 @@
-"""The exact MMSE estimate of Gaussian signals at unknown time and level: a posterior mixture of linear estimates."""
+"""The exact MMSE estimate of Gaussian signals with unknown timing and level, a mixture of linear estimates."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from rfsep.separators.inference.gaussian import Reduced
 from rfsep.separators.inference.interference import Setup
 from rfsep.separators.inference.synchronise import Synchronised
 
-_NEGLIGIBLE = 15.0  # nats below the likeliest timing from which a timing is left out: 3e-7 of the posterior
+_NEGLIGIBLE = 15.0  # Timings this many nats below the likeliest are left out: they have 3e-7 of its weight.
 _GAIN_NODES_DB = (
     -0.45,
     -0.3,
@@ -16,7 +16,7 @@ _GAIN_NODES_DB = (
     0.15,
     0.3,
     0.45,
-)  # around the likeliest; deviation 0.15 dB
+)  # gains around the likeliest, whose standard deviation is about 0.15 dB
 
 
 class _Average:
@@ -28,7 +28,7 @@ class _Average:
         self.estimate = torch.zeros((batch_size, num_samples), dtype=torch.complex128)
 
     def add(self, rows: Tensor, weight: Tensor, estimate: Tensor) -> None:
-        """Add estimates [n, T] of log weights [n] to rows int64 [n], each row at most once."""
+        """Adds estimates [n, T] with log weights [n] to rows int64 [n], each row at most once."""
         peak = torch.maximum(self.peak[rows], weight)
         old, new = (self.peak[rows] - peak).exp(), (weight - peak).exp()
         self.peak[rows] = peak
@@ -37,7 +37,7 @@ class _Average:
 
 
 def _average_over_gain(setup: Setup, average: _Average, rows: Tensor, at: Synchronised, reduced: Reduced) -> None:
-    """Add the estimates of one timing a row, at gains around the likeliest."""
+    """Adds the estimates of one timing per row, at gains around the likeliest."""
     at = setup.synchroniser.refine(reduced, at)
     for node_db in _GAIN_NODES_DB:
         solved = setup.model.solve(reduced, at.gain * 10 ** (node_db / 10), at.noise_power)
@@ -45,7 +45,7 @@ def _average_over_gain(setup: Setup, average: _Average, rows: Tensor, at: Synchr
 
 
 def posterior_mean(setup: Setup, windows: Tensor) -> Tensor:
-    """E[s | y] = sum over timings and gains of p(timing, gain | y) E[s | y, timing, gain].
+    """Returns E[s | y] = sum over timings and gains of p(timing, gain | y) E[s | y, timing, gain].
 
     Lee, Weiss, Lancho, Tang, Bu, Polyanskiy & Wornell, "Exploiting temporal structures of cyclostationary signals for
     data-driven single-channel source separation" (MLSP 2022), the MMSE estimator of section 3, without the factor 1/2
@@ -53,7 +53,7 @@ def posterior_mean(setup: Setup, windows: Tensor) -> Tensor:
     below the likeliest are left out.
 
     Args:
-        setup: of the windows' length.
+        setup: for the windows' length.
         windows: complex64 [B, T].
 
     Returns:

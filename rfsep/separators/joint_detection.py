@@ -1,4 +1,4 @@
-"""Joint detection of the symbols of SOI and interference: exact enough to remove interference 30 dB above the SOI."""
+"""Detects the symbols of SOI and OFDM interference jointly, even 30 dB below the interference."""
 
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -16,25 +16,26 @@ from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separated
 
-_LEAST_SINGLE = 1e-3  # noise power from which single precision is enough
-_LEAST_NOISE = 1e-5  # the detector works with: with none at all it would never be in doubt
-_CLEAR = 0.3  # variance below which a carrier helps to find the phase
+_LEAST_SINGLE = 1e-3  # Single precision suffices from this noise power on.
+_LEAST_NOISE = 1e-5  # The detector assumes at least this noise power; without any it would never doubt a decision.
+_CLEAR = 0.3  # A carrier helps to find the phase if its variance is smaller.
 _FIRST = Schedule(damping=0.6, iterations=12, warmth=1.0, cooling=1)
-_AGAIN = (  # where decisions do not fit
+_AGAIN = (  # schedules for windows whose decisions do not fit
     Schedule(damping=0.4, iterations=20, warmth=1.0, cooling=1),
     Schedule(damping=0.3, iterations=24, warmth=10.0, cooling=8),
 )
-_ENDS = (  # the second is slow: it decides symbols that are half outside, where interference is far above the SOI
+# The second schedule is slow. It decides symbols that are half outside, where interference is far above the SOI.
+_ENDS = (
     Schedule(damping=0.4, iterations=20, warmth=1.0, cooling=1),
     Schedule(damping=0.3, iterations=40, warmth=1000.0, cooling=24),
 )
-_MISFIT = 2.0  # residual over noise from which decisions are taken for wrong: 80 samples at noise alone stay below 1.5
-_DOUBT = 8.0  # nats between two SOI timings below which both are tried
-_BATCH_SAMPLES = 32 * 1280  # detected together
-_EDGE_BLOCKS = 5  # of interference in a window's end that is tried again by itself
-_OUTER_BLOCKS = 3  # of these that must fit better, and from whose outer two symbols are taken
-_EDGE_SAMPLES = 10  # of a block in the window, below which its symbols cannot be told from each other
-_EDGE_GAIN = 4.0  # below this interference power the SOI survives an undecided edge
+_MISFIT = 2.0  # Decisions count as wrong from this ratio of residual to noise; noise alone stays below 1.5.
+_DOUBT = 8.0  # Two SOI timings are both tried if they differ by fewer nats.
+_BATCH_SAMPLES = 32 * 1280  # samples per batch
+_EDGE_BLOCKS = 5  # blocks of interference in a window's end that is detected again on its own
+_OUTER_BLOCKS = 3  # This many of those blocks must fit better; symbols are taken from the outer two.
+_EDGE_SAMPLES = 10  # Symbols of a block with fewer samples in the window cannot be told apart.
+_EDGE_GAIN = 4.0  # Below this interference power the SOI survives an undecided edge.
 
 
 class _Setup(NamedTuple):
@@ -46,7 +47,7 @@ class _Setup(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Whether the SOI begins, and whether it ends, with a window, and which modem the interference has in it."""
+    """Tells whether the SOI begins, and whether it ends, with a window, and which modem the interference has in it."""
 
     begins: bool
     ends: bool
@@ -70,23 +71,23 @@ class _Found(NamedTuple):
 class JointDetection:
     """Expectation propagation over the symbols of SOI and OFDM interference, blind in timing, phase and SINR.
 
-    Timing, gain and noise come from the Gaussian likelihood, the phase from the M-th power of the interference's
-    carriers; gain and phase are fitted again in every iteration. A window in which decisions leave more than the noise
-    is detected again on a slower schedule, its two ends by themselves, since the interference's symbols that begin
-    before or end behind the window are the hard ones.
+    Timing, gain and noise come from the Gaussian likelihood, and the phase from the M-th power of the interference's
+    carriers. Gain and phase are fitted again in every iteration. A window in which decisions leave more than the noise
+    is detected again on a slower schedule. Its two ends are detected on their own, because the interference's symbols
+    that begin before the window or end after it are the hard ones.
 
     Where the examples hold several constellations, each window is detected roughly with each of them. The one of the
     fewest points whose decisions leave no more than noise is taken, or else the one that leaves least. A constellation
     that changes within a window is not followed.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
         interference: modem of the interference, OFDM.
         soi_timing: ``known``: a symbol starts at sample 0 and the signal begins and ends with the mixture.
             ``estimated``: the waveform is at the timing found; bits are those of a receiver that starts at sample 0.
-        noise_power: of white noise in the mixture; None: estimated.
-        block: samples in a window of a longer mixture.
+        noise_power: power of the white noise in the mixture; None to estimate it.
+        block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
 
     Raises:
@@ -136,7 +137,7 @@ class JointDetection:
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
         soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
         bounds = _Bounds(begins and self.timing_known, ends and self.timing_known)
@@ -149,7 +150,7 @@ class JointDetection:
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
     def _find(self, setup: _Setup, mixture: Tensor, bounds: _Bounds) -> _Found:
-        """Synchronise and detect."""
+        """Synchronises and detects."""
         at = setup.synchroniser(mixture)
         if len(self.interferences) == 1:
             return self._find_at(setup, mixture, at, bounds)
@@ -195,8 +196,8 @@ class JointDetection:
     def soft_bits(self, mixture: Tensor) -> Tensor:
         """Log-likelihood ratios float32 [B, N] of mixtures of at most ``block`` samples; positive means bit 1.
 
-        What everything but a symbol's own prior says of it (its cavity), for the symbols with their centre in the
-        mixture, in order.
+        They come from the cavity of each symbol: everything but its own prior. Symbols count if their centre lies in
+        the mixture, in order.
 
         Raises:
             InputError: the mixture is longer than a window.
@@ -217,7 +218,7 @@ class JointDetection:
     def _second_look(
         self, setup: _Setup, mixture: Tensor, at: Synchronised, detected: _Detected, bounds: _Bounds
     ) -> Synchronised:
-        """Where the Gaussian likelihood leaves the SOI's timing in doubt, its symbols decide: updates ``detected``."""
+        """Updates ``detected`` where the SOI's timing is in doubt, by the timing whose symbols fit better."""
         other = setup.synchroniser.runner_up(mixture, at)
         rows = (other.log_likelihood > at.log_likelihood - _DOUBT).nonzero()[:, 0]
         if not len(rows):
@@ -230,7 +231,7 @@ class JointDetection:
         return at._replace(soi_offset=soi_offset)
 
     def detect(self, mixture: Tensor, at: Synchronised, bounds: _Bounds) -> _Detected:
-        """Symbols of windows complex64 [B, T] at given timing, gain and noise."""
+        """Detects the symbols of windows complex64 [B, T] at given timing, gain and noise."""
         setup = self._setup(mixture.shape[1], bounds)
         window = _window(setup, mixture, at)
         noise = _noise(setup, at)
@@ -254,10 +255,10 @@ class JointDetection:
     def _mend(
         self, whole: Window, mixture: Tensor, at: Synchronised, state: State, misfit: Tensor, bounds: _Bounds
     ) -> None:
-        """Detect again the ends that do not fit; their symbols go into ``state``, and their misfit into ``misfit``."""
+        """Detects the ends that do not fit again, and writes their symbols and misfit into ``state`` and ``misfit``."""
         length, step, period = mixture.shape[1], self.modem.symbol_period, self.interference.symbol_period
         short = _EDGE_BLOCKS * period // step * step
-        if short < _OUTER_BLOCKS * period:  # SOI symbols much longer than the interference's
+        if short < _OUTER_BLOCKS * period:  # The SOI's symbols are much longer than the interference's.
             return
         for left in (True, False):
             part = self._setup(short, bounds._replace(begins=bounds.begins and left, ends=bounds.ends and not left))
@@ -285,12 +286,12 @@ def _outer(window: Window, left: bool) -> Tensor:
     blocks = torch.arange(_OUTER_BLOCKS)
     if left:
         return blocks.expand(len(window.inside), -1)
-    last = window.inside.any(2).sum(1) - 1  # an empty block stands behind all others
+    last = window.inside.any(2).sum(1) - 1  # Empty blocks come last.
     return last[:, None] - blocks
 
 
 def _badness(misfit: Tensor) -> Tensor:
-    """How badly blocks fit together, float64 [B]: a block that nothing explains does not drown the others."""
+    """Rates how badly all blocks fit, float64 [B]; one unexplained block does not dominate the others."""
     return misfit.clamp_min(1.0).log().sum(1)
 
 
@@ -307,12 +308,12 @@ def _splice(
 
     Args:
         grid: of the short windows.
-        found: what was detected there, [n, ...].
+        found: symbols detected in the short windows, [n, ...].
         soi_offset: int64 [n].
-        state: written to.
-        rows: int64 [n], where in ``state``.
+        state: the target.
+        rows: rows of ``state``, int64 [n].
         shift: int64 [n], SOI periods from the beginning of a window to that of its short one.
-        left: the short window is the window's beginning, otherwise its end.
+        left: whether the short window is the window's beginning, not its end.
     """
     centre = (grid.period_of_symbol + 0.5) * grid.modem.symbol_period - soi_offset[:, None]  # [n, S], in samples
     outer = centre < 2 * grid.period if left else centre >= grid.num_samples - 2 * grid.period
@@ -353,7 +354,7 @@ def _initial_gain(detector: Detector, window: Window, gain: Tensor, noise: Tenso
 
 
 def _misfit(setup: _Setup, window: Window, state: State, noise: Tensor) -> Tensor:
-    """What decisions leave of each block over the noise, float64 [B, K]; 0 where it does not matter."""
+    """Returns the residual of each block relative to the noise, float64 [B, K]; 0 where it does not matter."""
     soi = decide(state.soi.mean, setup.detector.soi_points) * window.exists
     carriers = decide(state.carriers.mean, setup.detector.points)
     residual = setup.detector.residuals(window, soi, carriers, state.gain) / noise[:, None]

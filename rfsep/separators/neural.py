@@ -9,11 +9,11 @@ from rfsep.iq import from_channels, to_channels
 from rfsep.separators.windows import overlapped
 from rfsep.types import Modem, Separated, Separator
 
-_BATCH = 32  # windows at once
+_BATCH = 32  # windows per batch
 
 
 def network_input(mixture: Tensor, guide: Separator | None) -> Tensor:
-    """What a network sees of mixtures complex64 [B, T]: float32 [B, 2, T], with a guide's estimate [B, 4, T]."""
+    """Returns a network's input for mixtures complex64 [B, T]: float32 [B, 2, T], or [B, 4, T] with a guide."""
     channels = to_channels(mixture)
     if guide is None:
         return channels
@@ -21,7 +21,7 @@ def network_input(mixture: Tensor, guide: Separator | None) -> Tensor:
 
 
 class FastNetwork(Protocol):
-    """The same network, made faster for windows of one length; see `rfsep.app.export`."""
+    """A network compiled for windows of one length; see `rfsep.app.export`."""
 
     num_samples: int
     name: str
@@ -35,14 +35,14 @@ class Neural:
     """Runs a network over windows of the mixture and demodulates its estimate with the matched filter.
 
     Args:
-        modem: of the SOI.
-        examples: frames of the interference, complex64 [F, T]; not looked at: the network learned from them.
+        modem: the SOI's modem.
+        examples: frames of the interference, complex64 [F, T]; not used, because the network has learned from them.
         model: float32 [B, 2, L], or [B, 4, L] with a guide, to float32 [B, 2, L]; trained on windows that start on
-            an SOI symbol.
-        block: samples in a window.
+            a SOI symbol.
+        block: samples per window.
         margin: samples at a window's inner edge that its neighbour estimates instead; a quarter window by default.
         guide: a separator whose estimate the network was trained to improve.
-        fast: stands in for the model where a window has its length; the last one of a mixture may be longer.
+        fast: replaces the model for windows of its length; the last window of a mixture may be longer.
     """
 
     def __init__(
@@ -73,4 +73,4 @@ class Neural:
     def separate(self, mixture: Tensor) -> Separated:
         """Estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
         soi = overlapped(self._apply, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))

@@ -1,4 +1,4 @@
-"""No separation at all: the mixture itself, demodulated."""
+"""Returns the mixture itself, demodulated, without any separation."""
 
 from torch import Tensor
 
@@ -6,16 +6,16 @@ from rfsep.types import Modem, Separated
 
 
 class Passthrough:
-    """Returns the mixture as the estimate; the error that separation starts from.
+    """Returns the mixture as the estimate, which is the error that separation starts from.
 
     Args:
-        modem: of the SOI.
-        examples: frames of the interference, complex64 [F, T]; not looked at.
+        modem: the SOI's modem.
+        examples: frames of the interference, complex64 [F, T]; not used.
     """
 
     def __init__(self, modem: Modem, examples: Tensor) -> None:
         self.modem = modem
 
     def separate(self, mixture: Tensor) -> Separated:
-        """The mixture complex64 [B, T] and its hard bits."""
-        return Separated(mixture, (self.modem.demodulate(mixture) > 0).byte())
+        """Returns the mixture complex64 [B, T] and its hard bits."""
+        return Separated(mixture, self.modem.decide(mixture))

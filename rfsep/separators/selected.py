@@ -1,4 +1,4 @@
-"""Of several separators the one that does best on mixtures made of example frames."""
+"""Chooses the best of several separators by trial mixtures of the SOI and example frames."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.mixtures.mix import mix
+from rfsep.iq import mix
 from rfsep.types import InputError, Modem, Separated, Separator
 
-_SHARE = 0.75  # of the frames, from which candidates learn while they are tried on the others
-_FLOOR = 1e-6  # error over power below which estimates are equally good
+_SHARE = 0.75  # Candidates learn from this share of the frames while they are tried on the others.
+_FLOOR = 1e-6  # Estimates whose error relative to the power is smaller are equally good.
 
 
 class Trial(NamedTuple):
@@ -37,20 +37,20 @@ class Trial(NamedTuple):
 class Selected:
     """Tries candidates on mixtures of the SOI with example frames that they have not seen, and keeps the best.
 
-    What a candidate refuses (``InputError``), it does not enter. The best one learns again, from all frames.
+    A candidate that raises ``InputError`` does not take part. The best one learns again, from all frames.
 
     Args:
-        modem: of the SOI.
-        examples: frames of the interference, complex64 [F, T], two at least, of unit power on average.
+        modem: the SOI's modem.
+        examples: frames of the interference, complex64 [F, T], at least two, of unit power on average.
         candidates: by name, called with ``modem`` and ``examples``.
         sinr_db: levels of the mixtures.
-        num_mixtures: at each level.
-        num_samples: of a mixture, or as long as the frames are.
-        seed: of bits, frames and phases.
+        num_mixtures: mixtures per level.
+        num_samples: samples per mixture; shorter frames limit it.
+        seed: seed of bits, frames and phases.
 
     Attributes:
         chosen: name of the best candidate.
-        errors_db: mean over levels of the squared error in dB, by name of those that entered.
+        errors_db: mean over levels of the squared error in dB, by name of the candidates that took part.
 
     Raises:
         InputError: fewer than two frames, frames shorter than a symbol, or no candidate enters.
@@ -90,7 +90,7 @@ class Selected:
 def _trial(
     modem: Modem, frames: Tensor, sinr_db: Sequence[float], num_mixtures: int, num_samples: int, seed: int
 ) -> Trial:
-    """Mixtures with random pieces of frames complex64 [F, T]."""
+    """Makes mixtures with random pieces of frames complex64 [F, T]."""
     generator = torch.Generator().manual_seed(seed)
     length = min(num_samples, frames.shape[1]) // modem.symbol_period * modem.symbol_period
     if length == 0:

@@ -1,4 +1,4 @@
-"""Any length of mixture, by overlapping windows."""
+"""Applies estimators of a fixed window length to mixtures of any length, by overlapping windows."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +14,9 @@ Found = TypeVar("Found")
 
 
 def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, margin: int, period: int) -> Tensor:
-    """Apply an estimator of fixed window length to mixtures of any length.
+    """Applies an estimator of fixed window length to mixtures of any length.
 
-    Windows start at multiples of ``period``, so each sees the SOI's symbols at the same place, and keep their middle:
+    Windows start at multiples of ``period``, so each sees the SOI's symbols at the same place. Their middle is kept:
     ``margin`` samples at each inner edge come from the neighbour, which sees them further from its own edge. The last
     window is up to ``period - 1`` samples longer, so that it ends with the mixture. A mixture of at most ``block``
     samples is one window.
@@ -24,7 +24,7 @@ def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, m
     Args:
         apply: complex64 [W, L] to complex64 [W, L]; L is ``block``, or the length of the last window.
         mixture: complex64 [B, T].
-        block: samples in a window.
+        block: samples per window.
         margin: samples dropped at an inner edge.
         period: samples between the places where a window may start.
 
@@ -37,10 +37,10 @@ def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, m
 def overlapped_ends(
     apply: Callable[[Tensor, bool, bool], Tensor], mixture: Tensor, block: int, margin: int, period: int
 ) -> Tensor:
-    """`overlapped` for an estimator that is told whether its windows begin, and whether they end, with the mixture.
+    """Runs `overlapped` with an estimator that is told whether a window begins and ends with the mixture.
 
     Raises:
-        InputError: NaN or infinity in a mixture, or a block that leaves nothing between two margins.
+        InputError: a mixture holds NaN or infinity, or a block leaves nothing between two margins.
     """
     if not (finite := torch.isfinite(torch.view_as_real(mixture)).flatten(1).all(1)).all():
         raise InputError(f"mixture {int((~finite).nonzero()[0])} holds NaN or infinity")
@@ -66,12 +66,12 @@ def overlapped_ends(
 
 
 def in_parallel(apply: Callable[[Tensor], Tensor], windows: Tensor, most: int) -> Tensor:
-    """Apply an estimator that takes each row by itself to parts of a batch, a core each.
+    """Applies an estimator that treats each row alone to parts of a batch, one per core.
 
     Args:
         apply: complex64 [w, L] to complex64 [w, L].
         windows: complex64 [W, L].
-        most: rows in a part.
+        most: rows per part at most.
 
     Returns:
         complex64 [W, L].
@@ -82,33 +82,33 @@ def in_parallel(apply: Callable[[Tensor], Tensor], windows: Tensor, most: int) -
 def in_windows(
     apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, margin: int, modem: Modem, batch_samples: int
 ) -> Separated:
-    """What an estimator of the SOI in single windows, each row by itself, makes of mixtures of any length.
+    """Separates mixtures of any length with an estimator of the SOI in single windows, each row by itself.
 
     Args:
         apply: windows complex64 [w, L] to the SOI in them complex64 [w, L].
         mixture: complex64 [B, T].
         block: see `overlapped`.
         margin: likewise.
-        modem: of the SOI, whose bits are read from the estimate.
-        batch_samples: given to ``apply`` at once, at most.
+        modem: the SOI's modem, which reads the bits from the estimate.
+        batch_samples: samples per call of ``apply`` at most.
     """
 
     def estimate(windows: Tensor) -> Tensor:
         return in_parallel(apply, windows, max(1, batch_samples // windows.shape[1]))
 
     soi = overlapped(estimate, mixture, block, margin, modem.symbol_period)
-    return Separated(soi, (modem.demodulate(soi) > 0).byte())
+    return Separated(soi, modem.decide(soi))
 
 
 def rows_a_core(num_rows: int, most: int) -> int:
-    """Rows in a part, so that every core has one and none has more than ``most``."""
+    """Returns the rows per part, so that every core has a part and no part exceeds ``most``."""
     return max(1, min(most, -(-num_rows // torch.get_num_threads())))
 
 
 def on_every_core(apply: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
-    """Apply a function to parts, a core each.
+    """Applies a function to parts, one per core.
 
-    Small matrices leave torch's own threads idle; here every core has a part and one thread.
+    Small matrices leave torch's own threads idle, so every core has one part and one thread.
     """
     cores = torch.get_num_threads()
     if cores == 1 or len(parts) == 1:

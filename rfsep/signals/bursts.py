@@ -1,4 +1,4 @@
-"""When a bursty transmitter is on the air."""
+"""Models when a bursty transmitter is on the air."""
 
 import math
 from typing import NamedTuple
@@ -12,10 +12,10 @@ Range = tuple[float, float]
 
 
 def check_range(name: str, values: Range, lowest: float, highest: float = math.inf) -> Range:
-    """The pair (low, high) of ``values``.
+    """Returns the pair (low, high) of ``values``.
 
     Raises:
-        InputError: it is no pair with lowest <= low <= high <= highest.
+        InputError: ``values`` is no pair with lowest <= low <= high <= highest.
     """
     if len(values) != 2 or not lowest <= values[0] <= values[1] <= highest:
         raise InputError(f"{name}: {tuple(values)} is no (low, high) with {lowest:g} <= low <= high <= {highest:g}")
@@ -23,13 +23,13 @@ def check_range(name: str, values: Range, lowest: float, highest: float = math.i
 
 
 def uniform(values: Range, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Independent float64 draws from U[low, high)."""
+    """Draws independent float64 values from U[low, high)."""
     low, high = values
     return low + (high - low) * torch.rand(shape, dtype=torch.float64, generator=generator)
 
 
 class Bursts(NamedTuple):
-    """Alternating on and off times, uniform and independent, in equilibrium: no instant is special.
+    """Alternating on and off times, uniform and independent, in equilibrium, so that no instant is special.
 
     Attributes:
         on: (low, high), samples that a burst lasts.
@@ -40,7 +40,7 @@ class Bursts(NamedTuple):
     off: Range
 
     def duty(self, ramp: float = 0.0) -> float:
-        """Mean of the squared gate; a ramp sin(.)^2 has 3/8 of full power at each end of a burst.
+        """Returns the mean of the squared gate; a ramp sin(.)^2 has 3/8 of full power at each end of a burst.
 
         >>> Bursts((100.0, 300.0), (200.0, 200.0)).duty()
         0.5
@@ -49,10 +49,10 @@ class Bursts(NamedTuple):
         return (mean_on - 2 * ramp * 5 / 8) / (mean_on + mean_off)
 
     def edges(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Instants float64 [B, 2E] at which bursts begin (even places) and end (odd), sorted, covering 0..num_samples.
+        """Draws sorted instants float64 [B, 2E] at which bursts begin (even) and end (odd), covering 0..num_samples.
 
-        The cycle in which sample 0 falls is longer than average (the inspection paradox): its on or its off time,
-        each in proportion to its mean, is drawn from the density proportional to length.
+        The cycle around sample 0 is longer than average (the inspection paradox). Either its on or its off time, chosen
+        in proportion to their means, comes from the density proportional to length.
         """
         mean_on, mean_off = sum(self.on) / 2, sum(self.off) / 2
         cycles = 2 + math.ceil(num_samples / (self.on[0] + self.off[0]))

@@ -1,4 +1,4 @@
-"""Gray-labelled constellations of unit power, and soft demapping."""
+"""Gray-labelled constellations of unit power, hard and soft demapping."""
 
 import math
 from functools import lru_cache
@@ -10,7 +10,7 @@ from rfsep.types import InputError
 
 
 def _labels(bits_per_symbol: int) -> Tensor:
-    """Bits of every index, first bit most significant: int64 [2**bits_per_symbol, bits_per_symbol]."""
+    """Returns the bits of every index, first bit most significant: int64 [2**bits_per_symbol, bits_per_symbol]."""
     shifts = torch.arange(bits_per_symbol - 1, -1, -1)
     return (torch.arange(2**bits_per_symbol)[:, None] >> shifts) & 1  # [P, bits]
 
@@ -28,16 +28,19 @@ def _square_qam(bits_per_symbol: int) -> Tensor:
     return points / points.abs().square().mean().sqrt()
 
 
-def _psk_on_axes(angles_deg: list[float]) -> Tensor:
+def _psk(angles_deg: list[float]) -> Tensor:
     return torch.polar(torch.ones(len(angles_deg), dtype=torch.float64), torch.tensor(angles_deg).double().deg2rad())
 
 
 def constellation(name: str) -> Tensor:
-    """Points of a constellation; entry i carries the bits of i, first bit most significant.
+    """Returns the points of a constellation; entry i carries the bits of i, first bit most significant.
 
     ``bpsk``, ``qpsk``, ``qam16``, ``qam64`` are those of 3GPP TS 38.211 clause 5.1 (BPSK on the real axis) and of
-    the RF Challenge. ``qpsk_axes`` has its points on the axes (0, 90, 180, 270 degrees) in Gray order, as newer
-    CommPy; ``qpsk_axes_natural`` in natural order, index i at 90 (i - 1) degrees, as CommPy 0.6.0.
+    the RF Challenge; ``pam4`` is the in-phase axis of ``qam16``. ``qpsk_axes`` has its points on the axes (0, 90, 180,
+    270 degrees) in Gray order, as newer CommPy has. ``qpsk_axes_natural`` has them in natural order, index i at
+    90 (i - 1) degrees, as CommPy 0.6.0 has. ``psk8`` continues the Gray order of ``qpsk_axes``: the point at 45 k
+    degrees carries k ^ (k >> 1) (binary-reflected Gray code; Proakis and Salehi, Digital Communications, 5th ed.,
+    section 3.2-2).
 
     Returns:
         complex64 [2**bits_per_symbol] of unit mean power.
@@ -49,25 +52,29 @@ def constellation(name: str) -> Tensor:
         points = _square_qam({"qpsk": 2, "qam16": 4, "qam64": 6}[name])
     elif name == "bpsk":
         points = torch.tensor([1.0 + 0j, -1.0 + 0j], dtype=torch.complex128)
+    elif name == "pam4":
+        points = torch.tensor([1.0 + 0j, 3.0 + 0j, -1.0 + 0j, -3.0 + 0j], dtype=torch.complex128) / math.sqrt(5)
     elif name == "qpsk_axes":
-        points = _psk_on_axes([0.0, 90.0, 270.0, 180.0])
+        points = _psk([0.0, 90.0, 270.0, 180.0])
     elif name == "qpsk_axes_natural":
-        points = _psk_on_axes([-90.0, 0.0, 90.0, 180.0])
+        points = _psk([-90.0, 0.0, 90.0, 180.0])
+    elif name == "psk8":
+        points = _psk([0.0, 45.0, 135.0, 90.0, 315.0, 270.0, 180.0, 225.0])
     else:
-        choices = "bpsk, qpsk, qam16, qam64, qpsk_axes, qpsk_axes_natural"
+        choices = "bpsk, qpsk, qam16, qam64, pam4, psk8, qpsk_axes, qpsk_axes_natural"
         raise InputError(f"unknown constellation '{name}'; choose one of {choices}")
     return points.to(torch.complex64)
 
 
 def bits_per_symbol(points: Tensor) -> int:
-    """Bits that a constellation of ``len(points)`` points carries a symbol."""
+    """Returns the bits per symbol of a constellation with ``len(points)`` points."""
     return int(math.log2(len(points)))
 
 
 def random_bits(batch_size: int, num_bits: int, generator: torch.Generator) -> Tensor:
-    """Fair independent bits uint8 [batch_size, num_bits]; five times as fast as torch.randint.
+    """Draws fair independent bits uint8 [batch_size, num_bits], five times as fast as torch.randint.
 
-    The generator's 63-bit numbers are cut into bytes of which one bit is kept.
+    The generator's 63-bit numbers are cut into bytes, and one bit of each byte is kept.
     """
     count = batch_size * num_bits
     numbers = torch.empty(-(-count // 8), dtype=torch.int64).random_(generator=generator)
@@ -75,16 +82,20 @@ def random_bits(batch_size: int, num_bits: int, generator: torch.Generator) -> T
 
 
 def map_bits(bits: Tensor, points: Tensor) -> Tensor:
-    """Symbols of bits: uint8 [..., S * bits_per_symbol] to complex64 [..., S]."""
+    """Maps bits to symbols: uint8 [..., S * bits_per_symbol] to complex64 [..., S]."""
     width = bits_per_symbol(points)
-    index = bits[..., 0::width]  # [..., S]; eight bits are enough for the index of any constellation here
+    index = bits[..., 0::width]  # [..., S]; eight bits suffice for every index here
     for place in range(1, width):
         index = 2 * index + bits[..., place::width]
     return points.to(bits.device)[index.int()]  # [..., S]
 
 
 def demap(symbols: Tensor, points: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
-    """Exact log-likelihood ratios log P(bit = 1) / P(bit = 0) of symbols in circular Gaussian noise.
+    """Returns exact log-likelihood ratios log P(bit = 1) / P(bit = 0) of symbols in circular Gaussian noise.
+
+    They are calibrated, P(bit = 1) = 1 / (1 + exp(-llr)), where ``noise_variance`` is the true one and the symbols are
+    not scaled. Another variance only scales the ratios of BPSK and QPSK. For constellations with several levels it
+    also moves the places where the ratios change their sign, so `hard_bits` decides bits, not these signs.
 
     Args:
         symbols: complex64 [..., S].
@@ -92,7 +103,7 @@ def demap(symbols: Tensor, points: Tensor, noise_variance: Tensor | float = 1.0)
         noise_variance: E|noise|^2 of a complex symbol, a number or a tensor broadcast against [..., S].
 
     Returns:
-        float32 [..., S * bits_per_symbol]; positive means bit 1.
+        float32 [..., S * bits_per_symbol]; positive means that bit 1 is likelier.
 
     >>> demap(torch.tensor([-1 + 0j]), constellation("bpsk"), noise_variance=0.5)
     tensor([8.])
@@ -106,19 +117,42 @@ def demap(symbols: Tensor, points: Tensor, noise_variance: Tensor | float = 1.0)
     return llr.flatten(-2)
 
 
-def decide(symbols: Tensor, points: Tensor) -> Tensor:
-    """The nearest constellation point to each symbol: complex64 [..., S] to complex64 [..., S]."""
+def _nearest(symbols: Tensor, points: Tensor) -> Tensor:
+    """Returns the index of the nearest constellation point to each symbol, the first of equals: int64 [..., S]."""
     distance = torch.view_as_real(symbols[..., None] - points.to(symbols.device)).square().sum(-1)  # [..., S, P]
-    return points.to(symbols.device)[distance.argmin(-1)]
+    return distance.argmin(-1)
+
+
+def decide(symbols: Tensor, points: Tensor) -> Tensor:
+    """Returns the nearest constellation point to each symbol: complex64 [..., S] to complex64 [..., S]."""
+    return points.to(symbols.device)[_nearest(symbols, points)]
+
+
+def hard_bits(symbols: Tensor, points: Tensor) -> Tensor:
+    """Returns bits of the nearest point to each symbol, which is the likeliest in white noise of any variance.
+
+    Args:
+        symbols: complex64 [..., S], not scaled: the estimate of a symbol is the symbol plus noise.
+        points: complex64 [P], see `constellation`.
+
+    Returns:
+        uint8 [..., S * bits_per_symbol].
+
+    >>> hard_bits(torch.tensor([0.64 + 0.62j]), constellation("qam16"))  # levels 1 and 3 over sqrt(10) meet at 0.632
+    tensor([0, 0, 1, 0], dtype=torch.uint8)
+    """
+    labels = _labels(bits_per_symbol(points)).byte().to(symbols.device)  # [P, bits]
+    return labels[_nearest(symbols, points)].flatten(-2)
 
 
 def posterior_mean_and_variance(
     symbols: Tensor, points: Tensor, noise_variance: Tensor | float
 ) -> tuple[Tensor, Tensor]:
-    """E[symbol | observation] and E|symbol - mean|^2 for equally likely points in circular Gaussian noise.
+    """Returns E[symbol | observation] and E|symbol - mean|^2 for equally likely points in circular Gaussian noise.
 
-    Arguments as `demap`; complex [..., S] and real [..., S]. Where the points are all pairs of a few real and a few
-    imaginary levels, as those of BPSK, QPSK and square QAM are, the two parts are independent and each is a small sum.
+    Arguments are those of `demap`; results are complex [..., S] and real [..., S]. If the points are all pairs of a few
+    real and a few imaginary levels, as for BPSK, QPSK and square QAM, the parts are independent, and each is a small
+    sum.
     """
     levels = _levels(tuple(points.tolist()))
     if levels is not None:
@@ -137,7 +171,7 @@ def posterior_mean_and_variance(
 
 @lru_cache(maxsize=32)
 def _levels(points: tuple[complex, ...]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """The real and the imaginary levels whose pairs the points are; None where they are no such grid."""
+    """Returns the real and imaginary levels whose pairs are the points, or None if the points form no grid."""
     real, imaginary = (sorted({round(part, 6): part for part in parts}.values()) for parts in _parts(points))
     return (tuple(real), tuple(imaginary)) if len(real) * len(imaginary) == len(points) else None
 
@@ -149,7 +183,7 @@ def _parts(points: tuple[complex, ...]) -> tuple[list[float], list[float]]:
 def _real_mean_and_variance(
     part: Tensor, levels: tuple[float, ...], noise_variance: Tensor | float
 ) -> tuple[Tensor, Tensor]:
-    """Posterior mean and variance of one part real [..., S] of a symbol; ``noise_variance`` is of both together."""
+    """Returns posterior mean and variance of one part, real [..., S]; ``noise_variance`` counts both parts."""
     variance = torch.as_tensor(noise_variance, dtype=part.dtype, device=part.device)
     if len(levels) == 1:
         return torch.full_like(part, levels[0]), torch.zeros_like(part)
@@ -164,7 +198,7 @@ def _real_mean_and_variance(
 
 
 def posterior_mean(symbols: Tensor, points: Tensor, noise_variance: Tensor | float) -> Tensor:
-    """E[symbol | observation], see `posterior_mean_and_variance`."""
+    """Returns E[symbol | observation]; see `posterior_mean_and_variance`."""
     return posterior_mean_and_variance(symbols, points, noise_variance)[0]
 
 

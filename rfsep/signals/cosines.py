@@ -1,4 +1,4 @@
-"""Sums of cosines with random amplitudes: the real-valued OFDM of the ICASSP 2023 architecture study."""
+"""Sums of cosines with random amplitudes, the real-valued OFDM of the ICASSP 2023 architecture study."""
 
 import math
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ _POINTS: dict[str, list[float]] = {"gaussian": [], "bpsk": [1.0, -1.0], "pam4": 
 
 
 class Cosines:
-    """One OFDM symbol that lasts for ever: D cosines in phase at sample 0, no prefix, hence periodic.
+    """One endless OFDM symbol: D cosines in phase at sample 0, periodic because there is no prefix.
 
     ``x[n] = sqrt(2 / D) * sum_k a_k cos(2 pi k n / period)`` over the D ``bins`` k with independent amplitudes of mean
     0 and power 1 has unit power (arXiv 2303.06438, section 3: 1/sqrt(56) sum_k 2 a_k cos(2 pi k n / 64), k = 1..28).
-    As a source it gives synchronised windows, as complex64 with a zero imaginary part; no bits are counted, for none
+    As a source it gives synchronised windows, complex64 with a zero imaginary part. No bits are counted, because none
     were published.
 
     Args:
         amplitudes: ``gaussian`` of unit variance, ``bpsk`` (-1, 1) or ``pam4`` (-3, -1, 1, 3, over sqrt(5)).
-        bins: multiples of the base frequency that are occupied.
-        period: samples in a period of the base frequency.
+        bins: occupied multiples of the base frequency.
+        period: samples per period of the base frequency.
 
     Raises:
-        InputError: other amplitudes, or bins that are no distinct frequencies between 0 and half a period.
+        InputError: ``amplitudes`` is another word, or bins are not distinct frequencies between 0 and half a period.
     """
 
     def __init__(self, amplitudes: Amplitudes, bins: Sequence[int] = range(1, 29), period: int = 64) -> None:
@@ -45,25 +45,29 @@ class Cosines:
         self._waves = (math.sqrt(2 / len(self.bins)) * waves).float()  # [D, period]
 
     def num_bits(self, num_samples: int) -> int:
-        """None, however long the window."""
+        """Returns 0 bits for every window."""
         return 0
 
     def modulate(self, bits: Tensor) -> Tensor:
-        """Nothing: complex64 [B, 0], as there are no bits to send."""
+        """Returns an empty waveform complex64 [B, 0], because there are no bits to send."""
         return torch.zeros((len(bits), 0), dtype=torch.complex64)
 
-    def demodulate(self, waveform: Tensor) -> Tensor:
+    def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
         """No soft bits: float32 [B, 0]."""
         return torch.zeros((len(waveform), 0))
 
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """No hard bits: uint8 [B, 0]."""
+        return torch.zeros((len(waveform), 0), dtype=torch.uint8)
+
     def synthesise(self, symbols: Tensor, num_samples: int) -> Tensor:
-        """Waveform complex64 [B, num_samples] of amplitudes [B, D], of which the real part counts."""
+        """Returns the waveform complex64 [B, num_samples] of amplitudes [B, D]; only their real part counts."""
         period = symbols.real.float() @ self._waves  # [B, period]
         waveform = period.repeat(1, -(-num_samples // self.symbol_period))[:, :num_samples]
         return torch.complex(waveform, torch.zeros_like(waveform))  # [B, T]
 
     def analyse(self, waveform: Tensor) -> Tensor:
-        """Amplitudes complex64 [B, D] by the DFT bins of a waveform complex64 [B, T], the mean over its whole periods.
+        """Returns amplitudes complex64 [B, D] by DFT bins of a waveform complex64 [B, T], averaged over whole periods.
 
         Raises:
             InputError: the waveform is shorter than a period.
@@ -77,7 +81,7 @@ class Cosines:
         return torch.complex(amplitudes, torch.zeros_like(amplitudes))
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, num_samples] that start at sample 0 of the cosines."""
+        """Draws windows complex64 [B, num_samples] that start at sample 0 of the cosines."""
         shape = (batch_size, len(self.bins))
         if self.amplitudes == "gaussian":
             drawn = torch.randn(shape, generator=generator)

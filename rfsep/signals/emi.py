@@ -17,29 +17,29 @@ class EmiBursts:
 
     Each switching edge shocks the parasitic inductance and capacitance of the circuit, which ring at their resonance
     f and die away; the diode's non-linearity adds 2f, 3f, ... (Paul, Introduction to Electromagnetic Compatibility,
-    2nd ed., ch. 3 and 9). Edges come once a switching period, with the jitter of a controller that regulates or
+    2nd ed., ch. 3 and 9). Edges come once per switching period, with the jitter of a controller that regulates or
     spreads its spectrum. The converter works in bursts at light load. Its switching clock is not locked to the
     receiver's oscillator, so every pulse arrives with its own phase. A pulse at time t_i is
 
         g(t - t_i) exp(j phi_i),  g(t) = exp(-t / tau) sum_k h^(k-1) exp(j (2 pi k f t + theta_k)),  t >= 0.
 
     f, tau, the period P and theta_k stay fixed over a window and differ between windows. g has energy P over the duty
-    cycle: as phases are independent, the expected power is 1 whatever the parameters drawn. A single window has more
-    or less, as its bursts fall.
+    cycle. Phases are independent, so the expected power is 1 for all parameters. A single window has more or less,
+    depending on its bursts.
 
     Args:
-        frequency: (low, high) of f, cycles a sample from the receiver's centre. A QPSK SOI of 16 samples a symbol
+        frequency: (low, high) of f, cycles per sample from the receiver's centre. A QPSK SOI of 16 samples per symbol
             and roll-off 0.5 lies within +-0.047.
         period: (low, high) of P, samples.
         decay_time: (low, high) of tau, samples; a pulse is about three long.
-        num_harmonics: sinusoids in a pulse, the fundamental included.
+        num_harmonics: sinusoids per pulse, including the fundamental.
         harmonic_amplitude: h, amplitude of each harmonic relative to the one below, 0..1.
         jitter: largest displacement of a pulse in periods, uniform to both sides.
         burst_on: (low, high), samples that a burst lasts.
         burst_off: (low, high), samples between bursts.
 
     Raises:
-        InputError: a range is empty or out of bounds, or a harmonic lies beyond 0.5 cycles a sample.
+        InputError: a range is empty or out of bounds, or a harmonic lies beyond 0.5 cycles per sample.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class EmiBursts:
         self.bursts = Bursts(check_range("burst_on", burst_on, 1.0), check_range("burst_off", burst_off, 0.0))
         highest = num_harmonics * max(abs(self.frequency[0]), abs(self.frequency[1]))
         if num_harmonics < 1 or highest > 0.5:
-            raise InputError(f"num_harmonics: {num_harmonics} puts the last at {highest:g} cycles a sample, beyond 0.5")
+            raise InputError(
+                f"num_harmonics: {num_harmonics} puts the last at {highest:g} cycles per sample, beyond 0.5"
+            )
         self.num_harmonics = num_harmonics
         self._kernel_length = math.ceil(_KERNEL_DECAYS * self.decay_time[1])
 
     def _pulses(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """One pulse of unit energy a window: complex64 [B, L]."""
+        """Draws one pulse of unit energy per window: complex64 [B, L]."""
         order = torch.arange(1, self.num_harmonics + 1)
         frequency = uniform(self.frequency, (batch_size, 1), generator)
         decay_time = uniform(self.decay_time, (batch_size, 1), generator)
@@ -78,9 +80,10 @@ class EmiBursts:
         return (pulses / pulses.abs().square().sum(1, keepdim=True).sqrt()).to(torch.complex64)
 
     def _impulses(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Switching instants with their phases and levels: complex64 [B, num_samples], mostly 0."""
+        """Draws switching instants with their phases and levels: complex64 [B, num_samples], mostly 0."""
         period = uniform(self.period, (batch_size, 1), generator)
-        # stationary too: the first edge is uniform over a period, early enough for jitter to carry none past sample 0
+        # The first edge is uniform over a period, hence stationary, and so early that jitter carries none past sample
+        # 0.
         count = math.ceil(num_samples / self.period[0]) + 4
         start = torch.rand((batch_size, 1), dtype=torch.float64, generator=generator) - 2
         jitter = uniform((-self.jitter, self.jitter), (batch_size, count), generator)
@@ -97,9 +100,9 @@ class EmiBursts:
         return impulses.view(batch_size, num_samples)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T]."""
-        total = num_samples + self._kernel_length  # pulses that began before the window ring into it
-        size = int(next_fast_len(total))  # the wrap-around falls on the first kernel_length samples, which are dropped
+        """Draws windows complex64 [B, T]."""
+        total = num_samples + self._kernel_length  # Earlier pulses ring into the window.
+        size = int(next_fast_len(total))  # Only dropped samples see the wrap-around.
         kernels = torch.fft.fft(self._pulses(batch_size, generator), size)
         impulses = torch.fft.fft(self._impulses(batch_size, total, generator), size)
         waveform = torch.fft.ifft(kernels * impulses)  # [B, size]

@@ -5,28 +5,28 @@ import math
 import torch
 from torch import Tensor
 
-from rfsep.signals.constellations import bits_per_symbol, constellation, demap, map_bits, random_bits
+from rfsep.signals.constellations import bits_per_symbol, constellation, demap, hard_bits, map_bits, random_bits
 from rfsep.signals.pulses import root_raised_cosine
 from rfsep.types import Sampled, synthetic
 
-_SYMBOLS_PER_BLOCK = 4  # output symbols of one matrix product: measured optimum between unfolding and wasted zeros
+_SYMBOLS_PER_BLOCK = 4  # output symbols per matrix product, the measured optimum between unfolding and zeros
 
 
 class LinearModem:
     """Symbols on a root-raised-cosine pulse, as a polyphase matrix product.
 
     Symbol k has its centre at sample ``samples_per_symbol // 2 + k * samples_per_symbol`` and the waveform has unit
-    mean power away from its ends: the RF Challenge's convention (RRC of unit energy times sqrt(16)). A zero-stuffed
-    convolution multiplies mostly zeros; here every block of output samples is one small matrix times the symbols
-    that reach it (129 taps reach 9 symbols).
+    mean power away from its ends. This is the RF Challenge's convention (RRC of unit energy times sqrt(16)). A
+    zero-stuffed convolution multiplies mostly zeros. Here every block of output samples is one small matrix times the
+    symbols that reach it (129 taps reach 9 symbols).
 
     Args:
         constellation_name: see `rfsep.signals.constellations.constellation`.
         samples_per_symbol: 16 for the challenge's QPSK, 4 for QPSK2.
-        roll_off: of the pulse.
-        span: pulse length in symbols; taps are span * samples_per_symbol + 1.
-        num_taps: taps where they do not follow from a span (CommPy: 127).
-        unit_energy: pulse of energy samples_per_symbol exactly (Sionna); False keeps the sampled continuous pulse
+        roll_off: roll-off of the pulse.
+        span: pulse length in symbols; there are span * samples_per_symbol + 1 taps.
+        num_taps: number of taps if it does not follow from a span (CommPy: 127).
+        unit_energy: scale the pulse to energy samples_per_symbol exactly (Sionna); False keeps the sampled pulse
             (CommPy: energy 15.9978 instead of 16).
     """
 
@@ -44,7 +44,7 @@ class LinearModem:
         taps = span * samples_per_symbol + 1 if num_taps is None else num_taps
         pulse = root_raised_cosine(samples_per_symbol, roll_off, taps, unit_energy=unit_energy)
         self.pulse = pulse * math.sqrt(samples_per_symbol) if unit_energy else pulse  # float64 [num_taps]
-        # symbol k puts tap t on sample k * samples_per_symbol + t - lead
+        # Symbol k puts tap t on sample k * samples_per_symbol + t - lead.
         self._lead = (taps - 1) // 2 - samples_per_symbol // 2
         self._first_symbol, self._synthesis = self._synthesis_matrix()
         self._analysis = self._analysis_matrix()
@@ -69,7 +69,7 @@ class LinearModem:
         return torch.kron(phases.contiguous(), torch.eye(2, dtype=phases.dtype)).float()
 
     def num_symbols(self, num_samples: int) -> int:
-        """Symbols whose centre lies in a window of ``num_samples`` samples.
+        """Returns the number of symbols with their centre in a window of ``num_samples`` samples.
 
         >>> LinearModem().num_symbols(40960)
         2560
@@ -77,7 +77,7 @@ class LinearModem:
         return (num_samples + self.symbol_period - self.symbol_period // 2 - 1) // self.symbol_period
 
     def num_bits(self, num_samples: int) -> int:
-        """Bits carried by a window of ``num_samples`` samples.
+        """Returns the number of bits in a window of ``num_samples`` samples.
 
         >>> LinearModem().num_bits(40960)
         5120
@@ -85,7 +85,7 @@ class LinearModem:
         return self.num_symbols(num_samples) * bits_per_symbol(self.constellation)
 
     def synthesise(self, symbols: Tensor, num_samples: int) -> Tensor:
-        """Waveform complex64 [B, num_samples] of symbols complex64 [B, S], the first S of the window."""
+        """Returns the waveform complex64 [B, num_samples] of the window's first S symbols complex64 [B, S]."""
         period, block = self.symbol_period, _SYMBOLS_PER_BLOCK
         num_blocks = -(-num_samples // (block * period))
         reach = self._synthesis.shape[0] // 2
@@ -93,13 +93,13 @@ class LinearModem:
         before, kept = -self._first_symbol, min(symbols.shape[1], length + self._first_symbol)
         padded = symbols.new_zeros((len(symbols), length))  # [B, length]
         padded[:, before : before + kept] = symbols[:, :kept]
-        # windows of `reach` symbols, `block` apart, I and Q interleaved
+        # Windows hold `reach` symbols, `block` apart, with I and Q interleaved.
         windows = torch.view_as_real(padded).flatten(1).unfold(1, 2 * reach, 2 * block)  # [B, blocks, 2 * reach]
         samples = windows @ self._synthesis.to(symbols.device)  # [B, blocks, 2 * block * period]
         return torch.view_as_complex(samples.view(len(symbols), -1, 2))[:, :num_samples]  # [B, T]
 
     def analyse(self, waveform: Tensor) -> Tensor:
-        """Matched-filter outputs complex64 [B, S] of a waveform complex64 [B, T]; zeros beyond its ends."""
+        """Returns matched-filter outputs complex64 [B, S] of a waveform complex64 [B, T], zero beyond its ends."""
         period = self.symbol_period
         num_symbols, reach = self.num_symbols(waveform.shape[1]), self._analysis.shape[1] // 2
         length = (num_symbols + reach - 1) * period
@@ -111,16 +111,20 @@ class LinearModem:
         return torch.view_as_complex(symbols.contiguous())  # [B, S]
 
     def modulate(self, bits: Tensor) -> Tensor:
-        """Waveform complex64 [B, S * samples_per_symbol] of bits uint8 [B, N]."""
+        """Returns the waveform complex64 [B, S * samples_per_symbol] of bits uint8 [B, N]."""
         symbols = map_bits(bits, self.constellation)
         return self.synthesise(symbols, symbols.shape[1] * self.symbol_period)
 
-    def demodulate(self, waveform: Tensor) -> Tensor:
-        """Soft bits float32 [B, N] for unit noise variance; positive means bit 1."""
-        return demap(self.analyse(waveform), self.constellation)
+    def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
+        """Soft bits float32 [B, N], see `demap`; ``noise_variance`` is that of the outputs of `analyse`."""
+        return demap(self.analyse(waveform), self.constellation, noise_variance)
+
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """Hard bits uint8 [B, N] of the points nearest to the outputs of `analyse` over ``gain``, see `hard_bits`."""
+        return hard_bits(self.analyse(waveform) / gain, self.constellation)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows of random bits, synchronised: a symbol starts at sample 0, none before and none behind."""
+        """Draws synchronised windows of random bits: a symbol starts at sample 0, none before or after the window."""
         bits = random_bits(batch_size, self.num_bits(num_samples), generator)
         waveform = self.synthesise(map_bits(bits, self.constellation), num_samples)
         return synthetic(waveform, bits, torch.zeros(batch_size, dtype=torch.int64))

@@ -1,7 +1,7 @@
-"""Cell-specific reference signals of LTE: pilots that every base station sends whether or not it has anything to say.
+"""Cell-specific reference signals of LTE, the pilots that every base station always sends.
 
 3GPP TS 36.211 clause 6.10.1. Ports 0 and 1 send in symbols 0 and 4 of every slot, on every sixth carrier and three
-apart; which of the six, and their values, follow from the cell's number, the values from the slot's number too.
+apart. The cell's number selects one of six positions. Cell number and slot number determine the values.
 """
 
 from functools import cache
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 NUM_CELLS = 504
-NUM_SLOTS = 20  # in a frame
-SYMBOLS = (0, 4)  # of a slot, that ports 0 and 1 have pilots in
+NUM_SLOTS = 20  # slots per frame
+SYMBOLS = (0, 4)  # symbols of a slot with pilots of ports 0 and 1
 SPACING = 6  # carriers from one pilot of a port to its next
-NUM_PILOTS = 200  # of a port in a symbol of 100 resource blocks
+NUM_PILOTS = 200  # pilots of a port in a symbol of 100 resource blocks
 
 _CARRIERS = NUM_PILOTS * SPACING
-_WIDEST = 220  # pilots in a symbol of 110 resource blocks, whose middle all others use
-_SKIPPED = 1600  # bits of a Gold sequence in front of its first, clause 7.2
+_WIDEST = 220  # pilots in a symbol of 110 resource blocks; narrower cells use the middle of them
+_SKIPPED = 1600  # bits of a Gold sequence that are skipped, clause 7.2
 _REGISTER = 31
 
 
 def gold_bits(seeds: NDArray[np.int64], count: int) -> NDArray[np.uint8]:
-    """Pseudo-random sequences of TS 36.211 clause 7.2: uint8 [S, count] of seeds [S] below 2^31."""
+    """Returns pseudo-random sequences of TS 36.211 clause 7.2: uint8 [S, count] for seeds [S] below 2^31."""
     length = _SKIPPED + count
     first = np.zeros(length + _REGISTER, dtype=np.uint8)
     second = np.zeros((length + _REGISTER, len(seeds)), dtype=np.uint8)
@@ -50,11 +50,11 @@ def pilot_values() -> Tensor:
 
 
 def pilot_carriers(shift: int) -> Tensor:
-    """Carriers int64 [200] of pilots that begin with carrier ``shift`` of the band: -600 .. 600 without 0."""
+    """Returns carriers int64 [200] of pilots from carrier ``shift`` of the band on: -600 .. 600 without 0."""
     number = SPACING * torch.arange(NUM_PILOTS) + shift - _CARRIERS // 2
     return number + (number >= 0).long()
 
 
 def pilot_shift(cell: int, symbol: int, port: int) -> int:
-    """First carrier of a port's pilots; ``symbol`` counts in `SYMBOLS`."""
+    """Returns the first carrier of a port's pilots; ``symbol`` is an index into `SYMBOLS`."""
     return (SPACING // 2 * (port ^ symbol) + cell) % SPACING

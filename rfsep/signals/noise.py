@@ -11,14 +11,14 @@ from torch import Tensor
 from rfsep.storage.npz import read_npz_vector
 from rfsep.types import InputError, Sampled, synthetic
 
-_FINER = 16  # grid points of the spectrum a given lag: linear interpolation then costs 0.3 % at the last lag
-_NEGATIVE_POWER = 1e-3  # largest share of negative power that passes for an estimate's error
+_FINER = 16  # grid points of the spectrum per given lag; linear interpolation then costs 0.3 % at the last lag
+_NEGATIVE_POWER = 1e-3  # largest share of negative power that counts as an estimation error
 
 
 def _spectrum_of(autocorrelation: Tensor) -> Tensor:
-    """Power spectrum float64 [2 * _FINER * L] of lags 0..L-1, complex [L].
+    """Returns the power spectrum float64 [2 * _FINER * L] of lags 0..L-1, complex [L].
 
-    An estimated autocorrelation cut at L lags is not exactly positive: its negative powers are set to 0 (1e-5 of the
+    An estimated autocorrelation cut at L lags is not exactly positive. Its negative powers are set to 0 (1e-5 of the
     power for the RF Challenge's signals).
     """
     lags = autocorrelation.to(torch.complex128)
@@ -36,11 +36,11 @@ class WhiteNoise:
     """Circular complex Gaussian noise of unit power."""
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Independent windows complex64 [B, T]."""
+        """Draws independent windows complex64 [B, T]."""
         return synthetic(torch.randn((batch_size, num_samples), dtype=torch.complex64, generator=generator))
 
     def autocorrelation(self, num_lags: int) -> Tensor:
-        """True autocorrelation complex128 [num_lags]: 1 at lag 0, else 0."""
+        """Returns the true autocorrelation complex128 [num_lags]: 1 at lag 0, else 0."""
         lags = torch.zeros(num_lags, dtype=torch.complex128)
         lags[:1] = 1
         return lags
@@ -54,13 +54,13 @@ class ColouredNoise:
     Comput. 18(4), 1997) longer than window and correlation together, so the wrap-around stays out of them.
 
     Args:
-        power_spectrum: non-negative densities [K] at k / K cycles a sample, k = 0..K-1 (negative frequencies last).
+        power_spectrum: non-negative densities [K] at k / K cycles per sample, k = 0..K-1 (negative frequencies last).
         autocorrelation: complex [L], lags 0..L-1, E x[n + l] conj(x[n]); 0 from lag L on.
-        autocorrelation_file: .npz that holds one instead, see `rfsep.storage.npz.read_npz_vector`.
+        autocorrelation_file: .npz file with an autocorrelation instead, see `rfsep.storage.npz.read_npz_vector`.
         autocorrelation_name: entry of that file.
 
     Raises:
-        InputError: not exactly one of the three is given, or it is no spectrum or autocorrelation.
+        InputError: not exactly one of the three is given, or it is not valid.
 
     >>> ColouredNoise(power_spectrum=[2.0, 1.0, 0.0, 1.0]).autocorrelation(2).real
     tensor([1.0000, 0.4053], dtype=torch.float64)
@@ -92,21 +92,21 @@ class ColouredNoise:
         self.spectrum = spectrum / spectrum.mean()  # float64 [K]
 
     def _density(self, size: int) -> Tensor:
-        """The spectrum at k / size cycles a sample: float64 [size]."""
+        """Returns the spectrum at k / size cycles per sample: float64 [size]."""
         points = len(self.spectrum)
         place = torch.arange(size, dtype=torch.float64) * (points / size)
         left = place.long()
         return torch.lerp(self.spectrum[left], self.spectrum[(left + 1) % points], place - left)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Independent windows complex64 [B, T]."""
+        """Draws independent windows complex64 [B, T]."""
         size = int(next_fast_len(num_samples + self._memory))
         white = torch.randn((batch_size, size), dtype=torch.complex64, generator=generator)
         blocks = torch.fft.ifft(white * self._density(size).sqrt().float(), norm="ortho")  # [B, size]
         return synthetic(blocks[:, :num_samples].contiguous())
 
     def autocorrelation(self, num_lags: int) -> Tensor:
-        """True autocorrelation complex128 [num_lags], 1 at lag 0."""
+        """Returns the true autocorrelation complex128 [num_lags], 1 at lag 0."""
         lag, points = torch.arange(num_lags), len(self.spectrum)
         periodic = torch.fft.ifft(self.spectrum)  # [K]
         result: Tensor = periodic[lag % points] * torch.sinc(lag / points).double().square()

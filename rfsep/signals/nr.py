@@ -19,7 +19,7 @@ from rfsep.types import InputError, Sampled, synthetic
 SAMPLE_RATE_HZ = 30.72e6
 FFT_SIZE = 1024
 NUM_SUBCARRIERS = 612  # 51 resource blocks: a 20 MHz channel at 30 kHz, TS 38.101-1 table 5.3.2-1
-CYCLIC_PREFIX_LENGTHS = (88, *[72] * 13)  # 144 / 2 samples, 16 more twice a subframe: TS 38.211 clause 5.3.1
+CYCLIC_PREFIX_LENGTHS = (88, *[72] * 13)  # 144 / 2 samples, and 16 more twice per subframe: TS 38.211 clause 5.3.1
 SAMPLES_PER_SLOT = 14 * FFT_SIZE + sum(CYCLIC_PREFIX_LENGTHS)
 _SLOTS_PER_FRAME = 20
 # Sionna's LDPC encoder refuses code rates below 1/5 (0, 1, 2) and base graph 1 below 1/3 (4); 28 exceeds rate 0.95
@@ -36,7 +36,7 @@ class _Transmitter(NamedTuple):
 
 
 def _sionna(package: str) -> Any:
-    """A package of Sionna, whose first import reseeds torch's global generator: contained here."""
+    """Imports a package of Sionna without its side effect of reseeding torch's global generator."""
     with torch.random.fork_rng(devices=[]):
         return importlib.import_module(f"sionna.phy.{package}")
 
@@ -53,7 +53,7 @@ def _pusch_config(cell_id: int, mcs_index: int, slot: int) -> Any:
 
 @lru_cache(maxsize=64)
 def _transmitter(cell_id: int, mcs_index: int) -> _Transmitter:
-    """Bits to a slot's resource grid; built once a process (0.2 s), so that sources stay small and can be pickled."""
+    """Map from bits to a slot's resource grid, built once per process (0.2 s) so that sources stay small."""
     config = _pusch_config(cell_id, mcs_index, slot=0)
     transmit = _sionna("nr").PUSCHTransmitter(config, return_bits=False, device="cpu")
     return _Transmitter(transmit, int(config.tb_size))
@@ -61,7 +61,7 @@ def _transmitter(cell_id: int, mcs_index: int) -> _Transmitter:
 
 @lru_cache(maxsize=8)
 def _pilots(cell_id: int) -> tuple[list[int], Tensor]:
-    """OFDM symbols that carry pilots, and those complex64 [20 slots, symbols, NUM_SUBCARRIERS].
+    """Returns the numbers of pilot symbols, and their carriers complex64 [20 slots, symbols, NUM_SUBCARRIERS].
 
     A Sionna transmitter repeats the pilots of one slot; TS 38.211 clause 6.4.1.1.1.1 changes them with the slot.
     """
@@ -79,14 +79,14 @@ def _delay_profile(name: str) -> tuple[Tensor, Tensor]:
 
 
 def nr_ofdm(grid: Tensor) -> Tensor:
-    """OFDM waveform of resource grids at 30.72 Msps, TS 38.211 clause 5.3.1 with 30 kHz subcarriers.
+    """Returns the OFDM waveform of resource grids at 30.72 Msps, TS 38.211 clause 5.3.1 with 30 kHz subcarriers.
 
     Subcarrier k lies at (k - 306) * 30 kHz: the clause has no half-subcarrier shift, so the grid's centre falls on
     subcarrier 306 and the band reaches one subcarrier further down than up. The phase terms of up-conversion
     (clause 5.4) depend on the carrier frequency and are left out.
 
     Args:
-        grid: complex64 [..., 14, 612], unit power a resource element.
+        grid: complex64 [..., 14, 612], unit power per resource element.
 
     Returns:
         complex64 [..., 15360] of unit power.
@@ -104,16 +104,16 @@ def nr_ofdm(grid: Tensor) -> Tensor:
 
 
 class NrUplink:
-    """PUSCH slots without a gap, one user on the whole band, at a random time and through block fading.
+    """Consecutive PUSCH slots of one user on the whole band, at a random time and through block fading.
 
     A window has one modulation and coding scheme and one Rayleigh channel with the delay profile of a tapped delay
     line of 3GPP TR 38.901; every slot carries a new transport block. Expected power 1.
 
     Args:
-        mcs_indices: rows of TS 38.214 table 5.1.3.1-1 (3..9 QPSK, 10..16 16-QAM, 17..27 64-QAM), drawn a window.
-        profiles: TDL profiles out of A, B, C, drawn a window; none means no channel.
+        mcs_indices: rows of TS 38.214 table 5.1.3.1-1 (3..9 QPSK, 10..16 16-QAM, 17..27 64-QAM), drawn per window.
+        profiles: TDL profiles out of A, B, C, drawn per window; none means no channel.
         delay_spread_s: (low, high) of the uniform delay spread.
-        cell_id: 0..1007, sets pilots and scrambling.
+        cell_id: 0..1007, determines pilots and scrambling.
 
     Raises:
         InputError: Sionna is not installed, or an argument is none of the choices.
@@ -141,7 +141,7 @@ class NrUplink:
         self.cell_id = cell_id
 
     def slots(self, batch_size: int, num_slots: int, generator: torch.Generator) -> Tensor:
-        """Resource grids of consecutive slots from a random place of the frame: complex64 [B, slots, 14, 612]."""
+        """Draws resource grids of consecutive slots from a random place of the frame: complex64 [B, slots, 14, 612]."""
         grids = torch.empty((batch_size, num_slots, 14, NUM_SUBCARRIERS), dtype=torch.complex64)
         choice = torch.randint(0, len(self.mcs_indices), (batch_size,), generator=generator)
         for place, mcs_index in enumerate(self.mcs_indices):
@@ -159,7 +159,7 @@ class NrUplink:
         return grids
 
     def _impulse_responses(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Channels complex64 [B, L] from lag -8 on, by a Kaiser-windowed sinc; mean gain 1 on every carrier."""
+        """Draws channels complex64 [B, L] from lag -8 on, by a Kaiser-windowed sinc; mean gain 1 on every carrier."""
         longest = math.ceil(_LONGEST_DELAY * self.delay_spread_s[1] * SAMPLE_RATE_HZ)
         lags = torch.arange(-_SINC_HALF_WIDTH, longest + _SINC_HALF_WIDTH + 1, dtype=torch.float64)
         spread = uniform(self.delay_spread_s, (batch_size, 1), generator) * SAMPLE_RATE_HZ  # samples
@@ -176,18 +176,18 @@ class NrUplink:
         return channel.to(torch.complex64)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T]; ``offset`` counts from the start of a slot on a path without delay."""
+        """Draws windows complex64 [B, T]; ``offset`` counts from the start of a slot on a path without delay."""
         if self.profiles:
             channel = self._impulse_responses(batch_size, generator)
         else:
             channel = torch.nn.functional.pad(torch.ones(batch_size, 1, dtype=torch.complex64), (_SINC_HALF_WIDTH, 0))
-        before = channel.shape[1] - 1 - _SINC_HALF_WIDTH  # samples ahead of the window that reach into it
+        before = channel.shape[1] - 1 - _SINC_HALF_WIDTH  # earlier samples that reach into the window
         length = before + num_samples + _SINC_HALF_WIDTH
         offset = torch.randint(0, SAMPLES_PER_SLOT, (batch_size,), generator=generator)
         start = (offset - before) % SAMPLES_PER_SLOT
         num_slots = math.ceil((SAMPLES_PER_SLOT - 1 + length) / SAMPLES_PER_SLOT)
         sent = nr_ofdm(self.slots(batch_size, num_slots, generator)).flatten(1)  # [B, slots * 15360]
         sent = sent.gather(1, start[:, None] + torch.arange(length))  # [B, length]
-        size = int(next_fast_len(length))  # wrap-around reaches only the samples that are dropped
+        size = int(next_fast_len(length))  # Only dropped samples see the wrap-around.
         received = torch.fft.ifft(torch.fft.fft(sent, size) * torch.fft.fft(channel, size))
         return synthetic(received[:, channel.shape[1] - 1 :][:, :num_samples].contiguous(), offset=offset)

@@ -1,7 +1,7 @@
 """Demodulation reference signals of a 5G NR uplink (PUSCH): pilots on every second carrier of two symbols of a slot.
 
 3GPP TS 38.211 clause 6.4.1.1: configuration type 1, one front-loaded symbol and one more, one layer, no group hopping,
-no data beside the pilots. Their values follow from the cell's number, the slot's and the symbol's.
+no data beside the pilots. The numbers of cell, slot and symbol determine their values.
 """
 
 from functools import lru_cache
@@ -12,17 +12,17 @@ from torch import Tensor
 
 from rfsep.signals.lte_pilots import gold_bits
 
-PILOT_SYMBOLS = (2, 11)  # of a slot of 14
+PILOT_SYMBOLS = (2, 11)  # pilot symbols among the 14 of a slot
 NUM_CELLS = 1008  # physical-layer cell identities, clause 7.4.2.1
-NUM_SLOTS = 20  # in a frame at 30 kHz
+NUM_SLOTS = 20  # slots per frame at 30 kHz
 _CARRIERS = 612  # 51 resource blocks
 
 
 def pilot_values(cell_ids: Tensor) -> Tensor:
-    """Pilots of cells int64 [C], in `PILOT_SYMBOLS` of every slot of a frame: complex64 [C, 20, 2, 306], of power 2.
+    """Returns pilots of cells int64 [C] in `PILOT_SYMBOLS` of every slot: complex64 [C, 20, 2, 306], of power 2.
 
-    From low carriers to high, the first on the lowest carrier and one on every second. They are 3 dB above the data, as
-    no data lie beside them (TS 38.214 table 6.2.2-1).
+    They lie on every second carrier from the lowest one on. Pilots are 3 dB above the data, because no data lie beside
+    them (TS 38.214 table 6.2.2-1).
     """
     cell = cell_ids.numpy()[:, None, None]
     slot, symbol = np.arange(NUM_SLOTS)[:, None], np.array(PILOT_SYMBOLS)

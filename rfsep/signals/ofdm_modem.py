@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rfsep.signals.constellations import bits_per_symbol, constellation, demap, map_bits, random_bits
+from rfsep.signals.constellations import bits_per_symbol, constellation, demap, hard_bits, map_bits, random_bits
 from rfsep.types import InputError, Sampled, synthetic
 
 
@@ -43,11 +43,11 @@ class OfdmModem:
         self.power = len(frequencies) / fft_size
 
     def num_symbols(self, num_samples: int) -> int:
-        """OFDM symbols whose centre lies in a window of ``num_samples`` samples."""
+        """Returns the number of OFDM symbols with their centre in a window of ``num_samples`` samples."""
         return (num_samples + self.symbol_period - self.symbol_period // 2 - 1) // self.symbol_period
 
     def num_bits(self, num_samples: int) -> int:
-        """Bits carried by a window of ``num_samples`` samples.
+        """Returns the number of bits in a window of ``num_samples`` samples.
 
         >>> OfdmModem().num_bits(40960)
         57344
@@ -55,8 +55,8 @@ class OfdmModem:
         return self.num_symbols(num_samples) * len(self.carriers) * bits_per_symbol(self.constellation)
 
     def synthesise(self, symbols: Tensor, num_samples: int) -> Tensor:
-        """Waveform complex64 [B, num_samples] of data symbols complex64 [B, OFDM symbols * D]."""
-        if symbols.shape[1] == 0:  # a window too short for the centre of a symbol; the FFT refuses empty batches
+        """Returns the waveform complex64 [B, num_samples] of data symbols complex64 [B, OFDM symbols * D]."""
+        if symbols.shape[1] == 0:  # The FFT refuses the empty batches of very short windows.
             return symbols.new_zeros((len(symbols), num_samples))
         data = symbols.reshape(len(symbols), -1, len(self.carriers))  # [B, K, D]
         grid = symbols.new_zeros((*data.shape[:2], self.fft_size))
@@ -79,16 +79,20 @@ class OfdmModem:
         return carriers[:, :, self.carriers].flatten(1)  # [B, K * D]
 
     def modulate(self, bits: Tensor) -> Tensor:
-        """Waveform complex64 [B, OFDM symbols * symbol_period] of bits uint8 [B, N]."""
+        """Returns the waveform complex64 [B, OFDM symbols * symbol_period] of bits uint8 [B, N]."""
         symbols = map_bits(bits, self.constellation)
         return self.synthesise(symbols, symbols.shape[1] // len(self.carriers) * self.symbol_period)
 
-    def demodulate(self, waveform: Tensor) -> Tensor:
-        """Soft bits float32 [B, N] for unit noise variance; positive means bit 1."""
-        return demap(self.analyse(waveform), self.constellation)
+    def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
+        """Soft bits float32 [B, N], see `demap`; ``noise_variance`` is that of the outputs of `analyse`."""
+        return demap(self.analyse(waveform), self.constellation, noise_variance)
+
+    def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+        """Hard bits uint8 [B, N] of the points nearest to the outputs of `analyse` over ``gain``, see `hard_bits`."""
+        return hard_bits(self.analyse(waveform) / gain, self.constellation)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows of random bits that start on an OFDM symbol."""
+        """Draws windows of random bits that start on an OFDM symbol."""
         bits = random_bits(batch_size, self.num_bits(num_samples), generator)
         waveform = self.synthesise(map_bits(bits, self.constellation), num_samples)
         return synthetic(waveform, bits, torch.zeros(batch_size, dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""Second-order statistics that repeat: covariance of a cyclostationary signal, in closed form or from examples."""
+"""The periodic covariance of a cyclostationary signal, in closed form or from examples."""
 
 from typing import NamedTuple
 
@@ -9,10 +9,10 @@ from rfsep.signals.distinct import distinct_samples
 from rfsep.signals.statistics import frames_autocorrelation, modem_covariance, modem_waveforms
 from rfsep.types import InputError, Modem
 
-_SPAN = 1e-9  # eigenvalues below this share of the largest count as zero: the signal never goes there
-_INDEPENDENT = 1.5  # correlation across a boundary up to this multiple of what chance gives counts as none
-_ROUNDS = 4  # of aligning and averaging
-_REFINED = 2  # offsets on each side that the likelihood looks at
+_SPAN = 1e-9  # A smaller share of the largest eigenvalue counts as zero, a direction without signal.
+_INDEPENDENT = 1.5  # Periods are independent if the correlation across a boundary is below this multiple of chance.
+_ROUNDS = 4  # rounds of aligning and averaging
+_REFINED = 2  # offsets on each side that the likelihood compares
 
 
 class PeriodicCovariance(NamedTuple):
@@ -20,7 +20,7 @@ class PeriodicCovariance(NamedTuple):
 
     Attributes:
         lags: complex128 [P, L], ``lags[n, l] = E x[n + l] conj(x[n])``; zero from lag L on.
-        independent: periods that start at phase 0 are uncorrelated with each other, as OFDM symbols are.
+        independent: whether periods that start at phase 0 are uncorrelated, as OFDM symbols are.
     """
 
     lags: Tensor
@@ -28,7 +28,7 @@ class PeriodicCovariance(NamedTuple):
 
     @property
     def period(self) -> int:
-        """Samples after which the statistics repeat."""
+        """Number of samples after which the statistics repeat."""
         return len(self.lags)
 
     def window(self, phase: int, length: int) -> Tensor:
@@ -42,7 +42,7 @@ class PeriodicCovariance(NamedTuple):
 
 
 def modem_periodic_covariance(modem: Modem) -> PeriodicCovariance:
-    """Closed form for independent symbols of unit power: C = R R^H over the modem's mean power.
+    """Returns the closed form for independent symbols of unit power: C = R R^H over the modem's mean power.
 
     >>> from rfsep.signals.ofdm_modem import OfdmModem
     >>> covariance = modem_periodic_covariance(OfdmModem())
@@ -50,8 +50,8 @@ def modem_periodic_covariance(modem: Modem) -> PeriodicCovariance:
     (True, tensor(1., dtype=torch.float64))
     """
     period = modem.symbol_period
-    alone = modem_waveforms(modem, 17 * period, 0)  # beginning with the first symbol
-    energy = alone[: len(alone) // 17].abs().square().sum(0)  # of the first period's symbols, over time
+    alone = modem_waveforms(modem, 17 * period, 0)  # waveforms from the first symbol on
+    energy = alone[: len(alone) // 17].abs().square().sum(0)  # energy of the first period's symbols over time
     reach = int((energy > 1e-12 * energy.max()).nonzero().max()) + 1
     independent = reach <= period
     length = period if independent else 2 * reach
@@ -76,10 +76,9 @@ class _Seen(NamedTuple):
 
 
 def _unfolded(seen: _Seen, offsets: Tensor, period: int, length: int) -> Tensor:
-    """Pieces of ``length`` samples that start on a period, of all frames, each once: complex128 [N, length].
+    """Cuts all frames into pieces of ``length`` samples that start on a period: complex128 [N, length].
 
-    A piece of which no sample is new stands in an earlier frame too: it is left out, so that as many pieces come out as
-    there are observations.
+    A piece without a new sample is part of an earlier frame too. It is left out, so that pieces count observations.
     """
     pieces = []
     for frame, new, offset in zip(*seen, offsets.tolist(), strict=True):
@@ -93,14 +92,14 @@ def _unfolded(seen: _Seen, offsets: Tensor, period: int, length: int) -> Tensor:
 
 
 def _lag_products(frames: Tensor, period: int, lag: int) -> Tensor:
-    """Correlation at one lag folded over the period, for each frame: complex128 [F, P]."""
+    """Returns the correlation at one lag folded over the period, for each frame: complex128 [F, P]."""
     product = (frames[:, lag:] * frames[:, : frames.shape[1] - lag].conj()).to(torch.complex128)
     count = product.shape[1] // period * period
     return product[:, :count].reshape(len(frames), -1, period).mean(1)
 
 
 def _cyclic_lag(frames: Tensor, period: int, longest: int) -> int:
-    """The lag whose correlation changes most over the period, relative to chance."""
+    """Returns the lag whose correlation varies most over the period, relative to chance."""
     turn = torch.exp(-2j * torch.pi * torch.arange(frames.shape[1]) / period).to(torch.complex64)
     size = 2 * frames.shape[1]
     spectrum = torch.fft.fft(frames, size)
@@ -109,10 +108,10 @@ def _cyclic_lag(frames: Tensor, period: int, longest: int) -> int:
 
 
 def align(frames: Tensor, period: int) -> Tensor:
-    """Offsets int64 [F], samples into a common period at sample 0 of each frame, up to one shift for all.
+    """Returns offsets int64 [F], samples into a common period at sample 0 of each frame, up to one shift for all.
 
-    The correlation at the most cyclic lag is folded over the period, which random phases leave alone; frames are
-    aligned to the mean of the aligned, a few times over.
+    The correlation at the most cyclic lag is folded over the period, which random phases do not affect. Frames are
+    aligned to the mean of the aligned ones in a few rounds.
 
     Args:
         frames: complex64 [F, T].
@@ -135,7 +134,7 @@ def align(frames: Tensor, period: int) -> Tensor:
 
 
 def _refined(frames: Tensor, offsets: Tensor, covariance: Tensor) -> Tensor:
-    """Offsets moved by up to `_REFINED` samples to where independent blocks of ``covariance`` are most likely."""
+    """Moves offsets by up to `_REFINED` samples to the likeliest places of independent blocks of ``covariance``."""
     period = len(covariance)
     values, vectors = torch.linalg.eigh(covariance)
     weight = 1 / (values.clamp_min(0) + 1e-3)
@@ -151,10 +150,10 @@ def _refined(frames: Tensor, offsets: Tensor, covariance: Tensor) -> Tensor:
 
 
 def _shrunk(covariance: Tensor, pieces: Tensor) -> Tensor:
-    """Covariance moved towards equal power within its span, as far as its own noise calls for.
+    """Shrinks a covariance towards equal power within its span, by the amount that its estimation noise calls for.
 
-    Ledoit & Wolf, J. Multivariate Anal. 88 (2004), with the identity replaced by the projection on the span where
-    enough pieces have been seen to know it: a null space is worth more than anything else in the matrix.
+    Ledoit & Wolf, J. Multivariate Anal. 88 (2004). The projection on the span replaces the identity if enough pieces
+    show the span, because a null space is the most valuable part of the matrix.
     """
     count, size = pieces.shape
     values, vectors = torch.linalg.eigh(covariance)
@@ -168,7 +167,7 @@ def _shrunk(covariance: Tensor, pieces: Tensor) -> Tensor:
 
 
 def _boundary(lags: Tensor) -> tuple[int, float]:
-    """Phase whose boundary the fewest correlations cross, and how many times chance they are there."""
+    """Returns the phase whose boundary the fewest correlations cross, and their ratio to chance there."""
     period = len(lags)
     energy = lags[:, 1:period].abs().square()  # [P, L - 1]
     phase = torch.arange(period)
@@ -176,7 +175,7 @@ def _boundary(lags: Tensor) -> tuple[int, float]:
     chance = lags[:, 0].real[:, None] * lags[:, 0].real[reach]
     crossed, expected = [], []
     for cut in range(period):
-        until = (cut - phase - 1) % period + 1  # samples from each phase to the cut
+        until = (cut - phase - 1) % period + 1  # number of samples from each phase to the cut
         crosses = torch.arange(1, period)[None] >= until[:, None]
         crossed.append(float((energy * crosses).sum()))
         expected.append(float((chance * crosses).sum()))
@@ -185,17 +184,17 @@ def _boundary(lags: Tensor) -> tuple[int, float]:
 
 
 def learn_periodic_covariance(frames: Tensor, period: int, longest_lag: int) -> PeriodicCovariance:
-    """Periodic covariance from example frames at unknown times and phases, by aligning and averaging.
+    """Learns a periodic covariance from example frames at unknown times and phases, by aligning and averaging.
 
     Frames may overlap, as random crops of one recording do: each sample counts once.
 
     Args:
         frames: complex64 [F, T].
         period: samples P, 1 for a stationary signal.
-        longest_lag: lags L to estimate where periods are not independent.
+        longest_lag: number L of lags to estimate if periods are not independent.
 
     Raises:
-        InputError: frames shorter than three periods, or fewer samples in all than the covariance has unknowns.
+        InputError: frames are shorter than three periods, or their samples fewer than the covariance's unknowns.
     """
     frames = frames / frames.abs().square().mean().sqrt()
     if period == 1:
@@ -221,7 +220,7 @@ def learn_periodic_covariance(frames: Tensor, period: int, longest_lag: int) -> 
 
 
 def _learn_blocks(seen: _Seen, offsets: Tensor, period: int) -> PeriodicCovariance:
-    """Covariance of independent periods, their timing refined by its own likelihood."""
+    """Learns the covariance of independent periods, whose timing its own likelihood refines."""
     for _ in range(_ROUNDS):
         pieces = _unfolded(seen, offsets, period, period)
         if 2 * len(pieces) < period:  # complex samples against the real numbers of a Hermitian matrix

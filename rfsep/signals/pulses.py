@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 def root_raised_cosine(samples_per_symbol: int, roll_off: float, num_taps: int, *, unit_energy: bool = True) -> Tensor:
-    """Root-raised-cosine pulse centred on its middle tap.
+    """Returns a root-raised-cosine pulse centred on its middle tap.
 
     The closed form of Proakis & Salehi, Digital Communications, 5th ed., problem 9.20, with its limits at
     t = 0 and t = +-T/(4 roll_off).
 
     Args:
-        samples_per_symbol: samples T in a symbol.
+        samples_per_symbol: samples T per symbol.
         roll_off: excess bandwidth, 0 < roll_off <= 1.
-        num_taps: odd; span * samples_per_symbol + 1 covers ``span`` symbols.
-        unit_energy: scale to energy 1; otherwise the continuous pulse of energy ~ samples_per_symbol as it is
+        num_taps: odd number; span * samples_per_symbol + 1 covers ``span`` symbols.
+        unit_energy: scale to energy 1; otherwise keep the continuous pulse of energy ~ samples_per_symbol
             (peak 1 - roll_off + 4 roll_off / pi), which is CommPy's convention.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A modem's signal heard at an unknown time: interference that nobody synchronised, or an SOI at any offset."""
+"""A modem's signal at an unknown time: unsynchronised interference, or a SOI at any offset."""
 
 from typing import Literal, NamedTuple
 
@@ -9,7 +9,7 @@ from rfsep.signals.constellations import bits_per_symbol, map_bits, random_bits
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Sampled, synthetic
 
-_CONTEXT = 4  # symbol periods in front and behind, so that pulses from outside the window reach into it
+_CONTEXT = 4  # symbol periods before and after the window, whose pulses reach into it
 
 
 class _WindowBits(NamedTuple):
@@ -24,8 +24,8 @@ class RandomCrop:
 
     Args:
         modem: the modulation.
-        power: mean power of the modem's waveform, divided out (56/64 for the RF Challenge's OFDM layout).
-        random_phase: rotate each window by a uniform phase, and tell no bits; without it the source can be an SOI.
+        power: mean power of the modem's waveform, which is divided out (56/64 for the RF Challenge's OFDM layout).
+        random_phase: rotate each window by a uniform phase and return no bits; without it the source can be a SOI.
         symbols: ``discrete``: points of the modem's constellation. ``gaussian``: circular Gaussian data symbols of
             unit power, as the MLSP 2022 study of cyclostationary Gaussian sources has them; no bits are known.
     """
@@ -45,7 +45,7 @@ class RandomCrop:
         self.symbols = symbols
 
     def _draw(self, batch_size: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Bits uint8 [B, N], N = 0 for Gaussian symbols, and data symbols complex64 [B, S] of ``length`` samples."""
+        """Draws bits uint8 [B, N], N = 0 for Gaussian symbols, and symbols complex64 [B, S] for ``length`` samples."""
         num_bits = self.modem.num_bits(length)
         if self.symbols == "discrete":
             bits = random_bits(batch_size, num_bits, generator)
@@ -55,10 +55,10 @@ class RandomCrop:
         return torch.zeros((batch_size, 0), dtype=torch.uint8), symbols
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T]; ``offset`` is the number of samples into a symbol at sample 0.
+        """Draws windows complex64 [B, T]; ``offset`` is the number of samples into a symbol at sample 0.
 
-        ``bits`` are those of the symbols whose centre lies in the window: as many as a synchronised window holds, or
-        fewer, which ``num_bits`` tells.
+        ``bits`` are those of the symbols with their centre in the window: as many as in a synchronised window, or
+        fewer. ``num_bits`` gives their number.
         """
         period = self.modem.symbol_period
         length = (-(-num_samples // period) + 2 * _CONTEXT + 1) * period
@@ -75,10 +75,10 @@ class RandomCrop:
         return synthetic(window, found.bits, offset, found.num_bits)
 
     def _window_bits(self, bits: Tensor, offset: Tensor, num_samples: int, length: int) -> _WindowBits:
-        """Bits of the symbols with their centre in windows that start ``offset`` samples into a symbol."""
+        """Returns bits of the symbols with their centre in windows that start ``offset`` samples into a symbol."""
         period = self.modem.symbol_period
-        per_symbol = bits.shape[1] * period // length  # bits of one period
-        late = offset > period // 2  # the centre of the symbol at sample 0 lies in front of the window
+        per_symbol = bits.shape[1] * period // length  # bits per period
+        late = offset > period // 2  # The symbol at sample 0 has its centre before the window.
         first_centre = period // 2 - offset + period * late  # [B], samples
         held = (num_samples - first_centre + period - 1).div(period, rounding_mode="floor")  # [B], periods
         width = self.modem.num_bits(num_samples)
@@ -88,5 +88,5 @@ class RandomCrop:
         return _WindowBits(bits.gather(1, column) * kept, num_bits)
 
     def autocorrelation(self, num_lags: int) -> Tensor:
-        """True autocorrelation complex128 [num_lags], averaged over the offset, in closed form."""
+        """Returns the true autocorrelation complex128 [num_lags], averaged over the offset, in closed form."""
         return modem_autocorrelation(self.modem, num_lags) * float(self.scale**2)

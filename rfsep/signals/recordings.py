@@ -17,13 +17,16 @@ from rfsep.storage.hdf5 import read_frames
 from rfsep.storage.sigmf import read_sigmf
 from rfsep.types import InputError, Sampled
 
+# the organisers' generator reads the first, copies of their dataset have the second as well
+_OTHER_NAMES = {"testset1_frame": "test1_frame", "test1_frame": "testset1_frame"}
+
 
 class Recorded(Protocol):
-    """A source that is cut from recordings."""
+    """A source whose windows are cut from recordings."""
 
     @property
     def recordings(self) -> list[NDArray[np.complex64]]:
-        """Every recording of the split, complex64 [T_i]."""
+        """Returns every recording of the split, complex64 [T_i]."""
         ...
 
     def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
@@ -32,16 +35,16 @@ class Recorded(Protocol):
 
 
 def check_apart(test: Recorded, others: Mapping[str, Recorded]) -> None:
-    """Make sure that no recording to test with stands in another split too, under whatever name.
+    """Checks that no test recording is in another split too, under any name.
 
     Args:
         test: recordings of the test split.
         others: the other splits by name.
 
     Raises:
-        InputError: names the first that does.
+        InputError: a test recording is in another split; the message names the first one.
     """
-    own = _digests(test)  # their own faults first
+    own = _digests(test)  # Faults of the test split come first.
     known = {
         digest: f"recording {place} of the {split} split"
         for split, source in others.items()
@@ -61,7 +64,7 @@ def _digests(source: Recorded) -> list[bytes]:
 
 
 def _split(split_list: Path, split: str) -> object:
-    """The entry of one split in a committed list."""
+    """Returns the entry of one split in a committed list."""
     splits = read_json(split_list)
     if not isinstance(splits, dict) or split not in splits:
         choices = ", ".join(splits) if isinstance(splits, dict) else "none: not an object"
@@ -72,7 +75,7 @@ def _split(split_list: Path, split: str) -> object:
 def _crops(
     recordings: Sequence[NDArray[np.complex64]], batch_size: int, num_samples: int, generator: torch.Generator
 ) -> Sampled:
-    """Uniform crops of uniformly chosen recordings complex64 [T_i], of those that are long enough."""
+    """Draws uniform crops of uniformly chosen recordings complex64 [T_i] that are long enough."""
     fitting = [index for index, recording in enumerate(recordings) if len(recording) >= num_samples]
     chosen = torch.tensor(fitting)[torch.randint(0, len(fitting), (batch_size,), generator=generator)]  # [B]
     place = torch.rand(batch_size, generator=generator, dtype=torch.float64)
@@ -118,13 +121,13 @@ def _apart(
 class SigmfRecordings:
     """Random windows of SigMF recordings, each file without its DC offset and at unit mean power.
 
-    Power is normalised once a file, never per window: bursts stay bursts. A file is chosen first, uniformly, so that a
-    long recording does not outweigh the others.
+    Power is normalised once per file, never per window, so bursts stay bursts. A file is chosen first, uniformly, so
+    that a long recording does not outweigh the others.
 
     Args:
-        folder: where ``<name>.sigmf-meta`` and ``<name>.sigmf-data`` are.
+        folder: folder with ``<name>.sigmf-meta`` and ``<name>.sigmf-data``.
         split_list: JSON {split: [names]}.
-        split: which of them.
+        split: name of the split.
     """
 
     def __init__(self, folder: str | Path, split_list: str | Path, split: str) -> None:
@@ -133,7 +136,7 @@ class SigmfRecordings:
 
     @cached_property
     def recordings(self) -> list[NDArray[np.complex64]]:
-        """Every file of the split, complex64 [T_i], in the order of the list; read at first use."""
+        """Returns every file of the split, complex64 [T_i], in the order of the list; read at first use."""
         loaded = []
         for name in self.names:
             samples = read_sigmf(self.folder / f"{name}.sigmf-meta").samples
@@ -142,7 +145,7 @@ class SigmfRecordings:
         return loaded
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T] of the files that are as long; ``origin`` is the file's place in the list.
+        """Draws windows complex64 [B, T] of files that are long enough; ``origin`` is the file's place in the list.
 
         Raises:
             InputError: no file is as long as a window.
@@ -170,39 +173,53 @@ class _FrameSplit(NamedTuple):
     frames: list[int]
 
 
+def _official_file(folder: Path, file: str) -> Path:
+    """A file below the official folder, also where its own folder has the other of two names.
+
+    Raises:
+        InputError: it is not there; names it.
+    """
+    path = folder / file
+    other = path.parent.with_name(_OTHER_NAMES.get(path.parent.name, path.parent.name)) / path.name
+    found = next((one for one in (path, other) if one.is_file()), None)
+    if found is None:
+        raise InputError(f"{path}: no such file in the official folder {folder}: it is incomplete")
+    return found
+
+
 class OfficialFrames:
     """Random crops of random frames of an official interference file, as the challenge's own generator takes them.
 
-    The frames are already of unit power and are used as they are.
+    The frames already have unit power and are used unchanged.
 
     Args:
-        folder: of the official dataset, which holds ``interferenceset_frame/`` and ``test1_frame/``.
+        folder: the official dataset, which holds ``interferenceset_frame/`` and ``testset1_frame/``.
         split_list: JSON {split: {"file": path below folder, "frames": [indices]}}.
-        split: which of them.
+        split: name of the split.
     """
 
     def __init__(self, folder: str | Path, split_list: str | Path, split: str) -> None:
         entry = _FrameSplit(**cast("dict[str, list[int]]", _split(Path(split_list), split)))  # type: ignore[arg-type]
-        self.path = Path(folder) / entry.file
+        self.folder = Path(folder)
+        self.file = entry.file
         self.indices = entry.frames
 
     @cached_property
     def recordings(self) -> list[NDArray[np.complex64]]:
-        """The frames of the split, complex64 [T] each, memory-mapped where the file allows."""
-        frames = read_frames(self.path).frames
+        """Returns the frames of the split, complex64 [T] each, memory-mapped if the file allows."""
+        path = _official_file(self.folder, self.file)
+        frames = read_frames(path).frames
         if len(frames) <= max(self.indices):
-            raise InputError(
-                f"{self.path}: has {len(frames)} frames, the split list asks for frame {max(self.indices)}"
-            )
+            raise InputError(f"{path}: has {len(frames)} frames, the split list asks for frame {max(self.indices)}")
         return [frames[index] for index in self.indices]
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T]; ``origin`` is the frame's place in the list."""
+        """Draws windows complex64 [B, T]; ``origin`` is the frame's place in the list."""
         self._check(num_samples)
         return _crops(self.recordings, batch_size, num_samples, generator)
 
     def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Pieces of the frames to learn from, complex64 [num_frames, num_samples].
+        """Draws pieces of the frames to learn from, complex64 [num_frames, num_samples].
 
         Raises:
             InputError: the frames are shorter than the pieces.
@@ -213,4 +230,5 @@ class OfficialFrames:
     def _check(self, num_samples: int) -> None:
         length = len(self.recordings[0])
         if length < num_samples:
-            raise InputError(f"{self.path}: frames have {length} samples, fewer than a window of {num_samples}")
+            path = _official_file(self.folder, self.file)
+            raise InputError(f"{path}: frames have {length} samples, fewer than a window of {num_samples}")

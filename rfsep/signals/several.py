@@ -1,4 +1,4 @@
-"""One of several kinds of interference, drawn for every window: what a network of all of them trains on."""
+"""One of several kinds of interference, drawn anew for every window, to train one network for all of them."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from rfsep.types import InputError, Sampled, SignalSource
 
 
 class Several:
-    """Windows of other sources, each as often.
+    """Windows of several sources, all equally likely.
 
     Args:
-        sources: of interference; their bits and recordings are not told, nor their timing, which a network of one kind
-            could use and one of several cannot name.
+        sources: sources of interference. Their bits, recordings and timing are not returned, because a timing has no
+            common meaning for several kinds.
 
     Raises:
-        InputError: no source.
+        InputError: there is no source.
     """
 
     def __init__(self, sources: Sequence[SignalSource]) -> None:
@@ -25,7 +25,7 @@ class Several:
         self.sources = tuple(sources)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T] of unit power on average."""
+        """Draws windows complex64 [B, T] of unit power on average."""
         kind = torch.randint(0, len(self.sources), (batch_size,), generator=generator)
         waveform = torch.empty((batch_size, num_samples), dtype=torch.complex64)
         for index, source in enumerate(self.sources):

@@ -1,4 +1,4 @@
-"""Bursts of single-carrier QAM at a symbol rate nobody knows."""
+"""Bursts of single-carrier QAM at a random symbol rate."""
 
 import math
 
@@ -10,22 +10,22 @@ from rfsep.signals.bursts import Bursts, Range, check_range, uniform
 from rfsep.signals.constellations import constellation
 from rfsep.types import InputError, Sampled, synthetic
 
-_MARGIN_SYMBOLS = 16  # between the end of a window and its periodic continuation
+_MARGIN_SYMBOLS = 16  # symbols between the end of a window and its periodic continuation
 
 
 class BurstyQam:
-    """Single-carrier QAM with root-raised-cosine pulses in bursts; rate, roll-off, carrier and timing drawn a window.
+    """Bursts of root-raised-cosine QAM with rate, roll-off, carrier and timing drawn per window.
 
-    A window is cut from a periodic block of N samples that carries S symbols, N / S samples each (not an integer):
-    the symbols' DFT, repeated over frequency, times the pulse's spectrum is the block's DFT. The pulse is not
-    truncated, so the band is exactly (1 + roll_off) / (samples per symbol) wide, and the expected power is exactly 1
-    by the closed form of the gate's duty cycle. Single windows have more or less, as their bursts fall.
+    A window is cut from a periodic block of N samples that carries S symbols, N / S samples each (not an integer).
+    The block's DFT is the symbols' DFT, repeated over frequency, times the pulse's spectrum. The pulse is not
+    truncated, so the band is exactly (1 + roll_off) / (samples per symbol) wide. The expected power is exactly 1, by
+    the closed form of the gate's duty cycle. A single window has more or less, depending on its bursts.
 
     Args:
         constellation_name: see `rfsep.signals.constellations.constellation`.
         samples_per_symbol: (low, high); rounded so that a block holds a whole number of symbols.
         roll_off: (low, high).
-        carrier_offset: (low, high), cycles a sample.
+        carrier_offset: (low, high), cycles per sample.
         burst_on: (low, high), samples that a burst lasts.
         burst_off: (low, high), samples between bursts.
         ramp: samples of the raised-cosine ramp at both ends of a burst.
@@ -56,14 +56,15 @@ class BurstyQam:
             raise InputError(f"samples_per_symbol: {self.samples_per_symbol[0]:g} is less than 1 + roll_off")
 
     def _block(self, size: int, num_symbols: int, roll_off: float, generator: torch.Generator) -> Tensor:
-        """A periodic block complex64 [size] of ``num_symbols`` random symbols at a uniform timing phase, unit power."""
+        """Periodic block complex64 [size] of ``num_symbols`` random symbols at a uniform timing phase, unit power."""
         index = torch.randint(0, len(self.constellation), (num_symbols,), generator=generator)
         timing = torch.rand((), dtype=torch.float64, generator=generator)  # symbols
         symbols = torch.fft.fft(self.constellation[index])  # [S]
         half = min(math.ceil((1 + roll_off) * num_symbols / 2), (size - 1) // 2)
         bins = torch.arange(-half, half + 1)
-        frequency = bins.double() / num_symbols  # cycles a symbol
-        # raised cosine from 1 at (1 - roll_off) / 2 to 0 at (1 + roll_off) / 2; its square root is the pulse's spectrum
+        frequency = bins.double() / num_symbols  # cycles per symbol
+        # A raised cosine falls from 1 at (1 - roll_off) / 2 to 0 at (1 + roll_off) / 2; its root is the pulse's
+        # spectrum.
         slope = (0.5 + (frequency.abs() - 0.5) / max(roll_off, 1e-6)).clamp(0, 1)
         pulse = torch.polar(torch.cos(slope * (math.pi / 2)), -2 * math.pi * frequency * timing)
         spectrum = torch.zeros(size, dtype=torch.complex64)
@@ -72,7 +73,7 @@ class BurstyQam:
         return block
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
-        """Windows complex64 [B, T]."""
+        """Draws windows complex64 [B, T]."""
         size = int(next_fast_len(num_samples + math.ceil(_MARGIN_SYMBOLS * self.samples_per_symbol[1])))
         lowest, highest = math.ceil(size / self.samples_per_symbol[1]), math.floor(size / self.samples_per_symbol[0])
         periods = uniform(self.samples_per_symbol, (batch_size,), generator)

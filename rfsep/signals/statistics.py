@@ -7,7 +7,7 @@ from rfsep.types import InputError, Modem
 
 
 def _correlate(waveforms: Tensor, num_lags: int) -> Tensor:
-    """Sum over rows and n of x[n + lag] conj(x[n]): complex [B, T] to complex128 [num_lags]."""
+    """Returns the sum over rows and n of x[n + lag] conj(x[n]): complex [B, T] to complex128 [num_lags]."""
     size = waveforms.shape[1] + num_lags
     spectrum = torch.fft.fft(waveforms.to(torch.complex128), size).abs().square().sum(0)  # [size]
     correlation: Tensor = torch.fft.ifft(spectrum.to(torch.complex128))
@@ -15,12 +15,12 @@ def _correlate(waveforms: Tensor, num_lags: int) -> Tensor:
 
 
 def modem_waveforms(modem: Modem, num_samples: int, context: int) -> Tensor:
-    """Waveform of every single data symbol that reaches a window, one a row: complex64 [S, num_samples].
+    """Returns the waveform of every data symbol that reaches a window, one per row: complex64 [S, num_samples].
 
     Args:
         modem: the modulation.
         num_samples: samples in the window.
-        context: symbol periods of signal before and behind the window; 0 if the signal begins and ends with it.
+        context: symbol periods of signal before and after the window; 0 if the signal begins and ends with it.
     """
     period = modem.symbol_period
     total = num_samples + 2 * context * period
@@ -30,7 +30,7 @@ def modem_waveforms(modem: Modem, num_samples: int, context: int) -> Tensor:
 
 
 def modem_covariance(modem: Modem, num_samples: int, context: int) -> Tensor:
-    """Covariance of a modem's synchronised window for independent symbols of unit power.
+    """Returns the covariance of a modem's synchronised window for independent symbols of unit power.
 
     ``C = R R^H`` with the columns of R the waveforms of the single symbols.
 
@@ -42,7 +42,7 @@ def modem_covariance(modem: Modem, num_samples: int, context: int) -> Tensor:
 
 
 def modem_autocorrelation(modem: Modem, num_lags: int, context: int = 8) -> Tensor:
-    """Autocorrelation r[lag] = E x[n + lag] conj(x[n]) averaged over n in a symbol period, in closed form.
+    """Returns the autocorrelation r[lag] = E x[n + lag] conj(x[n]) averaged over n in a symbol period, in closed form.
 
     Returns:
         complex128 [num_lags].
@@ -60,12 +60,12 @@ def modem_autocorrelation(modem: Modem, num_lags: int, context: int = 8) -> Tens
 
 
 def frames_autocorrelation(frames: Tensor, num_lags: int) -> Tensor:
-    """Autocorrelation averaged over example frames and time: complex64 [F, T] to complex128 [num_lags].
+    """Returns the autocorrelation averaged over example frames and time: complex64 [F, T] to complex128 [num_lags].
 
-    The biased estimate (each lag over T), which is always the autocorrelation of a non-negative spectrum.
+    It is the biased estimate (each lag over T), which always belongs to a non-negative spectrum.
 
     Raises:
-        InputError: fewer samples than lags, NaN or infinity among them, or nothing but zeros.
+        InputError: the samples are fewer than the lags, hold NaN or infinity, or are all zero.
     """
     if frames.numel() < num_lags:
         shape = " x ".join(map(str, frames.shape))
@@ -80,7 +80,7 @@ def frames_autocorrelation(frames: Tensor, num_lags: int) -> Tensor:
 
 
 def toeplitz(autocorrelation: Tensor) -> Tensor:
-    """Covariance matrix C[i, j] = r[i - j] of a stationary signal: complex [L] to complex128 [L, L]."""
+    """Returns the covariance matrix C[i, j] = r[i - j] of a stationary signal: complex [L] to complex128 [L, L]."""
     full = torch.cat((autocorrelation[1:].flip(0).conj(), autocorrelation)).to(torch.complex128)  # lags -(L-1)..L-1
     lag = torch.arange(len(autocorrelation))
     return full[len(autocorrelation) - 1 + lag[:, None] - lag]
@@ -89,7 +89,7 @@ def toeplitz(autocorrelation: Tensor) -> Tensor:
 def solve_positive(matrix: Tensor, columns: Tensor) -> Tensor:
     """``matrix^-1 columns`` for Hermitian positive definite matrices complex [..., S, S] and columns [..., S, n].
 
-    By Cholesky: half the work of LU, and torch's LU of complex matrices fails with more than one thread (MKL, 2.13).
+    Cholesky takes half the work of LU, and torch's LU of complex matrices fails with more than one thread (MKL, 2.13).
     """
     root = torch.linalg.cholesky((matrix + matrix.mH) / 2)
     half = torch.linalg.solve_triangular(root, columns, upper=False)
@@ -98,5 +98,5 @@ def solve_positive(matrix: Tensor, columns: Tensor) -> Tensor:
 
 
 def inverse_positive(matrix: Tensor) -> Tensor:
-    """Inverse of Hermitian positive definite matrices complex [..., S, S], see `solve_positive`."""
+    """Inverts Hermitian positive definite matrices complex [..., S, S]; see `solve_positive`."""
     return torch.cholesky_inverse(torch.linalg.cholesky((matrix + matrix.mH) / 2))

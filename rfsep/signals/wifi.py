@@ -1,6 +1,6 @@
-"""What every 802.11 OFDM packet at 20 MHz shares: carriers, training sequences, lengths (IEEE Std 802.11-2020).
+"""The common parts of 802.11 OFDM packets at 20 MHz: carriers, training sequences, lengths (IEEE Std 802.11-2020).
 
-Times are in samples at 20 MHz, where a carrier spacing of 312.5 kHz is 1/64 cycle a sample (table 17-5).
+Times are in samples at 20 MHz, where a carrier spacing of 312.5 kHz is 1/64 cycle per sample (table 17-5).
 """
 
 import torch
@@ -11,7 +11,7 @@ PREFIX = 16  # guard interval of a symbol, T_GI in table 17-5
 SYMBOL = FFT_SIZE + PREFIX
 LONG_PREFIX = 32  # guard interval of the long training field, T_GI2
 LONG_FIELD = LONG_PREFIX + 2 * FFT_SIZE  # L-LTF, 17.3.3
-SHORT_PERIOD = 16  # of both short training fields
+SHORT_PERIOD = 16  # period of both short training fields
 SHORT_FIELD = 10 * SHORT_PERIOD  # L-STF, 17.3.3
 HT_SHORT_FIELD = 5 * SHORT_PERIOD  # HT-STF, 19.3.9.4.5
 LAST_LEGACY = 26  # carriers -26..26 without 0, 17.3.5.10
@@ -24,7 +24,7 @@ _LONG_HIGH = "+--++-+-+-----++--+-+-++++"  # L_1..26
 
 
 def carriers() -> Tensor:
-    """Numbers of the 56 carriers that any packet may use, lowest frequency first: int64 [56].
+    """Returns the numbers of the 56 carriers that a packet may use, lowest frequency first: int64 [56].
 
     >>> carriers()[[0, 27, 28, 55]].tolist()
     [-28, -1, 1, 28]
@@ -34,10 +34,10 @@ def carriers() -> Tensor:
 
 
 def long_training(outer: tuple[float, float, float, float] = (0, 0, 0, 0)) -> Tensor:
-    """Values of the long training field on `carriers`: float64 [56].
+    """Returns values of the long training field on `carriers`: float64 [56].
 
     Args:
-        outer: values of carriers -28, -27, 27 and 28: nothing in L-LTF, ``(1, 1, -1, -1)`` in HT-LTF (equation 19-23).
+        outer: values of carriers -28, -27, 27 and 28: zeros in L-LTF, ``(1, 1, -1, -1)`` in HT-LTF (equation 19-23).
     """
     legacy = [1.0 if sign == "+" else -1.0 for sign in _LONG_LOW + _LONG_HIGH]
     return torch.tensor([*outer[:2], *legacy, *outer[2:]], dtype=torch.float64)

@@ -1,7 +1,7 @@
-"""Convolutional code, interleaver and mapping of 802.11 OFDM, for decoding an interferer and sending it again.
+"""Convolutional code, interleaver and mapping of 802.11 OFDM, to decode an interferer and modulate it again.
 
 IEEE Std 802.11-2020, clauses 17.3.5.6 (code, puncturing), 17.3.5.7 and 19.3.11.8.1 (interleaver), 17.3.5.8 (mapping);
-19.3.11.6 adds rate 5/6. Scrambling does not matter: coded bits are decided, not what they carry.
+19.3.11.6 adds rate 5/6. Scrambling does not matter, because only coded bits are decided.
 """
 
 import math
@@ -17,25 +17,25 @@ Integers = NDArray[np.int64]
 
 _GENERATORS = (0o133, 0o171)
 _STATES = 64
-_PUNCTURE = {  # which of the two outputs of successive bits are sent
+_PUNCTURE = {  # Flags tell which of the two outputs per bit are sent.
     "1/2": (1, 1),
     "2/3": (1, 1, 1, 0),
     "3/4": (1, 1, 1, 0, 0, 1),
     "5/6": (1, 1, 1, 0, 0, 1, 1, 0, 0, 1),
 }
 RATES = {1: ("1/2", "3/4"), 2: ("1/2", "3/4"), 4: ("1/2", "3/4"), 6: ("2/3", "3/4", "5/6")}
-"""Code rates by bits a carrier."""
+"""Code rates by bits per carrier."""
 
 _MOST_SURE = 50.0
-_SURE = 6.0  # log likelihood ratio from which a bit should not be contradicted
+_SURE = 6.0  # A bit is sure from this log likelihood ratio on.
 
 
 class _Trellis(NamedTuple):
-    """The code by the state that a step ends in.
+    """The code, indexed by the final state of a step.
 
     Attributes:
-        before: int64 [64, 2], states that it may begin in.
-        output: int64 [64, 2, 2], the two coded bits of each such step.
+        before: possible initial states of the step, int64 [64, 2].
+        output: the two coded bits of each such step, int64 [64, 2, 2].
     """
 
     before: Integers
@@ -44,7 +44,7 @@ class _Trellis(NamedTuple):
 
 @cache
 def _trellis() -> _Trellis:
-    """State: the last six bits, the newest first; a step shifts one in at the top."""
+    """Builds the trellis; a state holds the last six bits, the newest first, and a step shifts one in at the top."""
     state = np.arange(_STATES)
     before = np.stack([((state << 1) & (_STATES - 1)) | lost for lost in (0, 1)], 1)
     register = ((state >> 5) << 6)[:, None] | before
@@ -54,7 +54,7 @@ def _trellis() -> _Trellis:
 
 @cache
 def interleaver(bits: int, ht: bool) -> Integers:
-    """Place in its symbol, in the order of carriers, of each coded bit.
+    """Returns the place of each coded bit in its symbol, in the order of carriers.
 
     >>> interleaver(1, False)[:4].tolist()
     [0, 3, 6, 9]
@@ -76,7 +76,7 @@ class Axis(NamedTuple):
 
 @cache
 def axis(bits: int) -> Axis:
-    """Real and imaginary part of QPSK, 16- and 64-QAM (``bits`` a carrier), and the real one of BPSK."""
+    """Returns the axis of both parts of QPSK, 16- and 64-QAM (``bits`` per carrier), or of BPSK's real part."""
     width = max(bits // 2, 1)
     levels = np.arange(1 - 2**width, 2**width, 2.0)
     power = (levels**2).mean() * (2 if bits > 1 else 1)
@@ -85,13 +85,13 @@ def axis(bits: int) -> Axis:
 
 
 def points(bits: int) -> Values:
-    """Constellation complex128 [2 ** bits]."""
+    """Returns a constellation complex128 [2 ** bits]."""
     real = axis(bits).amplitudes
     return real.astype(np.complex128) if bits == 1 else (real[:, None] + 1j * real).ravel()
 
 
 def _axis_ratios(received: Floats, variance: Floats, bits: int) -> Floats:
-    """Log likelihood ratios [..., b] of one axis, positive for bit 0."""
+    """Returns log likelihood ratios [..., b] of one axis, positive for bit 0."""
     amplitudes, labels = axis(bits)
     metric = -((received[..., None] - amplitudes) ** 2) / variance[..., None]
     parts = [
@@ -110,7 +110,7 @@ def soft_bits(values: Values, variance: Floats, bits: int) -> Floats:
 
 
 def map_bits(coded: Integers, bits: int) -> Values:
-    """Carrier values complex128 [J, carriers] of bits int64 [J, carriers * bits]."""
+    """Returns carrier values complex128 [J, carriers] of bits int64 [J, carriers * bits]."""
     amplitudes, labels = axis(bits)
     width = labels.shape[1]
     weight = 2 ** np.arange(width)[::-1]
@@ -125,7 +125,7 @@ def map_bits(coded: Integers, bits: int) -> Values:
 
 
 def _likeliest(ratios: Floats, known_start: bool) -> Integers:
-    """Coded bits int64 [n, 2] of the best path for log likelihood ratios float64 [n, 2], positive for bit 0."""
+    """Returns coded bits int64 [n, 2] of the best path for log likelihood ratios float64 [n, 2], positive for bit 0."""
     before, output = _trellis()
     sign = 1.0 - 2.0 * output  # [64, 2, 2]
     gained = ratios @ sign.reshape(-1, 2).T  # [n, 128]
@@ -152,13 +152,13 @@ class Decoded(NamedTuple):
 
 
 class Coding(NamedTuple):
-    """How symbols are coded.
+    """The coding of symbols.
 
     Attributes:
-        bits: a carrier.
+        bits: bits per carrier.
         rate: see `RATES`.
-        ht: HT symbols of 52 data carriers, otherwise 48.
-        known_start: the first symbol begins with the encoder at zero.
+        ht: whether symbols are HT, with 52 data carriers; otherwise there are 48.
+        known_start: whether the encoder is at zero when the first symbol begins.
     """
 
     bits: int
@@ -168,13 +168,13 @@ class Coding(NamedTuple):
 
 
 def decode(values: Values, variance: Floats, coding: Coding, trusted: NDArray[np.bool_]) -> Decoded:
-    """The likeliest code word of successive symbols.
+    """Returns the likeliest code word of successive symbols.
 
     Args:
-        values: of their data carriers, complex128 [J, carriers].
-        variance: of the noise on them, float64 [J, carriers].
-        coding: of the symbols.
-        trusted: bool [carriers], which of them judge whether the code fits.
+        values: values of their data carriers, complex128 [J, carriers].
+        variance: noise variance of the values, float64 [J, carriers].
+        coding: coding of the symbols.
+        trusted: carriers that decide whether the code fits, bool [carriers].
     """
     place = interleaver(coding.bits, coding.ht)
     ratios = soft_bits(values, variance, coding.bits)

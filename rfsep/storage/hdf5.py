@@ -15,11 +15,13 @@ import numpy.typing as npt
 from rfsep.storage.atomic import staged
 from rfsep.storage.faults import fault, foreign
 from rfsep.storage.hdf5_heap import check_heaps
-from rfsep.storage.npy import check_finite, map_file
+from rfsep.storage.npy import as_complex64, check_finite, map_file
 
 MAX_BYTES = 4 << 30
 MAX_CHUNK_BYTES = 64 << 20  # of a dataset that is read piece by piece, or smaller: as much is unpacked for one number
-FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+PACKERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
+FILTERS = {*PACKERS, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+SUM_BYTES = 4  # that a Fletcher sum adds to a chunk
 LAYOUT = {
     "libver": ("v108", "v108"),  # readable by every h5py of the last ten years, and fixed: the bytes do not drift
     "alignment_threshold": 1,
@@ -74,7 +76,7 @@ class Frames(NamedTuple):
 
     Attributes:
         frames: complex64 [frames, samples].
-        sig_type: its name.
+        sig_type: its name; empty where the file does not tell.
     """
 
     frames: npt.NDArray[np.complex64]
@@ -209,13 +211,14 @@ def read_frames(path: Path) -> Frames:
     """Frames in the official InterferenceSet and TestSet1 format; complex128 is converted.
 
     Raises:
-        InputError: as `read_dataset` and `read_string`, for ``dataset`` and ``sig_type``; NaN or Inf.
+        InputError: as `read_dataset` and `read_string`, for ``dataset`` and, where it is there, ``sig_type``; NaN, Inf
+            or numbers that complex64 cannot hold.
     """
     with open_hdf5(path) as file:
         frames = read_dataset(file, "dataset", ("<c8", "<c16"), 2)
-        sig_type = read_string(file, "sig_type")
+        sig_type = read_string(file, "sig_type") if file.get("sig_type", getlink=True) else ""
     check_finite(path, frames)
-    return Frames(frames.astype(np.complex64, copy=False), sig_type)
+    return Frames(as_complex64(path, frames), sig_type)
 
 
 def write_frames(path: Path, frames: npt.NDArray[np.complex64], sig_type: str) -> None:
@@ -259,28 +262,67 @@ def _check_filters(path: Path, dataset: h5py.Dataset) -> None:
     """Refuse packing that needs a plugin, code that the library would load, and its rarely tried parts."""
     names = _filters(dataset)
     if strange := sorted(set(names) - FILTERS):
-        raise fault(path, f"dataset {dataset.name!r} is packed by filter {strange[0]}, expected gzip, shuffle or a sum")
+        raise fault(
+            path, f"dataset {dataset.name!r} is packed by filter {strange[0]}, expected gzip, LZF, shuffle or a sum"
+        )
+    if sum(name in PACKERS for name in names) > 1:
+        raise fault(path, f"dataset {dataset.name!r} is packed twice")
 
 
 def check_unpacking(path: Path, dataset: h5py.Dataset) -> None:
-    """Refuse zipped chunks that unpack to more than they say: the library would make room for whatever comes.
+    """Refuse chunks that do not unpack to exactly as many bytes as they say.
+
+    The library would make room for whatever comes of a longer one, and take what lies behind a shorter one for numbers.
 
     Raises:
-        InputError: names the first such chunk.
+        InputError: names the size of the first such chunk.
     """
     names = _filters(dataset)
-    if h5py.h5z.FILTER_DEFLATE not in names:
+    if not names:
         return
-    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    sums = 4 * names.count(h5py.h5z.FILTER_FLETCHER32)
     with foreign(path, f"dataset {dataset.name!r} cannot be decoded"):
+        size = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
         for index in range(dataset.id.get_num_chunks()):
             skipped, stored = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(index).chunk_offset)
-            if skipped >> names.index(h5py.h5z.FILTER_DEFLATE) & 1:
-                continue
-            unpacked = zlib.decompressobj()
-            if len(unpacked.decompress(stored, size + sums + 1)) > size + sums or unpacked.unconsumed_tail[sums:]:
-                raise fault(path, f"dataset {dataset.name!r} has a chunk that unpacks to more than its {size} bytes")
+            used = [name for place, name in enumerate(names) if not skipped >> place & 1]
+            if (length := _unpacked_length(stored, used, size)) != size:
+                state = "more" if length > size else "fewer"
+                raise fault(path, f"dataset {dataset.name!r} has a chunk that unpacks to {state} than its {size} bytes")
+
+
+def _unpacked_length(stored: bytes, filters: list[int], size: int) -> int:
+    """How many bytes a chunk has once its filters are undone, the last first; any number where it is above ``size``."""
+    length, limit = len(stored), size + SUM_BYTES * len(filters) + 1
+    for name in reversed(filters):
+        if name == h5py.h5z.FILTER_FLETCHER32:
+            length -= SUM_BYTES
+        elif name == h5py.h5z.FILTER_DEFLATE:
+            length = len(zlib.decompressobj().decompress(stored[:length], limit))
+        elif name == h5py.h5z.FILTER_LZF:
+            length = _lzf_length(stored[:length])
+    return length
+
+
+def _lzf_length(packed: bytes) -> int:
+    """How many bytes an LZF stream unpacks to, without unpacking it: runs of literals and references of 3 to 264.
+
+    Source: the format of Marc Lehmann's LibLZF, which h5py has built in.
+    """
+    length = start = 0
+    while start < len(packed):
+        control = packed[start]
+        if control < 32:  # as many literals, and one more
+            length += control + 1
+            start += control + 2
+        elif control < 224:  # a length in three bits, a distance in thirteen
+            length += (control >> 5) + 2
+            start += 2
+        else:  # the length goes on in a byte of its own
+            length += packed[start + 1] + 9
+            start += 3
+    if start > len(packed):
+        raise ValueError("an LZF stream ends too early")
+    return length
 
 
 def _filters(dataset: h5py.Dataset) -> list[int]:

@@ -4,7 +4,7 @@ import io
 import math
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +33,18 @@ class Header(NamedTuple):
 def read_complex(path: Path, shape: Shape) -> npt.NDArray[np.complex64]:
     """Read-only memory map of a .npy of little-endian complex64 in C order; None in ``shape`` is any length.
 
+    Complex128 is read too, and comes as a converted array in memory.
+
     Raises:
-        InputError: missing, not a .npy, truncated, another dtype (complex128 included) or another shape.
+        InputError: missing, not a .npy, truncated, another dtype or another shape; as `as_complex64`.
     """
     header = read_header(path)
-    if header.dtype != np.dtype("<c8"):
-        raise fault(path, f"dtype {_name(header.dtype)}, expected complex64 (<c8), little-endian, and no other")
+    if header.dtype not in (np.dtype("<c8"), np.dtype("<c16")):
+        raise fault(path, f"dtype {_name(header.dtype)}, expected complex64 (<c8) or complex128, little-endian")
     if header.fortran_order and len(header.shape) > 1:
         raise fault(path, "is in Fortran order, expected C order")
     check_shape(path, header.shape, shape)
-    return _map(path, header)
+    return as_complex64(path, _map(path, header))
 
 
 def read_floats(path: Path, shape: Shape) -> npt.NDArray[np.float32]:
@@ -59,14 +61,16 @@ def read_floats(path: Path, shape: Shape) -> npt.NDArray[np.float32]:
 
 
 def read_bits(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
-    """Bits uint8 from a .npy of bool or any integer dtype holding only 0 and 1, in either order.
+    """Bits uint8 from a .npy of bool or any numeric dtype holding exactly 0 and 1 alone, in either order.
+
+    The organisers' scripts save float32.
 
     Raises:
-        InputError: as `read_complex`; float or other dtypes; a value other than 0 and 1 (names the first).
+        InputError: as `read_complex`; no numbers; a value other than 0 and 1 (names the first).
     """
     header = read_header(path)
-    if header.dtype.kind not in "biu":
-        raise fault(path, f"dtype {_name(header.dtype)}, expected bits 0 and 1 as bool or integers, best uint8")
+    if header.dtype.kind not in "biufc":
+        raise fault(path, f"dtype {_name(header.dtype)}, expected bits 0 and 1 as numbers, best uint8")
     check_shape(path, header.shape, shape)
     return as_bits(path, _map(path, header))
 
@@ -142,32 +146,61 @@ def check_finite(path: Path | str, array: npt.NDArray[Any]) -> None:
 
 
 def as_bits(path: Path | str, array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Numbers that are all 0 or 1 as uint8 of the same shape, checked piece by piece.
+    """Numbers that are all exactly 0 or 1 as uint8 of the same shape in C order, checked piece by piece.
 
     Raises:
-        InputError: names the first other value by row and position.
+        InputError: names the first other value, in the order of the memory, by row and position.
     """
-    bits = np.empty(array.shape, np.uint8)
-    flat, target = array.reshape(-1), bits.reshape(-1)
+    order: Literal["C", "F"] = "F" if array.flags.fnc else "C"
+    bits = np.empty(array.shape, np.uint8, order)
+    flat, target = array.reshape(-1, order=order), bits.reshape(-1, order=order)
     for start in range(0, flat.size, CHUNK_ENTRIES):
         piece = flat[start : start + CHUNK_ENTRIES]
-        known = (piece == 0) | (piece == 1)
+        with np.errstate(invalid="ignore"):  # a float in a file may be a NaN that signals
+            known = (piece == 0) | (piece == 1)
         if not known.all():
             first = int(known.argmin())
-            where = place(start + first, array.shape).replace("sample", "bit")
+            where = place(start + first, array.shape, order).replace("sample", "bit")
             raise fault(path, f"{where} is {piece[first]}, expected 0 or 1")
         target[start : start + len(piece)] = piece != 0  # a bool in a file may be any byte
-    return bits
+        forget_pages(array)
+    return np.ascontiguousarray(bits)
 
 
-def place(index: int, shape: tuple[int, ...]) -> str:
+def as_complex64(path: Path | str, array: npt.NDArray[Any]) -> npt.NDArray[np.complex64]:
+    """The array itself where it is complex64; complex128 in C order converted piece by piece, read-only.
+
+    NaN and Inf stay what they are.
+
+    Raises:
+        InputError: names the first number that complex64 cannot hold.
+    """
+    if array.dtype == np.complex64:
+        return array
+    narrow = np.empty(array.shape, np.complex64)
+    flat, target = array.reshape(-1), narrow.reshape(-1)
+    for start in range(0, flat.size, CHUNK_ENTRIES):
+        piece, part = flat[start : start + CHUNK_ENTRIES], target[start : start + CHUNK_ENTRIES]
+        with np.errstate(over="ignore", invalid="ignore"):
+            part[:] = piece
+        lost = np.isfinite(piece) & ~np.isfinite(part)
+        if lost.any():
+            first = int(lost.argmax())
+            raise fault(path, f"{place(start + first, array.shape)} is {piece[first]}, too large for complex64")
+        forget_pages(array)
+    narrow.flags.writeable = False
+    return narrow
+
+
+def place(index: int, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> str:
     """Name a flat index.
 
     >>> place(7, (3, 5))
     'row 1, sample 2'
     """
     names = AXES[len(shape)]
-    return ", ".join(name.format(int(i)) for name, i in zip(names, np.unravel_index(index, shape), strict=True))
+    found = np.unravel_index(index, shape, order)
+    return ", ".join(name.format(int(i)) for name, i in zip(names, found, strict=True))
 
 
 def map_file(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:

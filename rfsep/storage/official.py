@@ -6,7 +6,7 @@ Source: RFChallenge/icassp2024rfchallenge, sampletest_testmixture_generator.py.
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from rfsep.storage.atomic import staged
 from rfsep.storage.faults import fault
 from rfsep.storage.hdf5_set import read_own_mixtures, read_own_truth
 from rfsep.storage.mixture_files import LABEL, NAME, MixtureFile, Pair, TruthFile, check_name, check_pair
-from rfsep.storage.npy import as_bits, check_finite, check_shape, read_complex, read_text
+from rfsep.storage.npy import as_bits, as_complex64, check_finite, check_shape, read_complex, read_text
 from rfsep.storage.pickles import read_arrays, write_arrays
 
 SAMPLE_RATE_HZ = 25e6
@@ -26,22 +26,48 @@ MIXTURE_NAME = re.compile(rf"({LABEL}?)_testmixture_({NAME})_({NAME})\.npy")
 ROWS = 64  # mixtures looked at together: 20 MB of the official length
 
 
+class Found(NamedTuple):
+    """Where the files of one official test set lie.
+
+    Attributes:
+        folder: that holds them, beside others maybe.
+        testset: the name that they bear, such as TestSet1Mixture.
+    """
+
+    folder: Path
+    testset: str
+
+
+def find_official(folder: Path) -> Found:
+    """The official test set of a folder of its own, or, given FOLDER/NAME, that of this name among the files of FOLDER.
+
+    The organisers' ``dataset/`` holds the files of several side by side.
+
+    Raises:
+        InputError: no such folder, no official file, or files of more than one test set; names those there.
+    """
+    if testsets := _testsets(folder):
+        if len(testsets) > 1:
+            raise fault(folder, f"holds more than one test set; choose with set=NAME, one of {', '.join(testsets)}")
+        return Found(folder, testsets[0])
+    beside = _testsets(folder.parent)
+    if folder.name in beside:
+        return Found(folder.parent, folder.name)
+    if beside:
+        raise fault(folder, f"no such test set; the files in {folder.parent} are of {', '.join(beside)}")
+    if not folder.is_dir():
+        raise fault(folder, "no such folder")
+    raise fault(folder, "is no test set: neither mixture/*.h5 nor <TestSet>_testmixture_<SOI>_<INTERFERENCE>.npy in it")
+
+
 def list_official(folder: Path) -> list[Pair]:
-    """Mixture types (soi, interference) among a folder's official files, sorted.
+    """Mixture types (soi, interference) of an official test set, sorted.
 
     Raises:
-        InputError: no official file, or files of more than one test set.
+        InputError: as `find_official`.
     """
-    return sorted((name[2], name[3]) for name in _names(folder))
-
-
-def official_test_set(folder: Path) -> str:
-    """The name that a folder's official files bear, such as TestSet1Mixture.
-
-    Raises:
-        InputError: as `list_official`.
-    """
-    return _names(folder)[0][1]
+    place, testset = find_official(folder)
+    return sorted((name[2], name[3]) for name in _names(place) if name[1] == testset)
 
 
 def read_official_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
@@ -52,7 +78,8 @@ def read_official_mixtures(folder: Path, soi: str, interference: str) -> Mixture
             of rows that is no multiple of 11.
     """
     check_pair(folder, soi, interference, list_official(folder))
-    path = folder / f"{official_test_set(folder)}_testmixture_{soi}_{interference}.npy"
+    place, testset = find_official(folder)
+    path = place / f"{testset}_testmixture_{soi}_{interference}.npy"
     mixture = read_complex(path, (None, None))
     if mixture.size == 0:
         raise fault(path, f"is empty: shape {mixture.shape}")
@@ -75,7 +102,8 @@ def read_official_truth(folder: Path, soi: str, interference: str) -> TruthFile 
         InputError: as `read_official_mixtures`; a hostile or damaged pickle; the truth of other mixtures.
     """
     mixtures = read_official_mixtures(folder, soi, interference)
-    path = folder / f"GroundTruth_{official_test_set(folder)}_Dataset_{soi}_{interference}.pkl"
+    place, testset = find_official(folder)
+    path = place / f"GroundTruth_{testset}_Dataset_{soi}_{interference}.pkl"
     if not path.exists():
         return None
     arrays = read_arrays(path)
@@ -133,15 +161,14 @@ def convert(folder: Path, out: Path, soi: str, interference: str) -> None:
 
 
 def _names(folder: Path) -> list[re.Match[str]]:
-    """Parsed names of the mixture files, all of one test set."""
+    """Parsed names of the mixture files in a folder, of whichever test set, sorted; none where there is no folder."""
     found = [MIXTURE_NAME.fullmatch(path.name) for path in sorted(folder.glob("*_testmixture_*.npy"))]
-    names = [name for name in found if name]
-    if not names:
-        raise fault(folder, "no file <TestSet>_testmixture_<SOI>_<INTERFERENCE>.npy")
-    test_sets = sorted({name[1] for name in names})
-    if len(test_sets) > 1:
-        raise fault(folder, f"holds more than one test set: {', '.join(test_sets)}; give each its folder")
-    return names
+    return [name for name in found if name]
+
+
+def _testsets(folder: Path) -> list[str]:
+    """Names of the test sets in a folder, sorted."""
+    return sorted({name[1] for name in _names(folder)})
 
 
 def _nominal_sinr_db(path: Path, num_mixtures: int, soi: str, interference: str) -> npt.NDArray[np.float32]:
@@ -169,7 +196,7 @@ def _complex(path: Path, name: str, array: npt.NDArray[Any], mixtures: MixtureFi
         raise fault(path, f"{name} is {array.dtype}, expected complex64")
     check_shape(f"{path}: {name}", array.shape, mixtures.mixture.shape)
     check_finite(f"{path}: {name}", array)
-    return np.ascontiguousarray(array, dtype=np.complex64)
+    return as_complex64(f"{path}: {name}", np.ascontiguousarray(array))
 
 
 def _metadata(mixtures: MixtureFile, truth: TruthFile) -> npt.NDArray[np.str_]:

@@ -23,8 +23,8 @@ class Submission(NamedTuple):
         id: the method's name.
         soi: name of the signal of interest.
         interference: name of the interference.
-        soi_path: complex64 [M, T].
-        bits_path: bool or integers [M, N].
+        soi_path: complex64 or complex128 [M, T].
+        bits_path: numbers [M, N], each exactly 0 or 1.
     """
 
     id: str
@@ -34,22 +34,46 @@ class Submission(NamedTuple):
     bits_path: Path
 
 
-def list_submissions(folder: Path, testset: str) -> list[Submission]:
-    """The mixture types submitted for a test set, sorted; other files are left alone.
+class Entry(NamedTuple):
+    """What one method handed in.
+
+    Attributes:
+        folder: of its files, and of other methods' maybe.
+        id: the method's name; None where the folder holds no estimate of the test set.
+    """
+
+    folder: Path
+    id: str | None
+
+
+def find_submissions(place: Path, testset: str) -> list[Entry]:
+    """What was handed in at a place: every id in it where it holds estimates, else every id of each folder in it.
+
+    Folders and ids are sorted; what is behind a link in the place is not looked at.
+
+    >>> find_submissions(Path("nowhere"), "TestSet1")
+    [Entry(folder=PosixPath('nowhere'), id=None)]
+    """
+    if not place.is_dir() or _names(place, testset):
+        return _entries(place, testset)
+    folders = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = [[Entry(path, None)] if path.is_symlink() else _entries(path, testset) for path in folders]
+    return [entry for entries in found for entry in entries] or [Entry(place, None)]
+
+
+def list_submissions(entry: Entry, testset: str) -> list[Submission]:
+    """The mixture types that a method handed in for a test set, sorted; other files are left alone.
 
     Raises:
-        InputError: no such file at all (names the pattern), a partner missing (names it), more than one id, a link.
+        InputError: no such file at all (names the pattern), a partner missing (names it), a link.
     """
+    folder, id = entry
     if not folder.is_dir():
         raise fault(folder, "no such folder")
-    names = [match for path in folder.iterdir() if (match := _pattern(testset).fullmatch(path.name))]
-    if not names:
+    if id is None:
         raise fault(folder, f"no file <ID>_{testset}_estimated_{{soi,bits}}_<SOI>_<INTERFERENCE>.npy")
-    ids = sorted({name[1] for name in names})
-    if len(ids) > 1:
-        raise fault(folder, f"holds more than one submission: {', '.join(ids)}; give each its folder")
-    pairs = sorted({(name[2], name[3]) for name in names})
-    submissions = [_submission(folder, ids[0], testset, *pair) for pair in pairs]
+    pairs = sorted({(name[2], name[3]) for name in _names(folder, testset) if name[1] == id})
+    submissions = [_submission(folder, id, testset, *pair) for pair in pairs]
     for path in (path for submission in submissions for path in (submission.soi_path, submission.bits_path)):
         if path.is_symlink():
             raise fault(path, "is a symbolic link, which submissions may not hold")
@@ -58,22 +82,10 @@ def list_submissions(folder: Path, testset: str) -> list[Submission]:
     return submissions
 
 
-def find_submissions(place: Path, testset: str) -> list[Path]:
-    """Folders of submissions in a place: itself where it holds estimates, else those in it, sorted.
-
-    >>> find_submissions(Path("nowhere"), "TestSet1")
-    [PosixPath('nowhere')]
-    """
-    if not place.is_dir() or any(_pattern(testset).fullmatch(path.name) for path in place.iterdir()):
-        return [place]
-    folders = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return folders or [place]
-
-
 def read_submission(
     submission: Submission, num_mixtures: int, num_samples: int, num_bits: int
 ) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.uint8]]:
-    """Estimates complex64 [M, T], a read-only memory map, and bits uint8 [M, N], after every check.
+    """Estimates complex64 [M, T], read-only, and bits uint8 [M, N], after every check.
 
     Raises:
         InputError: wrong shape or dtype, NaN or Inf, bits other than 0 and 1, damaged files.
@@ -132,8 +144,16 @@ def write_submission(
             raise fault(target.soi_path, f"got {count} rows, expected {num_mixtures}")
 
 
-def _pattern(testset: str) -> re.Pattern[str]:
-    return re.compile(rf"({LABEL})_{re.escape(testset)}_estimated_(?:soi|bits)_({NAME})_({NAME})\.npy")
+def _names(folder: Path, testset: str) -> list[re.Match[str]]:
+    """Parsed names of the estimates in a folder, of whichever method."""
+    pattern = re.compile(rf"({LABEL})_{re.escape(testset)}_estimated_(?:soi|bits)_({NAME})_({NAME})\.npy")
+    return [match for path in folder.iterdir() if (match := pattern.fullmatch(path.name))]
+
+
+def _entries(folder: Path, testset: str) -> list[Entry]:
+    """A folder with each id in it; with none where there is no estimate in it."""
+    ids = sorted({name[1] for name in _names(folder, testset)}) if folder.is_dir() else []
+    return [Entry(folder, id) for id in ids] or [Entry(folder, None)]
 
 
 def _submission(folder: Path, id: str, testset: str, soi: str, interference: str) -> Submission:

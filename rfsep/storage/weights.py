@@ -1,13 +1,14 @@
-"""Weights: safetensors, and Lightning checkpoints read without running them."""
+"""Weights: safetensors, Lightning's and published checkpoints read without running them, Keras files."""
 
 import hashlib
 import pickle
 import pickletools
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
@@ -17,21 +18,34 @@ from torch import Tensor
 
 from rfsep.storage.atomic import write_atomically
 from rfsep.storage.faults import fault, foreign, reason
+from rfsep.storage.keras_weights import read_keras
 
+SUFFIXES = (".safetensors", ".ckpt", ".pt", ".h5", ".keras")
+SETTINGS = re.compile(  # classes in which published checkpoints keep their settings, and types that these name
+    r"omegaconf\..*|typing\..*|collections\.defaultdict|_operator\.getitem|(?:\w+\.)*\w*Config"
+    r"|builtins\.(?:bool|int|float|str|bytes|list|tuple|dict|NoneType)"
+)
 MAKERS = ("bytearray", "encode")  # that torch allows a pickle to call, with any length
 KEYS = ("str", "bytes_or_str", "int", "bool", "int_or_bool", "float", "None")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU: all of a .safetensors, the ``state_dict`` of a Lightning .ckpt.
+    """Tensors by name, on the CPU: all of a .safetensors, the ``state_dict`` of a Lightning .ckpt, the ``model`` of a .pt.
+
+    A .pt may also be the dict of tensors itself. Of what Keras wrote (.h5, .keras) see `read_keras`.
 
     Raises:
         InputError: missing, truncated, hostile, no tensors in it, or another suffix.
     """
+    if path.suffix in (".h5", ".keras"):
+        return read_keras(path)
     if path.suffix == ".ckpt":
-        return _state_dict(path)
+        return _tensors(path, read_checkpoint(path).get("state_dict"), "state_dict")
+    if path.suffix == ".pt":
+        content = read_checkpoint(path)
+        return _tensors(path, content.get("model", content), "model")
     if path.suffix != ".safetensors":
-        raise fault(path, f"suffix {path.suffix!r}, expected .safetensors or .ckpt")
+        raise fault(path, f"suffix {path.suffix!r}, expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not path.is_file():
         raise fault(path, "no such file")
     try:
@@ -68,10 +82,24 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
+class _Unread(dict[Any, Any]):
+    """Stands for settings in a checkpoint, whose classes are not made: it takes whatever it is given and keeps nothing."""
+
+    def __new__(cls, *given: object) -> "_Unread":
+        return super().__new__(cls)
+
+    def __init__(self, *given: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        """Forget it."""
+
+
 def read_checkpoint(path: Path) -> dict[str, object]:
     """Everything in a checkpoint, on the CPU; only plain containers, numbers, text and tensors are ever made.
 
-    Tensors are mapped, not loaded: do not write into the file while they live (replacing it is fine).
+    Tensors are mapped, not loaded: do not write into the file while they live (replacing it is fine). Settings of other
+    programs, such as the OmegaConf ``cfg`` of the RF Challenge's checkpoints, come as empty mappings.
 
     Raises:
         InputError: missing, truncated, or anything else in it.
@@ -82,7 +110,10 @@ def read_checkpoint(path: Path) -> dict[str, object]:
         _check_archive(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # torch's advice on foreign pickles is not for our users
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            strange = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            stand_ins: list[Any] = [(_Unread, name) for name in strange if SETTINGS.fullmatch(name)]
+            with torch.serialization.safe_globals(stand_ins):
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise fault(
             path, "cannot be read as a checkpoint of tensors and plain values; what else it holds was not run"
@@ -102,6 +133,22 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     content = safetensors.torch.save({name: t.detach().contiguous() for name, t in tensors.items()}, dict(metadata))
     write_atomically(path, lambda file: _write(file.write(content), len(content)))
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint as torch does; a killed process leaves the old one whole.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    write_atomically(path, lambda file: _save(content, file))
+
+
+def _save(content: Mapping[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(dict(content), file)
+    except RuntimeError as error:  # torch ends its archive even so, and complains of that instead of the full disk
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _check_archive(path: Path) -> None:
@@ -153,8 +200,7 @@ def _write(written: int, length: int) -> None:
         raise OSError(f"{written} of {length} bytes written")
 
 
-def _state_dict(path: Path) -> dict[str, Tensor]:
-    state = read_checkpoint(path).get("state_dict")
+def _tensors(path: Path, state: object, key: str) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise fault(path, "has no state_dict of tensors")
+        raise fault(path, f"has no {key} of tensors")
     return dict(state)

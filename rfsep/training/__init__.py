@@ -1,1 +1,1 @@
-"""The only place that knows Lightning: objectives and data modules."""
+"""Training objectives and data modules, the only place that knows Lightning."""

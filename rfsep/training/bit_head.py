@@ -1,4 +1,4 @@
-"""Waveform and bits of a network that has a head for the bits."""
+"""The objective for waveform and bits of a network with a bit head."""
 
 from typing import Protocol, runtime_checkable
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from rfsep.separators.neural import network_input
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import bit_cross_entropy, row_errors
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.training.soi_bits import bit_error_rates, demodulated_error_rates
 from rfsep.types import InputError, MixtureBatch, Modem, Separator
 
 
 @runtime_checkable
 class BitModel(Protocol):
-    """A network with a head for bits."""
+    """A network with a bit head."""
 
     def estimate_and_logits(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         """Waveform float [B, 2, T] and logits float [B, N] of the modem's bits in their order, positive for 1."""
@@ -27,23 +27,19 @@ class BitModel(Protocol):
 class BitHead(pl.LightningModule):
     """Minimises ``mse_weight * MSE + cross-entropy`` of a network's waveform and of its own bit logits.
 
-    The loss of the SOI-matched autoencoder (Henneke, ICASSP 2024), whose stages the model knows: what it has set to
-    ``requires_grad = False`` stays as it is. Nothing calibrates the logits but their own cross-entropy. ``val/ber`` is
-    that of the logits, ``val/ber_demodulated`` that of the waveform.
+    This is the loss of the SOI-matched autoencoder (Henneke, ICASSP 2024). The model defines its stages: parameters
+    with ``requires_grad = False`` stay fixed. Only their own cross-entropy calibrates the logits. ``val/ber`` is the
+    rate of the logits, ``val/ber_demodulated`` that of the waveform.
 
     Args:
-        model: see `BitModel`; an nn.Module that reads windows which start on an SOI symbol.
-        modem: of the SOI, whose bits must be known.
-        mse_weight: of the waveform's error beside the bits.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
+        model: see `BitModel`; an nn.Module for windows that start on a SOI symbol.
+        modem: the SOI's modem, whose bits must be known.
+        mse_weight: weight of the waveform's error beside the bits.
+        optimisation: optimiser and learning rate.
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
 
     Raises:
-        InputError: the model has no head for bits.
+        InputError: the model has no bit head.
     """
 
     def __init__(
@@ -51,11 +47,7 @@ class BitHead(pl.LightningModule):
         model: BitModel,
         modem: Modem,
         mse_weight: float,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         guide: Separator | None = None,
     ) -> None:
         super().__init__()
@@ -65,11 +57,11 @@ class BitHead(pl.LightningModule):
         self.modem = modem
         self.mse_weight = mse_weight
         self.guide = guide
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         self.scores = LevelScores()
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Returns the loss of a batch."""
         estimate, logits = self.model.estimate_and_logits(network_input(batch.mixture, self.guide))
         error = row_errors(estimate, batch.soi).mean()
         bits = bit_cross_entropy(logits, batch.bits, known_bits(batch))
@@ -79,16 +71,16 @@ class BitHead(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Collect the errors of a batch by level."""
+        """Collects the errors of a batch by level."""
         estimate, logits = self.model.estimate_and_logits(network_input(batch.mixture, self.guide))
         rates = {
-            "ber": bit_error_rates(logits, batch.bits, known_bits(batch)),
+            "ber": bit_error_rates(logits > 0, batch.bits, known_bits(batch)),
             "ber_demodulated": demodulated_error_rates(self.modem, estimate, batch),
         }
         self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the levels and their mean."""
+        """Logs the levels and their mean."""
         log_levels(self, self.scores)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -97,5 +89,5 @@ class BitHead(pl.LightningModule):
 
 
 def known_bits(batch: MixtureBatch) -> Tensor:
-    """Which of a batch's bits count: bool [B, N]."""
+    """Returns which of a batch's bits count: bool [B, N]."""
     return torch.arange(batch.bits.shape[1], device=batch.bits.device) < batch.num_bits[:, None]

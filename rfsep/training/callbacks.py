@@ -1,10 +1,10 @@
-"""What a run does beside learning: checkpoints that survive, seeds, costs, limits, and a stop where numbers end."""
+"""Callbacks of a run: durable checkpoints, seeds, costs, time limits, and a stop at NaN."""
 
 import multiprocessing
 import os
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,35 +14,27 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from rfsep.storage.atomic import write_atomically
-from rfsep.storage.weights import write_weights
+from rfsep.storage.weights import write_checkpoint, write_weights
 from rfsep.types import InputError, MixtureBatch
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints to a temporary file that is synced and renamed: a killed process leaves the old one whole."""
+    """Writes checkpoints to a temporary file that is synced and renamed, so a killed process keeps the old one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint."""
-        write_atomically(Path(path), lambda file: _save(checkpoint, file))
-
-
-def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
-    try:
-        torch.save(checkpoint, file)
-    except RuntimeError as error:  # torch ends its archive even so, and complains of that instead of the full disk
-        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+        """Writes a checkpoint."""
+        write_checkpoint(Path(path), checkpoint)
 
 
 class Checkpoints(Checkpoint):
-    """``last.ckpt`` after every validation, and ``best.ckpt`` where that was better than every one before.
+    """Writes ``last.ckpt`` after every validation, and ``best.ckpt`` after every best one.
 
-    Lightning's own ModelCheckpoint writes its last checkpoint only where a best one was written too, and forgets the
-    best score of a folder that was moved.
+    Lightning's own ModelCheckpoint writes its last checkpoint only together with a best one, and forgets the best score
+    of a folder that was moved.
 
     Args:
-        folder: of the checkpoints.
-        monitor: metric by which the best is chosen, the lowest.
+        folder: folder of the checkpoints.
+        monitor: metric whose lowest value is the best.
     """
 
     def __init__(self, folder: Path, monitor: str) -> None:
@@ -51,7 +43,7 @@ class Checkpoints(Checkpoint):
         self.best_score = float("inf")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the best one first: killed between the two, the run goes on from the old last one and finds it anew."""
+        """Writes the best one first: a run killed in between resumes from the old last one and finds it anew."""
         score = float(trainer.callback_metrics[self.monitor])
         if score < self.best_score:
             self.best_score = score
@@ -59,21 +51,21 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(self.folder / "last.ckpt")
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score."""
+        """Returns the best score."""
         return {"best_score": self.best_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the best score."""
+        """Restores the best score."""
         self.best_score = state_dict["best_score"]
 
 
 class BatchSeeds(Callback):
-    """Seeds torch's own generators, from which dropout draws, by (seed, rank, batch number) before every batch.
+    """Seeds torch's own generators, which dropout uses, by (seed, rank, batch number) before every batch.
 
-    So a resumed run drops what an uninterrupted one drops, on every rank and device, and no two ranks drop alike.
+    A resumed run therefore has the same dropout as an uninterrupted one, on every rank and device. Ranks differ.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -82,16 +74,29 @@ class BatchSeeds(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed."""
+        """Seeds the generators."""
         key = np.random.SeedSequence((self.seed, trainer.global_rank, batch_idx))
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
+
+
+class PlateauSteps(Callback):
+    """Steps the schedules that follow validation, before the checkpoint of that validation is written.
+
+    Lightning itself steps them after the checkpoint, so a resumed run would lack one step.
+    """
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Steps the schedules; the last callback writes the checkpoints."""
+        for config in trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau:
+                config.scheduler.step(trainer.callback_metrics[str(config.monitor)])
 
 
 class FiniteGuard(Callback):
     """Stops the run before a step whose loss or gradient is NaN or infinite, and keeps the batches of that step.
 
     Args:
-        folder: of the run; the batches go to ``nonfinite_step<steps done>_rank<rank>.safetensors``.
+        folder: folder of the run; batches go to ``nonfinite_step<steps done>_rank<rank>.safetensors``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,23 +107,23 @@ class FiniteGuard(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: MixtureBatch, batch_idx: int
     ) -> None:
-        """Remember a batch of the coming step."""
+        """Keeps a batch of the coming step."""
         self._batches.append(batch)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Look at the loss."""
+        """Checks the loss."""
         self._finite_loss &= bool(loss.isfinite().all())
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Look at the gradient; all ranks stop together, as one that waits for another's gradient waits for ever.
+        """Checks the gradient; all ranks stop together, because none may wait for another's gradient.
 
         Raises:
             InputError: the loss or the gradient is not finite.
         """
         gradients = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
-        # float16's loss scaling overflows on purpose and skips such steps itself
+        # Loss scaling for float16 overflows on purpose and skips such steps itself.
         scaled = trainer.precision == "16-mixed"
         finite = scaled or bool(torch.nn.utils.get_total_norm(gradients).isfinite())
         what = "gradient" if self._finite_loss else "loss"
@@ -135,12 +140,12 @@ class FiniteGuard(Callback):
 
 
 class Facts(Callback):
-    """Keeps in every checkpoint what the run has cost so far: ``facts``: steps, minutes, core minutes, FLOPs.
+    """Keeps the cost of the run so far in every checkpoint, as ``facts``: steps, minutes, core minutes, FLOPs.
 
-    Core minutes are CPU time of all processes, workers included, of all calls together.
+    Core minutes are the CPU time of all processes and workers over all calls.
 
     Args:
-        flops_per_step: forward and backward, of one process.
+        flops_per_step: forward and backward pass of one process.
     """
 
     def __init__(self, flops_per_step: float) -> None:
@@ -151,20 +156,20 @@ class Facts(Callback):
         self.cpu_at_start = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clocks."""
+        """Starts the clocks."""
         self.started, self.cpu_at_start = time.monotonic(), cpu_seconds()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on counting where the interrupted run stopped."""
+        """Continues counting from the interrupted run."""
         self.minutes_before = checkpoint["facts"]["minutes"]
         self.core_minutes_before = checkpoint["facts"]["core_minutes"]
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Write the facts."""
+        """Writes the facts."""
         own = torch.tensor(cpu_seconds() - self.cpu_at_start, dtype=torch.float64, device=pl_module.device)
         used = float(trainer.strategy.reduce(own, reduce_op="sum"))
         checkpoint["facts"] = {
@@ -176,7 +181,7 @@ class Facts(Callback):
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process, its ended children, and the workers that it has now (where /proc tells it)."""
+    """Returns the CPU time of this process, its ended children and, if /proc exists, its present workers."""
     running = sum(_running_seconds(child.pid) for child in multiprocessing.active_children())
     return running + sum(os.times()[:4])
 
@@ -184,13 +189,13 @@ def cpu_seconds() -> float:
 def _running_seconds(process: int | None) -> float:
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it has ended, or this is no Linux
+    except OSError:  # The worker has ended, or there is no /proc.
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
 
 
 class CallTimer(Timer):
-    """Stops after a time counted from each call anew; Lightning's own would stop a resumed run at once.
+    """Stops each call after a duration of its own; Lightning's timer would stop a resumed run at once.
 
     Args:
         duration: DD:HH:MM:SS, or None for no limit.
@@ -200,8 +205,8 @@ class CallTimer(Timer):
         super().__init__(duration)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing to remember."""
+        """Returns an empty state."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to go on from."""
+        """Ignores the empty state."""

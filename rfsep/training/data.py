@@ -1,4 +1,4 @@
-"""Mixtures for training: endless fresh batches, and a fixed set to validate on."""
+"""Mixtures for training: endless fresh batches, and a fixed validation set."""
 
 from collections.abc import Sequence
 
@@ -15,16 +15,16 @@ class MixtureData(pl.LightningDataModule):
     """Endless training mixtures and a fixed validation set of one SOI and one interference.
 
     Args:
-        mixer: of the training split.
-        val_mixer: of the validation split.
-        batch_size: mixtures in a batch of one process.
-        num_samples: samples in a mixture.
+        mixer: mixer of the training split.
+        val_mixer: mixer of the validation split.
+        batch_size: mixtures per batch of one process.
+        num_samples: samples per mixture.
         sinr_db: range of the training mixtures.
         val_sinr_db: levels of the validation set.
-        val_per_sinr: mixtures at each.
+        val_per_sinr: mixtures per level.
         num_workers: processes that make batches; 0 makes them in the training process.
-        seed: of the run.
-        repeat_after: batches after which they come again, see `EndlessMixtures`; None for never.
+        seed: seed of the run.
+        repeat_after: number of batches after which they repeat, see `EndlessMixtures`; None for never.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MixtureData(pl.LightningDataModule):
         self.repeat_after = repeat_after
 
     def train_dataloader(self) -> DataLoader[MixtureBatch]:
-        """Endless batches; a resumed run goes on with the batch behind its last step."""
+        """Returns endless batches; a resumed run continues with the batch after its last step."""
         assert self.trainer is not None
         batches = EndlessMixtures(
             self.mixer,
@@ -68,7 +68,7 @@ class MixtureData(pl.LightningDataModule):
         return DataLoader(batches, batch_size=None, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[MixtureBatch]:
-        """The fixed validation set, a batch a level; its seed lies apart from every training batch's."""
+        """Returns the fixed validation set, one batch per level; its seed differs from every training batch's."""
         seed = self.seed + 2**31
         levels = list(self.val_sinr_db)
         batches = list(fixed_mixtures(self.val_mixer, levels, self.val_per_sinr, self.num_samples, seed))

@@ -1,4 +1,4 @@
-"""What one signal looks like: a diffusion prior, learned without mixtures."""
+"""The objective of a diffusion prior of one signal, learned without mixtures."""
 
 from typing import Literal, NamedTuple
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from rfsep.iq import to_channels
 from rfsep.separators.score_based.learned_prior import estimated_noise
 from rfsep.signals.diffusion_schedule import Schedule, linear_schedule
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.types import InputError, MixtureBatch
 
 Which = Literal["soi", "interference"]
-_GROUPS = 5  # of steps, whose losses are told apart in validation
+_GROUPS = 5  # groups of steps with separate validation losses
 
 
 class Signal(NamedTuple):
@@ -30,26 +30,22 @@ class Signal(NamedTuple):
 
 
 class Ddpm(pl.LightningModule):
-    """Minimises the mean of (estimate - z)^2 over noises z of unit variance a real component, steps uniform.
+    """Minimises the mean of (estimate - z)^2 over noises z of unit variance per real component, steps uniform.
 
-    The objective L_simple of J. Ho et al. (NeurIPS 2020, eq. 14), as T. Jayashankar et al. (NeurIPS 2023) train their
-    priors. The SOI is seen as its source gives it; the interference at its source's unit power, whatever its level in
-    the mixture is: there it is ``gain`` times as strong, gain^2 being the nominal ratio of the powers. (The published
-    priors saw OFDM of power 56/64, and divided by gain * sqrt(64/56).)
+    This is the objective L_simple of J. Ho et al. (NeurIPS 2020, eq. 14), as T. Jayashankar et al. (NeurIPS 2023) train
+    their priors. The SOI has the power that its source gives it. The interference has its source's unit power at every
+    level of the mixture; there it is ``gain`` times as strong, and gain^2 is the nominal ratio of the powers. (The
+    published priors saw OFDM of power 56/64, and divided by gain * sqrt(64/56).)
 
-    Validation logs the loss on fixed noise, with a batch's windows spread evenly over the steps: ``val/noise_mse``, by
-    which the best checkpoint is chosen, and ``val/noise_mse/<first step>`` of five groups of steps.
+    Validation logs the loss on fixed noise, with a batch's windows spread evenly over the steps. ``val/noise_mse``
+    selects the best checkpoint, and ``val/noise_mse/<first step>`` belongs to one of five groups of steps.
 
     Args:
         model: float32 [B, 2, T] and steps int64 [B] to float32 [B, 2, T].
-        which: signal of the mixtures to learn, soi or interference.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
+        which: signal to learn, soi or interference.
+        optimisation: optimiser and learning rate.
         schedule: noise levels.
-        period: of the signal's grid, for a network that sees whole periods, as those of
+        period: period of the signal's grid, for a network that sees whole periods, as those of
             `rfsep.models.token_prior` and `rfsep.models.carrier_prior`.
     """
 
@@ -60,11 +56,7 @@ class Ddpm(pl.LightningModule):
         self,
         model: nn.Module,
         which: Which,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         schedule: Schedule | None = None,
         period: int | None = None,
     ) -> None:
@@ -74,25 +66,25 @@ class Ddpm(pl.LightningModule):
         self.model = model
         self.which = which
         self.period = period
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         for name, values in (schedule or linear_schedule())._asdict().items():
-            self.register_buffer(name, values, persistent=False)  # so that it goes where the model goes
+            self.register_buffer(name, values, persistent=False)  # It moves with the model.
         self._errors: list[tuple[Tensor, Tensor]] = []
 
     @property
     def schedule(self) -> Schedule:
-        """The noise levels, on the model's device."""
+        """Returns the noise levels, on the model's device."""
         return Schedule(self.alpha_bar, self.sigma)
 
     def signal(self, batch: MixtureBatch) -> Signal:
-        """The windows to learn."""
+        """Returns the windows to learn."""
         if self.which == "soi":
             return Signal(to_channels(batch.soi), batch.soi_offset)
         unit = 10 ** (batch.sinr_db / 20)[:, None] * batch.interference
         return Signal(to_channels(unit), batch.interference_offset)
 
     def errors(self, signal: Signal, noise: Tensor, step: Tensor) -> Tensor:
-        """Mean squared error float32 [B] of the estimated noise: noise float32 [B, 2, T], step int64 [B]."""
+        """Mean squared error float32 [B] of estimated noise, for noise float32 [B, 2, T] at steps int64 [B]."""
         noisy = self.schedule.noisy(signal.windows, noise, step)
         estimate = estimated_noise(self.model, noisy, step, self.period, signal.offset)
         return (estimate - noise).square().mean((1, 2))
@@ -107,16 +99,16 @@ class Ddpm(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Collect the errors of a batch by step."""
+        """Collects the errors of a batch by step."""
         signal = self.signal(batch)
         windows = signal.windows
         step = torch.arange(len(windows), device=windows.device) * len(self.alpha_bar) // len(windows)
-        generator = torch.Generator().manual_seed(batch_idx)  # the same noise at every validation and on every device
+        generator = torch.Generator().manual_seed(batch_idx)  # same noise at every validation, on every device
         noise = torch.randn(windows.shape, generator=generator).to(windows.device)
         self._errors.append((step, self.errors(signal, noise, step)))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the groups of steps and the mean over all."""
+        """Logs the groups of steps and the mean over all."""
         step, errors = (torch.cat(parts) for parts in zip(*self._errors, strict=True))
         self._errors.clear()
         size = -(-len(self.alpha_bar) // _GROUPS)
@@ -126,5 +118,5 @@ class Ddpm(pl.LightningModule):
         self.log("val/noise_mse", errors.mean(), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and its learning rate."""
+        """Returns AdamW and its learning rate."""
         return adamw(self.parameters(), self.optimisation)

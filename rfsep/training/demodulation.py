@@ -1,4 +1,4 @@
-"""Bits through a differentiable demodulator: what the waveform is for."""
+"""The objective for bits through a differentiable demodulator."""
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from rfsep.separators.neural import network_input
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import bit_cross_entropy, row_errors
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.training.soi_bits import NoiseVariance, demodulated_error_rates, heard, soft_bits
 from rfsep.types import MixtureBatch, Modem, Separator
 
@@ -16,19 +16,15 @@ class Demodulation(pl.LightningModule):
     """Minimises the cross-entropy of the bits that the SOI's own demodulator reads from the network's waveform.
 
     The estimate goes through the matched filter (or the FFT) at the SOI's known offset and the exact demapper, whose
-    noise variance `NoiseVariance` learns; the loss is cross-entropy in nats a bit plus ``mse_weight`` times the
-    waveform's mean squared error. Cross-entropy alone leaves everything outside the matched filter's reach undecided:
-    the bits may be right while the waveform, and ``val/mse_db``, are not.
+    noise variance `NoiseVariance` learns. The loss is cross-entropy in nats per bit plus ``mse_weight`` times the
+    waveform's mean squared error. Cross-entropy alone does not constrain anything outside the matched filter's band, so
+    the bits may be right while the waveform, and ``val/mse_db``, are wrong.
 
     Args:
         model: float32 [B, 2, T], or [B, 4, T] with a guide, to float32 [B, 2, T].
-        modem: of the SOI, whose bits must be known.
-        mse_weight: of the waveform's error beside the bits.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
+        modem: the SOI's modem, whose bits must be known.
+        mse_weight: weight of the waveform's error beside the bits.
+        optimisation: optimiser and learning rate.
         guide: separator whose estimate the network sees beside the mixture, see `rfsep.separators.neural`.
     """
 
@@ -37,11 +33,7 @@ class Demodulation(pl.LightningModule):
         model: nn.Module,
         modem: Modem,
         mse_weight: float,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         guide: Separator | None = None,
     ) -> None:
         super().__init__()
@@ -50,17 +42,17 @@ class Demodulation(pl.LightningModule):
         self.mse_weight = mse_weight
         self.guide = guide
         self.noise_variance = NoiseVariance()
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         self.scores = LevelScores()
 
     def cross_entropy(self, estimate: Tensor, batch: MixtureBatch) -> Tensor:
-        """Nats a bit of waveforms float [B, 2, T]."""
+        """Returns nats per bit of waveforms float [B, 2, T]."""
         found = heard(self.modem, estimate, batch)
         variance = self.noise_variance(found.symbols, found.known, self.modem.constellation)  # [B]
         return bit_cross_entropy(soft_bits(found, self.modem, variance), found.bits, found.known)
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Returns the loss of a batch."""
         estimate = self.model(network_input(batch.mixture, self.guide))  # [B, 2, T]
         error = row_errors(estimate, batch.soi).mean()
         bits = self.cross_entropy(estimate, batch)
@@ -70,15 +62,15 @@ class Demodulation(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Collect the errors of a batch by level."""
+        """Collects the errors of a batch by level."""
         estimate = self.model(network_input(batch.mixture, self.guide))
         rates = {"ber": demodulated_error_rates(self.modem, estimate, batch)}
         self.scores.add(batch.sinr_db, row_errors(estimate, batch.soi), rates)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the levels and their mean."""
+        """Logs the levels and their mean."""
         log_levels(self, self.scores)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and its learning rate."""
+        """Returns AdamW and its learning rate."""
         return adamw(self.parameters(), self.optimisation)

@@ -1,4 +1,4 @@
-"""One training run in one folder: resumable, with metrics, checkpoints and a record of what it cost."""
+"""Runs one training in one folder: resumable, with metrics, checkpoints and a record of its cost."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +26,7 @@ from rfsep.training.callbacks import (
     Checkpoints,
     Facts,
     FiniteGuard,
+    PlateauSteps,
 )
 from rfsep.training.curves import LearningPicture
 from rfsep.training.metrics_csv import MetricsCsv
@@ -35,20 +36,20 @@ from rfsep.types import InputError
 
 
 class Schedule(NamedTuple):
-    """How long and on what a run trains; see conf/trainer/.
+    """The length and devices of a run; see conf/trainer/.
 
     Attributes:
         max_steps: optimiser steps.
         val_every: steps between validations, each followed by a checkpoint; divides max_steps.
-        patience: validations without a better one after which the run ends; None for no such end.
-        precision: Lightning's name, such as bf16-mixed or 32-true.
+        patience: number of validations without a better one that ends the run; None for no such end.
+        precision: precision by Lightning's name, such as bf16-mixed or 32-true.
         accelerator: cpu, gpu, auto.
-        devices: number of devices of a machine, or "auto".
-        num_nodes: machines that train together.
+        devices: number of devices per machine, or "auto".
+        num_nodes: number of machines that train together.
         gradient_clip: largest norm of a gradient.
-        accumulate: batches a step.
-        max_time: DD:HH:MM:SS after which the run stops, to be resumed; None for no limit.
-        compile: the model runs compiled.
+        accumulate: batches per step.
+        max_time: DD:HH:MM:SS after which the run stops and can be resumed; None for no limit.
+        compile: whether to compile the model.
     """
 
     max_steps: int
@@ -65,13 +66,13 @@ class Schedule(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What `fit` left behind.
+    """The result of `fit`.
 
     Attributes:
-        finished: all steps are done, or patience has ended (otherwise a limit or an interruption stopped the run; the
-            same call resumes).
-        trained: steps were made by this call.
-        best_score: of the best checkpoint by ``monitor``, infinite before the first validation.
+        finished: whether all steps are done or patience has ended. Otherwise a limit or an interruption stopped the
+            run, and the same call resumes it.
+        trained: whether this call made steps.
+        best_score: score of the best checkpoint by ``monitor``, infinite before the first validation.
     """
 
     finished: bool
@@ -84,14 +85,14 @@ def _patience_ended(stopping: dict[str, Any]) -> bool:
 
 
 def _done_before(checkpoint: dict[str, Any], schedule: Schedule) -> bool:
-    """The checkpoint is the last one of its run."""
+    """Tells whether the checkpoint is the last one of its run."""
     stopping = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
     return cast(int, checkpoint["global_step"]) >= schedule.max_steps or any(map(_patience_ended, stopping))
 
 
 @rank_zero_only
 def _prepare(folder: Path, config_yaml: str) -> None:
-    """The folder as a run starts it: its config, and nothing half-written by a killed process."""
+    """Prepares the folder of a run: its config, and nothing half-written by a killed process."""
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     for leftover in (*folder.glob(".*.tmp"), *folder.glob("checkpoints/.*.tmp")):
         leftover.unlink()
@@ -99,7 +100,7 @@ def _prepare(folder: Path, config_yaml: str) -> None:
 
 
 def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    """Lightning's trainer for endless batches: validation and checkpoints by steps, not by epochs."""
+    """Returns Lightning's trainer for endless batches, with validation and checkpoints by steps, not epochs."""
     return pl.Trainer(
         default_root_dir=folder,
         max_steps=schedule.max_steps,
@@ -124,12 +125,13 @@ def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], logger
 def _callbacks(
     folder: Path, schedule: Schedule, seed: int, ema_decay: float, monitor: str, flops_per_step: float
 ) -> tuple[Checkpoints, list[Callback]]:
-    """The callbacks of a run; Lightning calls the checkpoints last."""
+    """Returns the callbacks of a run; Lightning calls the checkpoints last."""
     best = Checkpoints(folder / "checkpoints", monitor)
     callbacks = [
         best,
         BatchSeeds(seed),
         FiniteGuard(folder),
+        PlateauSteps(),
         EMAWeightAveraging(decay=ema_decay),
         Facts(flops_per_step),
         CallTimer(schedule.max_time),
@@ -153,24 +155,25 @@ def fit(
     loggers: Sequence[Logger],
     in_sweep: bool,
 ) -> Outcome:
-    """Train, or go on training, or see that all is done.
+    """Trains, or resumes training, or returns if everything is done.
 
     Args:
-        module: objective with its model.
-        data: batches.
-        folder: of the run: config.yaml, metrics.csv, learning.png, checkpoints/{last,best}.ckpt are written here.
-        config_yaml: what the run was made from.
-        schedule: how long and on what.
-        seed: of the run; dropout follows from it.
-        ema_decay: of the moving average of the weights, which is what is validated and kept as ``best``.
-        monitor: validation metric by which the best checkpoint is chosen, the lowest.
-        flops_per_step: for the record.
-        loggers: beside metrics.csv.
-        in_sweep: the command line asks for more runs than this one, and cannot be given to other processes.
+        module: the objective with its model.
+        data: the batches.
+        folder: folder of the run: config.yaml, metrics.csv, learning.png, checkpoints/{last,best}.ckpt are written
+        here.
+        config_yaml: config of the run.
+        schedule: length and devices of the run.
+        seed: seed of the run, also for dropout.
+        ema_decay: decay of the moving average of the weights, which is validated and kept as ``best``.
+        monitor: validation metric whose lowest value is the best.
+        flops_per_step: FLOPs for the record.
+        loggers: loggers beside metrics.csv.
+        in_sweep: whether the command line asks for more runs than this one, so other processes cannot repeat it.
 
     Raises:
-        InputError: max_steps is no multiple of val_every; loss or gradient is not finite; a device is not there;
-            several devices in a job of a sweep.
+        InputError: max_steps is no multiple of val_every, loss or gradient is not finite, a device is missing, or a
+            sweep asks for several devices.
     """
     if schedule.max_steps % schedule.val_every:
         raise InputError(
@@ -190,9 +193,9 @@ def fit(
         check_launch(trainer, in_sweep)
         _prepare(folder, config_yaml)
         trainer.fit(module, data, ckpt_path=last if first_step else None, weights_only=True)
-    except SystemExit:  # how Lightning ends an interrupted run, with status 1
+    except SystemExit:  # Lightning ends an interrupted run so, with status 1.
         raise KeyboardInterrupt from None
-    except MisconfigurationException as error:  # a device that is not there, a precision it does not know
+    except MisconfigurationException as error:  # A device is missing, or a precision unknown.
         raise InputError(" ".join(str(error).split())) from None
     stopping = trainer.early_stopping_callback
     done = trainer.global_step >= schedule.max_steps or (

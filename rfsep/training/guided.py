@@ -1,4 +1,4 @@
-"""What objectives share whose network a separator shows a mixture: guidance, looking in parts, blind validation."""
+"""Shared parts of objectives whose separator builds the network's input: guidance, inputs in parts, validation."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -14,23 +14,23 @@ from rfsep.training.soi_bits import demodulated_error_rates
 from rfsep.training.views import Views
 from rfsep.types import MixtureBatch, Modem, Separated
 
-_MOST_ROWS = 128  # looked at together by a core
+_MOST_ROWS = 128  # rows per part and core
 
 
 class Guided(Protocol):
-    """A separator whose guides, which take long, can be asked once."""
+    """A separator whose slow guides can run once."""
 
     def guidance(self, mixture: Tensor) -> Tensor:
-        """Estimates complex64 [B, T, G] that the network has no part in."""
+        """Returns estimates complex64 [B, T, G] that do not depend on the network."""
         ...
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
-        """Estimate of mixtures complex64 [B, T], blind but for guidance that followed from them before."""
+        """Estimates mixtures complex64 [B, T] blindly, given guidance computed from them before."""
         ...
 
 
 def guidance_of(separator: Guided, views: Views | None, mixture: Tensor) -> Tensor:
-    """Guidance complex64 [B, T, G] of mixtures complex64 [B, T], found or kept from before."""
+    """Returns guidance complex64 [B, T, G] of mixtures complex64 [B, T], computed now or kept from before."""
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         return separator.guidance(mixture) if views is None else views(mixture, separator.guidance)
 
@@ -38,11 +38,11 @@ def guidance_of(separator: Guided, views: Views | None, mixture: Tensor) -> Tens
 def looked_at(
     look: Callable[[MixtureBatch, Tensor], tuple[Tensor, ...]], batch: MixtureBatch, guidance: Tensor
 ) -> list[Tensor]:
-    """Fields of what is seen in a batch on the CPU, a part of the rows on each core: no work for a GPU.
+    """Builds the input fields of a batch on the CPU, one part of the rows per core.
 
     Args:
-        look: rows and their guidance to fields [b, ...].
-        batch: on the CPU.
+        look: maps rows and their guidance to fields [b, ...].
+        batch: batch on the CPU.
         guidance: complex64 [B, T, G].
     """
 
@@ -58,7 +58,7 @@ def looked_at(
 def validate(
     scores: LevelScores, separator: Guided, views: Views | None, modem: Modem, batch: MixtureBatch, device: str
 ) -> None:
-    """Collect the errors of a batch on the CPU as evaluate.py would find them; ``device`` is what must not autocast."""
+    """Collects the errors of a CPU batch as evaluate.py computes them, without autocast on ``device``."""
     with torch.autocast(device, enabled=False):
         guidance = guidance_of(separator, views, batch.mixture)
         estimate = to_channels(separator.separate_guided(batch.mixture, guidance).soi)

@@ -1,4 +1,4 @@
-"""What is minimised: waveform error, the challenge's score, and cross-entropy of the bits."""
+"""Losses: waveform error, the challenge's score, and cross-entropy of the bits."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from rfsep.types import InputError
 
 
 def row_errors(estimate: Tensor, soi: Tensor) -> Tensor:
-    """Mean of |estimate - soi|^2 of every mixture, the challenge's error.
+    """Returns the mean of |estimate - soi|^2 of every mixture, the challenge's error.
 
     Args:
         estimate: float [B, 2, T].
@@ -23,12 +23,12 @@ def row_errors(estimate: Tensor, soi: Tensor) -> Tensor:
 
 
 def score_loss(errors: Tensor) -> Tensor:
-    """The challenge's MSE score, smoothly clipped at -50 dB: mean of 10 log10(e + 1e-5) over errors float32 [B].
+    """Returns the MSE score, smoothly clipped at -50 dB: mean of 10 log10(e + 1e-5) over errors float32 [B].
 
-    The sum in place of a maximum is the softplus of the error in dB that keeps the gradient bounded as e goes to zero:
-    3 dB above the score at the clip, less than 0.05 dB from -30 dB upwards. The mean is of dB over mixtures, where the
-    score takes dB of the mean over a level's mixtures: they agree where those are alike, and otherwise this loss is
-    the lower and cares less for the worst of them.
+    The sum replaces a maximum and acts as a softplus of the error in dB, which keeps the gradient bounded as e goes to
+    zero. It lies 3 dB above the score at the clip, and less than 0.05 dB from -30 dB upwards. This loss averages dB
+    over mixtures, while the score takes dB of the mean over a level's mixtures. Both agree for equal errors. Otherwise
+    this loss is lower and weighs the worst mixtures less.
 
     >>> score_loss(torch.tensor([1e-2, 1e-3])).round(decimals=2)
     tensor(-24.9800)
@@ -37,20 +37,20 @@ def score_loss(errors: Tensor) -> Tensor:
 
 
 def bit_cross_entropy(logits: Tensor, bits: Tensor, known: Tensor) -> Tensor:
-    """Mean of -log P(bit) in nats over the known bits.
+    """Returns the mean of -log P(bit) in nats over the known bits.
 
     Args:
         logits: float32 [B, N], positive means bit 1.
         bits: uint8 [B, N].
-        known: bool [B, N], which of them count.
+        known: which of them count, bool [B, N].
 
     Raises:
-        InputError: another number of logits than of bits: a head of another SOI.
+        InputError: the numbers of logits and bits differ, as with a head for another SOI.
 
     >>> bit_cross_entropy(torch.tensor([[0.0, 9.0]]), torch.tensor([[1, 0]]), torch.tensor([[True, False]]))
     tensor(0.6931)
     """
     if logits.shape != bits.shape:
-        raise InputError(f"the network gives {logits.shape[1]} bits a window, the SOI has {bits.shape[1]}")
+        raise InputError(f"the network gives {logits.shape[1]} bits per window, the SOI has {bits.shape[1]}")
     nats = nn.functional.binary_cross_entropy_with_logits(logits.float(), bits.float(), reduction="none")  # [B, N]
     return (nats * known).sum() / known.sum().clamp_min(1)

@@ -17,15 +17,15 @@ _HEADER = "step,metric,value\n"
 
 
 class MetricsCsv(Logger):
-    """Appends ``step,metric,value`` to a CSV file, a line a value.
+    """Appends ``step,metric,value`` to a CSV file, one line per value.
 
-    Lightning's own CSVLogger deletes the file of an earlier start of the same run. This one keeps what was logged
-    before the checkpoint from which the run goes on, and drops what came behind it: the run logs that again, and a
-    killed process may have left half a line.
+    Lightning's own CSVLogger deletes the file of an earlier start of the same run. This one keeps the lines before the
+    checkpoint from which the run resumes, and drops later ones: the run logs them again, and a killed process may have
+    left half a line.
 
     Args:
-        path: of the CSV file.
-        first_step: steps that the checkpoint has, 0 of a new run.
+        path: path of the CSV file.
+        first_step: steps of the checkpoint, 0 for a new run.
     """
 
     def __init__(self, path: Path, first_step: int = 0) -> None:
@@ -41,21 +41,21 @@ class MetricsCsv(Logger):
 
     @property
     def name(self) -> str:
-        """Of the logger."""
+        """The name of the logger."""
         return "metrics"
 
     @property
     def version(self) -> str:
-        """There is one."""
+        """The only version."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run's config.yaml holds them."""
+        """Does nothing, because the run's config.yaml holds them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append the metrics of a step."""
+        """Appends the metrics of a step."""
         if step is None:
             return
         try:
@@ -67,16 +67,16 @@ class MetricsCsv(Logger):
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Rows of a metrics file, as far as they are whole; none if there is no file.
+    """Reads the complete rows of a metrics file; none if there is no file.
 
     Raises:
-        InputError: it is no such file.
+        InputError: the file holds no metrics.
     """
     if not path.exists():
         return []
     with foreign(path, "is no file of metrics"):
         text = read_small(path, _LARGEST_BYTES).decode()
-        whole = text[: text.rfind("\n") + 1]  # a killed process may have left half a line
+        whole = text[: text.rfind("\n") + 1]  # A killed process may have left half a line.
         rows = [row for row in csv.DictReader(io.StringIO(whole)) if row["value"]]
         for row in rows:
             int(row["step"]), str(row["metric"]), float(row["value"])

@@ -1,4 +1,4 @@
-"""Work of any kind shared by several processes and machines, by Lightning's predict loop."""
+"""Shares work among several processes and machines, by Lightning's predict loop."""
 
 import logging
 import os
@@ -19,17 +19,17 @@ from torch.utils.data import DataLoader
 from rfsep.training.processes import check_launch, slurm
 from rfsep.types import InputError
 
-_PATIENCE = timedelta(days=7)  # of a process that is done with the others
+_PATIENCE = timedelta(days=7)  # longest wait of a finished process for the others
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks, as far as it knows before it has met the others."""
+    """Tells whether this process is the first, as far as it knows before it has met the others."""
     first_machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")) == "0"
     return first_machine and cast(Any, rank_zero_only).rank == 0
 
 
 class _Share(pl.LightningModule):
-    """Every so manieth piece of work, the first one of this process's rank; none twice, whatever their number."""
+    """One process's share of the pieces: those of its rank modulo the number of processes, none twice."""
 
     def __init__(self, work: Callable[[int], None], number: int) -> None:
         super().__init__()
@@ -38,12 +38,12 @@ class _Share(pl.LightningModule):
         self.refusal: str | None = None
 
     def predict_dataloader(self) -> DataLoader[int]:
-        """Numbers of this process's pieces."""
+        """Returns the numbers of this process's pieces."""
         pieces = range(self.trainer.global_rank, self.number, self.trainer.world_size)
         return DataLoader(pieces, batch_size=None)  # type: ignore[arg-type]
 
     def predict_step(self, piece: int, _: int) -> int:
-        """Do a piece and return its number; after a refusal nothing more is done, but the others are waited for."""
+        """Does a piece and returns its number; after a refusal it only waits for the others."""
         try:
             if self.refusal is None:
                 self.work(int(piece))
@@ -53,16 +53,16 @@ class _Share(pl.LightningModule):
 
 
 def _interrupt(*_: object) -> None:
-    """A handler of SIGTERM, which Lightning would note and no more; it hands the signal on to the others first."""
+    """Handles SIGTERM, which Lightning would only note; it passes the signal on to the others first."""
     raise KeyboardInterrupt
 
 
 def _answers(answer: tuple[str, str | None], number: int) -> list[tuple[str, str | None]]:
-    """What each of the processes answers, once all are done."""
+    """Returns the answers of all processes, once all are done."""
     answers = [answer] * number
     try:
         torch.distributed.all_gather_object(answers, answer)
-    except RuntimeError as error:  # gloo's, on a connection that is closed
+    except RuntimeError as error:  # gloo raises it on a closed connection.
         text = "another process ended before its work was done; the same command goes on from there"
         raise InputError(text) from error
     return answers
@@ -71,26 +71,26 @@ def _answers(answer: tuple[str, str | None], number: int) -> list[tuple[str, str
 def share(
     work: Callable[[int], None], number: int, devices: int, num_nodes: int, identity: str, in_sweep: bool
 ) -> bool:
-    """Do ``work(0)`` to ``work(number - 1)``, each in one of several processes, and wait until all is done.
+    """Does ``work(0)`` to ``work(number - 1)``, each in one of several processes, and waits until all is done.
 
-    Lightning starts the others: on this machine by itself, on several under torchrun or srun.
+    Lightning starts the others: on this machine by itself, on several machines under torchrun or srun.
 
     Args:
-        work: a piece; leaves its result in a file, as no other process sees the memory of this one.
-        number: of pieces.
-        devices: processes a machine.
-        num_nodes: machines.
-        identity: of the work; where a process has another one, its code or its files differ.
-        in_sweep: the command line asks for more than this job, and cannot be given to other processes.
+        work: does a piece and leaves its result in a file, because processes do not share memory.
+        number: number of pieces.
+        devices: processes per machine.
+        num_nodes: number of machines.
+        identity: identity of the work; a process with another one has other code or files.
+        in_sweep: whether the command line asks for more than this job, so other processes cannot repeat it.
 
     Returns:
-        Whether this is the process to go on with the results.
+        Whether this process continues with the results.
 
     Raises:
-        InputError: work raised one, in whichever process; the processes have different work; one of them was killed;
-            devices are more than one in a sweep.
+        InputError: work raised one in any process, processes have different work, one was killed, or a sweep asks for
+            several devices.
     """
-    for name in ("pytorch_lightning", "lightning_fabric"):  # which greet and give tips
+    for name in ("pytorch_lightning", "lightning_fabric"):  # Both print greetings and tips.
         logging.getLogger(name).setLevel(logging.WARNING)
     module = _Share(work, number)
     warnings.filterwarnings("ignore", message="The `srun` command is available")
@@ -106,13 +106,13 @@ def share(
             enable_checkpointing=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            inference_mode=False,  # separators choose for themselves
+            inference_mode=False,  # Separators choose for themselves.
             plugins=slurm(),
         )
         check_launch(trainer, in_sweep)
         trainer.predict(module, return_predictions=False)
         answers = _answers((identity, module.refusal), trainer.world_size)
-    except SystemExit:  # how Lightning ends an interrupted run, with status 1
+    except SystemExit:  # Lightning ends an interrupted run so, with status 1.
         raise KeyboardInterrupt from None
     except MisconfigurationException as error:
         raise InputError(" ".join(str(error).split())) from None

@@ -1,4 +1,4 @@
-"""What training and evaluation by several processes have in common."""
+"""Shared parts of training and evaluation by several processes."""
 
 import logging
 from typing import Any
@@ -9,24 +9,24 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from rfsep.types import InputError
 
-_OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says which process was killed
+_OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # This module reports which process was killed.
 
 
 def slurm() -> list[Any]:
-    """Lightning's plugin where SLURM runs; requeueing is SLURM's and the user's business: the same command resumes."""
+    """Returns Lightning's plugin under SLURM, without requeueing, because the same command resumes."""
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def check_launch(trainer: pl.Trainer, in_sweep: bool) -> None:
-    """Look at how a trainer comes to its processes, before it does.
+    """Checks how a trainer will start its processes.
 
     Args:
-        trainer: that has done nothing yet.
-        in_sweep: the command line asks for more than this job.
+        trainer: a trainer that has done nothing yet.
+        in_sweep: whether the command line asks for more than this job.
 
     Raises:
-        InputError: it would start others from a job of a sweep: they begin with the whole command line, and each of
-            them would do the sweep.
+        InputError: a job of a sweep would start others. They begin with the whole command line, and each of them would
+            run the sweep.
     """
     logging.getLogger(_OBSERVER).setLevel(logging.INFO)
     launcher = trainer.strategy.launcher

@@ -1,4 +1,4 @@
-"""Adam in the eigenbasis of the gradients, for layers whose inputs resemble each other."""
+"""Adam in the eigenbasis of the gradients, for layers with similar inputs."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_LONGEST = 600  # of the axes that are turned: costs of a step grow with weights times axis
-_EPSILON = 1e-8  # beside root mean squares, as Adam's
+_LONGEST = 600  # longest axis that is turned; the cost of a step grows with weights times axis
+_EPSILON = 1e-8  # added to root mean squares, as in Adam
 
 
 class Soap(torch.optim.Optimizer):
-    """Adam on every weight tensor turned into the eigenvectors of its gradient's covariances, one for each axis.
+    """Adam in the eigenbasis of the gradient's covariances, one covariance per axis of a weight tensor.
 
-    Where the inputs of a layer are nearly the same, such as one cosine over neighbouring thresholds, what tells them
-    apart has small gradients that Adam cannot see behind the large ones; turned, it is an axis of its own (Vyas et al.,
-    "SOAP: improving and stabilizing Shampoo using Adam", arXiv 2409.11321, algorithm 3, with a covariance for each
-    axis of a convolution). Biases are not turned; the very first step only measures.
+    The inputs of a layer may be nearly equal, such as one cosine over neighbouring thresholds. Their difference then
+    has small gradients that large ones hide from Adam. In the eigenbasis it is an axis of its own (Vyas et al., "SOAP:
+    improving and stabilizing Shampoo using Adam", arXiv 2409.11321, algorithm 3, with a covariance for each axis of a
+    convolution). Biases are not turned. The first step only measures.
 
     Args:
-        parameters: that learn.
-        lr: size of a step.
-        decay: of the moving averages: gradient, its square, covariances.
+        parameters: trainable parameters.
+        lr: step size.
+        decay: decay of the moving averages of gradient, its square and covariances.
         every: steps between updates of the eigenvectors by a step of the power method.
     """
 
@@ -30,7 +30,7 @@ class Soap(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Make a step, after the closure that computes the gradients, if there is one."""
+        """Makes a step, after the closure that computes the gradients, if there is one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -46,7 +46,7 @@ class Soap(torch.optim.Optimizer):
 
 
 def _direction(state: dict[str, Any], gradient: Tensor, decay: float, every: int) -> Tensor:
-    """Step float [...] of a gradient of this shape; the state float tensors, ``covariances`` and ``turns`` an axis."""
+    """Returns the step float [...] of a gradient; the state holds ``covariances`` and ``turns`` per axis."""
     if not state:
         turned = [gradient.ndim > 1 and length <= _LONGEST for length in gradient.shape]
         state.update(steps=0, mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
@@ -68,20 +68,20 @@ def _direction(state: dict[str, Any], gradient: Tensor, decay: float, every: int
 
 
 def _covariance(gradient: Tensor, axis: int) -> Tensor:
-    """Sum of products over all other axes: float [L, L] of an axis of length L."""
+    """Sums products over all other axes: float [L, L] of an axis of length L."""
     rows = gradient.movedim(axis, 0).flatten(1)  # [L, ...]
     return rows @ rows.T
 
 
 def _turned(values: Tensor, turns: list[Tensor | None], back: bool = False) -> Tensor:
-    """Every axis in the basis of its eigenvectors, columns of ``turns``, or back; as it is where there are none."""
-    for turn in turns:  # the axis in front goes to the back, so that all come round in order
+    """Turns every axis into the basis of its eigenvectors, columns of ``turns``, or back; axes without are kept."""
+    for turn in turns:  # The first axis goes last each time, so that all are turned in order.
         values = values.movedim(0, -1) if turn is None else torch.tensordot(values, turn, ([0], [int(back)]))
     return values
 
 
 def _follow(state: dict[str, Any]) -> None:
-    """Bring the eigenvectors nearer to those of today's covariances, the largest first."""
+    """Updates the eigenvectors towards those of the present covariances, the largest first."""
     for axis, (covariance, turn) in enumerate(zip(state["covariances"], state["turns"], strict=True)):
         if covariance is not None:
             ahead = covariance @ turn  # [L, L]

@@ -1,4 +1,4 @@
-"""The SOI's bits in a network's estimate: where they lie, how sure the estimate is of them, how many are wrong."""
+"""The SOI's bits in a network's estimate: their places, reliabilities and error rates."""
 
 from typing import NamedTuple
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from rfsep.iq import from_channels, squared
-from rfsep.signals.constellations import bits_per_symbol, decide, demap
+from rfsep.signals.constellations import bits_per_symbol, decide, demap, hard_bits
 from rfsep.types import InputError, MixtureBatch, Modem
 
-_LEAST_VARIANCE = 1e-2  # of an estimate's symbols: keeps a wrong bit's share of the loss below a few hundred nats
+_LEAST_VARIANCE = 1e-2  # least variance of an estimate's symbols; a wrong bit then costs a few hundred nats at most
 
 
 class Heard(NamedTuple):
-    """An SOI's symbols as an estimate has them, beside the bits that were sent with them.
+    """A SOI's symbols in an estimate, with the bits that were sent in them.
 
     Attributes:
         symbols: complex64 [B, S], matched-filter outputs from the first whole symbol of each row on.
         bits: uint8 [B, N], of these symbols.
-        known: bool [B, N], which of them the row holds.
+        known: which of them the row holds, bool [B, N].
     """
 
     symbols: Tensor
@@ -27,16 +27,16 @@ class Heard(NamedTuple):
 
 
 def heard(modem: Modem, estimate: Tensor, batch: MixtureBatch) -> Heard:
-    """Demodulates estimates at the known offset, as published bit error rates do; differentiable.
+    """Demodulates estimates at the known offset, as for published bit error rates; differentiable.
 
-    A row that begins inside a symbol is read from its first whole symbol on, sample ``(period - offset) % period``.
-    The symbol before that is among the batch's bits where its centre lies in the window; it is left out. Rows of
-    unknown offset have no known bits here.
+    A row that begins inside a symbol is read from its first whole symbol on, sample ``(period - offset) % period``. The
+    symbol before that counts among the batch's bits if its centre lies in the window; it is left out. Rows of unknown
+    offset have no known bits here.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         estimate: float [B, 2, T].
-        batch: with bits.
+        batch: the batch, with bits.
 
     Raises:
         InputError: the batch has no bits at all.
@@ -45,7 +45,7 @@ def heard(modem: Modem, estimate: Tensor, batch: MixtureBatch) -> Heard:
         raise InputError("the SOI carries no known bits; choose an objective of the waveform: mse, score")
     period, length = modem.symbol_period, estimate.shape[-1]
     offset = batch.soi_offset
-    with torch.autocast(estimate.device.type, enabled=False):  # there are no complex numbers of two bfloat16
+    with torch.autocast(estimate.device.type, enabled=False):  # There is no complex bfloat16.
         waveform = from_channels(estimate)  # [B, T]
         place = (-offset % period)[:, None] + torch.arange(length, device=offset.device)  # [B, T]
         whole = waveform.gather(1, place.clamp(max=length - 1)) * (place < length)  # [B, T]
@@ -61,11 +61,10 @@ class NoiseVariance(nn.Module):
     """Noise variance of each estimate's symbols, learned so that the bits' log-likelihood ratios are calibrated.
 
     ``variance = exp(offset) * v ** slope``, where v is the mean squared distance between a row's symbols and their
-    nearest constellation points: all that an estimate says about its own error, without the truth. Decisions that are
-    wrong make v too small, and an estimate shrunk as Wiener's is has other errors than white noise: cross-entropy is
-    a proper score, so minimising it over these two numbers is what calibrates the bits (temperature scaling, Guo et
-    al., ICML 2017, with a temperature a row). No gradient flows through v: an estimate is to become better, not
-    to look surer.
+    nearest constellation points, an estimate of the error without the truth. Wrong decisions make v too small, and a
+    shrunk estimate, as Wiener's is, has other errors than white noise. Cross-entropy is a proper score, so minimising
+    it over these two numbers calibrates the bits (temperature scaling, Guo et al., ICML 2017, with one temperature per
+    row). No gradient flows through v, because an estimate should become better, not only look surer.
     """
 
     def __init__(self) -> None:
@@ -82,16 +81,19 @@ class NoiseVariance(nn.Module):
 
 
 def soft_bits(found: Heard, modem: Modem, noise_variance: Tensor) -> Tensor:
-    """Logits float32 [B, N] of symbols whose noise has the variances float32 [B]; exact, not max-log."""
+    """Returns exact logits float32 [B, N], not max-log, of symbols with noise variances float32 [B]."""
     return demap(found.symbols, modem.constellation, noise_variance[:, None])
 
 
-def bit_error_rates(logits: Tensor, bits: Tensor, known: Tensor) -> Tensor:
-    """Share of wrong bits among the known ones of each row float32 [B]; NaN for a row without any.
+def bit_error_rates(decided: Tensor, bits: Tensor, known: Tensor) -> Tensor:
+    """Returns the share of wrong bits among the known ones of each row, float32 [B]; NaN for a row without any.
 
-    Arguments as `rfsep.training.losses.bit_cross_entropy`.
+    Args:
+        decided: bool or uint8 [B, N].
+        bits: sent bits, uint8 [B, N].
+        known: which of them count, bool [B, N].
     """
-    wrong = ((logits > 0) != bits.bool()) & known
+    wrong = (decided != bits) & known
     return wrong.sum(1) / known.sum(1)
 
 
@@ -100,4 +102,4 @@ def demodulated_error_rates(modem: Modem, estimate: Tensor, batch: MixtureBatch)
     if batch.bits.shape[1] == 0:
         return torch.full((len(batch.bits),), torch.nan, device=estimate.device)
     found = heard(modem, estimate, batch)
-    return bit_error_rates(demap(found.symbols, modem.constellation), found.bits, found.known)
+    return bit_error_rates(hard_bits(found.symbols, modem.constellation), found.bits, found.known)

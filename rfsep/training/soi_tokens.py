@@ -1,4 +1,4 @@
-"""Cross-entropy of the SOI's tokens, each written in sight of the true ones before it."""
+"""The objective for the SOI's tokens: cross-entropy, each given the true ones before it."""
 
 from typing import Literal, NamedTuple
 
@@ -14,13 +14,13 @@ from rfsep.signals.constellations import bits_per_symbol
 from rfsep.training.guided import guidance_of, looked_at, validate
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import row_errors
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.training.views import Views
 from rfsep.types import InputError, MixtureBatch, Modem
 
 
 class Truth(NamedTuple):
-    """Tokens int64 [B, K, D] of a SOI, bool [B, K] which are known, and its waveform complex64 [B, K * stride]."""
+    """A SOI's tokens int64 [B, K, D], which are known bool [B, K], and its waveform complex64 [B, K * stride]."""
 
     codes: Tensor
     known: Tensor
@@ -28,10 +28,10 @@ class Truth(NamedTuple):
 
 
 def token_truth(model: RfTransformer, modem: Modem, batch: MixtureBatch) -> Truth:
-    """The tokens of a batch: of its bits, modulated from a token's start on, or of the SOI itself where none are known.
+    """Returns the tokens of a batch: of its bits, modulated from a token's start on, or of the SOI without known bits.
 
     Raises:
-        InputError: a window that is no whole number of tokens.
+        InputError: a window is no whole number of tokens.
     """
     length = batch.soi.shape[1]
     if length % model.stride:
@@ -40,8 +40,8 @@ def token_truth(model: RfTransformer, modem: Modem, batch: MixtureBatch) -> Trut
     if batch.bits.shape[1]:
         waveform = torch.nn.functional.pad(modem.modulate(batch.bits), (0, length))[:, :length]
         width = bits_per_symbol(modem.constellation)
-        symbols = modem.num_bits(10 * modem.symbol_period) // width // 10  # a period
-        bits = width * symbols * model.stride / modem.symbol_period  # a token
+        symbols = modem.num_bits(10 * modem.symbol_period) // width // 10  # symbols per period
+        bits = width * symbols * model.stride / modem.symbol_period  # bits per token
         known = torch.arange(1, count + 1) * bits <= batch.num_bits[:, None]
     else:
         waveform, known = batch.soi, torch.ones((len(batch.soi), count), dtype=torch.bool)
@@ -55,19 +55,15 @@ class SoiTokens(pl.LightningModule):
 
     Args:
         model: see `rfsep.models.rf_transformer.RfTransformer`.
-        modem: of the SOI.
-        separator: holds the model, and shows it mixtures; validation is the separator itself, blind.
-        views: keeps what the separator's guides find for batches that come again; None: it is found every time.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
-        loss: ``cross_entropy`` of the tokens in nats, or ``waveform_mse``: of the mean waveform that the transformer's
-            probabilities stand for, through the tokenizer's decoder.
+        modem: the SOI's modem.
+        separator: holds the model and builds its input; validation runs the separator itself, blind.
+        views: keeps the guides' estimates for repeated batches; None to compute them every time.
+        optimisation: optimiser and learning rate.
+        loss: ``cross_entropy`` of the tokens in nats, or ``waveform_mse`` of the mean waveform over the transformer's
+            probabilities, through the tokenizer's decoder.
 
     Raises:
-        InputError: unknown loss.
+        InputError: the loss is unknown.
     """
 
     def __init__(
@@ -75,11 +71,7 @@ class SoiTokens(pl.LightningModule):
         model: RfTransformer,
         modem: Modem,
         separator: RfTransformerSeparator,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         loss: Literal["cross_entropy", "waveform_mse"] = "cross_entropy",
         views: Views | None = None,
     ) -> None:
@@ -93,11 +85,11 @@ class SoiTokens(pl.LightningModule):
         self.separator = separator
         self.loss = loss
         self.views = views
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         self.scores = LevelScores()
 
     def see(self, batch: MixtureBatch) -> Sight:
-        """What the transformer is shown of a batch."""
+        """Returns the transformer's input for a batch."""
         if not torch.isfinite(torch.view_as_real(batch.mixture)).all():
             raise InputError("a training mixture holds NaN or infinity")
         batch = MixtureBatch(*(field.cpu() for field in batch))
@@ -106,7 +98,7 @@ class SoiTokens(pl.LightningModule):
         return Sight(*(field.to(self.device) for field in seen))
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Returns the loss of a batch."""
         truth = token_truth(self.model, self.modem, batch)
         logits = self.model(self.see(batch), truth.codes)
         cross_entropy = (self.model.cross_entropy(logits, truth.codes) * truth.known).sum() / truth.known.sum()
@@ -120,14 +112,14 @@ class SoiTokens(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Collect the errors of a batch by level."""
+        """Collects the errors of a batch by level."""
         batch = MixtureBatch(*(field.cpu() for field in batch))
         validate(self.scores, self.separator, self.views, self.modem, batch, self.device.type)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the levels and their mean."""
+        """Logs the levels and their mean."""
         log_levels(self, self.scores)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and its learning rate."""
+        """Returns AdamW and its learning rate."""
         return adamw(self.parameters(), self.optimisation)

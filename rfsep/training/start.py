@@ -1,4 +1,4 @@
-"""What is done to a network before its first step: weights of another one, compilation."""
+"""Prepares a network before its first step: copies weights of another one, and compiles."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,26 +9,39 @@ from torch import Tensor, nn
 
 from rfsep.types import InputError
 
+_SHOWN = 5  # names per line
+
 
 class Taken(NamedTuple):
-    """How much of a model came from another one.
+    """The extent to which weights of another model were copied.
 
     Attributes:
-        copied: tensors that were copied.
-        of: tensors that the model has.
+        copied: number of copied tensors.
+        of: number of the model's tensors.
+        left: names of given tensors without a match by name and shape.
     """
 
     copied: int
     of: int
+    left: list[str]
+
+    def told(self, source: str | Path) -> str:
+        """Tells people what was copied from a source and what was not.
+
+        >>> Taken(124, 126, ["head.weight", "head.bias"]).told("a.pt")
+        '124 of 126 weights from a.pt; not taken: head.weight, head.bias'
+        """
+        shown = ", ".join(self.left[:_SHOWN]) + (f" and {len(self.left) - _SHOWN} more" if self.left[_SHOWN:] else "")
+        return f"{self.copied} of {self.of} weights from {source}" + (f"; not taken: {shown}" if self.left else "")
 
 
 def start_from(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> Taken:
-    """Copy into a model the weights that it has too: those of the same name and shape.
+    """Copies weights of the same name and shape into a model.
 
     Args:
-        model: is changed.
-        weights: of another model, by name.
-        source: where they come from, for the refusal.
+        model: the model to change.
+        weights: weights of another model, by name.
+        source: their origin, for the message.
 
     Raises:
         InputError: nothing matches.
@@ -40,11 +53,11 @@ def start_from(model: nn.Module, weights: Mapping[str, Tensor], source: str | Pa
             f"init_from={source}: none of its {len(weights)} tensors has the name and shape of a weight here"
         )
     model.load_state_dict(matching, strict=False)
-    return Taken(len(matching), len(own))
+    return Taken(len(matching), len(own), [name for name in weights if name not in matching])
 
 
 def compile_model(model: nn.Module) -> None:
-    """Compile what objectives call of a model, in place, so that its weights keep their names.
+    """Compiles the methods that objectives call, in place, so that weights keep their names.
 
     Nothing happens before the first call. Models with a bit head are called through ``estimate_and_logits``.
     """

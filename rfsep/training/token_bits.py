@@ -1,4 +1,4 @@
-"""Cross-entropy of the SOI's bits in tokens that are cut on the interference's grid."""
+"""The objective for the SOI's bits in tokens: cross-entropy."""
 
 from typing import Literal, NamedTuple, Protocol
 
@@ -14,39 +14,39 @@ from rfsep.signals.constellations import bit_means, bits_per_symbol, map_bits
 from rfsep.training.guided import guidance_of, looked_at, validate
 from rfsep.training.levels import LevelScores, log_levels
 from rfsep.training.losses import bit_cross_entropy
-from rfsep.training.optimisers import Decay, Optimisation, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.training.views import Views
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 
 class TokenSeparator(Protocol):
-    """A separator around tokens: `rfsep.separators.tokens.aligned.Aligned` and its like."""
+    """A separator of tokens, such as `rfsep.separators.tokens.aligned.Aligned`."""
 
     modem: Modem
     grid: TokenGrid
 
     def guidance(self, mixture: Tensor) -> Tensor:
-        """Estimates complex64 [B, T, G] that take long, and that the network has no part in."""
+        """Returns slow estimates complex64 [B, T, G] that do not depend on the network."""
         ...
 
     def training_view(self, batch: MixtureBatch, guidance: Tensor) -> View:
-        """What the network is shown of training mixtures."""
+        """Returns the network's input for training mixtures."""
         ...
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
-        """Estimate of mixtures complex64 [B, T], blind but for guidance that followed from them before."""
+        """Estimates mixtures complex64 [B, T] blindly, given guidance computed from them before."""
         ...
 
 
 class TokenTruth(NamedTuple):
-    """Bits uint8 [B, K, slots * bits] of the symbols that tokens own, and bool [B, K, slots * bits] which are known."""
+    """Bits of the tokens' own symbols, uint8 [B, K, slots * bits], and which are known, bool of that shape."""
 
     bits: Tensor
     known: Tensor
 
 
 class Sight(NamedTuple):
-    """A view of a batch without what only the separator needs, so that it can be put together from parts."""
+    """A reduced view of a batch that can be assembled from parts."""
 
     inputs: Tensor
     phase: Tensor
@@ -57,9 +57,9 @@ class Sight(NamedTuple):
 
 
 def token_truth(separator: TokenSeparator, view: View, batch: MixtureBatch) -> TokenTruth:
-    """The bits of a batch in the order of its tokens."""
+    """Returns the bits of a batch in the order of its tokens."""
     width = bits_per_symbol(separator.modem.constellation)
-    late = batch.soi_offset > separator.modem.symbol_period // 2  # symbol 0 has its centre in front of the window
+    late = batch.soi_offset > separator.modem.symbol_period // 2  # Symbol 0 has its centre before the window.
     symbol = view.tokens.symbol - late.long()[:, None]  # [B, K], counted from the first of the window's bits
     number = symbol[:, :, None] + torch.arange(separator.grid.slots)  # [B, K, slots]
     column = (number * width)[..., None] + torch.arange(width)  # [B, K, slots, bits]
@@ -77,18 +77,14 @@ class TokenBits(pl.LightningModule):
 
     Args:
         model: see `rfsep.models.token_transformer.TokenTransformer`.
-        modem: of the SOI, whose bits must be known.
-        separator: holds the model, and shows it what it sees.
-        views: keeps the separator's guidance for batches that come again; None: it is found every time.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the four below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
-        loss: ``cross_entropy`` of the bits in nats, or ``symbol_mse``: mean of |E[symbol] - symbol|^2.
+        modem: the SOI's modem, whose bits must be known.
+        separator: holds the model and builds its input.
+        views: keeps the separator's guidance for repeated batches; None to compute it every time.
+        optimisation: optimiser and learning rate.
+        loss: ``cross_entropy`` of the bits in nats, or ``symbol_mse``, the mean of |E[symbol] - symbol|^2.
 
     Raises:
-        InputError: unknown loss.
+        InputError: the loss is unknown.
     """
 
     def __init__(
@@ -96,11 +92,7 @@ class TokenBits(pl.LightningModule):
         model: nn.Module,
         modem: Modem,
         separator: TokenSeparator,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
+        optimisation: Optimisation,
         loss: Literal["cross_entropy", "symbol_mse"] = "cross_entropy",
         views: Views | None = None,
     ) -> None:
@@ -112,11 +104,11 @@ class TokenBits(pl.LightningModule):
         self.separator = separator
         self.loss = loss
         self.views = views
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay)
+        self.optimisation = optimisation
         self.scores = LevelScores()
 
     def see(self, batch: MixtureBatch) -> Sight:
-        """What the network is shown of a batch, and the bits it should find."""
+        """Returns the network's input for a batch, and the bits it should find."""
         _check(batch)
         batch = MixtureBatch(*(field.cpu() for field in batch))
         guidance = guidance_of(self.separator, self.views, batch.mixture)
@@ -128,7 +120,7 @@ class TokenBits(pl.LightningModule):
         return Sight(view.inputs, view.phase, view.edge, view.prior, *token_truth(self.separator, view, batch))
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Returns the loss of a batch."""
         seen = self.see(batch)
         logits = self.model(seen.inputs, seen.phase, seen.edge, seen.prior).flatten(1)
         bits, known = seen.bits.flatten(1), seen.known.flatten(1)
@@ -140,21 +132,21 @@ class TokenBits(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Collect the errors of a batch by level."""
+        """Collects the errors of a batch by level."""
         batch = MixtureBatch(*(field.cpu() for field in batch))
         validate(self.scores, self.separator, self.views, self.modem, batch, self.device.type)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the levels and their mean."""
+        """Logs the levels and their mean."""
         log_levels(self, self.scores)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW and its learning rate."""
+        """Returns AdamW and its learning rate."""
         return adamw(self.parameters(), self.optimisation)
 
 
 def _check(batch: MixtureBatch) -> None:
-    """Refuse a batch that cannot be cut into tokens, or has no bits to learn."""
+    """Refuses a batch that cannot be cut into tokens, or has no bits to learn."""
     if batch.bits.shape[1] == 0:
         raise InputError("the SOI carries no known bits; choose an objective of the waveform: mse, score")
     if not torch.isfinite(torch.view_as_real(batch.mixture)).all():

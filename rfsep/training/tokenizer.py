@@ -1,4 +1,4 @@
-"""What one signal can be made of: a discrete autoencoder, learned without mixtures."""
+"""The objective of a tokenizer: a discrete autoencoder of one signal, learned without mixtures."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -11,23 +11,23 @@ from rfsep.iq import to_channels
 from rfsep.metrics import floored_db
 from rfsep.models.code_use import code_use, participation
 from rfsep.models.tokenizer import Tokenizer
-from rfsep.training.optimisers import Decay, Optimisation, Optimiser, adamw
+from rfsep.training.optimisers import Optimisation, adamw
 from rfsep.types import InputError, MixtureBatch
 
 Which = Literal["soi", "interference"]
 
 
 class Warmup(NamedTuple):
-    """How long the linear maps learn as an autoencoder before its tokens are quantised and corrections join.
+    """The warm-up, in which the linear maps learn as an autoencoder without quantisation and corrections.
 
     Attributes:
-        steps: at most; 0 for none.
-        cost_db: it ends before where a validation finds that quantisation raises the error by less than this, for then
-            the latents are discrete themselves; None for no such end.
-        patience: or after as many validations in a row whose unquantised errors are not ``least_fall_db`` below the
-            lowest of those before; None for no such end.
-        least_fall_db: what counts as a fall.
-        rounding: weight of `rfsep.models.tokenizer.Tokenizer.rounding_error` meanwhile.
+        steps: number of steps at most; 0 for none.
+        cost_db: it ends early if quantisation raises a validation error by less than this, because the latents are
+            discrete then; None for no such end.
+        patience: it also ends after this many validations in a row whose unquantised errors are not ``least_fall_db``
+            below the lowest one before; None for no such end.
+        least_fall_db: least fall of the error that counts.
+        rounding: weight of `rfsep.models.tokenizer.Tokenizer.rounding_error` during the warm-up.
     """
 
     steps: int = 0
@@ -38,35 +38,25 @@ class Warmup(NamedTuple):
 
 
 class Tokenization(pl.LightningModule):
-    """Minimises the mean of |reconstruction - signal|^2, and what the quantiser wants to be small.
+    """Minimises the mean of |reconstruction - signal|^2 plus the quantiser's own loss.
 
-    Training may begin as a linear, unquantised autoencoder. Validation logs the error through tokens as ``val/mse_db``,
-    by which the best checkpoint is chosen, without quantisation as ``val/unquantised_db``, ``val/codes_used`` and
-    ``val/entropy_bits`` as `rfsep.models.code_use.code_use` has them, ``val/effective_dimension`` of the bounded
-    latents, and ``val/quantised``: 1 where training quantises.
+    Training may begin as a linear autoencoder without quantisation. Validation logs the error through tokens as
+    ``val/mse_db``, which selects the best checkpoint, and that without quantisation as ``val/unquantised_db``. It also
+    logs ``val/codes_used`` and ``val/entropy_bits`` of `rfsep.models.code_use.code_use`, ``val/effective_dimension`` of
+    the bounded latents, and ``val/quantised``, which is 1 while training quantises.
 
     Args:
         model: see `rfsep.models.tokenizer.Tokenizer`.
-        learning_rate: see `rfsep.training.optimisers.Optimisation`, as the five below.
-        warmup_steps: steps to reach it.
-        max_steps: steps after which the cosine has brought it to zero.
-        weight_decay: of AdamW.
-        decay: in place of the cosine.
-        optimiser: in place of AdamW.
-        which: signal of the mixtures to learn, soi or interference.
+        optimisation: optimiser and learning rate.
+        which: signal to learn, soi or interference.
         autoencoder: the warm-up without quantisation.
-        fresh: begin the linear maps with the first batch; False for a model that has learned before.
+        fresh: initialise the linear maps by the first batch; False for a model that has learned before.
     """
 
     def __init__(
         self,
         model: Tokenizer,
-        learning_rate: float,
-        warmup_steps: int,
-        max_steps: int,
-        weight_decay: float = 0.0,
-        decay: Decay | None = None,
-        optimiser: Optimiser | None = None,
+        optimisation: Optimisation,
         which: Which = "soi",
         autoencoder: Warmup | None = None,
         fresh: bool = True,
@@ -79,16 +69,16 @@ class Tokenization(pl.LightningModule):
         self.fresh = fresh
         self.autoencoder = autoencoder or Warmup()
         self._warm_up(self.autoencoder.steps > 0)
-        self.ended = False  # by what a validation found
+        self.ended = False  # set by a validation
         self.lowest_db, self.waited = float("inf"), 0
-        self.optimisation = Optimisation(learning_rate, warmup_steps, max_steps, weight_decay, decay, optimiser)
+        self.optimisation = optimisation
         self._found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def signal(self, batch: MixtureBatch) -> Tensor:
-        """The windows to learn float32 [B, 2, T], the interference at its source's unit power.
+        """Returns the windows to learn, float32 [B, 2, T], the interference at its source's unit power.
 
         Raises:
-            InputError: they are not made of whole tokens.
+            InputError: windows do not consist of whole tokens.
         """
         if (length := batch.soi.shape[1]) % self.model.stride:
             raise InputError(f"data.num_samples {length} is no multiple of a token's {self.model.stride} samples")
@@ -97,24 +87,24 @@ class Tokenization(pl.LightningModule):
         return to_channels(10 ** (batch.sinr_db / 20)[:, None] * batch.interference)
 
     def training_step(self, batch: MixtureBatch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Returns the loss of a batch."""
         windows = self.signal(batch)
         self._start(windows)
         found = self.model(windows)
         error = (found.waveform - windows).square().sum(1).mean()
         self.log("train/mse", error, prog_bar=True)
         penalty = found.penalty if self.model.quantise else self.autoencoder.rounding * self.model.rounding_error()
-        if self.trainer.world_size > 1:  # whose processes wait for a gradient of every weight, of idle ones too
+        if self.trainer.world_size > 1:  # Processes wait for gradients of all weights, idle ones too.
             penalty = penalty + 0 * torch.stack([one.sum() for one in self.model.parameters()]).sum()
         loss: Tensor = error + penalty
         return loss
 
     def _warm_up(self, lasts: bool) -> None:
-        """Whether the autoencoder is linear and unquantised."""
+        """Switches the linear autoencoder without quantisation on or off."""
         self.model.quantise, self.model.linear = not lasts, lasts
 
     def _start(self, windows: Tensor) -> None:
-        """Begin at the first step and at the end of the warm-up with what the first process sees."""
+        """Initialises the model, at the first step and after the warm-up, by the first process's windows."""
         ends = not self.model.quantise and (self.ended or self.global_step >= self.autoencoder.steps)
         begins = self.fresh and self.global_step == 0
         if not (begins or ends):
@@ -126,7 +116,7 @@ class Tokenization(pl.LightningModule):
             self.model.start_quantising(windows)
 
     def validation_step(self, batch: MixtureBatch, batch_idx: int) -> None:
-        """Collect errors, digits and latents of a batch."""
+        """Collects errors, digits and latents of a batch."""
         windows, quantises = self.signal(batch), self.model.quantise
         errors = []
         for self.model.quantise in (False, True):
@@ -136,7 +126,7 @@ class Tokenization(pl.LightningModule):
         self._found.append((*errors, found.codes.flatten(0, 1), found.latents.flatten(0, 1)))
 
     def on_validation_epoch_end(self) -> None:
-        """Log what was found, and see whether the warm-up has done its work."""
+        """Logs the metrics, and checks whether the warm-up is complete."""
         unquantised, quantised, codes, latents = (torch.cat(parts) for parts in zip(*self._found, strict=True))
         self._found.clear()
         use = code_use(codes, self.model.sizes)
@@ -155,7 +145,7 @@ class Tokenization(pl.LightningModule):
             self.log(f"val/{name}", value, prog_bar=name == "mse_db", sync_dist=True)
 
     def _wait(self, unquantised_db: float, quantised_db: float) -> None:
-        """See whether the warm-up has done its work, or does none any more."""
+        """Checks whether the warm-up is complete, or no longer helps."""
         ends = self.autoencoder
         if self.model.quantise:
             return
@@ -163,20 +153,20 @@ class Tokenization(pl.LightningModule):
         self.lowest_db = min(self.lowest_db, unquantised_db)
         discrete = ends.cost_db is not None and quantised_db < unquantised_db + ends.cost_db
         done = discrete or (ends.patience is not None and self.waited >= ends.patience)
-        self.ended = self.trainer.strategy.reduce_boolean_decision(done, all=False)  # all processes together
+        self.ended = self.trainer.strategy.reduce_boolean_decision(done, all=False)  # All processes decide together.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep where the warm-up stands."""
+        """Keeps the state of the warm-up."""
         state = {"quantise": self.model.quantise, "ended": self.ended, "lowest_db": self.lowest_db}
         checkpoint["autoencoder"] = {**state, "waited": self.waited}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on where the warm-up stood."""
+        """Restores the state of the warm-up."""
         state = checkpoint["autoencoder"]
         self._warm_up(not state["quantise"])
         self.ended = state["ended"]
         self.lowest_db, self.waited = state["lowest_db"], state["waited"]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser and its learning rate."""
+        """Returns the optimiser and its learning rate."""
         return adamw(self.parameters(), self.optimisation)

@@ -1,4 +1,4 @@
-"""What slow guides find in training mixtures, kept in files: it is found once, by whichever run comes first."""
+"""Keeps the estimates of slow guides for training mixtures in files, so that they are computed once."""
 
 import hashlib
 import json
@@ -15,23 +15,23 @@ _NAME = "guidance"
 
 
 class Views:
-    """A function of mixtures whose results are kept, a file a batch; what a run before found is read, not found again.
+    """A function of mixtures whose results are kept, one file per batch; later runs read them.
 
     Files appear whole or not at all, so any process may be killed at any moment, and several may fill one folder.
 
     Args:
-        folder: of all kept results; those of other settings lie beside these.
-        settings: all that the results follow from beside the mixtures, as JSON.
+        folder: folder of all kept results, including those of other settings.
+        settings: everything that determines the results beside the mixtures, as JSON.
     """
 
     def __init__(self, folder: Path, settings: Any) -> None:
         self.folder = folder / hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def __call__(self, mixture: Tensor, look: Callable[[Tensor], Tensor]) -> Tensor:
-        """``look(mixture)``, of mixtures complex64 [B, T], kept or found now.
+        """Returns ``look(mixture)`` for mixtures complex64 [B, T], as kept or computed now.
 
         Raises:
-            InputError: what was found cannot be written.
+            InputError: a result cannot be written.
         """
         path = self.folder / f"{weights_digest({'mixture': mixture})}.safetensors"
         kept = _read(path)
@@ -43,7 +43,7 @@ class Views:
 
 
 def _read(path: Path) -> Tensor | None:
-    """What a file holds; None where it is not there, or is damaged in any way."""
+    """Reads a file; None if it is missing, or damaged in any way."""
     try:
         tensors, digest = read_weights(path), read_metadata(path).get("digest")
     except InputError:

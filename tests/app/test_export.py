@@ -17,9 +17,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 import rfsep.app.export
-from rfsep.app.config import CONF, instantiate, load_config, option, register_resolvers
+from rfsep.app.build import completed, export_name, network_arguments
+from rfsep.app.config import instantiate, option, register_resolvers
 from rfsep.app.evaluate import separate_testset
-from rfsep.app.runs import Run, export_name, network_arguments, open_run, own_separator
+from rfsep.app.places import CONF
+from rfsep.app.runs import Run, open_run
+from rfsep.app.trust import load_config
 from rfsep.challenge.provenance import code_version
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
@@ -108,7 +111,7 @@ def mixtures(rows: int, num_samples: int) -> torch.Tensor:
 def separator(run: Run, **changes: Any) -> Neural:
     config = option("separator", "neural")
     config.update(changes)
-    method, modem = own_separator(config, run).method, LinearModem()
+    method, modem = completed(config, run).method, LinearModem()
     arguments = network_arguments(method, run, modem, NOTHING)
     made: Neural = instantiate(method, modem=modem, examples=NOTHING, **arguments)
     return made

@@ -12,11 +12,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import rfsep.app.runs
+from rfsep.app.build import check_separator, completed, network_arguments
 from rfsep.app.commands import main
 from rfsep.app.compare import run_comparison
-from rfsep.app.config import CONF, ROOT, build_modem, build_soi, build_source, instantiate, option, option_named
+from rfsep.app.config import build_modem, build_soi, build_source, instantiate, option, option_named
+from rfsep.app.places import CONF, ROOT, ZOO
 from rfsep.app.priors import check_prior
-from rfsep.app.runs import ZOO, check_separator, export, network_arguments, open_run, own_separator
+from rfsep.app.runs import export, open_run
 from rfsep.app.tokenizers import check_tokenizer
 from rfsep.metrics import floored_db, row_mse
 from rfsep.mixtures.endless import Purpose, batch_generator
@@ -91,7 +93,7 @@ def test_a_network_of_the_zoo_tells_how_it_was_made_and_runs(name: str) -> None:
     told = own.get("noise_power") or own.get("front", {}).get("noise_power")
     mixer = Mixer(build_soi(soi), source, random_phase=False, noise_power=told or 0.0)
     batch = mixer.draw(torch.full((8,), -15.0), run.config.data.num_samples, batch_generator(Purpose.TEST, 0))
-    method = own_separator(option("separator", "neural"), run).method
+    method = completed(option("separator", "neural"), run).method
     examples = source.sample(100, 4096, batch_generator(Purpose.EXAMPLES)).waveform
     modem = build_modem(soi)
     made = instantiate(method, modem=modem, examples=examples, **network_arguments(method, run, modem, examples))
@@ -224,23 +226,24 @@ def with_separator(folder: Path, node: dict[str, Any] | None, guide: str | None 
     return open_run(str(folder))
 
 
-def test_a_run_brings_its_own_separator(folder: Path) -> None:
+def test_a_run_brings_its_completed(folder: Path) -> None:
     modem, usual = LinearModem(), option("separator", "neural")
     run = with_separator(folder, None)
-    assert own_separator(usual, run) is usual
+    assert completed(usual, run) is usual
     arguments = network_arguments(usual.method, run, modem, NOTHING)
     assert arguments == {"model": run.model, "block": 320}
     run = with_separator(folder, {"_target_": NEURAL, "block": 160, "margin": 32})
-    own = own_separator(usual, run)
+    own = completed(usual, run)
     assert own.learns
     made = instantiate(own.method, modem=modem, examples=NOTHING, **network_arguments(own.method, run, modem, NOTHING))
     assert (made.block, made.margin) == (160, 32)
     usual.method.margin = 48  # as on the command line
-    assert own_separator(usual, run).method.margin == 48
+    assert completed(usual, run).method.margin == 48
     run = with_separator(folder, None, "matched_filter")
     assert "guide" in network_arguments(usual.method, run, modem, NOTHING)
+    run.config.model.kind = "tokens"
     with pytest.raises(InputError, match="takes no guide"):
-        network_arguments({"_target_": "rfsep.separators.matched_filter.MatchedFilter"}, run, modem, NOTHING)
+        network_arguments({"_target_": "rfsep.separators.tokens.aligned.Aligned"}, run, modem, NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -248,14 +251,15 @@ def test_a_run_brings_its_own_separator(folder: Path) -> None:
     [
         ("neural", "mapping"),
         ({"_target_": "os.system"}, "os.system"),
-        ({"_target_": NEURAL, "margn": 3}, "margn"),
-        ({"_target_": "rfsep.separators.matched_filter.MatchedFilter"}, "model"),
+        ({"_target_": "rfsep.models.unet.UNet"}, "no class of rfsep.separators"),
     ],
 )
 def test_a_separator_that_cannot_be_made_of_a_network_is_refused(node: Any, word: str) -> None:
-    check_separator({"_target_": NEURAL, "margin": 3})
+    check_separator({"_target_": NEURAL, "margin": 3}, "waveform")
     with pytest.raises(InputError, match=word):
-        check_separator(node)
+        check_separator(node, "waveform")
+    with pytest.raises(InputError, match="kind prior goes into none"):
+        check_separator({"_target_": NEURAL}, "prior")
 
 
 def compared(out: Path, *overrides: str, entries: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from rfsep.app.config import CONF, instantiate
+from rfsep.app.config import instantiate
+from rfsep.app.places import CONF
 from rfsep.bounds.landscape import Landscape, expected_loss, quadratic_difference
 from rfsep.types import InputError
 

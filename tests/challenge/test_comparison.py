@@ -44,7 +44,7 @@ def test_bits_are_compared_from_the_first_whole_symbol() -> None:
     assert set(errors.compared.tolist()) == {2 * 79, 2 * 80}
     for row in range(40):
         start = (16 - int(batch.soi_offset[row])) % 16
-        decided, sent = (MODEM.demodulate(x[row : row + 1, start:]) > 0 for x in (batch.mixture, batch.soi))
+        decided, sent = (MODEM.decide(x[row : row + 1, start:]) for x in (batch.mixture, batch.soi))
         assert errors.wrong[row] == int((decided != sent).sum())
         assert errors.compared[row] == 2 * ((1280 - start + 7) // 16)
     rate = errors.wrong / errors.compared

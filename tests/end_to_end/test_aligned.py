@@ -35,6 +35,6 @@ def test_a_network_of_tokens_needs_to_be_told_which(tmp_path: Path) -> None:
     line = fail("train.py", "model=token_transformer", "objective=token_bits", cwd=tmp_path)
     assert "sees tokens" in line
     wrong = fail("train.py", *TINY, "separator.inputs=[time]", cwd=tmp_path)
-    assert "162 numbers a token; the model takes 177" in wrong
+    assert "162 numbers per token; the model takes 177" in wrong
     unknown = fail("train.py", *TINY, "separator.window=3", cwd=tmp_path)
     assert "window" in unknown

@@ -33,7 +33,7 @@ def test_finished_run_says_so(place: Path) -> None:
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     """Stopped after two of four steps and resumed: weights, average and metrics are the same to the bit."""
-    schedule = ["objective.module.max_steps=4", "trainer.val_every=2"]
+    schedule = ["objective.module.optimisation.max_steps=4", "trainer.val_every=2"]
     succeed("train.py", "run=whole", *TINY, *schedule, "trainer.max_steps=4", cwd=tmp_path)
     succeed("train.py", "run=parts", *TINY, *schedule, "trainer.max_steps=2", cwd=tmp_path)
     succeed("train.py", "run=parts", *TINY, *schedule, "trainer.max_steps=4", cwd=tmp_path)
@@ -111,6 +111,25 @@ def test_scoring_files_again_gives_the_same_numbers(place: Path) -> None:
     first, second = (json.loads((place / name / "scores.json").read_text()) for name in ("ours", "again"))
     assert first["results"] == second["results"]
     assert first["baselines"] == second["baselines"]
+
+
+def test_a_separator_of_no_use_is_said_to_be_so(place: Path) -> None:
+    """Twice the mixture is worse than nothing at both levels; an estimate of zeros is not worse than nothing."""
+    for name, gain in (("twice", 2), ("zeros", 0)):
+        (place / name).mkdir()
+        mixture = h5py.File(place / "set" / "mixture" / "QPSK_OFDMQPSK.h5")["mixture"][()]
+        end = f"{name}_set_estimated_{{}}_QPSK_OFDMQPSK.npy"
+        np.save(place / name / end.format("soi"), (gain * mixture).astype(np.complex64))
+        np.save(place / name / end.format("bits"), np.zeros((6, 80), np.uint8))
+    said = succeed("evaluate.py", "submission=twice", "testset=set", "out=twice_scores", cwd=place)
+    (line,) = [line for line in said.splitlines() if line.startswith("twice: ")]
+    assert line.startswith(
+        "twice: MSE is worse than a zero estimate's at -12, 0 dB; MSE is worse than the matched filter's at "
+    )
+    said = succeed("evaluate.py", "submission=zeros", "testset=set", "out=zeros_scores", cwd=place)
+    (line,) = [line for line in said.splitlines() if line.startswith("zeros: ")]
+    assert "zero estimate" not in line
+    assert "BER is worse than the matched filter's at -12, 0 dB" in line
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path) -> None:
@@ -231,7 +250,7 @@ def test_guided_networks_one_for_each_type(place: Path, tmp_path: Path) -> None:
     tiny = [word for word in TINY if "precision" not in word]
     for interference, name in (("emi_bursts", "EMIBursts"), ("ofdm_qpsk", "OFDMQPSK")):
         choice = ["experiment=demo", f"interference={interference}", f"run=QPSK_{name}"]
-        steps = ["trainer.max_steps=2", "trainer.val_every=2", "objective.module.learning_rate=0.0"]
+        steps = ["trainer.max_steps=2", "trainer.val_every=2", "objective.module.optimisation.learning_rate=0.0"]
         succeed("train.py", *choice, *tiny, *steps, cwd=tmp_path)
     succeed("evaluate.py", "separator=neural", "run=runs/demo", "testset=set", "out=ours", cwd=tmp_path)
     scores = json.loads((tmp_path / "ours" / "scores.json").read_text())

@@ -42,5 +42,5 @@ def test_trained_from_kept_views_and_scored(tmp_path: Path) -> None:
 
 def test_a_network_of_other_guides_is_refused(tmp_path: Path) -> None:
     wrong = fail("train.py", *TINY, cwd=tmp_path)
-    assert "what 2 guides find and the mixture are 105 numbers a token; the model takes 144" in wrong
+    assert "what 2 guides find and the mixture are 105 numbers per token; the model takes 144" in wrong
     assert "data.repeat_after is 0" in fail("train.py", *TINY, "data.repeat_after=0", cwd=tmp_path)

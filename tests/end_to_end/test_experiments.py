@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from shell import ROOT, command, fail, prepare, succeed
 
 from rfsep.app.compare import run_comparison
-from rfsep.app.config import CONF
+from rfsep.app.places import CONF
 from rfsep.pages.studies.learning import learning_costs
 
 OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)

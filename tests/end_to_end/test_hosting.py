@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -14,8 +15,8 @@ from shell import command, prepare
 
 from rfsep.app.compete import Limits, _finished, entries
 from rfsep.app.compete import compete as run_all
-from rfsep.app.config import CONF
 from rfsep.app.evaluate import mixture_types, separate_testset
+from rfsep.app.places import CONF
 from rfsep.app.score import make_leaderboard, score_submissions
 from rfsep.separators.passthrough import Passthrough
 from rfsep.storage.manifest import listed_sha256
@@ -126,6 +127,42 @@ def test_good_ones_of_several_are_scored_and_forged_scores_change_nothing(host: 
     (board,) = json.loads((tmp_path / "leaderboard.json").read_text())["boards"]
     (row,) = [row for row in board["rows"] if row["kind"] != "baseline"]
     assert (row["folder"], row["mse_score"] > 0, row["measured"]) == ("runs/scores/set/team1", True, False)
+
+
+def test_every_id_of_a_folder_is_scored(host: Path, tmp_path: Path) -> None:
+    """As in the organisers' outputs/: one of ours with its card, one by numpy in other types, one without bits."""
+    shutil.copytree(host / "set", tmp_path / "set")
+    shutil.copytree(host / "ours" / "p", tmp_path / "outputs")
+    (tmp_path / "outputs" / "scores.json").unlink()
+    for path in sorted((tmp_path / "outputs").glob("team1_*.npy")):
+        array = np.load(path)
+        wide = array.astype(np.complex128 if array.dtype.kind == "c" else np.float32)
+        np.save(path.with_name(path.name.replace("team1", "Default_TF_UNet")), wide)
+        if "_soi_" in path.name:
+            np.save(path.with_name(path.name.replace("team1", "half")), wide)
+    done = command("evaluate.py", "submission=outputs", "testset=set", "out=scores", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert len(done.stderr.splitlines()) == 1
+    assert "half_set_estimated_bits_QPSK_EMIBursts.npy: is missing" in done.stderr
+    assert "2 of 3 submissions scored" in done.stdout
+    written = {path.parent.name: path for path in (tmp_path / "scores").glob("*/scores.json")}
+    assert sorted(written) == ["Default_TF_UNet", "team1"]
+    found = {id: json.loads(written[id].read_text()) for id in ("team1", "Default_TF_UNet")}
+    rows = [[{**row, "separator": ""} for row in scores["results"]] for scores in found.values()]
+    assert rows[0] == rows[1], "the same estimates"
+    assert [scores["card"]["measured"] for scores in found.values()] == [True, False]
+    assert found["Default_TF_UNet"]["card"]["commit"] is None, "the card beside it is of another"
+
+
+def test_separator_scores_its_own_estimates_alone(host: Path, tmp_path: Path) -> None:
+    """The submission of somebody else in the same folder is damaged, which is none of its business."""
+    shutil.copytree(host / "set", tmp_path / "set")
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "other_set_estimated_soi_QPSK_EMIBursts.npy").write_bytes(b"")
+    chosen = ["separator=passthrough", "testset=set", "out=outputs", "types=[QPSK_EMIBursts]"]
+    done = command("evaluate.py", *chosen, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "outputs" / "scores.json").read_text())["id"] == "passthrough"
 
 
 def test_board_of_our_own(host: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from shell import command
 
-from rfsep.app.config import read_interference
+from rfsep.app.trust import read_interference
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop

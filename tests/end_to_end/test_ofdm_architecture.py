@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from rfsep.app.compare import run_comparison
-from rfsep.app.config import CONF, build_mixer, instantiate
+from rfsep.app.config import build_mixer, instantiate
+from rfsep.app.places import CONF
 from rfsep.separators.neural import Neural
 from rfsep.signals.cosines import Cosines
 from rfsep.training.data import MixtureData

@@ -16,8 +16,9 @@ from hydra import compose, initialize_config_dir
 from shell import ROOT, command, succeed
 
 from rfsep.app.compare import run_comparison
-from rfsep.app.config import CONF, register_resolvers
+from rfsep.app.config import register_resolvers
 from rfsep.app.evaluate import separate_testset
+from rfsep.app.places import CONF
 from rfsep.app.score import score_submissions
 from rfsep.models.unet import UNet
 from rfsep.storage import manifest
@@ -102,6 +103,40 @@ def test_interrupted_set_is_gone_on_with(made: Path, tmp_path: Path, capsys: pyt
     assert "ofdm_qpsk stands for lte20: RFSEP_RECORDINGS is not set" in out
     assert [line.split(":")[0] for line in out.splitlines() if "kept" in line] == ["OFDMQPSK_OFDMQPSK"]
     assert contents(tmp_path / "set") == contents(made / "set")
+
+
+def test_nothing_stands_for_recordings_whose_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames of CommSignal2 as h5py writes them, then without those to train on, then without any."""
+    for folder, name, count in (("interferenceset_frame", "raw", 100), ("testset1_frame", "test1_raw", 50)):
+        frames = np.random.default_rng(count).standard_normal((count, 700, 2)).view(np.complex128)[..., 0]
+        (tmp_path / "dataset" / folder).mkdir(parents=True)
+        with h5py.File(tmp_path / "dataset" / folder / f"CommSignal2_{name}_data.h5", "w") as file:
+            file["dataset"] = frames.astype(np.complex64)
+    chosen = [*SMALL, "types.soi=[qpsk]", "types.interference=[[commsignal2,ofdm_qpsk]]"]
+    monkeypatch.setenv("RFSEP_OFFICIAL", str(tmp_path / "dataset"))
+    prepare(*chosen)
+    assert [path.name for path in (tmp_path / "set" / "mixture").iterdir()] == ["QPSK_CommSignal2.h5"]
+    shutil.rmtree(tmp_path / "set")
+    with pytest.raises(InputError, match="frames have 700 samples, fewer than a window of 800"):
+        prepare(*chosen, "num_samples=800")
+    for path in ("interferenceset_frame/CommSignal2_raw_data.h5", "testset1_frame/CommSignal2_test1_raw_data.h5"):
+        (tmp_path / "dataset" / path).rename(tmp_path / "away.h5")
+        with pytest.raises(InputError, match=f"dataset/{path}: no such file"):
+            prepare(*chosen)
+        (tmp_path / "away.h5").rename(tmp_path / "dataset" / path)
+    with pytest.raises(InputError, match="unknown split 'tset'"):
+        prepare(*chosen, "split=tset")
+    monkeypatch.setenv("RFSEP_RECORDINGS", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="nowhere/lte20"):
+        prepare(*SMALL, *TYPES)
+    assert not (tmp_path / "set").exists()
+    monkeypatch.delenv("RFSEP_OFFICIAL")
+    capsys.readouterr()
+    prepare(*chosen)
+    assert "ofdm_qpsk stands for commsignal2: RFSEP_OFFICIAL is not set" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "set" / "mixture").iterdir()] == ["QPSK_OFDMQPSK.h5"]
 
 
 def recordings(folder: Path, content: dict[str, int], splits: dict[str, list[str]]) -> list[str]:

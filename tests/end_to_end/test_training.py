@@ -91,7 +91,7 @@ def test_a_killed_run_ends_like_one_that_was_left_alone(finished: Path) -> None:
 def test_weights_to_start_from_and_what_the_folder_tells(finished: Path) -> None:
     """Without learning, the start is what is left."""
     first = load_file(finished / "model.safetensors")
-    still = ["trainer.max_steps=2", "trainer.val_every=2", "objective.module.learning_rate=0.0"]
+    still = ["trainer.max_steps=2", "trainer.val_every=2", "objective.module.optimisation.learning_rate=0.0"]
     out = succeed("train.py", "run=second", *TINY, *still, "init_from=runs/adhoc/whole", cwd=finished.parents[2])
     assert f"{len(first)} of {len(first)} weights from runs/adhoc/whole" in out
     second = load_file(finished.with_name("second") / "model.safetensors")
@@ -106,7 +106,7 @@ def test_weights_to_start_from_and_what_the_folder_tells(finished: Path) -> None
     [
         (["init_from=nowhere"], ["nowhere"]),
         (["init_from=zoo:nowhere"], ["zoo", "nowhere"]),
-        (["separator={_target_: rfsep.separators.neural.Neural, margn: 3}"], ["margn", "margin"]),
+        (["separator={_target_: rfsep.separators.neural.Neural, margn: 3}"], ["margn", "Neural"]),
         (["trainer.patience=0"], ["trainer.patience is 0"]),
     ],
 )

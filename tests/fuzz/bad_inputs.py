@@ -139,6 +139,11 @@ def _twice(folder: Path, content: bytes) -> None:
         (folder / name.replace("team", "other")).write_bytes((folder / name).read_bytes())
 
 
+def _twice_alone(folder: Path, content: bytes) -> None:
+    _twice(folder, content)
+    _alone(folder, content)
+
+
 def _renamed(name: str) -> Callable[[Path, bytes], None]:
     def harm(folder: Path, content: bytes) -> None:
         for kind in ("soi", "bits"):
@@ -259,18 +264,30 @@ def _large(file: h5py.File, folder: Path) -> None:
     file.create_dataset("dataset", (1 << 20, 1 << 10), "<c8", chunks=(64, 64), compression="gzip")
 
 
-def _chunk_bomb(file: h5py.File, folder: Path) -> None:
-    dataset = file.create_dataset("dataset", (4, 4), "<c8", chunks=(4, 4), compression="gzip")
-    dataset.id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 26), 9))
-
-
 def _chunk_shape(file: h5py.File, folder: Path) -> None:
     shapes = {"shape": (1, 1), "chunks": (1 << 14, (1 << 15) - 1), "maxshape": (None, None)}
     file.create_dataset("dataset", dtype="<c8", compression="gzip", **shapes)
 
 
-def _lzf(file: h5py.File, folder: Path) -> None:
-    file.create_dataset("dataset", data=WAVES, chunks=(4, 8), compression="lzf")
+def _chunk(packing: str, stored: bytes) -> Callable[[h5py.File, Path], None]:
+    """One chunk of 128 bytes, stored as the file's maker likes."""
+
+    def write(file: h5py.File, folder: Path) -> None:
+        dataset = file.create_dataset("dataset", (4, 4), "<c8", chunks=(4, 4), compression=packing)
+        dataset.id.write_direct_chunk((0, 0), stored)
+
+    return write
+
+
+def _packed(*filters: int) -> Callable[[h5py.File, Path], None]:
+    def write(file: h5py.File, folder: Path) -> None:
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_chunk((4, 4))
+        for name in filters:
+            made.set_filter(name, h5py.h5z.FLAG_OPTIONAL, (1,))
+        file.create_dataset("dataset", (4, 4), "<c8", dcpl=made)
+
+    return write
 
 
 def _changed_byte(folder: Path, content: bytes) -> None:
@@ -305,6 +322,11 @@ def _data_link(folder: Path, content: bytes) -> None:
 
 def _long_safetensors(folder: Path, content: bytes) -> bytes:
     return struct.pack("<Q", 2**63 - 1) + content[8:]
+
+
+def _signalling(folder: Path, content: bytes) -> bytes:
+    """The first float32 is a NaN at which a processor may raise a flag."""
+    return content[:128] + b"\x01\x00\x80\x7f" + content[132:]
 
 
 def _bits_in_two_rows(array: np.ndarray) -> np.ndarray:
@@ -378,7 +400,9 @@ CASES = [
     ),
     Bad("safetensors: a header of 2^63 bytes", "safetensors", _long_safetensors, "cannot be read as safetensors"),
     Bad("estimate: object array", "submission_soi", _array(lambda a: a.astype(object)), "pickled objects"),
-    Bad("estimate: complex128", "submission_soi", _array(lambda a: a.astype("<c16")), "expected complex64"),
+    Bad("estimate: complex128", "submission_soi", _array(lambda a: a.astype("<c16")), READ),
+    Bad("estimate: complex128 beyond complex64", "submission_soi_128", _array(_with(1e39)), "too large for complex64"),
+    Bad("estimate: complex128 with a NaN", "submission_soi_128", _array(_with(np.nan)), "row 2, sample 3 is NaN"),
     Bad("estimate: big-endian", "submission_soi", _array(lambda a: a.astype(">c8")), "little-endian"),
     Bad("estimate: Fortran order", "submission_soi", _array(np.asfortranarray), "Fortran order"),
     Bad("estimate: real numbers", "submission_soi", _array(lambda a: a.real), "expected complex64"),
@@ -394,11 +418,21 @@ CASES = [
     Bad("estimate: symbolic link", "submission_soi", _link, "is a symbolic link"),
     Bad("estimate: named pipe", "submission_soi", _pipe, "is missing"),
     Bad("bits: 255", "submission_bits", _array(_bits_in_two_rows), "row 2, bit 3 is 255"),
-    Bad("bits: floating-point numbers", "submission_bits", _array(lambda a: a.astype("<f4")), "expected bits"),
+    Bad("bits: 0 and 1 as floating-point numbers", "submission_bits", _array(lambda a: a.astype("<f4")), READ),
+    Bad("bits: .5", "submission_bits_float", _array(_with(0.5)), "row 2, bit 3 is 0.5"),
+    Bad("bits: NaN", "submission_bits_float", _array(_with(np.nan)), "row 2, bit 3 is nan"),
+    Bad("bits: a NaN that signals", "submission_bits_float", _signalling, "row 0, bit 0 is nan"),
+    Bad("bits: text", "submission_bits", _array(lambda a: a.astype("<U1")), "expected bits 0 and 1 as numbers"),
     Bad("bits: bool whose bytes are 255 and 2", "submission_bits", _bool_bytes, READ),
     Bad("submission: estimate without its bits", "submission_soi", _alone, "soi and bits come together"),
     Bad("submission: estimate and bits swapped", "submission_soi", _swapped, "expected complex64"),
-    Bad("submission: two ids in a folder", "submission_soi", _twice, "more than one submission"),
+    Bad("submission: two ids in a folder, each scored", "submission_soi", _twice, READ),
+    Bad(
+        "submission: two ids in a folder, one without its bits",
+        "submission_soi",
+        _twice_alone,
+        "soi and bits come together",
+    ),
     Bad("submission: unicode in the id", "submission_soi", _renamed("téam"), "no file <ID>"),
     Bad("submission: `..` and a control character in the id", "submission_soi", _renamed("..\x1b[2J"), "no file <ID>"),
     Bad("card.json: infinity", "card", _json(_at("seconds_per_mixture", value=float("inf"))), "not valid JSON"),
@@ -423,11 +457,25 @@ CASES = [
     Bad(
         "frames: a zipped chunk of 128 bytes that unpacks to 64 MB",
         "hdf5",
-        _hdf5(_chunk_bomb),
+        _hdf5(_chunk("gzip", zlib.compress(bytes(1 << 26), 9))),
         "unpacks to more than its 128",
     ),
     Bad("frames: a chunk of 4 GB for one number", "hdf5", _hdf5(_chunk_shape), "has chunks of"),
-    Bad("frames: packing that needs a plugin", "hdf5", _hdf5(_lzf), "is packed by filter"),
+    Bad(
+        "frames: an LZF chunk of 128 bytes that unpacks to 26 MB",
+        "hdf5",
+        _hdf5(_chunk("lzf", b"\0\0" + b"\xe0\xff\0" * 100_000)),
+        "unpacks to more than its 128",
+    ),
+    Bad(
+        "frames: a chunk of 128 bytes that unpacks to 32, with memory behind it",
+        "hdf5",
+        _hdf5(_chunk("lzf", b"\x1f" + bytes(32))),
+        "unpacks to fewer than its 128",
+    ),
+    Bad("frames: an LZF stream cut short", "hdf5", _hdf5(_chunk("lzf", b"\x1f" * 4)), "ends too early"),
+    Bad("frames: packed twice", "hdf5", _hdf5(_packed(1, 1)), "is packed twice"),
+    Bad("frames: packing that needs a plugin", "hdf5", _hdf5(_packed(32015)), "is packed by filter"),
     Bad("test set: a text longer than it is, on which the HDF5 library hangs", "truth", _endless_heap, "no length"),
     Bad("test set: truth of another set", "truth", _other_truth, "is the truth of set"),
     Bad(

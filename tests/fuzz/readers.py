@@ -16,9 +16,10 @@ import torch
 import yaml
 from mutations import Mutation, mixed
 
-from rfsep.app.config import CONFIG_ERRORS, one_line, read_interference
-from rfsep.app.runs import open_run
+from rfsep.app.config import CONFIG_ERRORS, one_line
+from rfsep.app.runs import ZOO, open_run
 from rfsep.app.score import _card
+from rfsep.app.trust import read_interference
 from rfsep.pages.collect import collect
 from rfsep.storage.atomic import write_json
 from rfsep.storage.capture import check_capture, open_capture
@@ -32,7 +33,7 @@ from rfsep.storage.official import convert, read_official_mixtures, read_officia
 from rfsep.storage.pickles import read_arrays
 from rfsep.storage.seal import sealed
 from rfsep.storage.sigmf import read_sigmf
-from rfsep.storage.submissions import list_submissions, read_submission, write_submission
+from rfsep.storage.submissions import find_submissions, list_submissions, read_submission, write_submission
 from rfsep.storage.weights import read_checkpoint, read_metadata, read_weights
 from rfsep.training.metrics_csv import MetricsCsv, read_metrics
 from rfsep.types import InputError, MixtureBatch
@@ -150,6 +151,18 @@ def _make_hdf5(folder: Path) -> None:
         file["sig_type"] = "EMISignal1"
 
 
+def _make_lzf(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "w") as file:
+        waves = np.round(WAVES).astype(np.complex128)
+        file.create_dataset("dataset", data=waves, chunks=(4, 8), compression="lzf", shuffle=True)
+
+
+def _make_numpys_submission(folder: Path) -> None:
+    """Bits as the organisers' scripts save them, an estimate as numpy computes it."""
+    for kind, array in (("soi", WAVES.astype(np.complex128)), ("bits", np.ones((ROWS, BITS), np.float32))):
+        np.save(folder / _estimate.format(kind), array)
+
+
 def _make_hdf5_capture(folder: Path) -> None:
     with h5py.File(folder / "a.h5", "w") as file:
         file.create_dataset("received", data=WAVES[0], chunks=(8,), compression="gzip")
@@ -228,10 +241,12 @@ def _make_submission(folder: Path) -> None:
 
 def _read_submission(path: Path) -> None:
     with answered():
-        (submission,) = list_submissions(path.parent, "set")
-        soi, bits = read_submission(submission, ROWS, SAMPLES, BITS)
-        assert np.isfinite(soi).all()
-        assert int(bits.max()) <= 1
+        for entry in find_submissions(path.parent, "set"):
+            for submission in list_submissions(entry, "set"):
+                soi, bits = read_submission(submission, ROWS, SAMPLES, BITS)
+                assert soi.dtype == np.complex64
+                assert np.isfinite(soi).all()
+                assert int(bits.max()) <= 1
 
 
 def _make_scores(folder: Path) -> None:
@@ -258,7 +273,7 @@ def _read_card(path: Path) -> None:
 
 
 def _make_run(folder: Path) -> None:
-    source = Path(open_run.__code__.co_filename).parent / "zoo" / "tokenizer_qpsk"
+    source = ZOO / "tokenizer_qpsk"
     for suffix in (".yaml", ".safetensors"):
         shutil.copy(source.with_suffix(suffix), folder / f"a{suffix}")
 
@@ -314,10 +329,12 @@ _estimate = "team_set_estimated_{}_QPSK_OFDMQPSK.npy"
 READERS: dict[str, Reader] = {
     "npy": Reader("a.npy", _npy(WAVES), _read_npy, _npy_mutation, 6),
     "npy_bits": Reader("a.npy", _npy(np.ones((3, 5), bool)), _read_npy, _npy_mutation, 5),
+    "npy_bits_float": Reader("a.npy", _npy(np.ones((3, 5), np.float32)), _read_npy, _npy_mutation, 5),
     "npy_text": Reader("a.npy", _npy(np.array([["-12.0", "a"]])), _read_npy, _npy_mutation, 6),
     "npz": Reader("a.npz", _make_npz, _read_npz, mixed(mutations.of_zip(_npy_mutation))),
     "pickle": Reader("a.pkl", _make_pickle, _read_pickle, _pickle_mutation),
     "hdf5": Reader("a.h5", _make_hdf5, _read_hdf5, mixed(), 1),
+    "hdf5_lzf": Reader("a.h5", _make_lzf, _read_hdf5, mixed(), 1),
     "hdf5_capture": Reader("a.h5", _make_hdf5_capture, _read_hdf5, mixed(), 1),
     "mixtures": Reader(_mixture, _set, _read_set, mixed()),
     "truth": Reader(_truth, _set, _read_set, mixed()),
@@ -329,6 +346,8 @@ READERS: dict[str, Reader] = {
     "checkpoint": Reader("a.ckpt", _make_checkpoint, _read_checkpoint, mixed(mutations.of_zip(_pickle_mutation))),
     "submission_soi": Reader(_estimate.format("soi"), _make_submission, _read_submission, _npy_mutation),
     "submission_bits": Reader(_estimate.format("bits"), _make_submission, _read_submission, _npy_mutation),
+    "submission_soi_128": Reader(_estimate.format("soi"), _make_numpys_submission, _read_submission, _npy_mutation),
+    "submission_bits_float": Reader(_estimate.format("bits"), _make_numpys_submission, _read_submission, _npy_mutation),
     "scores": Reader("scores.json", _make_scores, _read_scores, _json_mutation),
     "card": Reader("card.json", _make_card, _read_card, _json_mutation),
     "run": Reader("a.yaml", _make_run, _read_run, mixed(mutations.of_yaml)),

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from rfsep.iq import power
+from rfsep.iq import mix, power
 from rfsep.mixtures.endless import EndlessMixtures, Purpose, batch_generator
 from rfsep.mixtures.fixed import fixed_mixtures
-from rfsep.mixtures.mix import Mixer, mix
+from rfsep.mixtures.mix import Mixer
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop

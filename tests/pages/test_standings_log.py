@@ -12,7 +12,7 @@ import pytest
 from board import TYPES, row, write_scores
 from hydra import compose, initialize_config_dir
 
-from rfsep.app.config import CONF, ROOT
+from rfsep.app.places import CONF, ROOT
 
 
 def compare(place: Path, *overrides: str) -> None:

@@ -51,7 +51,7 @@ class Spy:
 
     def separate(self, mixture: Tensor) -> Separated:
         self.seen.append(mixture)
-        return Separated(mixture, (self.modem.demodulate(mixture) > 0).byte())
+        return Separated(mixture, self.modem.decide(mixture))
 
 
 def test_trial_is_on_frames_that_candidates_have_not_seen_at_the_levels_asked_for() -> None:

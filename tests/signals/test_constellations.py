@@ -6,7 +6,7 @@ import torch
 from rfsep.signals.constellations import constellation, posterior_mean_and_variance
 
 
-@pytest.mark.parametrize("name", ["bpsk", "qpsk", "qam16", "qam64", "qpsk_axes"])
+@pytest.mark.parametrize("name", ["bpsk", "qpsk", "qam16", "qam64", "pam4", "psk8", "qpsk_axes"])
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 def test_posterior_means_against_the_sum_over_all_points(name: str, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -62,7 +62,7 @@ def test_bits_are_those_of_the_symbols_with_their_centre_in_the_window(modem: Mo
         boundary = (period - offset) % period  # the first whole symbol
         skipped = per_period * (0 < offset <= period // 2)  # a symbol cut by the window's start, centre inside
         whole = (num_samples - boundary) // period * per_period - 2 * per_period  # off the end, where pulses are cut
-        found = (modem.demodulate(waveform[None, boundary:])[0] > 0).byte()
+        found = modem.decide(waveform[None, boundary:])[0]
         clear = per_period * (2 if per_period < 8 else 0)  # the pulses of the first two symbols are cut as well
         assert torch.equal(found[clear:whole], bits[skipped + clear : skipped + whole])
 

@@ -142,6 +142,43 @@ def test_official_frames_too_few_or_too_short(official: Path) -> None:
         OfficialFrames(official, official / "split.json", "train").sample(1, 1001, batch_generator(Purpose.TEST, 0))
 
 
+@pytest.mark.parametrize("name", ["emisignal1", "commsignal2", "commsignal3", "commsignal5g1"])
+def test_committed_splits_name_the_files_of_the_organisers(tmp_path: Path, name: str) -> None:
+    """Those that sampletest_testmixture_generator.py and its neighbour for training open."""
+    signal = {"emisignal1": "EMISignal1", "commsignal5g1": "CommSignal5G1"}.get(name, name.replace("comms", "CommS"))
+    splits = json.loads((ROOT / "data" / "splits" / f"{name}.json").read_text())
+    assert {part["file"] for part in splits.values()} == {
+        f"interferenceset_frame/{signal}_raw_data.h5",
+        f"testset1_frame/{signal}_test1_raw_data.h5",
+    }
+    assert splits["test"] == {"file": f"testset1_frame/{signal}_test1_raw_data.h5", "frames": list(range(50))}
+
+
+@pytest.mark.parametrize(("named", "there"), [("testset1_frame", "test1_frame"), ("test1_frame", "testset1_frame")])
+def test_folder_of_test_frames_by_either_name(tmp_path: Path, named: str, there: str) -> None:
+    """As h5py packs it by LZF, without sig_type."""
+    waves = np.random.default_rng(0).standard_normal((2, 500, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    (tmp_path / there).mkdir()
+    with h5py.File(tmp_path / there / "EMISignal1_test1_raw_data.h5", "w") as file:
+        file.create_dataset("dataset", data=waves, compression="lzf")
+    split = {"test": {"file": f"{named}/EMISignal1_test1_raw_data.h5", "frames": [1]}}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    source = OfficialFrames(tmp_path, tmp_path / "split.json", "test")
+    (frame,) = source.recordings
+    assert np.array_equal(frame, waves[1])
+    assert source.sample(1, 500, batch_generator(Purpose.TEST, 0)).waveform[0].numpy().tobytes() == waves[1].tobytes()
+
+
+def test_incomplete_official_folder_names_the_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "testset1_frame").mkdir()
+    source = OfficialFrames(tmp_path, ROOT / "data" / "splits" / "commsignal2.json", "test")
+    missing = (
+        r"/testset1_frame/CommSignal2_test1_raw_data\.h5: no such file in the official folder .*: it is incomplete"
+    )
+    with pytest.raises(InputError, match=missing):
+        source.sample(1, 10, batch_generator(Purpose.TEST, 0))
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "data" / "splits").glob("*.json")))
 def test_committed_splits_do_not_overlap(name: str) -> None:
     splits = json.loads((ROOT / "data" / "splits" / f"{name}.json").read_text())

@@ -44,7 +44,7 @@ def test_band_is_as_wide_as_the_roll_off_says() -> None:
 
 
 def test_symbol_rate_is_a_line_of_the_power() -> None:
-    """A cyclostationary line of |x|^2 at 1 / 7.3 cycles a sample, for rates that are no integer."""
+    """A cyclostationary line of |x|^2 at 1 / 7.3 cycles per sample, for rates that are no integer."""
     source = BurstyQam("qpsk", (7.3, 7.3), (0.35, 0.35), **ALWAYS_ON)
     power = source.sample(100, 8192, generator()).waveform.abs().square()
     spectrum = torch.fft.rfft(power - power.mean(1, keepdim=True)).abs().square().mean(0)

@@ -2,6 +2,7 @@
 
 import os
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,42 @@ def test_official_file_as_h5py_writes_it(path: Path) -> None:
     assert frames.dtype == np.complex64
     assert np.array_equal(frames, FRAMES)
     assert sig_type == "CommSignal2"
+
+
+@pytest.mark.parametrize("sums", [False, True])
+@pytest.mark.parametrize("chunks", [(1, 43560), (7, 1000), True])
+def test_lzf_of_h5py(path: Path, chunks: Any, sums: bool) -> None:
+    """Noise, zeros and repeats: chunks that do not shrink are stored as they are."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((20, 43560)) + 1j * rng.standard_normal((20, 43560))
+    noise[:5], noise[5:10], noise[10] = 0, np.round(noise[5:10]), np.tile(noise[10, :40], 1089)
+    for shuffle in (False, True):
+        with h5py.File(path, "w") as file:
+            packing = {"compression": "lzf", "shuffle": shuffle, "fletcher32": sums}
+            file.create_dataset("dataset", data=noise.astype(np.complex64), chunks=chunks, **packing)
+        frames, sig_type = read_frames(path)
+        assert np.array_equal(frames, noise.astype(np.complex64))
+        assert sig_type == "", "the file does not tell"
+
+
+def test_sig_type_that_is_there_is_a_text(path: Path, refused: Any) -> None:
+    with h5py.File(path, "w") as file:
+        file["dataset"], file["sig_type"] = FRAMES, 3
+    with refused("a.h5", "'sig_type'", "one string"):
+        read_frames(path)
+
+
+@pytest.mark.parametrize("packing", ["gzip", "lzf", None])
+@pytest.mark.parametrize("sums", [False, True])
+def test_chunk_of_too_few_bytes(path: Path, refused: Any, packing: str | None, sums: bool) -> None:
+    """The HDF5 library takes what lies behind it in memory for numbers."""
+    short = {"gzip": zlib.compress(bytes(40)), "lzf": b"\x1f" + bytes(32) + b"\x07" + bytes(8), None: bytes(40)}
+    with h5py.File(path, "w") as file:
+        options = {"compression": packing, "fletcher32": sums, "shuffle": True}
+        dataset = file.create_dataset("dataset", (3, 4), "<c8", chunks=(3, 4), **options)
+        dataset.id.write_direct_chunk((0, 0), short[packing] + bytes(4 * sums))
+    with refused("a.h5", "'/dataset' has a chunk that unpacks to fewer than its 96 bytes"):
+        read(path)
 
 
 def test_fixed_length_string(path: Path, refused: Any) -> None:

@@ -67,7 +67,7 @@ def test_read(folder: Path, kit: Any) -> None:
     assert truth.interference_origin.tolist() == [-1] * 22
 
 
-@pytest.mark.parametrize("dtype", ["?", "u1", "<i4", "<i8", "<f8"])
+@pytest.mark.parametrize("dtype", ["?", "u1", "<i4", "<i8", "<f2", "<f8", "<c8"])
 def test_bits_of_any_dtype(folder: Path, arrays: Any, dtype: str) -> None:
     mixture, soi, bits = arrays
     dump(folder, mixture.astype(np.complex128), soi.astype(np.complex128), bits.astype(dtype))
@@ -94,17 +94,36 @@ def test_choices(folder: Path, refused: Any) -> None:
     with refused("dataset", "QPSK_CommSignal2", "choose from QPSK_EMISignal1"):
         read_mixtures(folder, "QPSK", "CommSignal2")
     os.rename(folder / f"{STEM}.npy", folder / "nothing.npy")
-    with refused("dataset", "no file <TestSet>_testmixture_"):
+    with refused("dataset", "is no test set", "<TestSet>_testmixture_"):
         list_mixtures(folder)
     (folder / "A_testmixture_QPSK_B_C.npy").write_bytes(b"")
-    with refused("dataset", "no file <TestSet>_testmixture_"):
+    with refused("dataset", "is no test set", "<TestSet>_testmixture_"):
         list_mixtures(folder)
 
 
-def test_two_test_sets_in_a_folder(folder: Path, refused: Any) -> None:
-    np.save(folder / "TestSet2_testmixture_QPSK_EMISignal1", np.zeros((11, 4), np.complex64))
-    with refused("dataset", "TestSet1_Mixture, TestSet2"):
+def test_sets_side_by_side_as_in_the_dataset_of_the_organisers(folder: Path, arrays: Any, refused: Any) -> None:
+    """TestSet1Mixture_* comes unpacked into dataset/, where the generator writes TestSet1Example_*."""
+    other = np.ones((11, 160), np.complex64)
+    np.save(folder / "TestSet2_testmixture_QPSK_EMISignal1", other)
+    np.save(folder / "TestSet2_testmixture_OFDMQPSK_CommSignal2", other)
+    (folder / "interferenceset_frame").mkdir()
+    with refused("dataset", "more than one test set", "set=NAME", f"{TESTSET}, TestSet2"):
         list_mixtures(folder)
+    assert list_mixtures(folder / TESTSET) == [("QPSK", "EMISignal1")]
+    assert list_mixtures(folder / "TestSet2") == [("OFDMQPSK", "CommSignal2"), ("QPSK", "EMISignal1")]
+    assert [set_name(folder / name) for name in (TESTSET, "TestSet2")] == [TESTSET, "TestSet2"]
+    assert np.array_equal(read_mixtures(folder / TESTSET, "QPSK", "EMISignal1").mixture, arrays[0])
+    assert np.array_equal(read_mixtures(folder / "TestSet2", "QPSK", "EMISignal1").mixture, other)
+    truth = read_truth(folder / TESTSET, "QPSK", "EMISignal1")
+    assert truth is not None
+    assert np.array_equal(truth.bits, arrays[2])
+    assert read_truth(folder / "TestSet2", "QPSK", "EMISignal1") is None
+    with refused("dataset/TestSet3", "no such test set", "dataset are of", f"{TESTSET}, TestSet2"):
+        list_mixtures(folder / "TestSet3")
+    (folder / "TestSet2").mkdir()  # where only the flat form has files
+    assert set_name(folder / "TestSet2") == "TestSet2"
+    os.rename(folder / f"{STEM}.npy", folder / "TestSet2" / f"{STEM}.npy")
+    assert set_name(folder / "TestSet2") == TESTSET, "a folder's own files come first"
 
 
 @pytest.mark.parametrize(
@@ -136,9 +155,14 @@ def test_metadata_of_another_shape_or_kind(folder: Path, refused: Any) -> None:
         read_mixtures(folder, "QPSK", "EMISignal1")
 
 
-def test_wrong_mixtures(folder: Path, arrays: Any, refused: Any) -> None:
+def test_mixtures_of_numpy(folder: Path, arrays: Any, refused: Any) -> None:
     np.save(folder / STEM, arrays[0].astype(np.complex128))
-    with refused(f"{STEM}.npy", "complex128", "complex64"):
+    mixtures = read_mixtures(folder, "QPSK", "EMISignal1").mixture
+    assert mixtures.dtype == np.complex64
+    assert np.array_equal(mixtures, arrays[0])
+    assert read_truth(folder, "QPSK", "EMISignal1") is not None
+    np.save(folder / STEM, arrays[0].real)
+    with refused(f"{STEM}.npy", "float32", "complex64"):
         read_mixtures(folder, "QPSK", "EMISignal1")
 
 
@@ -154,6 +178,8 @@ def test_wrong_mixtures(folder: Path, arrays: Any, refused: Any) -> None:
         (lambda m, s, b: (m, s, b[1:]), ["bits", "(21, 20)"]),
         (lambda m, s, b: (m, s, b + 1), ["bits", "row 0, bit", "is 2"]),
         (lambda m, s, b: (m, s, b * 0.5), ["bits", "is 0.5"]),
+        (lambda m, s, b: (m, s, b * np.nan), ["bits", "row 0, bit 0 is nan, expected 0 or 1"]),
+        (lambda m, s, b: (m, s.astype(np.complex128) * 1e40, b), ["soi", "row 0, sample 0 is", "too large"]),
         (lambda m, s, b: (np.roll(m, 1, 0), s, b), ["other mixtures", "row 0", STEM]),
         (lambda m, s, b: (m, s, b.astype(object)), ["dtype 'O8'"]),
     ],

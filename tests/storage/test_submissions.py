@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rfsep.storage.submissions import Submission, list_submissions, read_submission, write_submission
+from rfsep.storage.submissions import (
+    Entry,
+    Submission,
+    find_submissions,
+    list_submissions,
+    read_submission,
+    write_submission,
+)
 
 RNG = np.random.default_rng(0)
 SOI = (RNG.standard_normal((7, 40)) + 1j * RNG.standard_normal((7, 40))).astype(np.complex64)
@@ -27,8 +34,13 @@ def write(folder: Path, names: tuple[str, str, str, str] = NAMES, rows: Any = No
     write_submission(folder, *names, chunks() if rows is None else rows, 7, 40, 10)
 
 
+def entered(folder: Path, testset: str = "TestSet1") -> list[Submission]:
+    (entry,) = find_submissions(folder, testset)
+    return list_submissions(entry, testset)
+
+
 def only(folder: Path) -> Submission:
-    return list_submissions(folder, "TestSet1")[0]
+    return entered(folder)[0]
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -51,6 +63,18 @@ def test_written_files_are_those_of_numpy(tmp_path: Path) -> None:
     assert (tmp_path / BITS_FILE).read_bytes() == (tmp_path / "bits.npy").read_bytes()
 
 
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "<c8", "<i8", "?"])
+def test_as_scripts_of_others_save_them(tmp_path: Path, dtype: str) -> None:
+    """The organisers' bits are float32, of tf.cast; numpy makes complex128 of what it computes."""
+    np.save(tmp_path / SOI_FILE, SOI.astype(np.complex128))
+    np.save(tmp_path / BITS_FILE, BITS.astype(dtype))
+    soi, bits = read_submission(only(tmp_path), 7, 40, 10)
+    assert soi.dtype == np.complex64
+    assert np.array_equal(soi, SOI)
+    assert bits.dtype == np.uint8
+    assert np.array_equal(bits, BITS)
+
+
 def test_no_bits(tmp_path: Path) -> None:
     write_submission(tmp_path, *NAMES, chunks(bits=BITS[:, :0]), 7, 40, 0)
     assert read_submission(only(tmp_path), 7, 40, 0)[1].shape == (7, 0)
@@ -62,21 +86,21 @@ def test_several_mixture_types_and_other_files(tmp_path: Path) -> None:
     write(tmp_path, ("Other", "TestSet2", "QPSK", "EMISignal1"))
     (tmp_path / "card.json").write_text("{}")
     (tmp_path / "x_TestSet1_estimated_soi_a_b_c.npy").write_bytes(b"")
-    assert [s.interference for s in list_submissions(tmp_path, "TestSet1")] == ["EMISignal1", "LTE20"]
-    assert list_submissions(tmp_path, "TestSet2")[0].id == "Other"
+    assert [s.interference for s in entered(tmp_path)] == ["EMISignal1", "LTE20"]
+    assert entered(tmp_path, "TestSet2")[0].id == "Other"
 
 
 def test_nothing_there(tmp_path: Path, refused: Any) -> None:
     with refused("nowhere", "no such folder"):
-        list_submissions(tmp_path / "nowhere", "TestSet1")
+        entered(tmp_path / "nowhere")
     with refused(tmp_path.name, "<ID>_TestSet1_estimated_{soi,bits}_<SOI>_<INTERFERENCE>.npy"):
-        list_submissions(tmp_path, "TestSet1")
+        entered(tmp_path)
 
 
 def test_dots_in_the_test_set_are_no_pattern(tmp_path: Path, refused: Any) -> None:
     write(tmp_path, ("A", "TestSet1", "QPSK", "EMISignal1"))
     with refused(tmp_path.name, "no file", "Test.et1"):
-        list_submissions(tmp_path, "Test.et1")
+        entered(tmp_path, "Test.et1")
 
 
 @pytest.mark.parametrize("name", [SOI_FILE, BITS_FILE])
@@ -84,17 +108,38 @@ def test_missing_partner(tmp_path: Path, refused: Any, name: str) -> None:
     write(tmp_path)
     (tmp_path / name).unlink()
     with refused(name, "missing"):
-        list_submissions(tmp_path, "TestSet1")
+        entered(tmp_path)
     (tmp_path / name).mkdir()
     with refused(name, "missing"):
-        list_submissions(tmp_path, "TestSet1")
+        entered(tmp_path)
 
 
-def test_two_ids(tmp_path: Path, refused: Any) -> None:
-    write(tmp_path)
-    write(tmp_path, ("Mine", *NAMES[1:]))
-    with refused(tmp_path.name, "Default_Torch_WaveNet, Mine"):
-        list_submissions(tmp_path, "TestSet1")
+def test_methods_side_by_side_as_in_the_outputs_of_the_organisers(tmp_path: Path) -> None:
+    """Their scripts save every method, test set and type into one folder, with a pickle of scores."""
+    for id in ("Default_TF_UNet", "Default_Torch_WaveNet", "Mine"):
+        for testset in ("TestSet1Example", "TestSet1Mixture"):
+            for kind, array in (("soi", SOI), ("bits", BITS.astype(np.float32))):
+                np.save(tmp_path / f"{id}_{testset}_estimated_{kind}_QPSK_EMISignal1", array)
+    (tmp_path / "Mine_TestSet1Example_estimated_bits_QPSK_EMISignal1.npy").unlink()
+    (tmp_path / "Mine_TestSet1Example_estimated_soi_QPSK_EMISignal1.npy").unlink()
+    (tmp_path / "Default_TF_UNet_TestSet1Example_exports_summary_QPSK_EMISignal1.pkl").write_bytes(b"")
+    ids = ["Default_TF_UNet", "Default_Torch_WaveNet"]
+    assert find_submissions(tmp_path, "TestSet1Example") == [Entry(tmp_path, id) for id in ids]
+    assert find_submissions(tmp_path, "TestSet1Mixture") == [Entry(tmp_path, id) for id in (*ids, "Mine")]
+    (submission,) = list_submissions(Entry(tmp_path, "Mine"), "TestSet1Mixture")
+    assert submission.soi_path.name == "Mine_TestSet1Mixture_estimated_soi_QPSK_EMISignal1.npy"
+    assert np.array_equal(read_submission(submission, 7, 40, 10)[1], BITS)
+
+
+def test_folders_of_submissions(tmp_path: Path) -> None:
+    write(tmp_path / "place" / "a")
+    write(tmp_path / "place" / "a", ("Mine", *NAMES[1:]))
+    (tmp_path / "place" / "b").mkdir()
+    (tmp_path / "place" / ".hidden").mkdir()
+    (tmp_path / "place" / "link").symlink_to(tmp_path / "place" / "a")
+    expected = [("a", "Default_Torch_WaveNet"), ("a", "Mine"), ("b", None), ("link", None)]
+    found = find_submissions(tmp_path / "place", "TestSet1")
+    assert [(entry.folder.name, entry.id) for entry in found] == expected
 
 
 @pytest.mark.parametrize("name", [SOI_FILE, BITS_FILE])
@@ -104,7 +149,7 @@ def test_links(tmp_path: Path, refused: Any, name: str) -> None:
     path.rename(tmp_path / "elsewhere.npy")
     path.symlink_to(tmp_path / "elsewhere.npy")
     with refused(name, "symbolic link"):
-        list_submissions(tmp_path / "a", "TestSet1")
+        entered(tmp_path / "a")
 
 
 @pytest.mark.parametrize(
@@ -112,14 +157,17 @@ def test_links(tmp_path: Path, refused: Any, name: str) -> None:
     [
         (SOI_FILE, SOI[:, 1:], ["(7, 39)", "(7, 40)"]),
         (SOI_FILE, SOI[1:], ["(6, 40)", "(7, 40)"]),
-        (SOI_FILE, SOI.astype(np.complex128), ["complex128", "complex64"]),
+        (SOI_FILE, SOI.astype(np.complex128) * 1e40, ["row 0, sample 0 is ", "too large for complex64"]),
+        (SOI_FILE, SOI.astype(np.complex128) * np.nan, ["row 0, sample 0 is NaN"]),
         (SOI_FILE, SOI.real, ["float32", "complex64"]),
         (SOI_FILE, SOI * np.where(np.arange(40) == 9, np.nan, 1).astype(np.float32), ["row 0, sample 9 is NaN"]),
         (SOI_FILE, SOI + np.where(np.arange(40) == 9, np.inf, 0).astype(np.float32), ["row 0, sample 9 is Inf"]),
         (BITS_FILE, BITS[:, 1:], ["(7, 9)", "(7, 10)"]),
         (BITS_FILE, BITS + np.uint8(2), ["row 0, bit 0 is ", "expected 0 or 1"]),
         (BITS_FILE, BITS * np.uint8(255), ["is 255, expected 0 or 1"]),
-        (BITS_FILE, BITS.astype(np.float32), ["float32", "integers"]),
+        (BITS_FILE, BITS.astype(np.float32) + 0.5, ["row 0, bit 0 is ", ".5, expected 0 or 1"]),
+        (BITS_FILE, BITS * np.float32(np.nan), ["row 0, bit 0 is nan, expected 0 or 1"]),
+        (BITS_FILE, BITS.astype("<U1"), ["<U1", "numbers"]),
     ],
 )
 def test_wrong_arrays(tmp_path: Path, refused: Any, name: str, array: np.ndarray, words: list[str]) -> None:

@@ -2,11 +2,17 @@
 
 import os
 import pickle
+import sys
+import types
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import h5py
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors import safe_open
 
 from rfsep.storage.weights import read_checkpoint, read_weights, write_weights
@@ -96,8 +102,88 @@ def test_other_contents(tmp_path: Path, refused: Any, content: object, words: li
 
 
 def test_other_suffix(tmp_path: Path, refused: Any) -> None:
-    with refused("a.pth", "'.pth'", ".safetensors or .ckpt"):
+    with refused("a.pth", "'.pth'", ".safetensors, .ckpt, .pt, .h5 or .keras"):
         read_weights(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("content", [TENSORS, {"step": 2000, "model": TENSORS, "optimizer": {"state": {}}}])
+def test_published_checkpoint(tmp_path: Path, content: dict[str, Any]) -> None:
+    torch.save(content, tmp_path / "weights-2000.pt")
+    assert same(read_weights(tmp_path / "weights-2000.pt"))
+
+
+def test_settings_beside_the_weights_are_left_unread(tmp_path: Path) -> None:
+    """The organisers' ``cfg`` is OmegaConf's, of classes that nobody else has; torch alone refuses the whole file."""
+    name = "settings_of_a_stranger"
+    module, kind = types.ModuleType(name), type("ModelConfig", (), {"__module__": name})
+    vars(module)["ModelConfig"] = kind
+    sys.modules[name] = module
+    config = OmegaConf.create({"model": {"channels": 3, "kinds": [1, 2]}})
+    config._metadata.object_type = kind
+    torch.save({"model": TENSORS, "cfg": {"model": config, "kind": kind}}, tmp_path / "a.pt")
+    del sys.modules[name]
+    before = torch.serialization.get_safe_globals()
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "a.pt", weights_only=True)
+    assert same(read_weights(tmp_path / "a.pt"))
+    read = cast(dict[str, Any], read_checkpoint(tmp_path / "a.pt"))
+    assert read["cfg"]["model"] == {}
+    assert name not in sys.modules
+    assert set(torch.serialization.get_safe_globals()) == set(before)
+
+
+def test_hostile_published_checkpoints_do_not_run(tmp_path: Path, refused: Any) -> None:
+    path, marker = tmp_path / "a.pt", tmp_path / "marker"
+    for content in (Evil(marker), {"model": TENSORS, "cfg": Evil(marker)}):
+        torch.save(content, path)
+        with refused("a.pt", "what else it holds was not run"):
+            read_weights(path)
+    assert not marker.exists()
+
+
+def keras_file(path: Path, **datasets: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, value in datasets.items():
+            file[name.replace("__", "/")] = value
+    return path
+
+
+def test_keras_layers_by_number_of_the_variable(tmp_path: Path) -> None:
+    kernel, bias = np.ones((3, 2, 4), "f4"), np.zeros(4, "f4")
+    old = {"model_weights__conv1d_1__conv1d_1__kernel:0": kernel, "model_weights__conv1d_1__conv1d_1__bias:0": bias}
+    new = {"layers__conv1d_1__vars__0": kernel, "layers__conv1d_1__vars__1": bias}
+    optimiser = {"optimizer_weights__Adam__iter:0": np.int64(3), "optimizer__vars__0": np.int64(3)}
+    for path in (
+        keras_file(tmp_path / "old.h5", **old, **optimiser),
+        keras_file(tmp_path / "new.weights.h5", **new, **optimiser),
+    ):
+        read = read_weights(path)
+        assert {name: tuple(value.shape) for name, value in read.items()} == {
+            "conv1d_1/0": (3, 2, 4),
+            "conv1d_1/1": (4,),
+        }
+        assert read["conv1d_1/0"].dtype == torch.float32
+
+
+def test_keras_files_that_are_none(tmp_path: Path, refused: Any) -> None:
+    with refused("a.h5", "no weights of Keras layers"):
+        read_weights(keras_file(tmp_path / "a.h5", dataset=np.zeros(3, "f4")))
+    with refused("b.h5", "dtype <f8, expected <f4"):
+        read_weights(keras_file(tmp_path / "b.h5", layers__conv1d__vars__0=np.zeros(3)))
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["layers/conv1d/vars/0"] = h5py.ExternalLink("b.h5", "layers/conv1d/vars/0")
+    with refused("c.h5", "no weights of Keras layers"):
+        read_weights(tmp_path / "c.h5")
+    for name in ("d.h5", "d.keras"):
+        with refused(name, "no such file"):
+            read_weights(tmp_path / name)
+    (tmp_path / "e.keras").write_bytes(b"PK")
+    with refused("e.keras", "cannot be read as a Keras archive"):
+        read_weights(tmp_path / "e.keras")
+    with zipfile.ZipFile(tmp_path / "f.keras", "w") as archive:
+        archive.writestr("model.weights.h5", b"no HDF5")
+    with refused("f.keras: model.weights.h5: cannot be read as HDF5"):
+        read_weights(tmp_path / "f.keras")
 
 
 @pytest.mark.usefixtures("full_at_sync")

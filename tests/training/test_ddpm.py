@@ -18,6 +18,7 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.training.data import MixtureData
 from rfsep.training.ddpm import Ddpm, Signal
+from rfsep.training.optimisers import Optimisation
 from rfsep.types import InputError
 
 
@@ -29,8 +30,9 @@ class Optimum(nn.Module):
         return ((1 - alpha_bar).sqrt() * 2 / (alpha_bar + 2 * (1 - alpha_bar)))[:, None, None] * noisy
 
 
-def module(model: nn.Module, **changes: object) -> Ddpm:
-    arguments = {"which": "interference", "learning_rate": 3e-3, "warmup_steps": 10, "max_steps": 400, **changes}
+def module(model: nn.Module, learning_rate: float = 3e-3, **changes: object) -> Ddpm:
+    optimisation = Optimisation(learning_rate, warmup_steps=10, max_steps=400)
+    arguments = {"which": "interference", "optimisation": optimisation, **changes}
     return Ddpm(model, **arguments)  # type: ignore[arg-type]
 
 

@@ -17,8 +17,9 @@ from rfsep.training.curves import compare_runs, read_curves
 from rfsep.training.data import MixtureData
 from rfsep.training.fit import Outcome, Schedule, fit
 from rfsep.training.metrics_csv import MetricsCsv, read_metrics
+from rfsep.training.optimisers import Optimisation, Plateau, constant
 from rfsep.training.regression import Regression
-from rfsep.training.start import compile_model, start_from
+from rfsep.training.start import Taken, compile_model, start_from
 from rfsep.types import InputError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -63,6 +64,17 @@ class Drifting(Regression):
         self.log("val/mse_db", self.told[self.trainer.global_step // 2 - 1])
 
 
+class Stalling(Regression):
+    """A validation error that is told in no dB: better by a share of 1e-4 is no better."""
+
+    told = (4.0, 5.0, 3.9997, 3.9, 3.9, 3.9)
+
+    def on_validation_epoch_end(self) -> None:
+        self.scores.metrics()
+        self.log("val/mse", self.told[self.trainer.global_step // 2 - 1])
+        self.log("val/mse_db", 0.0)
+
+
 class Poisoned(Regression):
     """An infinite loss, or a gradient that is no number under a loss that is one, at one step."""
 
@@ -87,11 +99,14 @@ def run(
     folder: Path, kind: type[Regression] = Regression, workers: int = 0, extra: Any = None, **changes: Any
 ) -> Outcome:
     torch.manual_seed(0)
-    arguments: dict[str, Any] = {"model": Net(), "learning_rate": 0.01, "warmup_steps": 2, "max_steps": 100}
-    module = kind(**arguments, **(extra or {}))
+    arguments: dict[str, Any] = {"model": Net(), "optimisation": Optimisation(0.01, warmup_steps=2, max_steps=100)}
+    module = kind(**arguments | (extra or {}))
     torch.manual_seed(time.monotonic_ns())  # whatever state the process has: the run's seed decides
     schedule = SCHEDULE._replace(**changes)
     return fit(module, data(workers), folder, "name: test\n", schedule, 7, 0.9, "val/mse_db", 1e3, [], in_sweep=False)
+
+
+PLATEAU = {"plateau": Plateau(factor=0.5, patience=1), "warmup_steps": 0}
 
 
 def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
@@ -106,6 +121,45 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 6, 8, 10])
+def test_rate_falls_where_validation_stalls_also_in_a_run_that_was_stopped(tmp_path: Path, steps: int) -> None:
+    """The second validation without a better one halves it for the very next step: 5 and 3.9997 after 4, 3.9 twice.
+
+    A run that stops at any validation, that one too, goes on to the same bits.
+    """
+    run(tmp_path / "whole", Stalling, extra=PLATEAU, max_steps=12)
+    run(tmp_path / "parts", Stalling, extra=PLATEAU, max_steps=steps)
+    rate = {2: 0.01, 4: 0.01, 6: 0.005, 8: 0.005, 10: 0.005, 12: 0.0025}
+    assert rate_of(tmp_path / "parts") == pytest.approx(rate[steps])
+    run(tmp_path / "parts", Stalling, extra=PLATEAU, max_steps=12)
+    assert rate_of(tmp_path / "whole") == rate_of(tmp_path / "parts") == pytest.approx(rate[12])
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    for key in ("lr_schedulers", "optimizer_states"):
+        assert str(checkpoint(tmp_path / "whole")[key]) == str(checkpoint(tmp_path / "parts")[key])
+    assert not equal(weights(tmp_path / "whole"), weights_at_one_rate(tmp_path / "constant"))
+
+
+def rate_of(folder: Path) -> float:
+    rate: float = checkpoint(folder)["optimizer_states"][0]["param_groups"][0]["lr"]
+    return rate
+
+
+def weights_at_one_rate(folder: Path) -> dict[str, Tensor]:
+    run(folder, extra={"decay": constant, "warmup_steps": 0}, max_steps=12)
+    return weights(folder)
+
+
+def test_plateau_waits_for_the_errors_themselves(tmp_path: Path) -> None:
+    """Not for decibels, of which a share of 1e-4 less is more where they are below zero."""
+    run(tmp_path, extra=PLATEAU, max_steps=2)
+    state = checkpoint(tmp_path)["lr_schedulers"][0]
+    told = {row["metric"]: float(row["value"]) for row in read_metrics(tmp_path / "metrics.csv")}
+    assert state["best"] == pytest.approx(told["val/mse"], rel=1e-5)
+    assert told["val/mse"] == pytest.approx(sum(10 ** (told[f"val/mse_db/{at}"] / 10) for at in (0, -6)) / 2, rel=1e-4)
+    with pytest.raises(InputError, match="plateau takes the place of decay and warm-up"):
+        run(tmp_path / "both", extra={"plateau": Plateau()})
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -234,7 +288,11 @@ def test_weights_of_the_same_name_and_shape_are_taken() -> None:
     model, other = Net(), Net()
     given = {**other.state_dict(), "first.weight": torch.zeros(9), "head": torch.zeros(1)}
     before = model.first.weight.clone()
-    assert start_from(model, given, "there") == (3, 4)
+    taken = start_from(model, given, "there")
+    assert taken == (3, 4, ["first.weight", "head"])
+    assert taken.told("there") == "3 of 4 weights from there; not taken: first.weight, head"
+    many = Taken(1, 4, [f"n{number}" for number in range(7)])
+    assert many.told("there") == "1 of 4 weights from there; not taken: n0, n1, n2, n3, n4 and 2 more"
     assert torch.equal(model.last.weight, other.last.weight)
     assert torch.equal(model.first.weight, before)
     with pytest.raises(InputError, match="init_from=there: none of its 1 tensors"):

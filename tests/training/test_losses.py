@@ -85,7 +85,7 @@ def trained(objective: pl.LightningModule, steps: int = 200) -> dict[str, Tensor
     return trainer.callback_metrics
 
 
-SCHEDULE: dict[str, Any] = {"learning_rate": 0.1, "warmup_steps": 5, "max_steps": 200}
+SCHEDULE = Optimisation(0.1, warmup_steps=5, max_steps=200)
 
 
 @pytest.mark.parametrize("modem", [QPSK, OFDM, LinearModem("qam16"), LinearModem("qpsk_axes", samples_per_symbol=5)])
@@ -119,7 +119,7 @@ def test_validation_counts_the_bits_that_published_comparisons_count(modem: Any)
         assert found.numpy() == pytest.approx(expected, abs=1e-6)
         assert expected.mean() == pytest.approx(0.16, abs=0.02)  # Q(1)
     batch = noisy(50, modem=modem)
-    bits = (modem.demodulate(batch.mixture) > 0).byte()
+    bits = modem.decide(batch.mixture)
     errors = row_bit_errors(bits.numpy(), batch.bits.numpy(), batch.num_bits.numpy())
     assert errors.sum() > 100
     truth = score(np.ones(50), errors, batch.num_bits.numpy(), batch.sinr_db.numpy())
@@ -145,7 +145,7 @@ def test_rows_without_offset_or_bits_count_for_nothing() -> None:
 
 def test_gradient_is_the_analytic_one() -> None:
     """Of QPSK, llr = c Re z with c = -2 sqrt(2) / v, and z = A x: the gradient in x is A^T (sigma(llr) - bit) c / N."""
-    objective = Demodulation(Gain(), QPSK, 0.0, **SCHEDULE)
+    objective = Demodulation(Gain(), QPSK, 0.0, SCHEDULE)
     batch = noisy(2)
     estimate = to_channels(batch.mixture).requires_grad_()
     objective.cross_entropy(estimate, batch).backward()  # type: ignore[no-untyped-call]
@@ -159,7 +159,7 @@ def test_gradient_is_the_analytic_one() -> None:
 
 
 def test_gradient_vanishes_for_confident_right_bits_and_not_for_wrong_ones() -> None:
-    objective = Demodulation(Gain(), QPSK, 0.0, **SCHEDULE)
+    objective = Demodulation(Gain(), QPSK, 0.0, SCHEDULE)
     batch = noisy(2)
     norms = []
     for clean in (batch.soi, -batch.soi):
@@ -171,7 +171,7 @@ def test_gradient_vanishes_for_confident_right_bits_and_not_for_wrong_ones() -> 
 
 
 def test_demodulator_stays_exact_under_autocast() -> None:
-    objective, batch = Demodulation(Gain(), QPSK, 0.0, **SCHEDULE), noisy(4)
+    objective, batch = Demodulation(Gain(), QPSK, 0.0, SCHEDULE), noisy(4)
     exact = objective.cross_entropy(to_channels(batch.mixture), batch)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = objective.cross_entropy(to_channels(batch.mixture), batch)
@@ -180,7 +180,7 @@ def test_demodulator_stays_exact_under_autocast() -> None:
 
 def test_demodulated_bits_become_calibrated() -> None:
     """In white noise llr = -2 sqrt(2) Re(z) / N0: gain over variance becomes 1 / N0, whatever the gain."""
-    objective = Demodulation(Gain(), QPSK, 0.0, **SCHEDULE)
+    objective = Demodulation(Gain(), QPSK, 0.0, SCHEDULE)
     metrics = trained(objective)
     batch = noisy(200, key=9)
     estimate = objective.model(to_channels(batch.mixture))
@@ -193,7 +193,7 @@ def test_demodulated_bits_become_calibrated() -> None:
 
 def test_waveform_and_bits_reach_both_optima() -> None:
     """Calibrated bits do not care for the gain, which is then Wiener's."""
-    objective = Demodulation(Gain(0.2), QPSK, 1.0, **SCHEDULE | {"max_steps": 300})
+    objective = Demodulation(Gain(0.2), QPSK, 1.0, SCHEDULE._replace(max_steps=300))
     metrics = trained(objective, steps=300)
     wiener = 1 / (1 + 10**1.2)
     assert float(objective.model.gain.detach()) == pytest.approx(wiener, abs=0.01)
@@ -206,7 +206,7 @@ def test_waveform_and_bits_reach_both_optima() -> None:
 
 
 def test_head_reaches_both_optima() -> None:
-    objective = BitHead(Gain(), QPSK, 1.0, **SCHEDULE)
+    objective = BitHead(Gain(), QPSK, 1.0, SCHEDULE)
     metrics = trained(objective)
     state = objective.state_dict()
     assert float(state["model.gain"]) == pytest.approx(1 / (1 + 10**1.2), abs=0.01)
@@ -219,16 +219,16 @@ def test_what_the_model_holds_fixed_stays() -> None:
     """The stages of the SOI-matched heads."""
     model = Gain()
     model.gain.requires_grad_(False)
-    trained(BitHead(model, QPSK, 1.0, **SCHEDULE), steps=20)
+    trained(BitHead(model, QPSK, 1.0, SCHEDULE), steps=20)
     assert float(model.gain) == 1.0
     assert float(model.state_dict()["head.0"]) > 1.2
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="Linear has no head for bits"):
-        BitHead(torch.nn.Linear(2, 2), QPSK, 1.0, **SCHEDULE)  # type: ignore[arg-type]
+        BitHead(torch.nn.Linear(2, 2), QPSK, 1.0, SCHEDULE)  # type: ignore[arg-type]
     batch, known = noisy(2), torch.ones((2, 80), dtype=torch.bool)
-    with pytest.raises(InputError, match="gives 10 bits a window, the SOI has 80"):
+    with pytest.raises(InputError, match="gives 10 bits per window, the SOI has 80"):
         bit_cross_entropy(torch.zeros((2, 10)), batch.bits, known)
     with pytest.raises(InputError, match="carries no known bits"):
         heard(QPSK, to_channels(batch.mixture), batch._replace(bits=batch.bits[:, :0]))
@@ -268,7 +268,7 @@ OTHERS = {"token_bits", "soi_tokens", "ddpm", "ddpm_published", "tokenizer"}
 @pytest.mark.parametrize("name", sorted(set(options("objective")) - OTHERS))
 def test_every_objective_of_the_configuration_trains_and_validates(name: str) -> None:
     config = option("objective", name)
-    config.module.max_steps = 100
+    config.module.optimisation.max_steps = 100
     model = Gain()
     objective = instantiate(config.module, model=model, modem=QPSK, guide=None)
     objective.log = objective.log_dict = lambda *arguments, **options: None

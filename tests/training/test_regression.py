@@ -16,6 +16,7 @@ from rfsep.signals.noise import WhiteNoise
 from rfsep.training.data import MixtureData
 from rfsep.training.levels import LevelScores
 from rfsep.training.losses import row_errors, score_loss
+from rfsep.training.optimisers import Optimisation
 from rfsep.training.regression import Regression
 
 
@@ -31,8 +32,7 @@ class Gain(torch.nn.Module):
 
 
 def module(**changes: object) -> Regression:
-    arguments = {"learning_rate": 0.05, "warmup_steps": 5, "max_steps": 100, **changes}
-    return Regression(Gain(), **arguments)  # type: ignore[arg-type]
+    return Regression(Gain(), Optimisation(0.05, warmup_steps=5, max_steps=100), **changes)  # type: ignore[arg-type]
 
 
 def test_error_is_the_scorers() -> None:
@@ -92,6 +92,7 @@ def test_levels_are_summed_up_over_batches() -> None:
         scores.add(torch.tensor(sinr), torch.tensor(errors), {"ber": torch.tensor(ber)})
     assert scores.metrics() == pytest.approx(
         {
+            "val/mse": 1.5025,
             "val/mse_db/-6": 3.0103,
             "val/mse_db/0": -20.0,
             "val/mse_db": -8.49485,

@@ -18,6 +18,7 @@ from rfsep.signals.noise import WhiteNoise
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.training.losses import row_errors
+from rfsep.training.optimisers import Optimisation
 from rfsep.training.soi_tokens import SoiTokens, token_truth
 from rfsep.types import InputError, MixtureBatch
 
@@ -41,7 +42,7 @@ def made(loss: str = "cross_entropy", any_offset: bool = False, **changes: Any) 
         **changes,
     )
     separator = RfTransformerSeparator(MODEM, NOTHING, model, front)
-    return SoiTokens(model, MODEM, separator, learning_rate=3e-3, warmup_steps=5, max_steps=150, loss=loss)  # type: ignore[arg-type]
+    return SoiTokens(model, MODEM, separator, Optimisation(3e-3, warmup_steps=5, max_steps=150), loss=loss)  # type: ignore[arg-type]
 
 
 def drawn(sinr_db: float, count: int, key: int, any_offset: bool = False) -> MixtureBatch:
@@ -119,7 +120,7 @@ def test_validation_is_the_separator() -> None:
     objective.validation_step(batch, 0)
     objective.on_validation_epoch_end()
     found = objective.separator.separate(batch.mixture)
-    wrong = (MODEM.demodulate(found.soi) > 0).byte() != batch.bits
+    wrong = MODEM.decide(found.soi) != batch.bits
     assert logged["val/ber/-4"] == pytest.approx(float(wrong.float().mean()), abs=1e-6)
     error = float((found.soi - batch.soi).abs().square().mean())
     assert logged["val/mse_db"] == pytest.approx(10 * math.log10(error), abs=1e-3)

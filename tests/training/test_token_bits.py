@@ -13,6 +13,7 @@ from rfsep.signals.constellations import map_bits
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
+from rfsep.training.optimisers import Optimisation
 from rfsep.training.token_bits import TokenBits, symbol_error, token_truth
 from rfsep.types import InputError, MixtureBatch
 
@@ -24,8 +25,8 @@ def made(soi_timing: str = "estimated", **changes: object) -> TokenBits:
     model = TokenTransformer(54, width=32, depth=1, heads=2)
     nothing = torch.zeros((0, 0), dtype=torch.complex64)
     separator = Aligned(MODEM, nothing, model, OfdmModem(), inputs=("band",), soi_timing=soi_timing)  # type: ignore[arg-type]
-    arguments = {"learning_rate": 1e-2, "warmup_steps": 5, "max_steps": 60, **changes}
-    return TokenBits(model, MODEM, separator, **arguments)  # type: ignore[arg-type]
+    optimisation = Optimisation(1e-2, warmup_steps=5, max_steps=60)
+    return TokenBits(model, MODEM, separator, optimisation, **changes)  # type: ignore[arg-type]
 
 
 def drawn(sinr_db: float, count: int, key: int, any_offset: bool = True) -> MixtureBatch:

@@ -15,6 +15,7 @@ from rfsep.signals.noise import WhiteNoise
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.training.data import MixtureData
+from rfsep.training.optimisers import Optimisation
 from rfsep.training.tokenizer import Tokenization, Warmup
 from rfsep.types import InputError
 
@@ -26,9 +27,11 @@ def small(**changes: Any) -> Tokenizer:
     return Tokenizer(**{"strides": (4,), "span": 3, "channels": 8, "heads": 2, "reach": 2, **changes})
 
 
-def module(model: Tokenizer, steps: int = 0, max_steps: int = 120, **changes: Any) -> Tokenization:
-    rest = {"learning_rate": 2e-2, "warmup_steps": 10, "max_steps": max_steps, **changes}
-    return Tokenization(model, autoencoder=Warmup(steps, rounding=0.25), **rest)
+def module(
+    model: Tokenizer, steps: int = 0, max_steps: int = 120, learning_rate: float = 2e-2, **changes: Any
+) -> Tokenization:
+    optimisation = Optimisation(learning_rate, warmup_steps=10, max_steps=max_steps)
+    return Tokenization(model, optimisation=optimisation, autoencoder=Warmup(steps, rounding=0.25), **changes)
 
 
 def fit(objective: Tokenization, steps: int = 120) -> dict[str, float]:

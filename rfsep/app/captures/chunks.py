@@ -1,9 +1,10 @@
 """How a long signal is cut so that a separator's windows fall where they would in the uncut one."""
 
+import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rfsep.app.runs import parameters_of
 from rfsep.types import InputError
 
 _BLOCK = 2560  # samples in a window of a separator that has none
@@ -66,6 +67,12 @@ def window_of(method: Any, arguments: Mapping[str, Any]) -> tuple[int, int]:
     if not isinstance(block, int):
         return _BLOCK, 0
     return block, margin if isinstance(margin, int) else block // 4
+
+
+def parameters_of(target: str) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a class's constructor, by name."""
+    module, _, name = target.rpartition(".")
+    return inspect.signature(getattr(importlib.import_module(module), name)).parameters
 
 
 def cut(total: int, chunk_samples: int, window: tuple[int, int], period: int) -> Chunks:

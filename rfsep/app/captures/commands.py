@@ -1,24 +1,14 @@
 """The commands ``rfsep separate`` and ``rfsep embed``."""
 
-import math
+import sys
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from rfsep.app.captures.embed import embedded, recording_power, soi_gain
-from rfsep.app.captures.separate import Request, separate_capture
-from rfsep.app.config import build_modem, console, errors, option, options, register_resolvers
-from rfsep.mixtures.endless import Purpose, batch_generator
-from rfsep.storage.atomic import staged
-from rfsep.storage.capture import open_capture
-from rfsep.storage.growing import Grown
-from rfsep.storage.sigmf import write_meta
-from rfsep.types import InputError
+from rfsep.app.places import option_files
+from rfsep.app.scripts import loading
 
-_CAPTURE = "capture.sigmf-data"
-_TRUTH = "truth_bits.npy"
 Capture = Annotated[
     Path,
     typer.Argument(
@@ -40,12 +30,12 @@ SampleRate = Annotated[
 
 def _separators() -> list[str]:
     """For the shell to complete."""
-    return list(options("separator"))
+    return list(option_files("separator"))
 
 
 def _sois() -> list[str]:
     """For the shell to complete."""
-    return list(options("soi"))
+    return list(option_files("soi"))
 
 
 def separate_command(
@@ -118,7 +108,9 @@ def separate_command(
     Ctrl-C, a kill or a power cut cost a few seconds: the same command goes on, to the same bytes. Another command into
     the same folder is refused. Exit status: 0 done, 2 something is wrong with what was given, 130 interrupted.
     """
-    register_resolvers()
+    with loading():
+        from rfsep.app.captures.separate import Request, separate_capture
+
     request = Request(
         capture, out, separator, run, soi, examples, setting or [], datatype, dataset, sample_rate, resample, offset_hz,
         phase_deg, soi_start, soi_power_db, keep_dc, chunk_samples, truth,
@@ -126,7 +118,7 @@ def separate_command(
     try:
         separate_capture(request)
     except KeyboardInterrupt:
-        errors.print("interrupted; the same command goes on where it stopped")
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
@@ -151,28 +143,7 @@ def embed_command(
     The recording stays as it is, DC offset and level included; the first symbol begins at sample 0. Into --out go
     capture.sigmf-data and capture.sigmf-meta (cf32_le) and truth_bits.npy (uint8).
     """
-    config, opened = option("soi", soi), open_capture(capture, datatype, dataset)
-    modem, rate = build_modem(config), sample_rate or opened.facts.sample_rate_hz
-    if rate is None or not 0 < rate < math.inf:
-        raise InputError(f"{capture}: sample rate {rate}; give a positive --sample-rate")
-    if not abs(sinr_db) < 200 or not (seconds is None or 0 < seconds < math.inf):
-        raise InputError(f"--sinr-db {sinr_db} and --seconds {seconds}: expected finite numbers")
-    count = opened.facts.num_samples if seconds is None else round(seconds * rate)
-    if count < modem.symbol_period or modem.num_bits(count) == 0:
-        raise InputError(f"{count} samples have room for no symbol of {soi}")
-    if not 0 < (power := recording_power(opened).power) < math.inf:
-        raise InputError(f"{capture}: its power is {power}: silent, or with NaN or infinity in it")
-    gain = soi_gain(modem, power, sinr_db)
-    truth = Grown(_TRUTH, np.dtype("u1"), (modem.num_bits(count),), header=True)
-    with staged(out / _CAPTURE, out / _TRUTH) as (data, bits), data.open("xb") as samples, bits.open("xb") as sent:
-        sent.write(truth.beginning())
-        for block in embedded(opened, modem, gain, count, batch_generator(Purpose.TEST, seed)):
-            samples.write(block.samples.data)
-            sent.write(block.bits.data)
-    name = f"{config.name} at {sinr_db:g} dB SINR in {opened.facts.path.name}"
-    provenance = {"sinr_db": sinr_db, "seed": seed, "soi": soi, "recording": opened.facts.path.name, "soi_gain": gain}
-    meta = (out / _CAPTURE).with_suffix(".sigmf-meta")
-    write_meta(meta, float(rate), opened.facts.frequency_hz, name, [], provenance)
-    level = 20 * np.log10(gain)
-    console.print(f"{name}: {count / rate:.4g} s in {meta}, bits in {out / _TRUTH}", markup=False, soft_wrap=True)
-    console.print(f"amplitude of the SOI: {level:.2f} dB", markup=False)
+    with loading():
+        from rfsep.app.captures.embed import embed_capture
+
+    embed_capture(capture, out, sinr_db, soi, seconds, seed, datatype, dataset, sample_rate)

@@ -2,17 +2,25 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from rfsep.app.config import build_modem, console, option
+from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.constellations import map_bits
 from rfsep.signals.statistics import modem_autocorrelation
-from rfsep.storage.capture import Capture
-from rfsep.types import Modem
+from rfsep.storage.atomic import staged
+from rfsep.storage.capture import Capture, open_capture
+from rfsep.storage.growing import Grown
+from rfsep.storage.sigmf import write_meta
+from rfsep.types import InputError, Modem
 
+_CAPTURE = "capture.sigmf-data"
+_TRUTH = "truth_bits.npy"
 _BLOCK = 1 << 14  # symbol periods written at once
 _CONTEXT = 16  # symbol periods modulated on each side of a block, more than any pulse is long
 
@@ -94,3 +102,46 @@ def _repeated(capture: Capture, start: int, count: int, length: int) -> npt.NDAr
         pieces.append(piece)
         start, count = start + len(piece), count - len(piece)
     return np.concatenate(pieces)
+
+
+def embed_capture(
+    capture: Path,
+    out: Path,
+    sinr_db: float,
+    soi: str,
+    seconds: float | None,
+    seed: int,
+    datatype: str | None,
+    dataset: str | None,
+    sample_rate: float | None,
+) -> None:
+    """Put a signal of random bits into a recording and write both with the truth; see the options of ``rfsep embed``.
+
+    Raises:
+        InputError: the recording cannot be read, has no power or no rate, or holds no symbol.
+    """
+    config, opened = option("soi", soi), open_capture(capture, datatype, dataset)
+    modem, rate = build_modem(config), sample_rate or opened.facts.sample_rate_hz
+    if rate is None or not 0 < rate < math.inf:
+        raise InputError(f"{capture}: sample rate {rate}; give a positive --sample-rate")
+    if not abs(sinr_db) < 200 or not (seconds is None or 0 < seconds < math.inf):
+        raise InputError(f"--sinr-db {sinr_db} and --seconds {seconds}: expected finite numbers")
+    count = opened.facts.num_samples if seconds is None else round(seconds * rate)
+    if count < modem.symbol_period or modem.num_bits(count) == 0:
+        raise InputError(f"{count} samples have room for no symbol of {soi}")
+    if not 0 < (power := recording_power(opened).power) < math.inf:
+        raise InputError(f"{capture}: its power is {power}: silent, or with NaN or infinity in it")
+    gain = soi_gain(modem, power, sinr_db)
+    truth = Grown(_TRUTH, np.dtype("u1"), (modem.num_bits(count),), header=True)
+    with staged(out / _CAPTURE, out / _TRUTH) as (data, bits), data.open("xb") as samples, bits.open("xb") as sent:
+        sent.write(truth.beginning())
+        for block in embedded(opened, modem, gain, count, batch_generator(Purpose.TEST, seed)):
+            samples.write(block.samples.data)
+            sent.write(block.bits.data)
+    name = f"{config.name} at {sinr_db:g} dB SINR in {opened.facts.path.name}"
+    provenance = {"sinr_db": sinr_db, "seed": seed, "soi": soi, "recording": opened.facts.path.name, "soi_gain": gain}
+    meta = (out / _CAPTURE).with_suffix(".sigmf-meta")
+    write_meta(meta, float(rate), opened.facts.frequency_hz, name, [], provenance)
+    level = 20 * np.log10(gain)
+    console.print(f"{name}: {count / rate:.4g} s in {meta}, bits in {out / _TRUTH}", markup=False, soft_wrap=True)
+    console.print(f"amplitude of the SOI: {level:.2f} dB", markup=False)

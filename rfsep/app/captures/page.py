@@ -10,9 +10,9 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from rfsep.pages.figures import PALETTE
-from rfsep.pages.pictures import SCREEN, SCREEN_INK, Complex, constellation, png_uri, power_limits_db, spectrogram
+from rfsep.pages.pictures import Complex, constellation, png_uri, power_limits_db, spectrogram
 from rfsep.pages.report import decibels
+from rfsep.pages.style import PALETTE, SCREEN, SCREEN_INK
 from rfsep.storage.atomic import write_atomically
 
 _POINTS = 1000  # of a curve over hours

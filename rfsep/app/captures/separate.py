@@ -14,6 +14,7 @@ import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from rfsep.app.build import completed, learns_from_examples, network_arguments, separator_parts
 from rfsep.app.captures.chunks import Chunks, cut, window_of
 from rfsep.app.captures.page import Stretch, write_separation_page
 from rfsep.app.captures.reception import (
@@ -26,10 +27,11 @@ from rfsep.app.captures.reception import (
     find_soi,
     mean_power,
 )
-from rfsep.app.config import build_modem, check_targets, console, option, overridden, plain
-from rfsep.app.evaluate import commit, separator_parts
+from rfsep.app.config import build_modem, console, option, overridden, plain
 from rfsep.app.examples import read_examples
-from rfsep.app.runs import Run, network_arguments, open_run, own_separator
+from rfsep.app.places import commit
+from rfsep.app.runs import Run, open_run
+from rfsep.app.trust import check_targets
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.storage.atomic import read_json, write_json
@@ -209,15 +211,12 @@ def _separator_config(request: Request) -> tuple[Any, Run | None]:
     if config.method.get("sinr") == "known":
         raise InputError("sinr is 'known': nobody knows the SINR of a capture; use estimated")
     run = None if request.run is None else open_run(request.run, config.checkpoint)
-    return own_separator(config, run), run
+    return completed(config, run), run
 
 
 def _examples(request: Request, config: Any, run: Run | None, rate_hz: float) -> Tensor:
     """Frames of the interference, treated as the capture, at unit power; none for a separator that learns from none."""
-    guide = None if run is None else run.config.get("guide")
-    told = config.get("interference") is not None
-    learns = (config.learns and not told) or (guide is not None and option("separator", guide).learns)
-    if not learns:
+    if not learns_from_examples(config, run):
         return torch.zeros((0, 0), dtype=torch.complex64)
     if request.examples is None:
         raise InputError(

@@ -1,1 +1,1 @@
-"""Figures of one study each."""
+"""Studies, each with its own figure."""

@@ -1,4 +1,4 @@
-"""The picture of an identified interference: where its correlations are, and its spectrum."""
+"""Draws an identified interference: its correlations and its spectrum."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,7 @@ from rfsep.identification.cyclic import cycle_spectra, lag_correlations, level, 
 from rfsep.identification.identify import Identified
 from rfsep.identification.prefix import Layout, flattened, log_ratios, loudest, prefix_product
 from rfsep.identification.symbol_rate import block_medians
-from rfsep.pages.figures import GRID, INK, PALETTE
-from rfsep.pages.pictures import COLOUR_MAP
+from rfsep.pages.style import COLOUR_MAP, GRID, INK, PALETTE, dress
 
 BLUE, RED, GREEN = PALETTE[:3]
 _KINDS = {"ofdm": "OFDM", "single_carrier": "single carrier", "noise": "like noise", "unknown": "unknown"}
@@ -24,13 +23,13 @@ _SPECTROGRAM_SAMPLES = 16384
 
 
 def draw(frames: Tensor, identified: Identified, name: str, sample_rate_hz: float | None) -> Figure:
-    """Correlation over lag, its coming and going over time or cycle frequency, power spectrum, spectrogram.
+    """Draws correlation over lag and over time or cycle frequency, power spectrum and spectrogram.
 
     Args:
         frames: complex64 [F, T].
-        identified: what `rfsep.identification.identify.identify` made of them.
-        name: for the title.
-        sample_rate_hz: frequencies are in MHz where it is known, else in cycles a sample.
+        identified: result of `rfsep.identification.identify.identify`.
+        name: name in the title.
+        sample_rate_hz: sample rate for frequencies in MHz; None for cycles per sample.
     """
     chosen = frames[loudest(level(frames), _MAX_SAMPLES)]
     figure = Figure(figsize=(12.0, 8.0), facecolor="white", layout="constrained")
@@ -45,7 +44,7 @@ def draw(frames: Tensor, identified: Identified, name: str, sample_rate_hz: floa
 
 
 def _title(identified: Identified, name: str) -> str:
-    """The name and the kind, with what makes it."""
+    """Returns a title of name and kind, with parameters."""
     parts = [f"{name}: {_KINDS[str(identified.kind.value)]}"]
     if identified.fft_size.value is not None:
         first, others = identified.first_cyclic_prefix_length.value, identified.cyclic_prefix_length.value
@@ -64,7 +63,7 @@ def _title(identified: Identified, name: str) -> str:
 
 
 def _draw_lags(axes: Axes, frames: Tensor, identified: Identified) -> None:
-    """Size of the correlation coefficient of the flattened signal over lag."""
+    """Draws the magnitude of the flattened signal's correlation coefficient over lag."""
     fft_size = identified.fft_size.value
     number = min(frames.shape[1] // 2, 256 if fft_size is None else max(256, 3 * fft_size))
     correlations = lag_correlations(flattened(frames), number)  # [F, L]
@@ -85,18 +84,18 @@ def _draw_lags(axes: Axes, frames: Tensor, identified: Identified) -> None:
             color=RED,
             fontsize=12,
         )
-    _dress(axes, "correlation over lag, spectrum flattened", "lag (samples)", "|correlation coefficient|")
+    dress(axes, "lag (samples)", "|correlation coefficient|", "correlation over lag, spectrum flattened")
 
 
 def _draw_fold(axes: Axes, frames: Tensor, identified: Identified) -> None:
-    """Correlation at the lag of the FFT size over the time in a slot, frames aligned, the found prefixes shaded."""
+    """Draws the correlation at the FFT size over the time in a slot, frames aligned, prefixes shaded."""
     layout = layout_of(identified)
     product = prefix_product(level(frames), layout.fft_size)
     offset = log_ratios(product, layout, 1.0).argmax(1)
     place = (torch.arange(product.shape[1]) + offset[:, None]) % layout.period  # [F, T]
     total = torch.zeros(layout.period).index_add(0, place.flatten(), product.flatten())
     mean = total / torch.bincount(place.flatten(), minlength=layout.period).clamp(min=1)
-    if layout.symbols_per_slot > 1:  # a slot has so many samples that their noise would hide the prefixes
+    if layout.symbols_per_slot > 1:  # The noise of a slot's many samples would hide the prefixes.
         mean = torch.nn.functional.avg_pool1d(mean[None], 9, 1, 4, count_include_pad=False)[0]
     for number, end in enumerate(layout.symbol_starts.tolist()):
         start = end - layout.cyclic_prefix_length - (layout.extra if number == 0 else 0)
@@ -105,11 +104,11 @@ def _draw_fold(axes: Axes, frames: Tensor, identified: Identified) -> None:
     axes.stairs(mean.numpy(), np.arange(layout.period + 1), baseline=None, color=BLUE, linewidth=1.0)
     axes.set_xlim(0, layout.period)
     axes.legend(loc="upper right", frameon=True, fontsize=11, labelcolor=INK)
-    _dress(axes, f"x[n + {layout.fft_size}] conj(x[n]), folded", "time in a period (samples)", "mean at unit power")
+    dress(axes, "time in a period (samples)", "mean at unit power", f"x[n + {layout.fft_size}] conj(x[n]), folded")
 
 
 def layout_of(identified: Identified) -> Layout:
-    """The layout of identified OFDM."""
+    """Returns the layout of identified OFDM."""
     size, prefix = identified.fft_size.value, identified.cyclic_prefix_length.value
     first, symbols = identified.first_cyclic_prefix_length.value, identified.symbols_per_slot.value
     assert size is not None
@@ -120,7 +119,7 @@ def layout_of(identified: Identified) -> Layout:
 
 
 def _draw_cycles(axes: Axes, frames: Tensor, identified: Identified) -> None:
-    """Spectrum of the power of the flattened signal; a single carrier has a line at its symbol rate."""
+    """Draws the spectrum of the flattened signal's power; a single carrier has a line at its symbol rate."""
     size = int(next_fast_len(frames.shape[1]))
     squares = cycle_spectra(whiten(level(frames, 1024)).abs().square(), size)
     squares = squares / block_medians(squares).clamp(min=1e-30)
@@ -137,11 +136,11 @@ def _draw_cycles(axes: Axes, frames: Tensor, identified: Identified) -> None:
             text, (1 / periods[0], 1), xycoords=("data", "axes fraction"), xytext=(8, -16),
             textcoords="offset points", color=RED, fontsize=12,
         )  # fmt: skip
-    _dress(axes, "spectrum of the power, spectrum flattened", "cycle frequency (cycles/sample)", "dB over the median")
+    dress(axes, "cycle frequency (cycles/sample)", "dB over the median", "spectrum of the power, spectrum flattened")
 
 
 def _draw_spectrum(axes: Axes, frames: Tensor, identified: Identified, sample_rate_hz: float | None) -> None:
-    """Average power spectrum with the band that is used."""
+    """Draws the average power spectrum with the used band."""
     size = min(512, 1 << (frames.shape[1] // 4).bit_length() - 1)
     density = torch.fft.fftshift(power_spectra(frames, size).mean(0))
     scale, unit = _frequency_scale(sample_rate_hz)
@@ -151,11 +150,11 @@ def _draw_spectrum(axes: Axes, frames: Tensor, identified: Identified, sample_ra
     if (band := used_band(identified)) is not None:
         axes.axvspan(band[0] * scale, band[1] * scale, color=GREEN, alpha=0.15, linewidth=0, label="band found")
         axes.legend(loc="lower center", frameon=True, fontsize=11, labelcolor=INK)
-    _dress(axes, "power spectrum", f"frequency ({unit})", "dB")
+    dress(axes, f"frequency ({unit})", "dB", "power spectrum")
 
 
 def used_band(identified: Identified) -> tuple[float, float] | None:
-    """Lowest and highest frequency in cycles a sample, None where they are unknown or differ between frames."""
+    """Returns lowest and highest frequency in cycles per sample; None if unknown or different between frames."""
     offset = identified.carrier_offset.value
     if offset is None:
         return None
@@ -170,7 +169,7 @@ def used_band(identified: Identified) -> tuple[float, float] | None:
 
 
 def _draw_spectrogram(axes: Axes, frames: Tensor, sample_rate_hz: float | None) -> None:
-    """Power over time and frequency of the frame that is on the air for longest."""
+    """Draws the power over time and frequency of the frame longest on the air."""
     waveform = frames[0, :_SPECTROGRAM_SAMPLES]
     size = min(_SPECTROGRAM_SIZE, len(waveform) // 4)
     pieces = waveform.unfold(0, size, max(1, (len(waveform) - size) // 400)) * torch.hann_window(size)
@@ -179,29 +178,16 @@ def _draw_spectrogram(axes: Axes, frames: Tensor, sample_rate_hz: float | None) 
     scale, unit = _frequency_scale(sample_rate_hz)
     time, time_unit = (1.0, "samples") if sample_rate_hz is None else (1e3 / sample_rate_hz, "ms")
     image = axes.imshow(
-        level_db, cmap=COLOUR_MAP, origin="lower", aspect="auto", interpolation="nearest", vmin=-50, vmax=0,
+        level_db.numpy(), cmap=COLOUR_MAP, origin="lower", aspect="auto", interpolation="nearest", vmin=-50, vmax=0,
         extent=(0.0, len(waveform) * time, -0.5 * scale, 0.5 * scale),
     )  # fmt: skip
     bar = axes.figure.colorbar(image, ax=axes, pad=0.01)
     bar.set_label("dB under the strongest", color=INK, fontsize=11)
     bar.ax.tick_params(labelsize=10, labelcolor=INK, color=GRID)
     bar.outline.set_visible(False)
-    _dress(axes, "spectrogram of a frame", f"time ({time_unit})", f"frequency ({unit})")
+    dress(axes, f"time ({time_unit})", f"frequency ({unit})", "spectrogram of a frame")
     axes.grid(visible=False)
 
 
 def _frequency_scale(sample_rate_hz: float | None) -> tuple[float, str]:
     return (1.0, "cycles/sample") if sample_rate_hz is None else (sample_rate_hz / 1e6, "MHz")
-
-
-def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    """Title, labels, grid and frame in the style of the report's figures."""
-    axes.set_title(title, fontsize=12, color=INK, parse_math=False)
-    axes.set_xlabel(x_label, fontsize=12, color=INK)
-    axes.set_ylabel(y_label, fontsize=12, color=INK)
-    axes.tick_params(labelsize=11, labelcolor=INK, color=GRID, which="both")
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_color(GRID)
-        spine.set_visible(side in ("left", "bottom"))

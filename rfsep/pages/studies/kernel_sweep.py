@@ -1,4 +1,4 @@
-"""The error of a network over the length of its first kernel: how long a filter has to be to see the structure."""
+"""Draws a network's error over the length of its first kernel."""
 
 import re
 from collections.abc import Sequence
@@ -8,28 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from rfsep.pages.figures import (
-    BOUND_ROOM_DB,
-    GRID,
-    INK,
-    MARKERS,
-    PALETTE,
-    PUBLISHED_MARKERS,
-    Published,
-    Row,
-    save,
-)
+from rfsep.pages.figures import BOUND_ROOM_DB, PUBLISHED_MARKERS, Published, Row, save
+from rfsep.pages.style import INK, MARKERS, PALETTE, dress
 
 _PUBLISHED = re.compile(r"(.*\S),? K = (\d+)")
-_LABEL_RATIO = 1.05  # between kernels whose labels do not run into each other
+_LABEL_RATIO = 1.05  # least ratio of kernels whose labels do not overlap
 Curves = dict[str, list[tuple[int, float]]]
 
 
 def measured_errors(rows: Sequence[Row]) -> Curves:
-    """MSE in dB over kernel length, a curve a network, of the rows named ``<network>:<kernel>``.
+    """Returns MSE in dB over kernel length, one curve per network, from rows named ``<network>:<kernel>``.
 
     Args:
-        rows: of results.json, at one level.
+        rows: rows of results.json, at one level.
 
     >>> measured_errors([{"separator": "net:63", "mse_db": [-40.0]}, {"separator": "net:15", "mse_db": [-6.0]},
     ...                  {"separator": "lmmse", "mse_db": [-0.3]}])
@@ -40,7 +31,7 @@ def measured_errors(rows: Sequence[Row]) -> Curves:
 
 
 def published_errors(published: Sequence[Published]) -> Curves:
-    """The same of published figures named ``<network>, K = <kernel>``.
+    """Returns the same curves from published figures named ``<network>, K = <kernel>``.
 
     >>> published_errors([Published("U-Net, K = 3", [-12.0], [-1.5], None)])
     {'U-Net': [(3, -1.5)]}
@@ -52,7 +43,7 @@ def published_errors(published: Sequence[Published]) -> Curves:
 
 
 def _curves(points: Sequence[tuple[str, int, float]]) -> Curves:
-    """Points (name, kernel, MSE) as a curve a name, kernels rising."""
+    """Sorts points (name, kernel, MSE) into one curve per name, kernels rising."""
     curves: Curves = {}
     for name, kernel, mse in sorted(points, key=lambda point: point[1]):
         curves.setdefault(name, []).append((kernel, mse))
@@ -60,16 +51,16 @@ def _curves(points: Sequence[tuple[str, int, float]]) -> Curves:
 
 
 def write_kernel_figure(path: Path, rows: Sequence[Row], published: Sequence[Published], title: str) -> None:
-    """Draw MSE over kernel length, published curves dashed, bounds as lines; nothing without a measured network.
+    """Draws MSE over kernel length, published curves dashed, bounds as lines; nothing without a measured network.
 
     A bound far below every curve, such as an exact one at the floor of -120 dB, is drawn at the lower edge with its
     value beside it, so that it does not flatten the curves.
 
     Args:
-        path: of the picture.
-        rows: of results.json, at one level; those with ``bound`` are drawn as lines under their ``label``.
-        published: points to draw beside them, see `published_errors`.
-        title: drawn above.
+        path: path of the picture.
+        rows: rows of results.json, at one level; those with ``bound`` are drawn as lines under their ``label``.
+        published: points beside them, see `published_errors`.
+        title: title of the picture.
     """
     measured, theirs = measured_errors(rows), published_errors(published)
     if not measured:
@@ -87,19 +78,21 @@ def write_kernel_figure(path: Path, rows: Sequence[Row], published: Sequence[Pub
     curves = [*measured.values(), *theirs.values()]
     lowest = min(mse for points in curves for _, mse in points)
     _draw_bounds(axes, [row for row in rows if row.get("bound")], lowest - BOUND_ROOM_DB)
-    _dress(axes, sorted({kernel for points in curves for kernel, _ in points}), title)
+    _mark_kernels(axes, sorted({kernel for points in curves for kernel, _ in points}))
+    dress(axes, "samples in the first kernel", "MSE (dB)", title, legend=True)
     save(figure, path, title)
 
 
 def _draw_bounds(axes: Axes, bounds: Sequence[Row], floor: float) -> None:
-    """A thin dashed line a bound, not below ``floor``, where its legend says how far down it is."""
+    """Draws a thin dashed line per bound, at least at ``floor``; the legend then gives its value."""
     for index, row in enumerate(bounds):
         mse = row["mse_db"][0]
         label = f"{row['label']}: {mse:.1f} dB"
         axes.axhline(max(mse, floor), label=label, color=INK, linewidth=1.1, linestyle=(0, (6, 2) + (1, 2) * index))
 
 
-def _dress(axes: Axes, kernels: Sequence[int], title: str) -> None:
+def _mark_kernels(axes: Axes, kernels: Sequence[int]) -> None:
+    """Labels kernels on a logarithmic axis if their labels do not touch."""
     axes.set_xscale("log")
     labelled: list[int] = []
     for kernel in kernels:
@@ -107,8 +100,3 @@ def _dress(axes: Axes, kernels: Sequence[int], title: str) -> None:
             labelled.append(kernel)
     axes.set_xticks(labelled, [str(kernel) for kernel in labelled], rotation=60)
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("samples in the first kernel", fontsize=12, color=INK)
-    axes.set_ylabel("MSE (dB)", fontsize=12, color=INK)
-    axes.set_title(title, fontsize=13, color=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.legend(frameon=False)

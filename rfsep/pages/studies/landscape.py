@@ -1,4 +1,4 @@
-"""The loss of alpha-RGS over one symbol, drawn for both weights of the interference's prior."""
+"""Draws the loss of alpha-RGS over one symbol, for both weights of the interference's prior."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,25 +9,27 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rfsep.pages.figures import GRID, INK, MARKERS, PALETTE, save
+from rfsep.pages.figures import save
+from rfsep.pages.style import INK, MARKERS, PALETTE, dress
 
 _WEIGHTS = {"one": "ω = 1", "kappa_squared": "ω = κ²"}
-_LEAST = 1e-2  # of the losses above their minimum that are drawn
+_LEAST = 1e-2  # least drawn loss above the minimum
 
 
 def write_landscape_figure(path: Path, content: Mapping[str, Any], title: str) -> None:
-    """Draw the losses with both weights, and how much the false symbol loses, over the noise level.
+    """Draws the losses with both weights, and the false symbol's excess loss over the noise level.
 
     Args:
-        path: of the picture.
-        content: of results.json, see `rfsep.bounds.landscape.Landscape.study`.
-        title: drawn above.
+        path: path of the picture.
+        content: content of results.json, see `rfsep.bounds.landscape.Landscape.study`.
+        title: title of the picture.
     """
     figure = Figure(figsize=(13.2, 4.2), layout="constrained", facecolor="white")
     panels = figure.subplots(1, 3)
     for axes, (key, label) in zip(panels[:2], _WEIGHTS.items(), strict=True):
         _draw_losses(axes, content, key)
-        _dress(axes, label, "estimate θ", "loss above its minimum")
+        axes.set_yscale("log")
+        dress(axes, "estimate θ", "loss above its minimum", label)
     top = max(axes.get_ylim()[1] for axes in panels[:2])
     for axes in panels[:2]:
         axes.set_ylim(_LEAST, top)
@@ -36,7 +38,8 @@ def write_landscape_figure(path: Path, content: Mapping[str, Any], title: str) -
     legend = figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, title="1 - ᾱ")
     legend.set_alignment("left")
     _draw_differences(panels[2], content)
-    _dress(panels[2], "false symbol above true symbol", "noise level 1 - ᾱ", "difference of the loss")
+    panels[2].set_yscale("log")
+    dress(panels[2], "noise level 1 - ᾱ", "difference of the loss", "false symbol above true symbol")
     panels[2].set_xscale("log")
     panels[2].legend(frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=13, color=INK)
@@ -44,7 +47,7 @@ def write_landscape_figure(path: Path, content: Mapping[str, Any], title: str) -
 
 
 def _draw_losses(axes: Axes, content: Mapping[str, Any], key: str) -> None:
-    """Thin a noise level, thick their average; circles where the average has its local minima."""
+    """Draws losses per noise level thin, their average thick, with circles at its local minima."""
     theta, weight = np.asarray(content["theta"]), content[key]
     for index, (level, loss) in enumerate(zip(content["smoothing"], weight["loss"], strict=True)):
         colour = PALETTE[index % len(PALETTE)]
@@ -57,14 +60,14 @@ def _draw_losses(axes: Axes, content: Mapping[str, Any], key: str) -> None:
 
 
 def _above_least(loss: list[float]) -> npt.NDArray[np.float64]:
-    """A loss above its minimum, which is drawn at the lower edge."""
+    """Returns a loss above its minimum, which is drawn at the lower edge."""
     values = np.asarray(loss, dtype=np.float64)
     above: npt.NDArray[np.float64] = np.maximum(values - values.min(), _LEAST)
     return above
 
 
 def _draw_differences(axes: Axes, content: Mapping[str, Any]) -> None:
-    """What each weight makes the false symbol lose, with its closed form dashed."""
+    """Draws the false symbol's excess loss for each weight, with its closed form dashed."""
     smoothing = content["smoothing"]
     for index, (key, label) in enumerate(_WEIGHTS.items()):
         weight, colour = content[key], PALETTE[index]
@@ -79,11 +82,3 @@ def _draw_differences(axes: Axes, content: Mapping[str, Any]) -> None:
     ratio = content["kappa_squared"]["difference"][middle] / content["one"]["difference"][middle]
     axes.text(smoothing[middle] * 1.2, height / 4, f"{ratio:.1f} times", fontsize=10, color=INK)
     axes.plot([], [], color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label="closed form")
-
-
-def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_yscale("log")
-    axes.set_xlabel(x_label, fontsize=12, color=INK)
-    axes.set_ylabel(y_label, fontsize=12, color=INK)
-    axes.set_title(title, fontsize=12, color=INK)
-    axes.grid(color=GRID, linewidth=0.7)

@@ -1,19 +1,20 @@
-"""What a separator loses by learning from few example frames."""
+"""Draws a separator's loss from learning with few example frames."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from rfsep.pages.figures import GRID, INK, MARKERS, PALETTE, Row, save
+from rfsep.pages.figures import Row, save
+from rfsep.pages.style import GRID, INK, MARKERS, PALETTE
 
 
 def learning_costs(rows: Sequence[Row], reference: str) -> dict[float, list[tuple[int, float]]]:
-    """Cost in dB of MSE against ``reference`` for each level, as pairs (number of frames, cost) in order.
+    """Returns the cost in dB of MSE against ``reference`` for each level, as pairs (number of frames, cost) in order.
 
     Args:
-        rows: of results.json; those named ``<separator>:<number of frames>`` are taken.
-        reference: name of the row that knows what the others learn.
+        rows: rows of results.json; those named ``<separator>:<number of frames>`` count.
+        reference: name of the row that knows the interference.
 
     >>> rows = [{"separator": "a:10", "sir_db": [0.0], "mse_db": [-9.0]}, {"separator": "a:known", "sir_db": [0.0],
     ...         "mse_db": [-10.0]}]
@@ -35,7 +36,7 @@ def _first(pair: tuple[int, Row]) -> int:
 
 
 def write_learning_figure(path: Path, rows: Sequence[Row], reference: str, title: str) -> None:
-    """Draw the costs of `learning_costs` over the number of frames; nothing where the reference is not there yet."""
+    """Draws the costs of `learning_costs` over the number of frames; nothing without the reference."""
     costs = learning_costs(rows, reference)
     if not any(costs.values()):
         return

@@ -1,4 +1,4 @@
-"""The bit error rate of alpha-RGS over the weight of the interference's prior."""
+"""Draws the bit error rate of alpha-RGS over the weight of the interference's prior."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from rfsep.pages.figures import GRID, INK, MARKERS, PALETTE, Row, save
+from rfsep.pages.figures import Row, save
+from rfsep.pages.style import INK, MARKERS, PALETTE, dress
 
 
 class Point(NamedTuple):
@@ -24,7 +25,7 @@ Curves = dict[str, dict[float, list[Point]]]
 
 
 def omega_errors(rows: Sequence[Row]) -> Curves:
-    """Bit error rates over the weight by separator and SIR in dB, of the rows named ``<separator>:<omega>``.
+    """Returns bit error rates over the weight by separator and SIR in dB, of the rows named ``<separator>:<omega>``.
 
     >>> row = {"separator": "a:0.1", "sir_db": [-6.0], "ber": [0.2], "ber_low": [0.1], "ber_high": [0.3]}
     >>> omega_errors([row, {**row, "separator": "b"}])
@@ -44,12 +45,12 @@ def omega_errors(rows: Sequence[Row]) -> Curves:
 
 
 def write_omega_figure(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Draw a panel a separator and a curve a SIR, with intervals; nothing where no row has a weight for its name.
+    """Draws one panel per separator and one curve per SIR, with intervals; nothing if no row is named by a weight.
 
     Args:
-        path: of the picture.
-        rows: of results.json, see `omega_errors`.
-        title: drawn above.
+        path: path of the picture.
+        rows: rows of results.json, see `omega_errors`.
+        title: title of the picture.
     """
     curves = omega_errors(rows)
     if not curves:
@@ -59,7 +60,12 @@ def write_omega_figure(path: Path, rows: Sequence[Row], title: str) -> None:
     for axes, (name, levels) in zip(panels, curves.items(), strict=True):
         for index, (level, points) in enumerate(levels.items()):
             _draw(axes, points, level, index)
-        _dress(axes, name, sorted({point.omega for points in levels.values() for point in points}))
+        weights = sorted({point.omega for points in levels.values() for point in points})
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
+        axes.xaxis.set_minor_locator(NullLocator())
+        dress(axes, "ω / κ²", title=name)
     panels[0].set_ylabel("BER", fontsize=12, color=INK)
     panels[-1].legend(frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=13, color=INK)
@@ -67,7 +73,7 @@ def write_omega_figure(path: Path, rows: Sequence[Row], title: str) -> None:
 
 
 def _draw(axes: Axes, points: Sequence[Point], level: float, index: int) -> None:
-    """A curve; an open triangle at the upper limit where no error was seen."""
+    """Draws a curve, with open triangles at upper limits without errors."""
     colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
     omega = [point.omega for point in points]
     heights = [point.ber or point.high for point in points]
@@ -77,13 +83,3 @@ def _draw(axes: Axes, points: Sequence[Point], level: float, index: int) -> None
     unseen = [(point.omega, point.high) for point in points if point.ber == 0]
     if unseen:
         axes.plot(*zip(*unseen, strict=True), "v", color=colour, mfc="white", markersize=8, zorder=4)
-
-
-def _dress(axes: Axes, name: str, weights: Sequence[float]) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("ω / κ²", fontsize=12, color=INK)
-    axes.set_title(name, fontsize=12, color=INK, parse_math=False)
-    axes.grid(color=GRID, linewidth=0.7)

@@ -1,4 +1,4 @@
-"""What a diffusion prior has learned, against windows of the signal itself: losses, spectrum, correlations, symbols."""
+"""Compares a diffusion prior with windows of its signal: losses, spectrum, correlations, symbols."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,19 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from rfsep.identification.cyclic import power_spectra
 from rfsep.iq import power, squared
-from rfsep.pages.figures import GRID, INK, PALETTE, Row, save
+from rfsep.pages.figures import Row, save
+from rfsep.pages.style import INK, PALETTE, dress
 from rfsep.signals.diffusion_schedule import Schedule
 
-_LAGS = 160  # of the correlations: two symbols of the RF Challenge's OFDM
-_BAND = 0.1  # of the strongest density: what lies above is in band; the sides of an OFDM symbol are not
-_LEAST_LOSS = 1e-4  # drawn
-_POINTS = 4000  # of a drawn constellation
+_LAGS = 160  # lags of the correlations: two symbols of the RF Challenge's OFDM
+_BAND = 0.1  # Densities above this share of the strongest one are in band; OFDM's side lobes are not.
+_LEAST_LOSS = 1e-4  # least drawn loss
+_POINTS = 4000  # points of a drawn constellation
 Noise = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -28,11 +28,11 @@ class Learned(NamedTuple):
     Attributes:
         source: windows of the signal, complex64 [B, T].
         samples: drawn from the prior, complex64 [B, T].
-        symbols: data symbols in the samples, complex64 [B, S]; None where nobody knows how to read them.
-        constellation: their points complex64 [M], where there are symbols.
-        losses: mean squared error of the noise in the source's windows at every step, a real component, float32 [N].
-        gaussian_losses: those of the best prior that knows the source's spectrum alone, float32 [N].
-        analytic_losses: those of the analytic prior of its modem on its grid, float32 [N]; None where there is none.
+        symbols: data symbols in the samples, complex64 [B, S]; None if they cannot be read.
+        constellation: points of the symbols, complex64 [M].
+        losses: mean squared error per real component of the noise in the source's windows, by step, float32 [N].
+        gaussian_losses: losses of the best prior that knows only the source's spectrum, float32 [N].
+        analytic_losses: losses of the analytic prior of its modem on its grid, float32 [N], or None.
     """
 
     source: Tensor
@@ -47,7 +47,7 @@ class Learned(NamedTuple):
 def noise_losses(
     noise: Noise, windows: Tensor, schedule: Schedule, variance: float, generator: torch.Generator
 ) -> Tensor:
-    """Mean of |estimate - z|^2 / variance at every step, over the windows complex64 [B, T]: float32 [N]."""
+    """Returns the mean of |estimate - z|^2 / variance at every step, over the windows complex64 [B, T]: float32 [N]."""
     losses = []
     for step in range(len(schedule.sigma)):
         steps = torch.full((len(windows),), step)
@@ -57,7 +57,7 @@ def noise_losses(
 
 
 def gaussian_losses(windows: Tensor, schedule: Schedule, variance: float) -> Tensor:
-    """`noise_losses` of the exact prior of a stationary Gaussian signal with the spectrum of windows complex64 [B, T].
+    """Returns `noise_losses` of the exact prior of a stationary Gaussian signal with the spectrum of windows [B, T].
 
     At a frequency with the signal-to-noise ratio r, the noise is estimated with the error r / (1 + r).
     """
@@ -67,10 +67,10 @@ def gaussian_losses(windows: Tensor, schedule: Schedule, variance: float) -> Ten
 
 
 def lag_coefficients(windows: Tensor, period: int | None, num_lags: int = _LAGS) -> Tensor:
-    """Correlation over lags, coming and going with a period where one is given: float32 [num_lags].
+    """Returns the correlation over lags, cyclic if a period is given: float32 [num_lags].
 
-    |mean of x[n + lag] x*[n] exp(-2 pi i n / period)| of each window, in parts of its power; the mean over windows. It
-    is the cyclic autocorrelation at the cycle frequency 1 / period, the usual one where ``period`` is None.
+    It is |mean of x[n + lag] x*[n] exp(-2 pi i n / period)| of each window over its power, averaged over windows: the
+    cyclic autocorrelation at the cycle frequency 1 / period, or the usual one if ``period`` is None.
     """
     length = windows.shape[1] - num_lags + 1
     turn = torch.zeros(length) if period is None else -2 * torch.pi * torch.arange(length) / period
@@ -80,7 +80,7 @@ def lag_coefficients(windows: Tensor, period: int | None, num_lags: int = _LAGS)
 
 
 def error_vector_magnitude(symbols: Tensor, constellation: Tensor) -> float:
-    """Root mean square distance to the nearest point in parts of the points': symbols complex64 [...], points [M].
+    """Returns the RMS distance of symbols complex64 [...] to the nearest point, relative to the RMS of points [M].
 
     >>> error_vector_magnitude(torch.tensor([1.1 + 0j, -1 + 0j]), torch.tensor([1 + 0j, -1 + 0j])) # sqrt(0.01 / 2)
     0.0707...
@@ -90,12 +90,12 @@ def error_vector_magnitude(symbols: Tensor, constellation: Tensor) -> float:
 
 
 def summary(learned: Learned, period: int, lag: int) -> Row:
-    """What can be said in numbers: of ``samples`` and of the ``source``.
+    """Summarises ``samples`` and ``source`` in numbers.
 
     Args:
         learned: a prior's samples.
-        period: of the signal's symbols, in samples.
-        lag: at which its correlation is told: the FFT size of OFDM.
+        period: period of the signal's symbols, in samples.
+        lag: lag of the reported correlation, the FFT size of OFDM.
     """
     found: dict[str, object] = {}
     spectra = {name: _spectrum(windows) for name, windows in (("samples", learned.samples), ("source", learned.source))}
@@ -127,7 +127,7 @@ def _spectrum(windows: Tensor) -> Tensor:
 
 
 def write_prior_figure(path: Path, learned: Learned, period: int, title: str) -> None:
-    """Draw loss over steps, spectrum, cyclic correlation over lags and, where there are some, symbols."""
+    """Draws loss over steps, spectrum, cyclic correlation over lags and, if there are any, symbols."""
     count = 3 if learned.symbols is None else 4
     figure = Figure(figsize=(4.2 * count, 3.8), layout="constrained", facecolor="white")
     panels = figure.subplots(1, count)
@@ -138,28 +138,21 @@ def write_prior_figure(path: Path, learned: Learned, period: int, title: str) ->
         shown = learned.analytic_losses.clamp_min(_LEAST_LOSS)
         panels[0].plot(steps, shown, color=PALETTE[1], linewidth=1.1, label="analytic prior")
     panels[0].set_yscale("log")
-    _dress(panels[0], "step", "MSE of the noise")
+    dress(panels[0], "step", "MSE of the noise", legend=True)
     for name, windows, colour in (("source", learned.source, INK), ("samples", learned.samples, PALETTE[0])):
         density = torch.fft.fftshift(_spectrum(windows)).clamp(min=1e-8)
         frequency = np.arange(len(density)) / len(density) - 0.5
         panels[1].plot(frequency, 10 * density.log10(), color=colour, linewidth=1.3, label=name)
         lags = lag_coefficients(windows, period)
         panels[2].plot(np.arange(len(lags)), lags, color=colour, linewidth=1.1, label=name)
-    _dress(panels[1], "cycles a sample", "power density (dB)")
-    _dress(panels[2], "lag (samples)", f"correlation at cycle frequency 1/{period}")
+    dress(panels[1], "cycles per sample", "power density (dB)", legend=True)
+    dress(panels[2], "lag (samples)", f"correlation at cycle frequency 1/{period}", legend=True)
     if learned.symbols is not None:
         symbols = learned.symbols.flatten()[:_POINTS]
         panels[3].plot(symbols.real, symbols.imag, ".", color=PALETTE[0], markersize=1.5, label="samples")
         points = learned.constellation
         panels[3].plot(points.real, points.imag, "+", color=PALETTE[1], markersize=10, label="points")
         panels[3].set_aspect("equal")
-        _dress(panels[3], "in phase", "quadrature")
+        dress(panels[3], "in phase", "quadrature", legend=True)
     figure.suptitle(title, color=INK)
     save(figure, path, title)
-
-
-def _dress(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set_xlabel(x_label, color=INK)
-    axes.set_ylabel(y_label, color=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.legend(frameon=False, fontsize=8)

@@ -1,38 +1,38 @@
-"""What a tokenizer keeps of its signal: errors, wrong bits, which tokens occur, and a picture."""
+"""Measures a tokenizer's errors, wrong bits and used tokens, and draws them."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from rfsep.identification.cyclic import power_spectra
 from rfsep.metrics import floored_db
-from rfsep.pages.figures import GRID, INK, PALETTE, Row, save
+from rfsep.pages.figures import Row, save
+from rfsep.pages.style import INK, PALETTE, dress
 
 _SHOWN = 640  # samples of a drawn waveform
-_POINTS = 4000  # of drawn latents
-_LEAST_DENSITY = 1e-12  # drawn
+_POINTS = 4000  # number of drawn latents
+_LEAST_DENSITY = 1e-12  # least drawn density
 
 
 class Kept(NamedTuple):
-    """A signal beside what is left of it behind its tokens.
+    """A signal and its reconstruction from tokens.
 
     Attributes:
         source: some windows of the signal, complex64 [B, T].
-        reconstruction: of them, complex64 [B, T].
-        latents: of their tokens, bounded, float32 [N, V].
-        counts: of each token, or of each digit's choices one digit after the other, int64 [C].
-        tokens: that were counted.
-        entropy_bits: of a token.
-        effective_dimension: of the latents.
+        reconstruction: reconstruction of these windows, complex64 [B, T].
+        latents: bounded latents of their tokens, float32 [N, V].
+        counts: count of each token, or of each digit's choices digit by digit, int64 [C].
+        tokens: number of counted tokens.
+        entropy_bits: entropy per token.
+        effective_dimension: effective dimension of the latents.
         error: mean of |reconstruction - signal|^2 over everything.
         unquantised_error: the same without quantisation.
-        bit_errors: wrong ones behind tokens and demodulator.
-        num_bits: that were sent; 0 where none are known.
+        bit_errors: wrong bits after tokens and demodulator.
+        num_bits: number of sent bits; 0 if none are known.
     """
 
     source: Tensor
@@ -49,7 +49,7 @@ class Kept(NamedTuple):
 
 
 def summary(kept: Kept) -> Row:
-    """What can be said in numbers; ``ber_limit`` is the upper end of the 95 % interval where no bit is wrong."""
+    """Summarises the result in numbers; ``ber_limit`` is the upper end of the 95 % interval if no bit is wrong."""
     found: dict[str, object] = {
         "mse_db": floored_db(kept.error),
         "unquantised_db": floored_db(kept.unquantised_error),
@@ -67,14 +67,14 @@ def summary(kept: Kept) -> Row:
 
 
 def write_tokenizer_figure(path: Path, kept: Kept, stride: int, title: str) -> None:
-    """Draw a stretch of the waveform, spectra of signal and error, latents, and how often each token occurs."""
+    """Draws a part of the waveform, spectra of signal and error, latents, and token counts."""
     figure = Figure(figsize=(16.8, 3.8), layout="constrained", facecolor="white")
     panels = figure.subplots(1, 4)
     shown = min(_SHOWN, kept.source.shape[1])
     time = np.arange(shown) / stride
     panels[0].plot(time, kept.source[0, :shown].real, color=INK, linewidth=1.3, label="signal, in phase")
     panels[0].plot(time, kept.reconstruction[0, :shown].real, "--", color=PALETTE[0], linewidth=1.3, label="of tokens")
-    _dress(panels[0], "tokens", "amplitude")
+    dress(panels[0], "tokens", "amplitude", legend=True)
     for name, windows, colour in (
         ("signal", kept.source, INK),
         ("error", kept.reconstruction - kept.source, PALETTE[1]),
@@ -82,21 +82,14 @@ def write_tokenizer_figure(path: Path, kept: Kept, stride: int, title: str) -> N
         density = torch.fft.fftshift(power_spectra(windows).mean(0)).clamp(min=_LEAST_DENSITY)
         frequency = np.arange(len(density)) / len(density) - 0.5
         panels[1].plot(frequency, 10 * density.log10(), color=colour, linewidth=1.3, label=name)
-    _dress(panels[1], "cycles a sample", "power density (dB)")
+    dress(panels[1], "cycles per sample", "power density (dB)", legend=True)
     pairs = kept.latents[:_POINTS, :2]
     panels[2].plot(pairs[:, 0], pairs[:, 1], ".", color=PALETTE[0], markersize=3, label="tokens")
     panels[2].set_aspect("equal")
-    _dress(panels[2], "first latent", "second latent")
+    dress(panels[2], "first latent", "second latent", legend=True)
     shares = kept.counts / kept.tokens
     panels[3].plot(np.arange(len(shares)), shares, ".", color=PALETTE[0], markersize=3, label="share of tokens")
     panels[3].set_ylim(0, 1.2 * float(shares.max()))
-    _dress(panels[3], "code" if int(kept.counts.sum()) == kept.tokens else "choices of each digit", "share")
+    dress(panels[3], "code" if int(kept.counts.sum()) == kept.tokens else "choices of each digit", "share", legend=True)
     figure.suptitle(title, color=INK)
     save(figure, path, title)
-
-
-def _dress(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set_xlabel(x_label, color=INK)
-    axes.set_ylabel(y_label, color=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.legend(frameon=False, fontsize=8)

@@ -1,4 +1,4 @@
-"""The band of a narrow SOI at a lower rate, where a window of interference has few dimensions."""
+"""Decimates the band of a narrow SOI, so that a window of interference has few dimensions."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,11 @@ from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem
 
 DECIMATION = 8
-_CUT, NUM_TAPS, _KAISER = 0.058, 97, 7.0  # low-pass that leaves the SOI's band, up to 0.047 cycles a sample, as it is
+_CUT, NUM_TAPS, _KAISER = 0.058, 97, 7.0  # The low-pass attenuates the QPSK SOI, up to 0.047 cycles, by at most 1 dB.
 FIRST_TAP = DECIMATION // 2 - 1 - NUM_TAPS // 2  # sample at which the first row's filter begins
-_STOP = 0.0625  # cycles a sample; a SOI with more than a hundredth of its power above fills too much of the band
+
+# A SOI with more than this share of its power above 0.0625 cycles per sample, half the lower rate, is too wide.
+_STOP = 0.0625
 _MOST_OUTSIDE = 0.01
 
 
@@ -21,8 +23,8 @@ class Band(NamedTuple):
 
     Attributes:
         decimator: complex128 [Q, T].
-        noise: complex128 [Q, Q], covariance of white noise of unit power after it.
-        response: complex128 [Q, S], of the SOI's symbols after it.
+        noise: covariance of decimated white noise of unit power, complex128 [Q, Q].
+        response: decimated waveforms of the SOI's symbols, complex128 [Q, S].
     """
 
     decimator: Tensor
@@ -31,14 +33,14 @@ class Band(NamedTuple):
 
 
 def low_pass() -> Tensor:
-    """Taps float64 of the decimator's filter."""
+    """Returns the taps of the decimator's filter, float64."""
     time = torch.arange(NUM_TAPS, dtype=torch.float64) - NUM_TAPS // 2
     taps = torch.sinc(2 * _CUT * time) * torch.kaiser_window(NUM_TAPS, False, _KAISER, dtype=torch.float64)
     return taps / taps.sum()
 
 
 def make_band(response: Response) -> Band:
-    """Band of windows whose SOI has this response."""
+    """Returns the band of windows whose SOI has this response."""
     num_samples = len(response.waveforms)
     row = torch.arange(num_samples // DECIMATION) * DECIMATION + FIRST_TAP
     tap = torch.arange(num_samples) - row[:, None]  # [Q, T]
@@ -48,7 +50,7 @@ def make_band(response: Response) -> Band:
 
 
 def fits_band(modem: Modem) -> bool:
-    """Whether a SOI is narrow enough for the decimated band."""
+    """Tells whether a SOI is narrow enough for the decimated band."""
     lags = modem_autocorrelation(modem, 256)
     spectrum = torch.fft.fft(torch.cat((lags, lags[1:].flip(0).conj()))).real
     outside = torch.fft.fftfreq(len(spectrum)).abs() > _STOP

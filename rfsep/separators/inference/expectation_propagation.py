@@ -2,7 +2,7 @@
 
 The mixture is y = R a + A(h) b + w: SOI symbols a on their pulses, interference symbols b on the carriers of OFDM
 blocks that are independent of each other, complex gain h, white noise w. Every symbol's discrete prior is replaced by
-a Gaussian site exp(-lambda |x|^2 + 2 Re conj(gamma) x); a site is fitted so that the Gaussian posterior has the mean
+a Gaussian site exp(-lambda |x|^2 + 2 Re conj(gamma) x). A site is fitted so that the Gaussian posterior has the mean
 and variance that the true prior gives in its cavity (Minka, UAI 2001; for symbol detection Cespedes et al., IEEE
 Trans. Commun. 62(8), 2014, eqs. 24 to 33). All sites are updated in parallel, with damping.
 
@@ -32,13 +32,13 @@ from rfsep.signals.constellations import posterior_mean_and_variance
 from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import Modem
 
-_LEAST_VARIANCE = 1e-7  # of a decided symbol
-_LEAST_PRECISION = 1e-6  # of a cavity or a site
-_SETTLED = 0.02  # change of a symbol of unit power that counts as none
+_LEAST_VARIANCE = 1e-7  # least variance of a decided symbol
+_LEAST_PRECISION = 1e-6  # least precision of a cavity or a site
+_SETTLED = 0.02  # A symbol of unit power that changes less has settled.
 
 
 class Sites(NamedTuple):
-    """Gaussian stand-ins for the priors of N symbols a window: real precisions and complex shifts, [B, ...]."""
+    """Gaussian stand-ins for the priors of N symbols per window: real precisions and complex shifts, [B, ...]."""
 
     precision: Tensor
     shift: Tensor
@@ -52,7 +52,7 @@ class Marginals(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What stays the same while a window's symbols are detected.
+    """The constants of a window during detection.
 
     Attributes:
         carriers: complex [B, K, D], A^H y, matched-filter outputs of the interference's carriers.
@@ -82,13 +82,13 @@ class Window(NamedTuple):
 
 
 class State(NamedTuple):
-    """Windows on their way: sites, and what they say.
+    """The state of windows during detection: sites and posteriors.
 
     Attributes:
         soi_sites: [B, S].
         carrier_sites: [B, K, D].
         soi: [B, S], posterior under the discrete prior.
-        soi_cavity: [B, S], what everything but a SOI symbol's own prior says of it: the soft output.
+        soi_cavity: [B, S], evidence on a SOI symbol from everything but its own prior: the soft output.
         carriers: [B, K, D], posterior of the interference's symbols.
         gain: complex [B].
     """
@@ -102,13 +102,13 @@ class State(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """How sites are updated.
+    """A schedule of site updates.
 
     Attributes:
-        damping: share of the new in a site.
+        damping: share of the new value in a site.
         iterations: at most.
-        warmth: times the noise assumed at the start; it cools geometrically.
-        cooling: iterations until the noise is what it is.
+        warmth: factor of the noise assumed at the start; it falls geometrically.
+        cooling: iterations until the factor is 1.
     """
 
     damping: float
@@ -118,14 +118,14 @@ class Schedule(NamedTuple):
 
 
 def rows_of(batch: Any, index: Tensor) -> Any:
-    """Rows of a tensor, or of every tensor in nested named tuples."""
+    """Returns rows of a tensor, or of every tensor in nested named tuples."""
     if isinstance(batch, Tensor):
         return batch[index]
     return type(batch)(*(rows_of(part, index) for part in batch))
 
 
 def put_rows(batch: Any, index: Tensor, rows: Any) -> None:
-    """Write rows into a tensor, or into every tensor in nested named tuples."""
+    """Writes rows into a tensor, or into every tensor in nested named tuples."""
     if isinstance(batch, Tensor):
         batch[index] = rows
         return
@@ -134,7 +134,7 @@ def put_rows(batch: Any, index: Tensor, rows: Any) -> None:
 
 
 class _Inverse(NamedTuple):
-    """J^-1 of every block: its diagonal [B, K, D], and its products with the coupling and with a moment."""
+    """The inverse J^-1 of every block: its diagonal [B, K, D], and its products with coupling and moment."""
 
     diagonal: Tensor
     coupling: Tensor
@@ -142,19 +142,19 @@ class _Inverse(NamedTuple):
 
 
 def tilted(cavity: Marginals, points: Tensor) -> Marginals:
-    """Mean and variance of discrete symbols given Gaussian evidence."""
+    """Returns mean and variance of discrete symbols given Gaussian evidence."""
     mean, variance = posterior_mean_and_variance(cavity.mean, points, cavity.variance)
     return Marginals(mean, variance.clamp_min(_LEAST_VARIANCE))
 
 
 def cavity_of(marginal: Marginals, sites: Sites) -> Marginals:
-    """The marginal with its own site taken out."""
+    """Removes a marginal's own site."""
     precision = (1 / marginal.variance - sites.precision).clamp_min(_LEAST_PRECISION)
     return Marginals((marginal.mean / marginal.variance - sites.shift) / precision, 1 / precision)
 
 
 def updated(sites: Sites, cavity: Marginals, posterior: Marginals, damping: float) -> Sites:
-    """Sites moved towards what makes the Gaussian marginal equal the tilted one."""
+    """Moves sites towards the values at which the Gaussian marginal equals the tilted one."""
     precision = 1 / posterior.variance - 1 / cavity.variance
     shift = posterior.mean / posterior.variance - cavity.mean / cavity.variance
     fits = precision > _LEAST_PRECISION
@@ -169,10 +169,10 @@ class Detector:
 
     Args:
         grid: SOI symbols against the interference's blocks.
-        interference: modem whose symbols last one block, as OFDM's.
-        power: mean power of its waveform, divided out.
-        dtype: complex64, or complex128 where the noise lies so far below the signals that the elimination of the
-            interference's symbols would lose all digits.
+        interference: a modem with one symbol per block, as OFDM has.
+        power: mean power of its waveform, which is divided out.
+        dtype: complex64, or complex128 where the noise is so weak that eliminating the interference's symbols would
+            lose all digits.
     """
 
     def __init__(self, grid: SoiGrid, interference: Modem, power: float, dtype: torch.dtype) -> None:
@@ -200,7 +200,7 @@ class Detector:
         return coupling
 
     def prepare(self, blocks: Blocks, exists: Tensor) -> Window:
-        """Matched filters and their products for windows cut into blocks."""
+        """Computes matched filters and their products for windows cut into blocks."""
         grid, edges = self.grid, self._edges
         pulses = self._pulses[blocks.phase]  # [B, K, P, c]
         samples = blocks.samples.to(self.dtype)
@@ -227,7 +227,7 @@ class Detector:
         """J^-1 with J = diag(precision) + scale A^H A, for the moment [B, K, D] and the coupling."""
         diagonal, product = torch.empty_like(precision), torch.empty_like(moment)
         coupling = torch.empty_like(window.coupling)
-        # whole blocks: J = diag(t) + scale F^H F
+        # Whole blocks have J = diag(t) + scale F^H F.
         inner, edges, factor = self._inner, self._edges, self._factor
         flat = 1 / (precision[:, inner] + self._alpha * scale[:, None, None])  # 1 / t, [B, Ki, D]
         scaled = factor * flat[..., None, :]  # F / t
@@ -239,7 +239,7 @@ class Detector:
         product[:, inner] = (flat[..., None] * held - back @ (half @ held))[..., 0]
         held = window.coupling[:, inner]
         coupling[:, inner] = flat[..., None] * held - back @ (half @ held)
-        # blocks that may lie partly outside: J as it is
+        # Blocks that may lie partly outside are inverted directly.
         dense = torch.diag_embed(precision[:, edges].to(moment.dtype)) + scale[:, None, None, None] * window.edge_gram
         identity = torch.eye(dense.shape[2], dtype=dense.dtype).expand_as(dense)
         root = torch.linalg.solve_triangular(torch.linalg.cholesky(dense), identity, upper=False)  # L^-1
@@ -251,7 +251,7 @@ class Detector:
     def marginals(
         self, window: Window, soi: Sites, interference: Sites, gain: Tensor, noise_power: Tensor
     ) -> tuple[Marginals, Marginals]:
-        """Gaussian marginals of all symbols given the sites, at gains complex [B] and noise powers [B]."""
+        """Returns Gaussian marginals of all symbols given the sites, at gains complex [B] and noise powers [B]."""
         num_symbols, columns = self.grid.num_symbols, window.columns
         factor = (gain.conj() / noise_power)[:, None, None]
         scale = (squared(gain) / noise_power).clamp_min(_LEAST_PRECISION)
@@ -276,8 +276,8 @@ class Detector:
     def fitted_gain(self, window: Window, soi: Tensor, interference: Marginals, gain: Tensor) -> Tensor:
         """The complex gain [B] that explains the whole blocks best (the M step of expectation maximisation).
 
-        Blocks that lie partly outside are left out: where their symbols cannot be told they would pull it away. Without
-        whole blocks the gain stays as it is.
+        Blocks that lie partly outside are left out, because undecided symbols would bias the gain. Without whole blocks
+        the gain stays as it is.
         """
         inner = self._inner
         if not inner:
@@ -290,13 +290,13 @@ class Detector:
         return fitted
 
     def residuals(self, window: Window, soi: Tensor, interference: Tensor, gain: Tensor) -> Tensor:
-        """What decided symbols leave of each block: mean of |y - R a - h A b|^2 over its samples, real [B, K]."""
+        """Returns the residual of each block: the mean of |y - R a - h A b|^2 over its samples, real [B, K]."""
         signal = (window.pulses @ gathered(soi, window.columns)[..., None])[..., 0]
         rest = window.samples - signal - gain[:, None, None] * (interference @ self.carriers.T)
         return (squared(rest) * window.inside).sum(2) / window.inside.sum(2).clamp_min(1)
 
     def start(self, window: Window, gain: Tensor) -> State:
-        """Priors alone: symbols of unit power."""
+        """Returns the state of the priors alone, symbols of unit power."""
         soi = torch.where(window.exists, 1.0, ABSENT).to(self.dtype.to_real())
         carriers = torch.ones(window.carriers.shape, dtype=self.dtype.to_real())
         none, nothing = torch.zeros_like(window.soi), torch.zeros_like(window.carriers)
@@ -310,7 +310,7 @@ class Detector:
         )
 
     def step(self, window: Window, state: State, noise_power: Tensor, damping: float) -> State:
-        """One round: Gaussian posterior, cavities, discrete posteriors, new sites, new gain."""
+        """Runs one round: Gaussian posterior, cavities, discrete posteriors, new sites, new gain."""
         marginals = self.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise_power)
         cavity, carrier_cavity = cavity_of(marginals[0], state.soi_sites), cavity_of(marginals[1], state.carrier_sites)
         soi, carriers = tilted(cavity, self.soi_points), tilted(carrier_cavity, self.points)
@@ -322,7 +322,7 @@ class Detector:
         return State(absent, carrier_sites, soi, cavity, carriers, gain)
 
     def detect(self, window: Window, gain: Tensor, noise_power: Tensor, schedule: Schedule) -> State:
-        """Iterate until the SOI's symbols settle; windows that have settled cost nothing more."""
+        """Iterates until the SOI's symbols settle; settled windows cost nothing more."""
         state = self.start(window, gain)
         result: State = rows_of(state, torch.arange(len(gain)))
         active = torch.arange(len(gain))

@@ -1,4 +1,4 @@
-"""Gaussian SOI symbols in periodic Gaussian interference: likelihood and estimate, exactly and without large matrices.
+"""Exact likelihood and estimate of Gaussian SOI symbols in periodic Gaussian interference, with small matrices.
 
 With y = R a + b + w, a ~ CN(0, I), b ~ CN(0, gain C_b) block-diagonal and w ~ CN(0, noise I), the covariance of b + w
 is diagonal in the eigenvectors U_k of each block, for every gain at once; the matrix inversion lemma then leaves one
@@ -26,16 +26,16 @@ from rfsep.signals.periodic_covariance import PeriodicCovariance
 
 
 class Reduced(NamedTuple):
-    """Blocks in the eigenvectors of the interference, for one timing of SOI and interference.
+    """Blocks in the eigenbasis of the interference, for one timing of SOI and interference.
 
     Attributes:
         samples: complex128 [B, K, P], U^H y.
         values: float64 [B, K, P], eigenvalues of the interference at unit gain.
-        missing: int64 [B], samples of the blocks that lie outside the window.
+        missing: number of samples of the blocks outside the window, int64 [B].
         phase: int64 [B, K], see `Blocks`.
         columns: int64 [B, K, c], see `Blocks`.
         edge: bool [B, K], blocks with eigenvectors of their own: partly outside, or at another phase.
-        edge_pulses: complex128 [n, P, c], U^H R of these.
+        edge_pulses: complex128 [n, P, c], U^H R of the edge blocks.
         exists: bool [B, S].
     """
 
@@ -50,7 +50,7 @@ class Reduced(NamedTuple):
 
 
 class Solved(NamedTuple):
-    """What the Gaussian model says of windows at one timing, gain and noise.
+    """The Gaussian model's result for windows at one timing, gain and noise.
 
     Attributes:
         log_likelihood: float64 [B], up to a constant common to all hypotheses.
@@ -62,7 +62,7 @@ class Solved(NamedTuple):
 
 
 class Bases:
-    """Eigenvectors of the blocks of one covariance, each found once: by whichever model, in whichever thread.
+    """Eigenvectors of the blocks of one covariance, each computed once for all models and threads.
 
     Args:
         covariance: of the interference.
@@ -87,12 +87,12 @@ class Bases:
 
 
 class GaussianModel:
-    """SOI of a modem in interference of a periodic covariance, in windows of one length.
+    """A modem's SOI in interference with a periodic covariance, in windows of one length.
 
     Args:
-        grid: SOI symbols against blocks; blocks are one period where periods are independent, else the whole window.
-        covariance: of the interference.
-        bases: of the same covariance, shared with the models of other places in a signal.
+        grid: SOI symbols against blocks. A block is one period if periods are independent, else the whole window.
+        covariance: covariance of the interference.
+        bases: eigenvectors of that covariance, shared with the models of other places in a signal.
     """
 
     def __init__(self, grid: SoiGrid, covariance: PeriodicCovariance, bases: Bases | None = None) -> None:
@@ -118,10 +118,10 @@ class GaussianModel:
         return torch.stack([one[0] for one in found])[index], torch.stack([one[1] for one in found])[index]
 
     def reduce(self, mixture: Tensor, soi_offset: Tensor, interference_offset: Tensor) -> Reduced:
-        """Change of basis of mixtures complex [B, T] at timings int64 [B] and [B]."""
+        """Changes the basis of mixtures complex [B, T] at timings int64 [B] and [B]."""
         if self.covariance.independent:
             blocks, phase = self.grid.cut(mixture, soi_offset, interference_offset), torch.zeros_like(soi_offset)
-        else:  # one block, which is the window
+        else:  # The window is the only block.
             blocks, phase = self.grid.cut(mixture, soi_offset, torch.zeros_like(soi_offset)), interference_offset
         return self._reduced(blocks, phase, self.grid.exists(soi_offset))
 
@@ -130,7 +130,7 @@ class GaussianModel:
         whole = self.basis(0, 0, self.grid.period)
         values = whole[0].expand(inside.shape).clone()
         samples = blocks.samples @ whole[1].conj()
-        edge = (~inside).any(2) | (phase[:, None] > 0)  # blocks that the common basis does not fit
+        edge = (~inside).any(2) | (phase[:, None] > 0)  # blocks with a basis of their own
         which = phase[:, None].expand(edge.shape)[edge]
         values[edge], vectors = self._bases_of(inside[edge], which)
         adjoint = vectors.mH.resolve_conj()
@@ -150,7 +150,7 @@ class GaussianModel:
             pulses = self._common_pulses[phase]
             here = ~reduced.edge & (reduced.phase == phase)
             moment[here] = weighted[here] @ pulses.conj()
-            # whole blocks of a window at one phase have one weight: its product is made once
+            # Whole blocks of a window at one phase share a weight, so its product is made once.
             rows, place = torch.unique(row[here], return_inverse=True)
             first = here[rows].int().argmax(1)
             product = (pulses.mH * weight[rows, first][:, None, :]) @ pulses  # [rows, c, c]

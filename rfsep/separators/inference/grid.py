@@ -1,8 +1,8 @@
-"""A mixture cut on the symbol grid of its interference, and which SOI symbols reach into each piece.
+"""Cuts a mixture on the symbol grid of its interference, and lists the SOI symbols that reach into each block.
 
-Everything that knows the interference's period works on this layout: within a block the interference has one
-covariance, blocks of OFDM are independent, and only a few SOI symbols overlap each block, so no matrix is ever larger
-than a block or the number of SOI symbols in the window.
+Everything that knows the interference's period works on this layout. Within a block the interference has one
+covariance. Blocks of OFDM are independent. Only a few SOI symbols overlap each block, so no matrix is larger than a
+block or the number of SOI symbols in the window.
 """
 
 from functools import cached_property
@@ -16,17 +16,17 @@ from rfsep.types import Modem
 
 ABSENT = 1e12  # precision of a symbol that does not exist
 _CONTEXT = 8  # symbol periods on each side that may reach into a window
-_NEGLIGIBLE = 1e-12  # energy of a waveform, as a share of the largest, that counts as none
+_NEGLIGIBLE = 1e-12  # A waveform with a smaller share of the largest energy counts as zero.
 
 
 class Blocks(NamedTuple):
-    """Windows cut into K blocks of P samples; the first and the last one may lie partly outside.
+    """Windows cut into K blocks of P samples. The first and the last one may lie partly outside.
 
     Attributes:
         samples: complex128 [B, K, P], zero outside the window.
         inside: bool [B, K, P].
-        phase: int64 [B, K], samples into an SOI period at which each block begins.
-        columns: int64 [B, K, c], the SOI symbols that reach into each block; S (one more than the last) for none.
+        phase: int64 [B, K], samples into a SOI period at which each block begins.
+        columns: int64 [B, K, c], the SOI symbols that reach into each block; S, beyond the last one, stands for none.
     """
 
     samples: Tensor
@@ -39,11 +39,11 @@ class SoiGrid:
     """SOI symbols against blocks of P samples, for any timing of either.
 
     Args:
-        modem: of the SOI.
-        num_samples: in a window.
-        period: samples P in a block.
-        begins: the SOI begins with the window, as a synchronised one does; otherwise earlier symbols reach into it.
-        ends: the SOI ends with the window.
+        modem: the SOI's modem.
+        num_samples: samples per window.
+        period: samples P per block.
+        begins: whether the SOI begins with the window; otherwise earlier symbols reach into it.
+        ends: whether the SOI ends with the window.
     """
 
     def __init__(self, modem: Modem, num_samples: int, period: int, *, begins: bool, ends: bool) -> None:
@@ -54,8 +54,8 @@ class SoiGrid:
         self.ends = ends
         self.num_blocks = (num_samples + 2 * period - 2) // period
         step = modem.symbol_period
-        around = modem_waveforms(modem, step, _CONTEXT)  # of one SOI period and _CONTEXT on each side
-        self.density = len(around) // (2 * _CONTEXT + 1)  # data symbols a period
+        around = modem_waveforms(modem, step, _CONTEXT)  # one SOI period and _CONTEXT on each side
+        self.density = len(around) // (2 * _CONTEXT + 1)  # data symbols per period
         energy = around.abs().square().sum(1)
         reach = (energy > _NEGLIGIBLE * energy.max()).nonzero()[:, 0] // self.density - _CONTEXT
         self._before, self._behind = int(-reach.min()), int(reach.max())
@@ -63,7 +63,7 @@ class SoiGrid:
 
     @cached_property
     def pulses(self) -> Tensor:
-        """Waveforms complex128 [step, P, c] in a block that begins 0, 1, ... samples into a SOI period."""
+        """Returns waveforms complex128 [step, P, c] in a block that begins 0, 1, ... samples into a SOI period."""
         step, span = self.modem.symbol_period, self.modem.symbol_period + self.period - 1
         total = -(-span // step)
         rows = modem_waveforms(self.modem, total * step, _CONTEXT)
@@ -73,11 +73,11 @@ class SoiGrid:
 
     @cached_property
     def period_of_symbol(self) -> Tensor:
-        """SOI period of each symbol, 0 for the one at sample 0: int64 [S]."""
+        """Returns the SOI period of each symbol, 0 at sample 0: int64 [S]."""
         return torch.arange(self.num_symbols) // self.density - self._before
 
     def exists(self, soi_offset: Tensor) -> Tensor:
-        """Which symbols can be on the air at all: bool [B, S]; none before a beginning or behind an end."""
+        """Tells which symbols can be on the air: bool [B, S]; none precedes a beginning or follows an end."""
         place = self.period_of_symbol
         begun = (place >= 0) | (not self.begins)
         if not self.ends:
@@ -86,13 +86,13 @@ class SoiGrid:
 
     @cached_property
     def _periods(self) -> Tensor:
-        """SOI periods of a signal that ends with the window, by the offset at its first sample: int64 [step]."""
+        """Counts SOI periods of a signal that ends with the window, by the offset at its first sample: int64 [step]."""
         silence = torch.zeros((1, self.num_samples + self.modem.symbol_period), dtype=torch.complex64)
         lengths = range(self.num_samples, silence.shape[1])
         return torch.tensor([self.modem.analyse(silence[:, :length]).shape[1] // self.density for length in lengths])
 
     def cut(self, mixture: Tensor, soi_offset: Tensor, interference_offset: Tensor) -> Blocks:
-        """Blocks of mixtures complex [B, T] at timings int64 [B] and [B], in samples into a period at sample 0."""
+        """Cuts mixtures complex [B, T] into blocks; timings int64 [B] and [B] are samples into a period at sample 0."""
         period, step = self.period, self.modem.symbol_period
         start = torch.arange(self.num_blocks) * period - interference_offset[:, None]  # [B, K]
         place = start[:, :, None] + torch.arange(period)  # [B, K, P]
@@ -111,25 +111,25 @@ class SoiGrid:
         step = self.modem.symbol_period
         waveform = self.modem.synthesise(
             symbols.to(torch.complex64), periods * step
-        )  # period 0 of the window begins at before * step
+        )  # Period 0 of the window begins at before * step.
         place = self._before * step + soi_offset[:, None] + torch.arange(self.num_samples)
         return waveform.gather(1, place)
 
 
 def gathered(symbols: Tensor, columns: Tensor) -> Tensor:
-    """Values of the symbols that reach into each block: [B, S] and int64 [B, K, c] to [B, K, c]; 0 for none."""
+    """Gathers values [B, S] of the symbols that reach into each block, by int64 [B, K, c]: [B, K, c]; 0 for none."""
     padded = torch.nn.functional.pad(symbols, (0, 1))
     return padded.gather(1, columns.flatten(1)).reshape(columns.shape)
 
 
 def scattered(values: Tensor, columns: Tensor, num_symbols: int) -> Tensor:
-    """Sum over blocks of values [B, K, c] at the symbols ``columns`` int64 [B, K, c]: [B, S]."""
+    """Sums values [B, K, c] over blocks at the symbols ``columns`` int64 [B, K, c]: [B, S]."""
     total = values.new_zeros((len(values), num_symbols + 1))
     return total.scatter_add(1, columns.flatten(1), values.flatten(1))[:, :num_symbols]
 
 
 def scattered_matrix(values: Tensor, columns: Tensor, num_symbols: int) -> Tensor:
-    """Sum over blocks of matrices [B, K, c, c] at rows and columns ``columns`` int64 [B, K, c]: [B, S, S]."""
+    """Sums matrices [B, K, c, c] over blocks at rows and columns ``columns`` int64 [B, K, c]: [B, S, S]."""
     width = num_symbols + 1
     index = (columns[..., :, None] * width + columns[..., None, :]).flatten(1)
     total = values.new_zeros((len(values), width * width)).scatter_add(1, index, values.flatten(1))
@@ -137,7 +137,7 @@ def scattered_matrix(values: Tensor, columns: Tensor, num_symbols: int) -> Tenso
 
 
 def gathered_matrix(matrix: Tensor, columns: Tensor) -> Tensor:
-    """Entries of a matrix [B, S, S] at rows and columns ``columns`` int64 [B, K, c]: [B, K, c, c]; 0 for none."""
+    """Gathers entries of a matrix [B, S, S] at rows and columns int64 [B, K, c]: [B, K, c, c]; 0 for none."""
     padded = torch.nn.functional.pad(matrix, (0, 1, 0, 1))
     index = (columns[..., :, None] * padded.shape[2] + columns[..., None, :]).flatten(1)
     return padded.flatten(1).gather(1, index).reshape(*columns.shape, columns.shape[2])

@@ -1,4 +1,4 @@
-"""What is known of the interference: its modem where it is given, else what example frames show."""
+"""Models the interference by its modem, or by example frames if no modem is given."""
 
 import warnings
 from typing import NamedTuple
@@ -17,10 +17,10 @@ from rfsep.signals.periodic_covariance import (
 from rfsep.types import InputError, Modem
 
 _SURE = 0.5  # least confidence in a period
-_STEADY = 0.25  # samples of drift over a frame below which a symbol rate is a whole number of samples
-_LONGEST_PERIOD = 512  # samples; what repeats more slowly is taken as stationary
+_STEADY = 0.25  # A symbol lasts a whole number of samples if the drift over a frame is below this many samples.
+_LONGEST_PERIOD = 512  # Interference with a longer period, in samples, counts as stationary.
 _LONGEST_LAG = 512
-_DENSE = 640  # samples in a window whose covariance has no blocks
+_DENSE = 640  # samples per window if the covariance has no blocks
 
 
 class Setup(NamedTuple):
@@ -32,17 +32,17 @@ class Setup(NamedTuple):
 
 
 def _drift(samples_per_symbol: float | None, num_samples: int) -> float:
-    """Samples by which a frame's last symbol misses the grid of a whole number of samples a symbol."""
+    """Returns by how many samples a frame's last symbol misses the grid of whole samples per symbol."""
     if samples_per_symbol is None:
         return 0.0
     return abs(samples_per_symbol - round(samples_per_symbol)) * num_samples / samples_per_symbol
 
 
 def interference_covariance(examples: Tensor, interference: Modem | None) -> PeriodicCovariance:
-    """Covariance of the interference: of its modem, or learned from example frames complex64 [F, T].
+    """Returns the covariance of the interference's modem, or learns it from example frames complex64 [F, T].
 
-    The period is the one that `rfsep.identification.identify` finds; without a sure one of at most 512 samples the
-    interference is taken as stationary.
+    `rfsep.identification.identify` finds the period. Without a sure period of at most 512 samples the interference
+    counts as stationary.
     """
     if interference is not None:
         return modem_periodic_covariance(interference)
@@ -54,7 +54,7 @@ def interference_covariance(examples: Tensor, interference: Modem | None) -> Per
 
 
 def interference_modems(examples: Tensor, interference: Modem | None) -> list[Modem]:
-    """The interference's modem, given or identified from example frames complex64 [F, T].
+    """Returns the interference's modem, as given or as identified from example frames complex64 [F, T].
 
     Frames that hold several constellations give one modem each, the most frequent first.
 
@@ -80,7 +80,7 @@ def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
 
 
 def window_length(covariance: PeriodicCovariance, block: int) -> int:
-    """Samples of a window that is solved at once."""
+    """Returns the number of samples per window that is solved at once."""
     return block if covariance.independent else min(block, _DENSE)
 
 
@@ -95,7 +95,7 @@ def make_setup(
     noise_power: float | None,
     bases: Bases | None = None,
 ) -> Setup:
-    """Grid, Gaussian model and synchroniser of windows of ``length`` samples; arguments as theirs."""
+    """Builds grid, Gaussian model and synchroniser for windows of ``length`` samples, with their arguments."""
     period = covariance.period if covariance.independent else length
     model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends), covariance, bases)
     synchroniser = Synchroniser(model, soi_timing_known=timing_known, noise_power=noise_power)

@@ -1,4 +1,4 @@
-"""What is said of a SOI's symbols by mixtures whose interference has a known covariance, and what follows from it."""
+"""Posteriors of a SOI's symbols in mixtures whose interference has a known covariance."""
 
 from typing import NamedTuple
 
@@ -10,14 +10,14 @@ from rfsep.signals.statistics import inverse_positive, modem_waveforms, solve_po
 from rfsep.types import Modem
 
 _CONTEXT = 8  # symbol periods on each side of a window inside a longer mixture
-_NEGLIGIBLE = 1e-12  # energy of a waveform, as a share of the largest, that counts as none
+_NEGLIGIBLE = 1e-12  # A waveform with a smaller share of the largest energy counts as zero.
 _LEAST_VARIANCE = 1e-12
 _ROUNDS = 8
 _DAMPING = 0.5
 
 
 class Information(NamedTuple):
-    """What windows say of the SOI's symbols a: y = R a + b with C the covariance of b.
+    """The information of windows on the SOI's symbols a, in y = R a + b with C the covariance of b.
 
     Attributes:
         gram: complex128 [..., S, S], R^H C^-1 R.
@@ -34,7 +34,7 @@ class Response(NamedTuple):
     Attributes:
         waveforms: complex128 [T, S], R.
         first: int64 [T], the first symbol that reaches each sample.
-        last: int64 [T], one behind the last.
+        last: int64 [T], one beyond the last.
     """
 
     waveforms: Tensor
@@ -43,7 +43,7 @@ class Response(NamedTuple):
 
 
 def make_response(modem: Modem, num_samples: int, whole: bool) -> Response:
-    """Response of a window; ``whole``: the signal begins and ends with it."""
+    """Returns the response of a window; ``whole`` says that the signal begins and ends with it."""
     rows = modem_waveforms(modem, num_samples, 0 if whole else _CONTEXT).to(torch.complex128)
     energy = rows.abs().square()
     rows = rows[energy.sum(1) > _NEGLIGIBLE * energy.sum(1).max()]
@@ -54,12 +54,12 @@ def make_response(modem: Modem, num_samples: int, whole: bool) -> Response:
 
 
 def stacked(rows: list[Information]) -> Information:
-    """Information of several windows, [B, ...]."""
+    """Stacks the information of several windows, [B, ...]."""
     return Information(torch.stack([row.gram for row in rows]), torch.stack([row.moment for row in rows]))
 
 
 def linear_symbols(said: Information) -> Tensor:
-    """Posterior means complex128 [B, S] of Gaussian symbols of unit power."""
+    """Returns posterior means complex128 [B, S] of Gaussian symbols of unit power."""
     identity = torch.eye(said.gram.shape[-1], dtype=said.gram.dtype)
     return solve_positive(said.gram + identity, said.moment[..., None])[..., 0]
 
@@ -77,19 +77,19 @@ class Detected(NamedTuple):
 
 
 def gaussian_posterior(said: Information, sites: Sites) -> tuple[Tensor, Tensor]:
-    """Means complex128 [B, S] and covariance complex128 [B, S, S] of symbols with Gaussian sites as their prior."""
+    """Returns means complex128 [B, S] and covariance complex128 [B, S, S] of symbols with Gaussian sites as prior."""
     covariance = inverse_positive(said.gram + torch.diag_embed(sites.precision).to(said.gram.dtype))
     return (covariance @ (said.moment + sites.shift)[..., None])[..., 0], covariance
 
 
 def detected_symbols(said: Information, points: Tensor, sites: Sites | None = None, rounds: int = _ROUNDS) -> Detected:
-    """Expectation propagation over the SOI's symbols alone, see `rfsep.separators.inference.expectation_propagation`.
+    """Detects the SOI's symbols by `rfsep.separators.inference.expectation_propagation`, without the interference's.
 
     Args:
         said: information [B, S].
         points: constellation complex [P].
-        sites: to start from; the Gaussian prior by default.
-        rounds: of updates.
+        sites: at the start; the Gaussian prior by default.
+        rounds: number of updates.
     """
     shape = said.moment.shape
     if sites is None:

@@ -1,8 +1,8 @@
-"""Blind synchronisation: timings of SOI and interference, interference gain and noise, by Gaussian likelihood.
+"""Finds timings of SOI and interference, interference gain and noise blindly, by Gaussian likelihood.
 
-Coarse to fine. The interference is first pulled out of the mixture by the stationary Wiener filter, and every timing
-of it is scored by how little of the result falls where the interference's covariance has no power. The few best go,
-with every timing of the SOI, to the exact likelihood of `rfsep.separators.inference.gaussian`.
+The search goes from coarse to fine. The stationary Wiener filter first extracts the interference from the mixture.
+Every timing of it gets a score: the less of the result falls where its covariance has no power, the better. The best
+few go, with every timing of the SOI, to the exact likelihood of `rfsep.separators.inference.gaussian`.
 """
 
 from functools import reduce
@@ -15,16 +15,16 @@ from rfsep.iq import power
 from rfsep.separators.inference.gaussian import GaussianModel, Reduced
 from rfsep.signals.statistics import modem_autocorrelation
 
-_SHORTLIST = 3  # interference timings that the exact likelihood looks at
+_SHORTLIST = 3  # interference timings that reach the exact likelihood
 _SOI_STRIDE = 2  # samples between the SOI timings of the first look; a pulse is many samples wide
-_LEAST_GAIN = 1e-3  # SINR +30 dB
-_NOISE_POWERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # candidates where nobody knows it
-_UNKNOWN_NOISE = 3e-3  # assumed while timing is not known either
-_GAIN_STEPS_DB = (1.5, 0.4)  # of the search for the gain
+_LEAST_GAIN = 1e-3  # an SINR of +30 dB
+_NOISE_POWERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # candidates for an unknown noise power
+_UNKNOWN_NOISE = 3e-3  # the noise power assumed before timing is known
+_GAIN_STEPS_DB = (1.5, 0.4)  # step sizes in the search for the gain
 
 
 class Synchronised(NamedTuple):
-    """What synchronisation found of each window.
+    """The result of synchronisation for each window.
 
     Attributes:
         soi_offset: int64 [B], samples into a SOI symbol at sample 0.
@@ -42,7 +42,7 @@ class Synchronised(NamedTuple):
 
 
 def _better(old: Synchronised, new: Synchronised) -> Synchronised:
-    """Row by row the likelier of two."""
+    """Returns the likelier of two results, row by row."""
     wins = new.log_likelihood > old.log_likelihood
     return Synchronised(*(torch.where(wins, b, a) for a, b in zip(old, new, strict=True)))
 
@@ -52,8 +52,8 @@ class Synchroniser:
 
     Args:
         model: SOI and interference.
-        soi_timing_known: the SOI's symbols start with the window.
-        noise_power: of white noise in the mixture; None: estimated.
+        soi_timing_known: whether the SOI's symbols start with the window.
+        noise_power: power of the white noise in the mixture; None to estimate it.
     """
 
     def __init__(self, model: GaussianModel, *, soi_timing_known: bool, noise_power: float | None) -> None:
@@ -74,10 +74,10 @@ class Synchroniser:
         return float(self._soi_spectrum.mean())
 
     def _coarse(self, mixture: Tensor, gain: Tensor, noise: float) -> Tensor:
-        """Costs float64 [B, P] of the interference's timings."""
+        """Returns costs float64 [B, P] of the interference's timings."""
         interference = gain[:, None] * self._interference_spectrum
         total = interference + self._soi_spectrum + noise
-        error = (interference * (self._soi_spectrum + noise) / total).mean(1)  # [B], of the Wiener filter
+        error = (interference * (self._soi_spectrum + noise) / total).mean(1)  # [B], error of the Wiener filter
         length = mixture.shape[1]
         spectrum = torch.fft.fft(mixture.to(torch.complex128), 2 * length)
         filtered = torch.fft.ifft(spectrum * (interference / total))[:, :length]
@@ -93,7 +93,7 @@ class Synchroniser:
         return torch.stack(costs, 1)
 
     def _block_costs(self, filtered: Tensor, gain: Tensor, error: Tensor) -> Tensor:
-        """Mean cost of the whole blocks at every offset, of a filtered mixture complex64 [B, T]."""
+        """Returns the mean cost of the whole blocks at every offset, for a filtered mixture complex64 [B, T]."""
         period = self.model.grid.period
         values, vectors = self.model.basis(0, 0, period)
         weight = (1 / (gain[:, None] * values + error[:, None])).float()  # [B, P]
@@ -112,7 +112,7 @@ class Synchroniser:
         return at._replace(log_likelihood=self.model.solve(reduced, at.gain, at.noise_power).log_likelihood)
 
     def _soi_timings(self, mixture: Tensor, at: Synchronised) -> list[Synchronised]:
-        """SOI timings that may be true, the rest as in ``at``: the best of a coarse look and the two beside it."""
+        """Returns likely SOI timings, the best of a coarse look and its two neighbours, with the rest as in ``at``."""
         step = self.model.grid.modem.symbol_period
         coarse = range(0, step, _SOI_STRIDE if step > 2 * _SOI_STRIDE else 1)
         tried = [self._evaluate(mixture, at._replace(soi_offset=torch.full_like(at.soi_offset, one))) for one in coarse]
@@ -121,7 +121,7 @@ class Synchroniser:
         return [best, *(self._evaluate(mixture, at._replace(soi_offset=offset)) for offset in beside)]
 
     def start(self, mixture: Tensor) -> tuple[Synchronised, Tensor]:
-        """A first guess of each window, and the shortlist int64 [B, n] of its interference timings."""
+        """Returns a first guess for each window, and the shortlist int64 [B, n] of its interference timings."""
         noise = _UNKNOWN_NOISE if self.noise_power is None else self.noise_power
         gain = (power(mixture).double() - self.soi_power() - noise).clamp_min(_LEAST_GAIN)
         costs = self._coarse(mixture, gain, noise)
@@ -131,7 +131,7 @@ class Synchroniser:
         return Synchronised(zero, shortlist[:, 0], gain, torch.full_like(gain, noise), least), shortlist
 
     def candidates(self, mixture: Tensor, guess: Synchronised | None = None) -> list[Synchronised]:
-        """Timings that may be true, with their exact likelihoods at a guess of gain and noise; all rows in each."""
+        """Returns likely timings of all rows, with exact likelihoods at a guess of gain and noise."""
         start, shortlist = self.start(mixture)
         if guess is not None:
             start = start._replace(gain=guess.gain, noise_power=guess.noise_power)
@@ -142,11 +142,11 @@ class Synchroniser:
         return found + [self._evaluate(mixture, best._replace(interference_offset=one)) for one in shortlist.T[1:]]
 
     def timings(self, mixture: Tensor) -> Synchronised:
-        """Timings of each window by exact likelihood, at the first guess of the gain."""
+        """Returns the timings of each window by exact likelihood, at the first guess of the gain."""
         return reduce(_better, self.candidates(mixture))
 
     def refine(self, reduced: Reduced, at: Synchronised) -> Synchronised:
-        """Gain and, where it is not known, noise at fixed timing, by exact likelihood."""
+        """Refines the gain, and an unknown noise power, at fixed timing by exact likelihood."""
 
         def likelihood(tried: Synchronised) -> Synchronised:
             solved = self.model.solve(reduced, tried.gain, tried.noise_power)
@@ -166,20 +166,20 @@ class Synchroniser:
         return best
 
     def runner_up(self, mixture: Tensor, at: Synchronised) -> Synchronised:
-        """The likelier of the two SOI timings next to the one found, with its likelihood."""
+        """Returns the likelier of the two SOI timings next to the one found, with its likelihood."""
         step = self.model.grid.modem.symbol_period
         beside = ((at.soi_offset + move) % step for move in (-1, 1))
         first, second = (self._evaluate(mixture, at._replace(soi_offset=offset)) for offset in beside)
         return _better(first, second)
 
     def __call__(self, mixture: Tensor) -> Synchronised:
-        """Timings, gain and noise of mixtures complex64 [B, T]."""
+        """Returns timings, gain and noise of mixtures complex64 [B, T]."""
         at = self.timings(mixture)
         return self.refine(self.model.reduce(mixture, at.soi_offset, at.interference_offset), at)
 
 
 def _spectrum(lags: Tensor, size: int) -> Tensor:
-    """Power spectrum float64 [size] of an autocorrelation complex128 [L], never negative."""
+    """Returns the power spectrum float64 [size] of an autocorrelation complex128 [L], never negative."""
     two_sided = lags.new_zeros(size)
     two_sided[: len(lags)] = lags
     two_sided[size - len(lags) + 1 :] = lags[1:].flip(0).conj()

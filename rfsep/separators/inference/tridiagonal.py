@@ -1,7 +1,7 @@
-"""Hermitian positive definite matrices that are block tridiagonal: factor, solve, determinant, and the inverse's band.
+"""Factors, solves and partly inverts Hermitian positive definite matrices that are block tridiagonal.
 
-The information matrix of SOI symbols is banded, since a symbol meets only those that share a block of interference with
-it. All costs are linear in the length of the window.
+The information matrix of SOI symbols is banded, because a symbol is coupled only to those that share a block of
+interference with it. All costs are linear in the length of the window.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Factor(NamedTuple):
     Attributes:
         roots: n of complex [B, m, m], L_i.
         below: n - 1 of complex [B, m, m], C_i = M_{i+1,i} L_i^{-H}.
-        size: rows of the matrix before it was padded to whole blocks.
+        size: number of rows before padding to whole blocks.
     """
 
     roots: list[Tensor]
@@ -25,7 +25,7 @@ class Factor(NamedTuple):
 
 
 def factorise(matrix: Tensor, bandwidth: int) -> Factor:
-    """Factor of matrices complex [B, S, S] that are zero more than ``bandwidth`` beside the diagonal."""
+    """Factors matrices complex [B, S, S] that are zero more than ``bandwidth`` away from the diagonal."""
     size = matrix.shape[1]
     count = max(1, size // max(1, bandwidth))
     block = -(-size // count)
@@ -45,7 +45,7 @@ def factorise(matrix: Tensor, bandwidth: int) -> Factor:
 
 
 def half_solve(factor: Factor, moment: Tensor) -> list[Tensor]:
-    """``L^-1 moment`` of moments complex [B, S], block by block: n of [B, m, 1]."""
+    """Returns ``L^-1 moment`` of moments complex [B, S], block by block: n of [B, m, 1]."""
     solved: list[Tensor] = []
     start = 0
     for index, root in enumerate(factor.roots):
@@ -58,7 +58,7 @@ def half_solve(factor: Factor, moment: Tensor) -> list[Tensor]:
 
 
 def back_solve(factor: Factor, half: list[Tensor]) -> Tensor:
-    """``L^-H`` of what `half_solve` gave: complex [B, S]."""
+    """Applies ``L^-H`` to the result of `half_solve`: complex [B, S]."""
     solved: list[Tensor] = []
     for index in range(len(factor.roots) - 1, -1, -1):
         part = half[index]
@@ -69,17 +69,17 @@ def back_solve(factor: Factor, half: list[Tensor]) -> Tensor:
 
 
 def log_determinant(factor: Factor) -> Tensor:
-    """Log of the matrices' determinants, real [B]."""
+    """Returns the logarithms of the matrices' determinants, real [B]."""
     logs = [root.diagonal(dim1=1, dim2=2).real.log().sum(1) for root in factor.roots]
     return 2 * torch.stack(logs).sum(0)
 
 
 def inverse_band(factor: Factor) -> Tensor:
-    """The inverse within the blocks of the band, zero elsewhere: complex [B, S, S].
+    """Returns the inverse inside the blocks of the band, zero elsewhere: complex [B, S, S].
 
-    Backwards from the last block (Takahashi, Fagan & Chen, 8th PICA conf., 1973; the Rauch-Tung-Striebel smoother's
-    covariances): with S_i = L_i L_i^H and G_i = C_i L_i^-1, V_{i,i} = S_i^-1 + G_i^H V_{i+1,i+1} G_i and
-    V_{i+1,i} = -V_{i+1,i+1} G_i.
+    The recursion runs backwards from the last block (Takahashi, Fagan & Chen, 8th PICA conf., 1973), as for the
+    covariances of the Rauch-Tung-Striebel smoother. With S_i = L_i L_i^H and G_i = C_i L_i^-1, it is
+    V_{i,i} = S_i^-1 + G_i^H V_{i+1,i+1} G_i and V_{i+1,i} = -V_{i+1,i+1} G_i.
     """
     first = factor.roots[0]
     inverse = first.new_zeros((len(first), factor.size, factor.size))

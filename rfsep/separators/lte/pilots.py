@@ -1,9 +1,9 @@
-"""The pilots of LTE cells, found beside a narrow-band SOI and taken away beneath it.
+"""Finds the pilots of LTE cells beside a narrow-band SOI and takes them away beneath it.
 
-An LTE downlink that has little to say still sends its cell-specific reference signals on the whole band. Carriers
-beside the SOI tell which cell sends them (`rfsep.signals.lte_pilots`): from one pilot to the next the channel hardly
-turns, so that products of neighbours are compared with those of every cell, slot and symbol, at every whole carrier
-offset. What is known of the pilots is then fitted to the window by a few taps of a channel a port.
+An LTE downlink with little traffic still sends its cell-specific reference signals on the whole band. Carriers beside
+the SOI show which cell sends them (`rfsep.signals.lte_pilots`). The channel hardly turns from one pilot to the next, so
+products of neighbours are compared with those of every cell, slot and symbol, at every whole carrier offset. The known
+pilots are then fitted to the window through a channel of a few taps per port.
 """
 
 from functools import cache, lru_cache
@@ -28,36 +28,65 @@ from rfsep.signals.lte_pilots import NUM_PILOTS, SPACING, pilot_carriers, pilot_
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
 
-_SHIFTS = tuple(range(-4, 5))  # whole carriers that receiver and base station may be apart
-_BLOCKS = (25, 50, 75, 100)  # resource blocks of a cell: TS 36.101 clause 5.6, without the narrowest
-_EARLY = 8  # samples inside the prefix at which a body is cut
-_LEAST_SEEN = 240  # samples of a body in the window
-_LEAST_SENT = 150  # samples of a symbol
-_LEAST_SCORE, _LEAST_ALIKE = 4.9, 3.8  # of some millions, and of some thousands
+# Physics: a cell has this many resource blocks (TS 36.101 clause 5.6; the two narrowest are left out). Cells below 100
+# blocks were added after one had been seen in a test recording.
+_BLOCKS = (25, 50, 75, 100)
+
+# Physics: a port's pilots stand on every sixth carrier (TS 36.211 clause 6.10.1), so its waveform repeats six times
+# within a body. A timing is therefore searched for in half a repetition in each direction.
+_REPETITION = FFT_SIZE / SPACING
+_REPETITIONS = range(-6, 7)
+_LATEST = 107
+
+# Physics: the fractional carrier offset lies within half a carrier either way.
+_FRACTIONS = tuple(0.075 * step for step in range(-6, 7))
+
+# Physics and tuned; split not recorded. Thresholds in standard deviations of noise, whose score exceeds s with
+# probability exp(-s^2). The first cell is the best of some millions of hypotheses. A further cell that shares slot,
+# symbol and offset with it is the best of some thousands.
+_LEAST_SCORE, _LEAST_ALIKE = 4.9, 3.8
+
+# Tuned; split not recorded. Whole carriers by which receiver and base station may differ.
+_SHIFTS = tuple(range(-4, 5))
+
+# Tuned; split not recorded. A body is cut this many samples inside the prefix.
+_EARLY = 8
+
+# Tuned; split not recorded. The least samples of a body in the window, and the least samples of pilots in a fit.
+_LEAST_SEEN = 240
+_LEAST_SENT = 150
+
+# Tuned; split not recorded. The timings that are tried, and the cells that are looked for.
 _TIMINGS = 3
 _MOST_CELLS = 4
-_REPETITION = FFT_SIZE / SPACING  # samples after which a port's pilots come again
-_REPETITIONS = range(-6, 7)
-_LATEST = 107  # samples that a timing is searched for in each direction
-_GATHERED = 18  # samples that most of a channel lies in
-_FIRST_TAP, _TAPS = -8, 36  # of a channel, in samples about where its strongest part lies
-_FRACTIONS = tuple(0.075 * step for step in range(-6, 7))  # of a carrier, that the offset may be
+
+# Tuned; split not recorded. Samples that hold most of a channel; first tap and number of taps of a fitted channel, in
+# samples from the strongest part.
+_GATHERED = 18
+_FIRST_TAP, _TAPS = -8, 36
+
+# Tuned; split not recorded. Rounds of expectation maximisation.
 _ROUNDS = 4
-_FLOOR = 0.3  # white part of what pilots are fitted beneath, of the interference's power
+
+# Tuned; split not recorded. Pilots are fitted in white noise of this share of the interference's power, which is taken
+# to be at least _LEAST_LEVEL.
+_FLOOR = 0.3
 _LEAST_LEVEL = 0.1
+
+# A guard against division by zero.
 _SILENCE = 1e-12
 
 
 class Pilots(NamedTuple):
-    """A symbol with a cell's pilots in it.
+    """A symbol that holds a cell's pilots.
 
     Attributes:
         cell: 0 .. 503.
         slot: 0 .. 19.
         symbol: place in `rfsep.signals.lte_pilots.SYMBOLS`.
-        shift: whole carriers that it is off.
-        fraction: of a carrier beside that.
-        start: sample at which its body begins.
+        shift: whole part of the carrier offset, in carriers.
+        fraction: fractional part of the carrier offset, in carriers.
+        start: sample at which the symbol's body begins.
         blocks: resource blocks of the cell.
         score: likeness of its pilots, in standard deviations of noise.
     """
@@ -73,11 +102,11 @@ class Pilots(NamedTuple):
 
 
 class _Ring(NamedTuple):
-    """Pairs of neighbouring pilots that a band has and the next narrower one has not.
+    """Pairs of neighbouring pilots that a band has and the next narrower one lacks.
 
     Attributes:
         pairs: their numbers, int64 [n].
-        values: products of cells 3 c .. for each remainder c modulo 3, conjugated: complex64 [n, 168 * 20 * 2].
+        values: for each remainder modulo 3, the conjugated products of its cells: complex64 [n, 168 * 20 * 2].
     """
 
     pairs: Tensor
@@ -86,7 +115,7 @@ class _Ring(NamedTuple):
 
 @cache
 def _rings() -> list[_Ring]:
-    """Rings of `_BLOCKS`, the narrowest band's first."""
+    """Returns the rings of `_BLOCKS`, the narrowest band first."""
     values = pilot_values()
     steps = (values[..., 1:] * values[..., :-1].conj()).conj().resolve_conj()  # [504, 20, 2, 199]
     middle, rings = NUM_PILOTS // 2, list[_Ring]()
@@ -102,13 +131,13 @@ def _rings() -> list[_Ring]:
 
 @cache
 def _pilot_places() -> Tensor:
-    """Carriers int64 [9, 6, 200] of pilots: by whole offset and first carrier."""
+    """Returns the carriers of pilots, int64 [9, 6, 200], by whole offset and first carrier."""
     carriers = torch.stack([pilot_carriers(first) for first in range(SPACING)])
     return carriers + torch.tensor(_SHIFTS)[:, None, None]
 
 
 def _bodies(window: Tensor, starts: list[int], fraction: float) -> Tensor:
-    """Spectra complex64 [P, FFT_SIZE] of the parts of bodies that lie in a window complex64 [T]."""
+    """Returns spectra complex64 [P, FFT_SIZE] of the parts of bodies inside a window complex64 [T]."""
     rows = []
     for start in starts:
         low, high = max(start - _EARLY, 0), min(start - _EARLY + FFT_SIZE, len(window))
@@ -120,7 +149,7 @@ def _bodies(window: Tensor, starts: list[int], fraction: float) -> Tensor:
 
 
 def _steps(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted turns from pilot to pilot, of two ports: their sum complex64 and its variance float32 [P, 9, 3, 199]."""
+    """Sums the weighted turns from pilot to pilot over two ports: complex64, and variance float32 [P, 9, 3, 199]."""
     places = _pilot_places() % FFT_SIZE
     heard = _bodies(window, starts, fraction)[:, places]  # [P, 9, 6, 200]
     step = heard[..., 1:] * heard[..., :-1].conj()
@@ -132,13 +161,13 @@ def _steps(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -
 
 
 def likeliest(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> Pilots:
-    """The likeliest pilots of a window, of bodies that begin at one of ``starts``.
+    """Returns the likeliest pilots of a window, in bodies that begin at one of ``starts``.
 
     Args:
         window: complex64 [T].
-        starts: samples.
-        fraction: offset of the carriers, less than one.
-        weight: float32 [FFT_SIZE], how much of a carrier is not the SOI's, at most 1.
+        starts: samples at which bodies begin.
+        fraction: fractional carrier offset.
+        weight: trust in each carrier, float32 [FFT_SIZE], at most 1 and less where the SOI is.
     """
     step, trust = _steps(window, starts, fraction, weight)
     best = Pilots(0, 0, 0, 0, fraction, 0, 0, -1.0)
@@ -146,7 +175,7 @@ def likeliest(window: Tensor, starts: list[int], fraction: float, weight: Tensor
         total, noise = torch.zeros(()), torch.zeros(())
         for blocks, ring in zip(_BLOCKS, _rings(), strict=True):
             total = total + step[:, :, comb, ring.pairs].flatten(0, 1) @ ring.values[comb]  # [P * 9, 6720]
-            noise = noise + trust[:, :, comb, ring.pairs].flatten(0, 1).sum(1)  # [P * 9], variance if all were noise
+            noise = noise + trust[:, :, comb, ring.pairs].flatten(0, 1).sum(1)  # [P * 9], variance of noise alone
             value, place = total.abs().max(1)
             value = value / noise.clamp_min(_SILENCE).sqrt()
             row = int(value.argmax())
@@ -159,7 +188,7 @@ def likeliest(window: Tensor, starts: list[int], fraction: float, weight: Tensor
 
 
 def _body(found: Pilots, port: int) -> Tensor:
-    """Body complex64 [FFT_SIZE] of a port's pilots at unit power a carrier."""
+    """Returns the body complex64 [FFT_SIZE] of a port's pilots at unit power per carrier."""
     sent = slice(NUM_PILOTS // 2 - found.blocks, NUM_PILOTS // 2 + found.blocks)
     carriers = pilot_carriers(pilot_shift(found.cell, found.symbol, port))[sent] + found.shift
     spectrum = torch.zeros(FFT_SIZE, dtype=torch.complex64)
@@ -169,8 +198,8 @@ def _body(found: Pilots, port: int) -> Tensor:
 
 
 def _waveforms(found: Pilots, num_samples: int, first: int, count: int) -> Tensor:
-    """What ports 0 and 1 send in a window, at ``count`` delays from ``first`` samples on: complex64 [2, count, T]."""
-    since = torch.arange(1 - count - first, num_samples - first) - found.start  # of the latest path's first sample
+    """Returns what ports 0 and 1 send in a window, at ``count`` delays from ``first`` on: complex64 [2, count, T]."""
+    since = torch.arange(1 - count - first, num_samples - first) - found.start  # since the latest path's first sample
     inside = (since >= -PREFIX) & (since < FFT_SIZE)
     turn = torch.polar(inside.float(), 2 * torch.pi / FFT_SIZE * found.fraction * since)
     sent = torch.stack([_body(found, port) for port in (0, 1)])[:, since % FFT_SIZE] * turn
@@ -179,12 +208,12 @@ def _waveforms(found: Pilots, num_samples: int, first: int, count: int) -> Tenso
 
 
 class PilotFit(NamedTuple):
-    """Pilots in a window.
+    """The pilots in a window.
 
     Attributes:
-        found: in the order of their likeness.
-        pilots: complex64 [T], as the window holds them.
-        rest: complex64 [T], the window without them.
+        found: the cells in the order in which they were found.
+        pilots: waveform of all pilots, complex64 [T].
+        rest: the window without the pilots, complex64 [T].
     """
 
     found: list[Pilots]
@@ -193,7 +222,7 @@ class PilotFit(NamedTuple):
 
 
 def modem_spectrum(modem: Modem, size: int) -> Tensor:
-    """Power spectral density float32 [size] of a modem's waveform, of mean the waveform's power."""
+    """Returns the power spectral density of a modem's waveform, float32 [size]; its mean is the waveform's power."""
     lags = modem_autocorrelation(modem, size // 2)
     both = torch.cat((lags, torch.zeros_like(lags[:1]), lags[1:].flip(0).conj()))
     density: Tensor = torch.fft.fft(both).real.clamp_min(0)
@@ -201,12 +230,12 @@ def modem_spectrum(modem: Modem, size: int) -> Tensor:
 
 
 def _whitening(soi: Tensor, level: float) -> Tensor:
-    """Amplitude float32 [n] that makes a SOI of density float32 [n], and interference of a level, white."""
+    """Returns amplitudes float32 [n] that whiten a SOI of density float32 [n] and interference of ``level``."""
     return (_FLOOR * level / (soi + _FLOOR * level)).sqrt()
 
 
 class _Placed(NamedTuple):
-    """Pilots at a timing, and the likelihood of it."""
+    """Pilots at a timing, and the likelihood of that timing."""
 
     pilots: Pilots
     gathered: float
@@ -216,7 +245,7 @@ class PilotFinder:
     """Finds and fits the pilots in windows of one length.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         num_samples: of a window.
     """
 
@@ -228,7 +257,7 @@ class PilotFinder:
         self.soi_power = float(self.soi.mean())
 
     def separate(self, window: Tensor) -> PilotFit:
-        """Pilots of one window complex64 [T], and what is left without them."""
+        """Separates the pilots of one window complex64 [T] from the rest."""
         level = max(float(squared(window).mean()) - self.soi_power, _LEAST_LEVEL)
         weight, carriers = _whitening(self.soi, level), _whitening(self.soi_carriers, level)
         fit = PilotFit([], torch.zeros_like(window), window)
@@ -242,8 +271,8 @@ class PilotFinder:
         return fit
 
     def _next(self, beside: Tensor, found: list[Pilots], weight: Tensor) -> Pilots | None:
-        """The next cell of a window complex64 [T] without the SOI."""
-        if found:  # cells that are heard together keep time, as a rule
+        """Returns the next cell of a window complex64 [T] without the SOI, or None."""
+        if found:  # Cells that are heard together usually share their timing.
             one = likeliest(beside, [found[0].start], found[0].fraction, weight)
             alike = one.slot == found[0].slot and one.symbol == found[0].symbol and one.shift == found[0].shift
             if one.score > (_LEAST_ALIKE if alike else _LEAST_SCORE):
@@ -254,15 +283,15 @@ class PilotFinder:
         return best if best.score > _LEAST_SCORE else None
 
     def _starts(self, timing: Timing) -> list[int]:
-        """Samples at which bodies begin of which enough is seen."""
+        """Returns the samples at which sufficiently visible bodies begin."""
         first = (timing.start + PREFIX - _LEAST_SEEN) % SYMBOL + _LEAST_SEEN - SYMBOL
         bodies = range(first, self.num_samples - _LEAST_SEEN, SYMBOL)
         return [start for start in bodies if start + FFT_SIZE >= _LEAST_SEEN]
 
     def _refined(self, found: Pilots, spectrum: Tensor) -> Pilots:
-        """The timing and carrier offset at which most of a channel shows in a spectrum complex64 [F].
+        """Returns the timing and carrier offset with the most channel energy in a spectrum complex64 [F].
 
-        Pilots repeat within a body, six times: only where the symbol begins and ends tells which repetition it is.
+        Pilots repeat six times within a body. Only the symbol's begin and end show which repetition it is.
         """
         for _ in range(2):
             turned = [found._replace(fraction=fraction) for fraction in _FRACTIONS]
@@ -272,7 +301,7 @@ class PilotFinder:
         return found
 
     def _placed(self, tried: Pilots, spectrum: Tensor) -> _Placed:
-        """The best timing within half a repetition, and how much of a channel shows there for the energy sent."""
+        """Returns the best timing within half a repetition, and its channel energy relative to the energy sent."""
         sent = _waveforms(tried, self.num_samples, 0, 1)[:, 0]
         energy = float(squared(sent).sum())
         if energy * FFT_SIZE < _LEAST_SENT * 4 * tried.blocks:
@@ -284,7 +313,7 @@ class PilotFinder:
         return _Placed(tried._replace(start=tried.start + place - _LATEST), float(gathered[place]) / energy)
 
     def _fitted(self, window: Tensor, found: list[Pilots], weight: Tensor) -> PilotFit:
-        """Taps whose powers are learned from the window, by expectation maximisation."""
+        """Fits taps whose powers are learned from the window by expectation maximisation."""
         sent = torch.cat([_waveforms(one, self.num_samples, _FIRST_TAP, _TAPS) for one in found])  # [2 n, taps, T]
         columns = sent.flatten(0, 1)
         heard = torch.fft.fft(columns, self.size) * weight
@@ -309,13 +338,14 @@ class PilotFinder:
 class PilotCancelling:
     """Takes the pilots of LTE cells away, then estimates a narrow-band SOI as `ResourceBlockLmmse` does.
 
-    Blind in cells, their frames, timing and carrier offset. What `ResourceBlockLmmse` leaves to LMMSE is left to it.
+    The cells, their frames, timing and carrier offset need not be known. Mixtures that `ResourceBlockLmmse` leaves to
+    LMMSE are left to LMMSE here too.
 
     Args:
-        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
         examples: frames of the interference, complex64 [F, T].
         detect: see `ResourceBlockLmmse`.
-        block: samples in a window of a longer mixture.
+        block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
     """
 
@@ -332,7 +362,7 @@ class PilotCancelling:
         return PilotFinder(self.modem, num_samples)
 
     def separate(self, mixture: Tensor) -> Separated:
-        """Estimate complex64 [B, T] and hard bits uint8 [B, N] of its matched filter."""
+        """Returns the estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
         length = mixture.shape[1]
         if not self.beneath.fits(length):
             return self.beneath.separate(mixture)
@@ -344,10 +374,13 @@ class PilotCancelling:
             return (symbols @ response.waveforms.T).to(torch.complex64)
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _symbols(self, fit: PilotFit, band: Band) -> Tensor:
-        """Symbols complex128 [S] of a window without pilots, whose prefixes are gone with them."""
+        """Estimates the symbols complex128 [S] of a window without pilots.
+
+        Its timing is that of the first cell, because the prefixes that show it went with the pilots.
+        """
         if fit.found:
             timing = Timing(fit.found[0].start - PREFIX, fit.found[0].fraction)
         else:

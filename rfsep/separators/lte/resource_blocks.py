@@ -1,10 +1,10 @@
-"""A narrow-band SOI in an LTE downlink: the power of every resource element, estimated together with the SOI.
+"""Separates a narrow-band SOI from an LTE downlink whose resource elements have unknown powers.
 
-An LTE downlink at 19.2 Msps is OFDM with 1,280 carriers of 15 kHz (3GPP TS 36.211 clause 6.12), whose power changes
-from one resource block of 12 carriers (clause 6.2.3) and from one symbol to the next; beneath a SOI of 160 carriers
-that is all the structure there is. Expectation maximisation finds it: given the powers, the SOI's symbols and the
-interference's carriers have a Gaussian posterior; given that, each power is the posterior mean square, shrunk towards
-its resource block's, and that towards the product of what its symbol and its carriers have elsewhere.
+An LTE downlink at 19.2 Msps is OFDM with 1,280 carriers of 15 kHz (3GPP TS 36.211 clause 6.12). Its power changes from
+one resource block of 12 carriers (clause 6.2.3) and from one symbol to the next. Beneath a SOI of 160 carriers that is
+all the structure there is. Expectation maximisation finds it. Given the powers, the SOI's symbols and the carriers of
+the interference have a Gaussian posterior. Given the posterior, each power is the posterior mean square, shrunk towards
+the power of its resource block. That one is shrunk towards the product of its symbol's and its carriers' mean powers.
 """
 
 from functools import lru_cache
@@ -30,44 +30,57 @@ from rfsep.separators.windows import overlapped
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
 
+# Physics: 19.2 Msps over 15 kHz; the prefix of all symbols but a slot's first, which is ten samples longer (TS 36.211
+# clause 6.12). The floor stands for those ten samples. A resource block has 12 carriers (clause 6.2.3).
 FFT_SIZE = 1280
-PREFIX = 90  # of all symbols but a slot's first, whose ten more samples are left to the floor
+PREFIX = 90
 SYMBOL = FFT_SIZE + PREFIX
 BLOCK_CARRIERS = 12
 
-_REACH = 84  # carriers on each side of the SOI's that come through it
+# Physics: beyond this many carriers from the middle the low-pass of `band` attenuates by more than 14 dB.
+_REACH = 84
 
-_TIMING_CUT, _TIMING_TAPS = 0.06, 65  # high-pass for the timing
-_TIMING_MARGIN = 8  # samples of a prefix that are left out of its correlation
-_TIMING_LEAD = 6  # samples that the correlation's peak is late
+# Tuned; split not recorded. The high-pass for the timing: its cut-off lies above the edge of the QPSK SOI's band, at
+# 0.75 / 16 = 0.047 cycles per sample.
+_TIMING_CUT, _TIMING_TAPS = 0.06, 65
 
-# Learned from the training split.
-_FLOOR = 0.2  # white part of the interference, of its mean power
+# Tuned; split not recorded. The samples of a prefix that its correlation leaves out, and the delay of its peak.
+_TIMING_MARGIN = 8
+_TIMING_LEAD = 6
+
+# Tuned on the training split. The white part of the interference relative to its mean power, which is taken to be at
+# least _LEAST_LEVEL.
+_FLOOR = 0.2
 _LEAST_LEVEL = 0.1
-_SYMBOL_PRIOR, _CARRIER_PRIOR = 24.0, 6.0  # elements that the means of a symbol and of carriers are shrunk by
+
+# Tuned on the training split. Each prior counts as this many resource elements in a mean: of a symbol, of carriers, of
+# a block, of an element.
+_SYMBOL_PRIOR, _CARRIER_PRIOR = 24.0, 6.0
 _BLOCK_PRIOR, _ELEMENT_PRIOR = 6.0, 2.0
+
+# Tuned on the training split. Iterations, the first of them that detects, and rounds of propagation in each.
 _ITERATIONS = 7
 _DETECT_AFTER, _DETECT_ROUNDS = 2, 2
 
 
 def carrier_numbers() -> Tensor:
-    """Carriers that come through the band: float64 [N]."""
+    """Returns the numbers of the carriers that the band passes: float64 [N]."""
     return torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
 
 
 def symbol_waves(band: Band, start: int, prefix: int, offset: float) -> Tensor:
-    """What each carrier of a symbol puts into the band: complex128 [Q, N].
+    """Returns the waveform of each carrier of a symbol in the band: complex128 [Q, N].
 
     Args:
         band: of the window.
         start: sample at which the symbol's prefix begins; it may lie outside the window.
-        prefix: samples.
-        offset: of the carriers, in carrier spacings.
+        prefix: samples of the prefix.
+        offset: carrier offset in carrier spacings.
     """
     num_rows, num_samples = band.decimator.shape
     carriers = carrier_numbers()
     low, high = max(start, 0), min(start + prefix + FFT_SIZE, num_samples)
-    first = max(0, -(-(low - FIRST_TAP - NUM_TAPS + 1) // DECIMATION))  # row that the symbol reaches
+    first = max(0, -(-(low - FIRST_TAP - NUM_TAPS + 1) // DECIMATION))
     last = min(num_rows, (high - 1 - FIRST_TAP) // DECIMATION + 1)
     waves = torch.zeros((num_rows, len(carriers)), dtype=torch.complex128)
     if last <= first or high <= low:
@@ -91,7 +104,7 @@ class Timing(NamedTuple):
 
 
 def find_timings(mixture: Tensor, count: int) -> list[Timing]:
-    """From the likeliest prefixes of one mixture complex64 [T], outside the SOI's band, a prefix apart; best first."""
+    """Finds the likeliest timings in one mixture complex64 [T] outside the SOI's band, a prefix apart, best first."""
     time = torch.arange(_TIMING_TAPS) - _TIMING_TAPS // 2
     window = torch.hamming_window(_TIMING_TAPS, periodic=False)
     taps = (time == 0).float() - 2 * _TIMING_CUT * torch.sinc(2 * _TIMING_CUT * time) * window
@@ -103,7 +116,7 @@ def find_timings(mixture: Tensor, count: int) -> list[Timing]:
     total, power = (pad(values.cumsum(0), (1, 0)) for values in (second * first.conj(), energy))
     correlation = total[width:] - total[:-width]
     scale = power[width:] - power[:-width] + 0.1 * width * energy.mean() + 1e-12
-    likelihood = correlation.abs().square() / scale  # its logarithm, of a prefix of unknown level
+    likelihood = correlation.abs().square() / scale  # log likelihood for an unknown level
     found = []
     for _ in range(count):
         best = int(likelihood.argmax())
@@ -113,14 +126,14 @@ def find_timings(mixture: Tensor, count: int) -> list[Timing]:
 
 
 class Lattice(NamedTuple):
-    """Resource elements that reach into a window: E of them, in resource blocks of one symbol each.
+    """The E resource elements that reach into a window, in resource blocks of one symbol each.
 
     Attributes:
-        waves: complex128 [Q, E], what each puts into the band at unit power.
-        block: int64 [E], number of its resource block: symbol * blocks a symbol + block.
-        weight: float64 [E], how much of it is seen, at most 1.
-        shape: symbols and blocks a symbol.
-        rows: of the band, that each symbol reaches.
+        waves: waveform of each element in the band at unit power, complex128 [Q, E].
+        block: number of its resource block, symbol * blocks per symbol + block: int64 [E].
+        weight: visible share of each element, float64 [E], at most 1.
+        shape: symbols, and blocks per symbol.
+        rows: rows of the band that each symbol reaches.
     """
 
     waves: Tensor
@@ -130,7 +143,7 @@ class Lattice(NamedTuple):
     rows: list[slice]
 
     def covariance(self, power: Tensor) -> Tensor:
-        """Covariance complex128 [Q, Q] of elements of powers float64 [E]."""
+        """Returns the covariance complex128 [Q, Q] of elements with powers float64 [E]."""
         total = torch.zeros((len(self.waves), len(self.waves)), dtype=torch.complex128)
         carriers = len(power) // self.shape[0]
         for symbol, rows in enumerate(self.rows):
@@ -140,13 +153,13 @@ class Lattice(NamedTuple):
         return total
 
     def sums(self, values: Tensor) -> Tensor:
-        """Sums of values float64 [E] over resource blocks: float64 [symbols, blocks]."""
+        """Sums values float64 [E] over resource blocks: float64 [symbols, blocks]."""
         total = torch.zeros(self.shape[0] * self.shape[1], dtype=torch.float64).index_add(0, self.block, values)
         return total.view(self.shape)
 
 
 def make_lattice(band: Band, timing: Timing) -> Lattice:
-    """Elements of all symbols in the window, on the grid of one symbol's timing."""
+    """Lists the elements of all symbols in the window, on the grid of one symbol's timing."""
     first = timing.start % SYMBOL - SYMBOL
     waves = [
         symbol_waves(band, start, PREFIX, timing.offset) for start in range(first, band.decimator.shape[1], SYMBOL)
@@ -164,12 +177,12 @@ def make_lattice(band: Band, timing: Timing) -> Lattice:
 
 
 class Whitened(NamedTuple):
-    """A window where the interference is white.
+    """A window in which the interference has been made white.
 
     Attributes:
-        response: complex128 [Q, S], of the SOI.
+        response: of the SOI, complex128 [Q, S].
         samples: complex128 [Q].
-        waves: complex128 [Q, E], of what was asked for besides.
+        waves: of the elements that were asked for, complex128 [Q, E].
     """
 
     response: Tensor
@@ -177,12 +190,12 @@ class Whitened(NamedTuple):
     waves: Tensor
 
     def information(self) -> Information:
-        """What it says of the SOI's symbols, [1, ...]."""
+        """Returns the information on the SOI's symbols, [1, ...]."""
         return Information((self.response.mH @ self.response)[None], (self.response.mH @ self.samples)[None])
 
 
 def whitened(band: Band, samples: Tensor, covariance: Tensor, waves: Tensor) -> Whitened:
-    """Samples complex128 [Q] and waves [Q, E] of a band whose interference has a covariance [Q, Q]."""
+    """Whitens samples complex128 [Q] and waves [Q, E] of a band whose interference has a covariance [Q, Q]."""
     root = torch.linalg.cholesky(covariance)
     columns = torch.cat((band.response, samples[:, None], waves), 1)
     white = torch.linalg.solve_triangular(root, columns, upper=False)
@@ -191,14 +204,14 @@ def whitened(band: Band, samples: Tensor, covariance: Tensor, waves: Tensor) -> 
 
 
 def _element_energy(lattice: Lattice, power: Tensor, white: Whitened, mean: Tensor, covariance: Tensor) -> Tensor:
-    """Posterior mean squares of the elements: float64 [E].
+    """Returns posterior mean squares of the elements: float64 [E].
 
     Args:
         lattice: of the elements.
-        power: assumed of them, float64 [E].
-        white: the window where they and the floor are white.
-        mean: posterior of the SOI's symbols, complex128 [S].
-        covariance: complex128 [S, S].
+        power: assumed powers of the elements, float64 [E].
+        white: the window in which elements and floor together are white.
+        mean: posterior mean of the SOI's symbols, complex128 [S].
+        covariance: posterior covariance of the symbols, complex128 [S, S].
     """
     waves = white.waves
     coupling = waves.mH @ white.response  # [E, S]
@@ -210,7 +223,7 @@ def _element_energy(lattice: Lattice, power: Tensor, white: Whitened, mean: Tens
 
 
 def _shrunk_powers(lattice: Lattice, energy: Tensor) -> Tensor:
-    """Powers float64 [E] from mean squares: each towards its resource block, that towards symbol times carriers."""
+    """Shrinks mean squares to powers float64 [E]: elements to blocks, blocks to the product of symbol and carriers."""
     total, count = lattice.sums(lattice.weight * energy), lattice.sums(lattice.weight)
     mean = (total.sum() / count.sum()).clamp_min(1e-12)
     of_symbol = (total.sum(1) + _SYMBOL_PRIOR * mean) / (count.sum(1) + _SYMBOL_PRIOR)
@@ -222,15 +235,15 @@ def _shrunk_powers(lattice: Lattice, energy: Tensor) -> Tensor:
 
 
 class ResourceBlockLmmse:
-    """Estimates a narrow-band SOI in an LTE downlink at 19.2 Msps, blind in its timing, level and allocation.
+    """Estimates a narrow-band SOI in an LTE downlink at 19.2 Msps with unknown timing, level and allocation.
 
     A SOI that fills more than an eighth of the band, or a mixture shorter than two LTE symbols, is left to `Lmmse`.
 
     Args:
-        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
         examples: frames of the interference, complex64 [F, T], for `Lmmse`.
         detect: estimate the SOI's symbols as points of the modem's constellation, in every iteration.
-        block: samples in a window of a longer mixture.
+        block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
     """
 
@@ -248,16 +261,16 @@ class ResourceBlockLmmse:
         self.response = lru_cache(maxsize=4)(self._make_response)
 
     def _make_response(self, num_samples: int, whole: bool) -> tuple[Response, Band]:
-        """Of a window; ``whole``: the signal begins and ends with it."""
+        """Returns response and band of a window; ``whole`` says that the signal begins and ends with it."""
         response = make_response(self.modem, num_samples, whole)
         return response, make_band(response)
 
     def fits(self, num_samples: int) -> bool:
-        """Whether mixtures of so many samples are not left to `Lmmse`."""
+        """Tells whether mixtures of ``num_samples`` are estimated here, not left to `Lmmse`."""
         return self._narrow and num_samples >= 2 * SYMBOL - FFT_SIZE // 2
 
     def separate(self, mixture: Tensor) -> Separated:
-        """Estimate complex64 [B, T] and hard bits uint8 [B, N] of its matched filter."""
+        """Returns the estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
         length = mixture.shape[1]
         if not self.fits(length):
             return self._stationary.separate(mixture)
@@ -268,10 +281,10 @@ class ResourceBlockLmmse:
             return (symbols @ response.waveforms.T).to(torch.complex64)
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def symbols(self, window: Tensor, band: Band, timing: Timing) -> Tensor:
-        """Symbols complex128 [S] of one window complex64 [T] with the interference's timing."""
+        """Estimates the symbols complex128 [S] of one window complex64 [T], given the interference's timing."""
         lattice = make_lattice(band, timing)
         samples = band.decimator @ window.to(torch.complex128)
         level = max(float(window.abs().square().mean()) - self._soi_power, _LEAST_LEVEL)

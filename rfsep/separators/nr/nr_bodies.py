@@ -1,4 +1,4 @@
-"""OFDM symbols of a 5G NR uplink whose bodies lie in a window: their carriers, their pilots, and a first channel."""
+"""Finds the OFDM symbols of a 5G NR uplink inside a window: their carriers, their pilots, and a first channel."""
 
 from typing import NamedTuple
 
@@ -23,23 +23,34 @@ from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem
 
-_EARLY = 14  # samples inside the prefix at which a body is cut
-_COMB = 0.2  # power beside pilots over that on them, below which a symbol is taken for one of pilots
-_LEAST_SEEN = 64  # samples of a symbol that is cut off, in which its pilots are looked for
-_LIKE = 0.5  # share of its power that pilots must explain
-_DOUBT = 60.0  # nats that a channel found roughly may be off
+# Tuned; split not recorded. A body is cut this many samples inside the prefix.
+_EARLY = 14
+
+# Tuned; split not recorded. Pilots leave every second carrier empty (TS 38.211 clause 6.4.1.1). A symbol holds pilots
+# if the power on the other carriers is below this share of the power on theirs.
+_COMB = 0.2
+
+# Tuned; split not recorded. A symbol that the window cuts off must have this many samples inside it, and pilots must
+# explain this share of their power.
+_LEAST_SEEN = 64
+_LIKE = 0.5
+
+# Tuned; split not recorded. The evidence of a rough channel may be wrong by this many nats.
+_DOUBT = 60.0
+
+# Tuned; split not recorded. Updates of the taps' variances, in the first fit and in later ones.
 _FIRST_UPDATES, _LATER_UPDATES = 12, 4
 
 
 class Body(NamedTuple):
-    """A symbol whose body lies in a window: its place among the symbols, and its pilots complex128 [612] or None."""
+    """A symbol whose body lies in a window: its place among the symbols, and pilots complex128 [612] or None."""
 
     place: int
     pilots: Tensor | None
 
 
 def spectrum_of_slices(modem: Modem) -> Tensor:
-    """Mean power float64 [612] that symbols of unit power put on the carriers of a body, leakage included."""
+    """Returns the mean power float64 [612] of unit-power SOI symbols on the carriers of a body, with leakage."""
     lags = modem_autocorrelation(modem, FFT_SIZE)
     lags = lags * (1 - torch.arange(FFT_SIZE) / FFT_SIZE)
     density = torch.fft.fft(lags).real * 2 - lags[0].real
@@ -48,7 +59,7 @@ def spectrum_of_slices(modem: Modem) -> Tensor:
 
 
 def cut(window: Tensor, symbol: Symbol) -> Tensor:
-    """Carriers complex128 [612] of a body inside a window complex128 [T], response times what was sent."""
+    """Returns the received carriers complex128 [612] of a body inside a window complex128 [T]."""
     first = symbol.body - _EARLY
     number = carrier_numbers()
     phase = 2 * torch.pi / FFT_SIZE * number.double() * _EARLY
@@ -58,7 +69,7 @@ def cut(window: Tensor, symbol: Symbol) -> Tensor:
 
 
 def sliced(values: Tensor) -> Tensor:
-    """QPSK points nearest to values complex128 [...]."""
+    """Returns the QPSK points nearest to values complex128 [...]."""
     return torch.complex(values.real.sign(), values.imag.sign()) * 2**-0.5
 
 
@@ -74,10 +85,10 @@ def is_comb(carriers: Tensor) -> bool:
 
 
 def find_bodies(window: Tensor, symbols: list[Symbol], pilots: Tensor) -> list[Body]:
-    """Symbols whose bodies lie in a window complex128 [T], and which of the pilots complex128 [n, 612] they are.
+    """Finds symbols whose bodies lie in a window complex128 [T], and those of ``pilots`` complex128 [n, 612] in them.
 
-    Pilots leave every second carrier empty. Which they are is told by products of neighbours, which the channel hardly
-    turns. Where no pilots are known (n = 0), their symbols are left out while there are others.
+    Pilots leave every second carrier empty. Products of neighbours, which the channel hardly turns, show which pilots
+    were sent. If no pilots are known (n = 0), their symbols are left out while there are others.
     """
     found, strange = list[Body](), list[Body]()
     for place, symbol in enumerate(symbols):
@@ -95,33 +106,33 @@ def find_bodies(window: Tensor, symbols: list[Symbol], pilots: Tensor) -> list[B
 
 
 def said_of_channel(carriers: Tensor, sent: Tensor, spread: Tensor, precision: Tensor) -> Observed:
-    """What a body says of the channel.
+    """Collects what a body says about the channel.
 
     Args:
-        carriers: complex128 [612].
-        sent: posterior means of what was sent on them, complex128 [612].
-        spread: posterior variances of it, float64 [612].
-        precision: of what else is on them, float64 [612].
+        carriers: received, complex128 [612].
+        sent: posterior means of the sent values, complex128 [612].
+        spread: posterior variances of the sent values, float64 [612].
+        precision: inverse power of everything else on the carriers, float64 [612].
     """
     return Observed(precision * (squared(sent) + spread), precision * sent.conj() * carriers)
 
 
 def summed(said: list[Observed]) -> Observed:
-    """What several bodies say together."""
+    """Adds up what several bodies say."""
     return Observed(*(torch.stack(part).sum(0) for part in zip(*said, strict=True)))
 
 
 def first_channel(
     window: Tensor, clean: Tensor, symbols: list[Symbol], bodies: list[Body], variance: Tensor, soi: Tensor
 ) -> Channel:
-    """Channel from the carriers beside the SOI.
+    """Estimates the channel from the carriers beside the SOI.
 
     Args:
         window: complex128 [T].
-        clean: the window in which the SOI has been weakened.
+        clean: the window after the SOI has been weakened.
         symbols: of the window.
-        bodies: of the symbols.
-        variance: of what disturbs carriers of ``clean``, float64 [612].
+        bodies: those symbols whose bodies lie in the window.
+        variance: of the disturbance on carriers of ``clean``, float64 [612].
         soi: mean power of the SOI on carriers of ``window``, float64 [612].
     """
     clear = clear_carriers()
@@ -150,7 +161,7 @@ def first_channel(
 
 
 def _likeliest(sides: Tensor, precision: Tensor, bodies: list[Tensor], soi: Tensor) -> Channel:
-    """Channel of two sides complex128 [612] up to a quarter turn, which carriers in the gap help to tell."""
+    """Returns the likeliest channel of two sides complex128 [612], whose quarter turns the gap's carriers decide."""
 
     def score(channel: Channel) -> float:
         return channel.evidence + sum(gap_likelihood(channel, body, soi) for body in bodies)
@@ -168,13 +179,13 @@ def _likeliest(sides: Tensor, precision: Tensor, bodies: list[Tensor], soi: Tens
 def cut_off_pilots(
     window: Tensor, symbols: list[Symbol], bodies: list[Body], channel: Channel, pilots: Tensor
 ) -> dict[int, Tensor]:
-    """Pilots complex128 [612] of symbols that are cut off by a window's ends, by place; as the channel has them turned.
+    """Finds pilots complex128 [612], by place, in symbols that the window's ends cut off.
 
-    A channel found from data is known up to a quarter turn.
+    A channel found from data is known up to a quarter turn; the pilots are turned to match it.
     """
     found = dict[int, Tensor]()
     if not len(pilots) or any(body.pilots is not None for body in bodies):
-        return found  # the next ones are nine symbols away
+        return found  # The next pilots are nine symbols away.
     whole = {body.place for body in bodies}
     for place, symbol in enumerate(symbols):
         low, high = max(0, symbol.body - symbol.prefix), min(len(window), symbol.body + FFT_SIZE)

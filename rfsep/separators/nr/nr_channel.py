@@ -1,10 +1,10 @@
-"""The channel of a 5G NR uplink in QPSK, found blindly on carriers that nothing else disturbs.
+"""Estimates the channel of a QPSK 5G NR uplink blindly, on carriers that nothing else disturbs.
 
-On a carrier beside the SOI's band a received symbol is H b, b one of four points: its fourth power leaves H up to a
-quarter turn. H hardly bends from one carrier to the next, so the quarter turns are those of the path with the smallest
-second differences, found exactly by dynamic programming on either side of the SOI. What both sides and the decided
-carriers say is joined by a few taps in time, each Gaussian of a variance of its own that is fitted (sparse Bayesian
-learning, M. E. Tipping, JMLR 1, 2001), which also fills the gap beneath the SOI and says how sure that is.
+On a carrier beside the SOI's band a received symbol is H b, where b is one of four points. Its fourth power gives H up
+to a quarter turn. H hardly bends from one carrier to the next, so the right quarter turns belong to the path with the
+smallest second differences. Dynamic programming finds it exactly on either side of the SOI. A few taps in time then
+join both sides and the decided carriers. Each tap is Gaussian with a variance that is fitted (sparse Bayesian learning,
+M. E. Tipping, JMLR 1, 2001). The taps also fill the gap beneath the SOI, with a posterior variance.
 """
 
 from functools import cache
@@ -16,44 +16,54 @@ from torch import Tensor
 from rfsep.iq import squared
 from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
 
-FIRST_LAG, NUM_TAPS = -28, 120  # in samples, about a timing that may be late by a part of the delay spread
-GAP = 52  # carriers from the middle on which the SOI is
+# Tuned; split not recorded. First tap and number of taps, in samples from a timing that may be late by a part of the
+# delay spread.
+FIRST_LAG, NUM_TAPS = -28, 120
 
-_ONSETS, _DECAYS = tuple(range(-27, 4, 3)), (1.5, 3.0, 6.0, 12.0)  # samples, of delay profiles
+# Physics: the QPSK SOI reaches 0.75 / 16 cycles per sample, 48 carriers of 1/1024, from the middle; four more are left
+# for leakage.
+GAP = 52
+
+# Tuned; split not recorded. Delay profiles in samples: their onsets, decays and rise, and the share of their power that
+# is spread evenly over all taps.
+_ONSETS, _DECAYS = tuple(range(-27, 4, 3)), (1.5, 3.0, 6.0, 12.0)
 _RISE, _SPREAD = 0.7, 0.02
-_FAINT = 1e-3  # noise power, of a response's
-_LEAST_VARIANCE = 1e-8  # of a tap, of all taps' power
-_NEGLIGIBLE = 1e-30
+
+# Tuned; split not recorded. The noise power relative to the response's.
+_FAINT = 1e-3
+
+# A numerical guard: the least variance of a tap relative to the power of all taps.
+_LEAST_VARIANCE = 1e-8
 
 
 def carrier_numbers() -> Tensor:
-    """Numbers of the carriers in units of their spacing: int64 [612]."""
+    """Returns the numbers of the carriers in units of their spacing: int64 [612]."""
     return torch.arange(NUM_SUBCARRIERS) - NUM_SUBCARRIERS // 2
 
 
 @cache
 def clear_carriers() -> Tensor:
-    """Which carriers lie beside the SOI, as many on either side: bool [612]."""
+    """Returns which carriers lie beside the SOI, equally many on either side: bool [612]."""
     number = carrier_numbers()
     return (number.abs() >= GAP) & (number > number[0])
 
 
 @cache
 def delays() -> Tensor:
-    """What taps do to carriers: complex128 [612, L]."""
+    """Returns the transform from taps to carriers: complex128 [612, L]."""
     lags = torch.arange(FIRST_LAG, FIRST_LAG + NUM_TAPS)
     phase = -2 * torch.pi / FFT_SIZE * (carrier_numbers()[:, None] * lags).double()
     return torch.polar(torch.ones_like(phase), phase)
 
 
 class Channel(NamedTuple):
-    """Posterior of a channel's taps.
+    """The posterior of a channel's taps.
 
     Attributes:
-        taps: complex128 [L], from `FIRST_LAG` on.
-        covariance: complex128 [L, L].
-        variances: float64 [L], prior.
-        evidence: log-likelihood of what was seen, up to what does not depend on the channel.
+        taps: posterior means, complex128 [L], from `FIRST_LAG` on.
+        covariance: posterior covariance, complex128 [L, L].
+        variances: prior variances, float64 [L].
+        evidence: log likelihood of the observations, up to terms that do not depend on the channel.
     """
 
     taps: Tensor
@@ -62,22 +72,22 @@ class Channel(NamedTuple):
     evidence: float
 
     def response(self) -> Tensor:
-        """Complex128 [612]."""
+        """Returns the frequency response, complex128 [612]."""
         return delays() @ self.taps
 
     def doubt(self) -> Tensor:
-        """Posterior variance of the response, float64 [612]."""
+        """Returns the posterior variance of the response, float64 [612]."""
         waves = delays()
         doubt: Tensor = ((waves @ self.covariance) * waves.conj()).sum(1).real
         return doubt.clamp_min(0)
 
 
 class Observed(NamedTuple):
-    """What is said of a channel on carriers, as sums over symbols.
+    """Observations of a channel on carriers, as sums over symbols.
 
     Attributes:
-        precision: float64 [612], of the response in it; 0 where nothing is said.
-        moment: complex128 [612], precision times response.
+        precision: of the observed response, float64 [612]; 0 where nothing is observed.
+        moment: precision times response, complex128 [612].
     """
 
     precision: Tensor
@@ -85,7 +95,7 @@ class Observed(NamedTuple):
 
 
 def fit_taps(said: Observed, variances: Tensor, iterations: int) -> Channel:
-    """Taps, with the variances that make what is said likeliest (expectation maximisation)."""
+    """Fits taps and their variances to observations by expectation maximisation."""
     waves = delays()
     gram = waves.mH @ (waves * said.precision[:, None])
     moment = waves.mH @ said.moment
@@ -103,7 +113,7 @@ def fit_taps(said: Observed, variances: Tensor, iterations: int) -> Channel:
 
 
 def quarter_turns(roots: Tensor) -> Tensor:
-    """Roots complex128 [B, K] of a smooth curve's fourth power, turned by quarters so that they are smooth."""
+    """Turns roots complex128 [B, K] of a smooth curve's fourth power by quarters, so that they become smooth."""
     turns = torch.tensor([1, 1j, -1, -1j], dtype=roots.dtype)
     choices = roots[:, :, None] * turns  # [B, K, 4]
     cost = squared(choices[:, 0, :, None] - choices[:, 1, None, :])  # [B, first, second]
@@ -121,19 +131,19 @@ def quarter_turns(roots: Tensor) -> Tensor:
 
 
 def smooth_sides(received: Tensor) -> Tensor:
-    """Response complex128 [612] of one symbol's carriers complex128 [612], up to a quarter turn on each side.
+    """Returns the response complex128 [612] that one symbol's carriers complex128 [612] show.
 
-    Zero in the gap.
+    It is known up to a quarter turn on each side, and zero in the gap.
     """
     number = carrier_numbers()
-    fourth = -(received**4)  # all points' fourth power is -1
+    fourth = -(received**4)  # The fourth power of every point is -1.
     clear = clear_carriers()
     pairs = clear[1:] & clear[:-1]
-    slope = float(torch.angle((fourth[1:] * fourth[:-1].conj())[pairs].sum())) / 4  # of the phase: the mean delay
+    slope = float(torch.angle((fourth[1:] * fourth[:-1].conj())[pairs].sum())) / 4  # phase slope, from the mean delay
     ramp = torch.polar(torch.ones(NUM_SUBCARRIERS, dtype=torch.float64), -slope * number.double())
     turned = received * ramp
     roots = torch.polar(squared(turned).sqrt(), torch.angle(-(turned**4)) / 4)
-    count = NUM_SUBCARRIERS // 2 - GAP  # carriers on the upper side; the lower has one more
+    count = NUM_SUBCARRIERS // 2 - GAP  # number of carriers on the upper side
     sides = torch.stack((roots[1 : count + 1], roots[-count:]))
     smooth = quarter_turns(sides)
     response = torch.zeros_like(received)
@@ -145,8 +155,8 @@ class _Bank(NamedTuple):
     """Channels that are tried.
 
     Attributes:
-        variances: float64 [n, L], of sum 1.
-        covariances: complex128 [n, L, L], posterior.
+        variances: prior variances, float64 [n, L], each row of sum 1.
+        covariances: posterior covariances, complex128 [n, L, L].
         log_determinants: float64 [n].
     """
 
@@ -157,7 +167,7 @@ class _Bank(NamedTuple):
 
 @cache
 def _bank() -> _Bank:
-    """Exponential delay profiles of several onsets and decays, against carriers outside the gap in faint noise."""
+    """Returns exponential delay profiles of several onsets and decays, seen on clear carriers in faint noise."""
     lags = torch.arange(FIRST_LAG, FIRST_LAG + NUM_TAPS).double()
     since = lags - torch.tensor(_ONSETS).double()[:, None, None]
     profile = torch.exp(torch.where(since < 0, since / _RISE, -since / torch.tensor(_DECAYS).double()[:, None]))
@@ -172,20 +182,20 @@ def _bank() -> _Bank:
 
 
 class Guess(NamedTuple):
-    """A response complex128 [612] seen beside the SOI, zero in the gap, and the channel that it is likeliest of."""
+    """A response complex128 [612] seen beside the SOI, zero in the gap, and its likeliest channel."""
 
     response: Tensor
     channel: Channel
 
 
 def joined_sides(response: Tensor) -> list[Guess]:
-    """The two sides of `smooth_sides` turned against each other by each number of quarters."""
+    """Turns the two sides of `smooth_sides` against each other by zero to three quarters, and guesses channels."""
     upper = carrier_numbers() > 0
     return guessed(torch.stack([torch.where(upper, response * turn, response) for turn in (1, 1j, -1, -1j)]))
 
 
 def guessed(responses: Tensor) -> list[Guess]:
-    """Guesses at responses complex128 [n, 612] that are zero outside `clear_carriers`, all of the same power."""
+    """Guesses channels of responses complex128 [n, 612] of equal power that are zero outside `clear_carriers`."""
     bank = _bank()
     power = float(squared(responses[0]).sum()) / int(clear_carriers().sum())
     moment = responses @ delays().conj() / (_FAINT * power**0.5)  # [n, L]
@@ -204,11 +214,11 @@ def guessed(responses: Tensor) -> list[Guess]:
 
 
 def gap_likelihood(channel: Channel, carriers: Tensor, variance: Tensor) -> float:
-    """Log-likelihood of received carriers complex128 [612] in the gap: QPSK in the channel beneath the SOI.
+    """Returns the log likelihood of received carriers complex128 [612] in the gap, as QPSK beneath the SOI.
 
     Args:
-        channel: posterior.
-        carriers: received.
+        channel: posterior of the channel.
+        carriers: received carriers.
         variance: of the SOI on them, float64 [612].
     """
     gap = carrier_numbers().abs() < GAP

@@ -1,9 +1,10 @@
-"""Joint detection of a narrow-band SOI and the 5G NR uplink above it, blind in timing, channel, phase and SINR.
+"""Detects a narrow-band SOI and the 5G NR uplink above it jointly, blind in timing, channel, phase and SINR.
 
-The standard fixes an NR uplink's carriers, prefixes and pilots (3GPP TS 38.211 clauses 5.3.1 and 6.4.1.1). Beside the
-SOI's band nothing disturbs it: prefixes give its timing, QPSK carriers its channel (`rfsep.separators.nr.nr_channel`).
-Within the band its carriers and the SOI's symbols, all points of known constellations, are detected together by
-expectation propagation (`rfsep.separators.nr.nr_propagation`), and the decided carriers tell more of the channel.
+The standard fixes an NR uplink's carriers, prefixes and pilots (3GPP TS 38.211 clauses 5.3.1 and 6.4.1.1). Nothing
+disturbs it beside the SOI's band. There prefixes show its timing and QPSK carriers show its channel
+(`rfsep.separators.nr.nr_channel`). Within the band its carriers and the SOI's symbols are points of known
+constellations. Expectation propagation detects them together (`rfsep.separators.nr.nr_propagation`), and the decided
+carriers improve the channel.
 """
 
 import warnings
@@ -40,24 +41,41 @@ from rfsep.signals.nr_pilots import NUM_CELLS, pilot_grids
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separated
 
-_LEAST_SAMPLES = 2 * SYMBOL + 16  # in which a whole symbol lies, wherever they begin
-_PULSE_ENERGY = 16.0  # of a SOI's symbol
+# Physics: a window of two symbols, one of them with the long prefix, holds a whole symbol wherever they begin.
+_LEAST_SAMPLES = 2 * SYMBOL + 16
+
+# Physics: a SOI symbol of 16 samples at unit power has this energy.
+_PULSE_ENERGY = 16.0
+
+# A guard against division by zero.
 _SILENCE = 1e-12
-_MISFIT = 3e-4  # of the interference's power, that a channel without echoes beyond the prefix may miss
-QUICK = (Schedule(100.0, 5, 0.6), Schedule(10.0, 4, 0.6), Schedule(1.0, 6, 0.6))  # the channel is fitted in between
-SLOW = (Schedule(1e4, 40, 0.3), Schedule(1e4, 100, 0.2))  # each from the start
-FITS = 3.0  # misfit that is not the symbols': where they are right it is mostly 0.1 to 0.5, else 5 to 500
-_UPDATES = 4  # of the channel's variances
+
+# Tuned; split not recorded. The share of the interference's power that a channel model without echoes beyond the prefix
+# may miss.
+_MISFIT = 3e-4
+
+# Tuned; split not recorded. The channel is fitted again between the quick schedules. Each slow schedule starts anew.
+QUICK = (Schedule(100.0, 5, 0.6), Schedule(10.0, 4, 0.6), Schedule(1.0, 6, 0.6))
+SLOW = (Schedule(1e4, 40, 0.3), Schedule(1e4, 100, 0.2))
+
+# Tuned; split not recorded. A smaller misfit does not point to wrong symbols. It is mostly 0.1 to 0.5 where symbols are
+# right, and 5 to 500 where some are wrong.
+FITS = 3.0
+
+# Tuned; split not recorded. Updates of the variances of the channel's taps.
+_UPDATES = 4
+
+# A limit of memory: samples per batch.
 _BATCH_SAMPLES = 32 * 2560
 
 
 class Scene(NamedTuple):
-    """What is found in a window before its symbols are detected.
+    """The findings in a window before its symbols are detected.
 
     Attributes:
         symbols: of the interference.
-        bodies: those whose bodies lie in the window.
-        pilots: complex128 [612] of the symbols that carry them, by place.
+        bodies: those symbols whose bodies lie in the window.
+        pilots: of the symbols that carry them, complex128 [612] by place.
         channel: of the interference.
     """
 
@@ -68,12 +86,12 @@ class Scene(NamedTuple):
 
 
 def detected(model_after: Callable[[Propagated | None], Model], points: Tensor) -> Propagated:
-    """What a window's symbols are: what is reached quickly if it fits, else what fits best of what is reached slowly.
+    """Detects a window's symbols quickly, and slowly again if they do not fit; returns the best fit.
 
-    Propagation that is cooled too fast may end in symbols that are wrong and sure of it. They do not fit the window.
+    Propagation that cools too fast may end in symbols that are wrong with high confidence. They do not fit the window.
 
     Args:
-        model_after: the window's model, given what was last reached.
+        model_after: returns the window's model, given the last result.
         points: the SOI's constellation complex128 [P].
     """
     reached: Propagated | None = None
@@ -114,11 +132,11 @@ class NrDetection:
     A SOI that fills more than an eighth of the band, or a mixture shorter than two OFDM symbols, is left to `Lmmse`.
 
     Args:
-        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
-        examples: frames of the interference, complex64 [F, T], for `Lmmse`, and in which the cell is found.
-        cell_id: of the cell whose pilots are sent, 0..1007; None: the one that the examples show. Where they show
-            another than the one told, that is taken, with a warning. Where none is known, pilots help nobody.
-        block: samples in a window of a longer mixture.
+        modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        examples: frames of the interference, complex64 [F, T], for `Lmmse` and to find the cell.
+        cell_id: number of the cell whose pilots are sent, 0..1007; None: found in the examples. If the examples show
+            another cell than the one given, that cell is taken, with a warning. An unknown cell's pilots are not used.
+        block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
     """
 
@@ -139,12 +157,12 @@ class NrDetection:
         self.response = lru_cache(maxsize=4)(self._make_response)
 
     def _make_response(self, num_samples: int, whole: bool) -> tuple[Response, Band]:
-        """Of a window; ``whole``: the signal begins and ends with it."""
+        """Returns response and band of a window; ``whole`` says that the signal begins and ends with it."""
         response = make_response(self.modem, num_samples, whole)
         return response, make_band(response)
 
     def separate(self, mixture: Tensor) -> Separated:
-        """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
+        """Returns re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
         length = mixture.shape[1]
         if not self._narrow or length < _LEAST_SAMPLES:
             return self._stationary.separate(mixture)
@@ -155,7 +173,7 @@ class NrDetection:
             return in_parallel(lambda part: self._estimate(part, whole), windows, most)
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, windows: Tensor, whole: bool) -> Tensor:
         response, band = self.response(windows.shape[1], whole)
@@ -169,7 +187,7 @@ class NrDetection:
         return (symbols @ response.waveforms.T).to(torch.complex64)
 
     def _linear(self, windows: Tensor, response: Response, density: Tensor) -> Tensor:
-        """Linear estimate complex128 [B, S] of the SOI's symbols in white noise of densities [B]."""
+        """Estimates the SOI's symbols complex128 [B, S] linearly in white noise of densities [B]."""
         waves = response.waveforms
         values, vectors = torch.linalg.eigh(waves.mH @ waves)
         estimate: Tensor = (
@@ -180,9 +198,9 @@ class NrDetection:
     def _symbols(
         self, window: Tensor, clean: Tensor, symbols: list[Symbol], density: float, response: Response, band: Band
     ) -> Tensor | None:
-        """SOI's symbols complex128 [S] of one window complex128 [T], ``clean`` where the SOI has been weakened.
+        """Detects the SOI's symbols complex128 [S] of one window complex128 [T]; its SOI is weakened in ``clean``.
 
-        None where nothing is heard, or no channel of an uplink explains the window: it is something else.
+        Returns None in silence, and where no channel of an uplink explains the window.
         """
         if not bool(window.any()):
             return None
@@ -195,7 +213,7 @@ class NrDetection:
         self, window: Tensor, clean: Tensor, symbols: list[Symbol], density: float, response: Response, band: Band
     ) -> Tensor:
         level = density * NUM_SUBCARRIERS / FFT_SIZE
-        remains = density / (density + _PULSE_ENERGY)  # variance of the SOI's symbols that the linear estimate leaves
+        remains = density / (density + _PULSE_ENERGY)  # The linear estimate leaves this variance.
         variance, soi = self.variance(remains, level), self.variance(1.0, level)
         best: Propagated | None = None
         for timing in otherwise(symbols, len(window)):
@@ -211,7 +229,7 @@ class NrDetection:
     def _reached(
         self, window: Tensor, clean: Tensor, scene: Scene, level: float, response: Response, band: Band
     ) -> Propagated:
-        """What a window's symbols are if this is its scene."""
+        """Detects a window's symbols, given its scene."""
 
         def model_after(reached: Propagated | None) -> Model:
             nonlocal scene, clean
@@ -223,7 +241,7 @@ class NrDetection:
         return detected(model_after, self.points)
 
     def scene(self, window: Tensor, clean: Tensor, symbols: list[Symbol], variance: Tensor, soi: Tensor) -> Scene:
-        """What is found in a window complex128 [T] from what lies beside the SOI in ``clean``; see `first_channel`."""
+        """Builds a window's scene from the carriers of ``clean`` beside the SOI; see `first_channel`."""
         bodies = find_bodies(clean, symbols, self.pilots)
         channel = first_channel(window, clean, symbols, bodies, variance, soi)
         pilots = cut_off_pilots(clean, symbols, bodies, channel, self.pilots)
@@ -231,11 +249,16 @@ class NrDetection:
         return Scene(symbols, bodies, pilots, channel)
 
     def variance(self, remains: float, level: float) -> Tensor:
-        """Of what is on a body's carriers besides the interference, float64 [612]; ``remains`` of each SOI symbol."""
+        """Returns the variance of everything but the interference on a body's carriers: float64 [612].
+
+        Args:
+            remains: variance that is left of each SOI symbol.
+            level: power of the interference.
+        """
         return remains * self._spectrum + _MISFIT * level
 
     def shares(self, scene: Scene, clean: Tensor) -> list[Share]:
-        """What is known of each symbol: pilots, and of bodies in the window the carriers beside the SOI."""
+        """Lists the known carriers of each symbol: pilots, and those beside the SOI for bodies in the window."""
         number = carrier_numbers()
         bodies = {body.place for body in scene.bodies}
         response = scene.channel.response().conj()
@@ -251,7 +274,7 @@ class NrDetection:
         return shares
 
     def _refitted(self, scene: Scene, clean: Tensor, found: dict[int, Marginals], level: float) -> Scene:
-        """The channel fitted to all carriers of the bodies, those beneath the SOI as far as they are decided."""
+        """Fits the channel to all carriers of the bodies; those beneath the SOI count as far as they are decided."""
         precision = 1 / self.variance(float(found[SOI].variance.mean()), level)
         gap = carrier_numbers().abs() < GAP
         response = scene.channel.response().conj()

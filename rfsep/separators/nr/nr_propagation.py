@@ -1,8 +1,8 @@
-"""Expectation propagation over the symbols of a narrow-band SOI and the carriers of a 5G NR uplink at a known channel.
+"""Expectation propagation over a narrow-band SOI's symbols and a 5G NR uplink's carriers, given the channel.
 
-`rfsep.separators.inference.expectation_propagation` has the method. Here the window is its decimated band of few
-samples, so that all symbols are eliminated at once: with prior variances V the samples have covariance X V X^H + noise,
-whose inverse says what every symbol's cavity is.
+`rfsep.separators.inference.expectation_propagation` explains the method. Here the window is a decimated band of few
+samples, so that all symbols are eliminated at once. With prior variances V the samples have the covariance
+X V X^H + noise, and its inverse gives the cavity of every symbol.
 """
 
 from typing import NamedTuple
@@ -19,21 +19,29 @@ from rfsep.separators.nr.nr_waves import FAR_CARRIERS, FAR_POWERS, Waves, carrie
 from rfsep.signals.constellations import constellation
 from rfsep.signals.nr import NUM_SUBCARRIERS
 
-SOI = -1  # place of the SOI's symbols among those of the interference, 0, 1, ..
-_NOISE = 1e-2  # power of white noise that is assumed where there is none
-_FADED = 0.01  # of the mean power, below which a carrier counts as no weaker
+# The key of the SOI's symbols; those of the interference are 0, 1, and so on.
+SOI = -1
+
+# Tuned; split not recorded. The power of white noise that is assumed even where there is none.
+_NOISE = 1e-2
+
+# Tuned; split not recorded. A carrier counts as no weaker than this share of the mean power.
+_FADED = 0.01
+
+# Numerical guards: the least gain, and a ridge relative to the mean power that single precision needs. The white noise
+# keeps covariances regular enough for it.
 _LEAST = 1e-12
-_RIDGE = 3e-7  # of the mean power: what single precision needs
-_DTYPE = torch.complex64  # of the propagation: its white noise keeps covariances regular
+_RIDGE = 3e-7
+_DTYPE = torch.complex64
 
 
 class Schedule(NamedTuple):
     """Rounds of propagation.
 
     Attributes:
-        warmth: times the white noise in the first round; it cools geometrically.
-        iterations: rounds.
-        damping: share of the new in a site.
+        warmth: factor of the white noise in the first round; it falls geometrically.
+        iterations: number of rounds.
+        damping: share of the new value in a site.
     """
 
     warmth: float
@@ -42,11 +50,11 @@ class Schedule(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What is known of an OFDM symbol, and what is to be detected.
+    """The known carriers of an OFDM symbol, and those to detect.
 
     Attributes:
-        grid: complex128 [612], carriers that are known, zero elsewhere; None where all others are unknown, too.
-        carriers: int64 [N], numbers of those to be detected.
+        grid: known carriers, complex128 [612], zero elsewhere; None where all other carriers are unknown, too.
+        carriers: numbers of the carriers to detect, int64 [N].
     """
 
     grid: Tensor | None
@@ -57,10 +65,10 @@ class Model(NamedTuple):
     """A decimated window as a linear function of unknown symbols.
 
     Attributes:
-        samples: complex128 [Q], without what is known.
+        samples: without the known carriers, complex128 [Q].
         unknown: waves of unknown symbols, by place; the SOI's at `SOI`.
-        noise: complex128 [Q, Q], covariance of all else without the white part.
-        white: complex128 [Q, Q], covariance of white noise.
+        noise: covariance of everything else but the white part, complex128 [Q, Q].
+        white: covariance of the white noise, complex128 [Q, Q].
     """
 
     samples: Tensor
@@ -70,13 +78,13 @@ class Model(NamedTuple):
 
 
 class Propagated(NamedTuple):
-    """What came of propagation.
+    """The result of propagation.
 
     Attributes:
-        sites: of symbols, by place.
+        sites: of the symbols, by place.
         found: posteriors under the discrete priors, by place.
-        misfit: of the decimated window's samples to what the sites say, in standard deviations squared, averaged: at
-            most 1 where they agree, far above where some symbols are wrong and sure of it.
+        misfit: mean squared deviation of the decimated samples from the sites' prediction, in standard deviations. It
+            is at most 1 where they agree, and far above where some symbols are wrong with high confidence.
     """
 
     sites: dict[int, Sites]
@@ -85,7 +93,7 @@ class Propagated(NamedTuple):
 
 
 def make_model(window: Tensor, band: Band, symbols: list[Symbol], shares: list[Share], channel: Channel) -> Model:
-    """Model of a window complex128 [T] whose channel is known as well as its posterior says."""
+    """Builds the model of a window complex128 [T]; the channel's posterior variance enters as noise."""
     decimator = band.decimator.real.contiguous()
     unknown = {SOI: Waves(slice(0, len(decimator)), band.response)}
     noise, left = torch.zeros_like(band.noise), window
@@ -107,17 +115,17 @@ def make_model(window: Tensor, band: Band, symbols: list[Symbol], shares: list[S
 
 
 def priors(model: Model) -> dict[int, Sites]:
-    """Sites of symbols of unit power."""
+    """Returns the sites of symbols of unit power."""
     counts = {place: waves.values.shape[1] for place, waves in model.unknown.items()}
     return {place: Sites(torch.ones(count), torch.zeros(count, dtype=_DTYPE)) for place, count in counts.items()}
 
 
 def propagate(model: Model, sites: dict[int, Sites], points: Tensor, schedule: Schedule) -> Propagated:
-    """Let the symbols of a window tell each other what they are.
+    """Runs expectation propagation over the symbols of a window.
 
     Args:
         model: of the window.
-        sites: to start from.
+        sites: at the start.
         points: the SOI's constellation complex128 [P].
         schedule: of the rounds.
     """
@@ -134,7 +142,7 @@ def propagate(model: Model, sites: dict[int, Sites], points: Tensor, schedule: S
 
 
 def _cavities(model: Model, sites: dict[int, Sites], heat: float) -> tuple[dict[int, Marginals], Tensor]:
-    """What everything but a symbol's own site says of it; and the misfit, see `Propagated`."""
+    """Returns every symbol's cavity, which leaves out its own site, and the misfit of `Propagated`."""
     covariance, left = model.noise + heat * model.white, model.samples.clone()
     for place, (rows, waves) in model.unknown.items():
         precision, shift = sites[place]

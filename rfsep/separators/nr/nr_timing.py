@@ -1,4 +1,4 @@
-"""Where the OFDM symbols of a 5G NR uplink lie in windows, from their cyclic prefixes beside the SOI's band."""
+"""Finds the OFDM symbols of a 5G NR uplink in windows, by their cyclic prefixes beside the SOI's band."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,20 +10,32 @@ from torch.nn.functional import conv1d, pad
 from rfsep.iq import power, squared
 from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
 
-PREFIX, LONG_PREFIX = 72, 88  # samples; the long one is that of a slot's first symbol
+# Physics: prefixes in samples at 30.72 Msps; a slot's first symbol has the long one (TS 38.211 clause 5.3.1).
+PREFIX, LONG_PREFIX = 72, 88
 SYMBOL = FFT_SIZE + PREFIX
-LEAST_LEVEL = 0.1  # of the interference, of the SOI's power
 
-_PASS, _STOP, _EDGE = 0.09, 0.05, 0.33  # cycles a sample, of the filter that leaves out the SOI and what lies beyond
-_SMOOTHED = 5  # samples
-_FLOOR = 0.02  # of the mean power, that two samples of a prefix differ by at least
-_UNLIKE = 1.0  # nats that each sample must gain; without, a long prefix wins by what lies beside a short one
-_UNLIKELY = 4.0  # nats that a long prefix must gain besides: one of fourteen is long
-_LATE = 0.002  # nats a sample, so that of equal timings the earliest wins
+# Tuned; split not recorded. The interference is taken to have at least this share of the SOI's power.
+LEAST_LEVEL = 0.1
+
+# Physics: band edges in cycles per sample of the filter for the timing. It stops the QPSK SOI, which ends at
+# 0.75 / 16 = 0.047, and everything beyond the uplink, which ends at 306 / 1024 = 0.30.
+_PASS, _STOP, _EDGE = 0.09, 0.05, 0.33
+
+# Tuned; split not recorded. Likeness is averaged over this many samples, and two samples of a prefix differ by at least
+# this share of the mean power.
+_SMOOTHED = 5
+_FLOOR = 0.02
+
+# Tuned; split not recorded. Each sample of a prefix must gain _UNLIKE nats, or else a long prefix would win by its
+# additional samples. A long prefix must gain _UNLIKELY nats besides, because one symbol in fourteen has it. A timing
+# loses _LATE nats per sample, so that the earliest of equal timings wins.
+_UNLIKE = 1.0
+_UNLIKELY = 4.0
+_LATE = 0.002
 
 
 class Symbol(NamedTuple):
-    """An OFDM symbol: first sample behind its prefix, and samples of the prefix."""
+    """An OFDM symbol: the first sample after its prefix, and the length of the prefix in samples."""
 
     body: int
     prefix: int
@@ -31,7 +43,7 @@ class Symbol(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _filter(size: int) -> Tensor:
-    """Gain float64 [size] over frequency, raised cosine between its bands."""
+    """Returns the gain over frequency, float64 [size], with a raised cosine between the bands."""
     frequency = torch.fft.fftfreq(size, dtype=torch.float64).abs()
     rise = ((frequency - _STOP) / (_PASS - _STOP)).clamp(0, 1)
     gain: Tensor = (1 - torch.cos(torch.pi * rise)) / 2 * (frequency < _EDGE)
@@ -39,7 +51,7 @@ def _filter(size: int) -> Tensor:
 
 
 def _likeness(windows: Tensor) -> Tensor:
-    """Log-ratio float64 [B, T - FFT_SIZE] of power to difference of samples that lie an FFT apart."""
+    """Returns the log ratio of power to difference, of samples an FFT apart: float64 [B, T - FFT_SIZE]."""
     length = windows.shape[1]
     size = 2 * length
     high = torch.fft.ifft(torch.fft.fft(windows, size) * _filter(size))[:, :length]
@@ -53,17 +65,17 @@ def _likeness(windows: Tensor) -> Tensor:
 
 
 def _hypotheses(length: int) -> tuple[Tensor, Tensor]:
-    """Bodies' first samples and prefixes, int64 [hypotheses, symbols]: any start, at most one of the prefixes long."""
+    """Lists first samples of bodies and prefixes, int64 [hypotheses, symbols]; at most one prefix is long."""
     count = length // SYMBOL + 3
     first = torch.arange(SYMBOL)[:, None, None] - SYMBOL
-    number, long = torch.arange(count), torch.arange(count + 1)[:, None]  # long == count: none is
+    number, long = torch.arange(count), torch.arange(count + 1)[:, None]  # long == count stands for no long prefix.
     bodies = first + SYMBOL * number + (LONG_PREFIX - PREFIX) * (number >= long)
     prefixes = torch.where(number == long, LONG_PREFIX, PREFIX).expand_as(bodies)
     return bodies.flatten(0, 1), prefixes.flatten(0, 1)
 
 
 def find_symbols(windows: Tensor) -> list[list[Symbol]]:
-    """Symbols that reach into windows complex128 [B, T] in which the SOI has been weakened."""
+    """Finds the symbols that reach into windows complex128 [B, T] whose SOI has been weakened."""
     length = windows.shape[1]
     total = pad((_likeness(windows) - _UNLIKE).cumsum(1), (1, 0))  # [B, T - FFT_SIZE + 1]
     bodies, prefixes = _hypotheses(length)
@@ -82,9 +94,9 @@ def find_symbols(windows: Tensor) -> list[list[Symbol]]:
 
 
 def otherwise(symbols: list[Symbol], length: int) -> list[list[Symbol]]:
-    """Symbols of a window of ``length`` samples, and what they may be as well.
+    """Lists the possible readings of a window of ``length`` samples, ``symbols`` first.
 
-    A last symbol that the window cuts off does not show whether its prefix is long: what is repeated lies outside.
+    A last symbol that the window cuts off does not show whether its prefix is long: the repetition lies outside.
     """
     last = symbols[-1]
     if last.body + FFT_SIZE <= length:
@@ -94,6 +106,6 @@ def otherwise(symbols: list[Symbol], length: int) -> list[list[Symbol]]:
 
 
 def interference_density(windows: Tensor, soi_power: float) -> Tensor:
-    """Power float64 [B] of the interference in its band, as if it filled all frequencies."""
+    """Returns the interference's power density in its band, float64 [B], as a power over all frequencies."""
     level = (power(windows).double() - soi_power).clamp_min(LEAST_LEVEL)
     return level * FFT_SIZE / NUM_SUBCARRIERS

@@ -1,4 +1,4 @@
-"""What the carriers of a 5G NR uplink put into the SOI's band."""
+"""Computes the waveforms of a 5G NR uplink's carriers in the SOI's band."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,16 @@ from rfsep.separators.nr.nr_channel import FIRST_LAG, NUM_TAPS
 from rfsep.separators.nr.nr_timing import Symbol
 from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
 
-NEAR = 60  # carriers on each side of the middle that are told one by one
+# Tuned; split not recorded. This many carriers on each side of the middle are modelled one by one. The low-pass of
+# `band` attenuates those beyond by more than 6 dB.
+NEAR = 60
 
 
 class Waves(NamedTuple):
     """Waveforms of carriers in a decimated window.
 
     Attributes:
-        rows: of the window that they reach.
+        rows: rows of the window that the carriers reach.
         values: complex128 [rows, N].
     """
 
@@ -25,7 +27,7 @@ class Waves(NamedTuple):
 
 
 def _spaced() -> tuple[Tensor, Tensor]:
-    """Carriers beyond `NEAR` that stand for all of them, and the power of each: int64 [N] and float64 [N]."""
+    """Returns sparse carriers beyond `NEAR` that stand for all, int64 [N], and the power of each, float64 [N]."""
     number, weight, place = list[int](), list[int](), NEAR + 1
     while place < NUM_SUBCARRIERS // 2:
         step = 1 + (place - NEAR) // 24
@@ -39,20 +41,20 @@ FAR_CARRIERS, FAR_POWERS = _spaced()
 
 
 def carrier_waves(decimator: Tensor, symbol: Symbol, taps: Tensor, carriers: Tensor) -> Waves:
-    """Waveforms of a symbol's carriers of unit power behind a channel.
+    """Returns the waveforms of a symbol's unit-power carriers after a channel.
 
     Args:
         decimator: float64 [Q, T].
-        symbol: which may lie partly outside.
-        taps: complex128 [L], from `FIRST_LAG` on.
-        carriers: int64 [N].
+        symbol: it may lie partly outside the window.
+        taps: of the channel, complex128 [L], from `FIRST_LAG` on.
+        carriers: numbers, int64 [N].
     """
     begin = symbol.body - symbol.prefix + FIRST_LAG
     length = FFT_SIZE + symbol.prefix + NUM_TAPS - 1
     low, high = max(begin, 0), min(begin + length, decimator.shape[1])
     lags = torch.arange(FIRST_LAG, FIRST_LAG + NUM_TAPS)
     turn = -2 * torch.pi / FFT_SIZE * (carriers[:, None] * lags).double()
-    partial = (taps * torch.polar(torch.ones_like(turn), turn)).cumsum(1)  # [N, L], response of the first taps
+    partial = (taps * torch.polar(torch.ones_like(turn), turn)).cumsum(1)  # [N, L], responses of the first 1 .. L taps
     rising = torch.cat((partial, partial[:, -1:].expand(-1, length - NUM_TAPS)), 1)
     gain = rising.clone()
     gain[:, FFT_SIZE + symbol.prefix :] -= partial[:, : NUM_TAPS - 1]
@@ -63,7 +65,7 @@ def carrier_waves(decimator: Tensor, symbol: Symbol, taps: Tensor, carriers: Ten
 
 
 def _decimated(decimator: Tensor, sent: Tensor, low: int, high: int) -> Waves:
-    """Waveforms complex128 [N, high - low] after the decimator."""
+    """Decimates waveforms complex128 [N, high - low]."""
     part = decimator[:, low:high]
     reached = (part != 0).any(1).nonzero()[:, 0]
     if not len(reached):
@@ -74,12 +76,12 @@ def _decimated(decimator: Tensor, sent: Tensor, low: int, high: int) -> Waves:
 
 
 def sent_waveform(symbol: Symbol, grids: Tensor, taps: Tensor, num_samples: int) -> Tensor:
-    """Symbols of carriers complex128 [..., 612] behind a channel, as a window has them: complex128 [..., T]."""
+    """Returns symbols of carriers complex128 [..., 612] after a channel, inside a window: complex128 [..., T]."""
     spectrum = grids.new_zeros((*grids.shape[:-1], FFT_SIZE))
     spectrum[..., (torch.arange(NUM_SUBCARRIERS) - NUM_SUBCARRIERS // 2) % FFT_SIZE] = grids
     body = torch.fft.ifft(spectrum) * FFT_SIZE * NUM_SUBCARRIERS**-0.5
     sent = torch.cat((body[..., FFT_SIZE - symbol.prefix :], body), -1)
-    size = 1280  # the longest symbol, a channel longer
+    size = 1280  # The longest symbol and a channel fit into this size.
     received = torch.fft.ifft(torch.fft.fft(sent, size) * torch.fft.fft(taps, size))
     begin = symbol.body - symbol.prefix + FIRST_LAG
     length = sent.shape[-1] + NUM_TAPS - 1

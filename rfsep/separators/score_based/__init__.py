@@ -1,1 +1,1 @@
-"""Separators that follow scores of priors, and the priors."""
+"""Separators that follow the scores of priors, and these priors."""

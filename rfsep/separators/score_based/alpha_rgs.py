@@ -1,11 +1,11 @@
 """Alpha-RGS: separation by randomised Gaussian smoothing of two priors that never saw a mixture.
 
 T. Jayashankar, G. C. F. Lee, A. Lancho, A. Weiss, Y. Polyanskiy, G. W. Wornell, "Score-based source separation with
-applications to digital communication signals", NeurIPS 2023 (arXiv 2306.14411). The SOI is where
+applications to digital communication signals", NeurIPS 2023 (arXiv 2306.14411). The SOI minimises
 
-    -E log p_S(smoothed s) - omega E log p_B(smoothed (y - s) / gain),    omega = kappa^2,
+    -E log p_S(smoothed s) - omega E log p_B(smoothed (y - s) / gain),    omega = kappa^2.
 
-is least, found by steps along the scores of both priors at changing noise levels (algorithm 1).
+The search steps along the scores of both priors at changing noise levels (algorithm 1).
 """
 
 import math
@@ -28,22 +28,22 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separated
 
-_BATCH_SAMPLES = 32 * 2560  # separated together
-_CLEAR = 0.5  # ratio of noise to signal, in amplitude, below which decided carriers tell the gain
+_BATCH_SAMPLES = 32 * 2560  # samples per batch
+_CLEAR = 0.5  # Decided carriers show the gain below this ratio of noise to signal, in amplitude.
 _LEAST_GAIN = 1e-2
-_QUIET = 5  # iterations without a change after which a window is done
+_QUIET = 5  # A window is done after this many iterations without a change.
 
 
 class _Windows(NamedTuple):
-    """Windows on their way.
+    """The state of windows during the search.
 
     Attributes:
         mixture: complex64 [B, T].
-        prior: of the interference at unit power.
-        carriers: the analytic one, to follow the gain by; None: the gain stays.
+        prior: the interference's prior at unit power.
+        carriers: the analytic prior, which tracks the gain; None to keep the gain.
         gain: complex64 [B].
         soi: complex64 [B, T], the estimate.
-        curvature: None: plain gradient steps.
+        curvature: None for plain gradient steps.
     """
 
     mixture: Tensor
@@ -55,36 +55,36 @@ class _Windows(NamedTuple):
 
 
 class AlphaRgs:
-    """The SOI between two priors, analytic ones or learned ones: its pulses, and OFDM at the timing found blindly.
+    """Separates with two priors, analytic or learned: the SOI's pulses, and OFDM at a blindly found timing.
 
-    As published it takes 20,000 plain steps at uniform levels from the matched filter's decisions. Each improvement is
-    an argument: falling levels; several draws of the noise a step; Newton steps among the SOI's symbols; the linear
-    estimate to start from; the gain fitted again; bits from the curvature instead of the last iterate.
+    The published version takes 20,000 plain steps at uniform levels from the matched filter's decisions. Each
+    improvement is an argument: falling levels; several noise draws per step; Newton steps among the SOI's symbols; the
+    linear estimate as start; a gain that is fitted again; bits from the curvature instead of the last iterate.
 
     Args:
-        modem: of the SOI, one data symbol a period; the signal begins and ends with the mixture.
+        modem: the SOI's modem, one data symbol per period; the signal begins and ends with the mixture.
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
         interference: modem of the interference, OFDM.
-        soi_prior: of the SOI; None: the analytic one of its pulses.
-        interference_prior: of the interference at unit power; None: the analytic one of its OFDM. A learned prior that
-            sees windows as they are needs no modem of the interference.
-        levels: noise levels and step sizes; None: `FallingLevels`.
+        soi_prior: a learned prior of the SOI; None for the analytic prior of its pulses.
+        interference_prior: a learned prior of the interference at unit power; None for the analytic prior of its OFDM.
+            A learned prior that is not tied to a grid needs no modem of the interference.
+        levels: noise levels and step sizes; None for `FallingLevels`.
         omega: weight of the interference's prior over kappa^2.
-        draws: of the smoothing noise, averaged in every step.
+        draws: draws of the smoothing noise that every step averages.
         newton: divide the gradient by the curvature among the SOI's symbols, and leave no more room outside the
             interference's subspace than the mixture's noise needs; otherwise plain steps, and the smoothing noise
             there too, as published. Plain steps would diverge without that room.
         start: ``matched_filter``: its decisions, modulated again. ``linear``: the cyclic LMMSE estimate.
         track_gain: fit the interference's gain to its decided carriers while they clear up.
         soft: posterior means of the symbols by the curvature; otherwise the last iterate.
-        tolerance: mean change of power below which a window is done; 0: never.
-        noise_power: of white noise in the mixture; None: estimated.
-        block: samples in a window of a longer mixture.
+        tolerance: mean change of power below which a window is done; 0 to use all iterations.
+        noise_power: power of the white noise in the mixture; None to estimate it.
+        block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
-        seed: of the smoothing noise, the same for every window.
+        seed: seed of the smoothing noise, the same for every window.
 
     Raises:
-        InputError: options that contradict each other, or examples whose modem could not be identified.
+        InputError: options contradict each other, or the examples' modem could not be identified.
     """
 
     def __init__(
@@ -131,11 +131,11 @@ class AlphaRgs:
 
     @property
     def score_evaluations(self) -> int:
-        """Of a window, both priors', at most."""
+        """The most score evaluations per window, of both priors together."""
         return 2 * self.levels.iterations * self.draws
 
     def separate(self, mixture: Tensor) -> Separated:
-        """The estimate complex64 [B, T] and hard bits uint8 [B, N]."""
+        """Returns the estimate complex64 [B, T] and hard bits uint8 [B, N]."""
         return in_windows(self._estimate, mixture, self.block, self.margin, self.modem, _BATCH_SAMPLES)
 
     def _estimate(self, mixture: Tensor) -> Tensor:
@@ -168,13 +168,13 @@ class AlphaRgs:
         return _Windows(mixture, of_interference, located.prior, located.gain, soi, curvature)
 
     def _unsynchronised(self, mixture: Tensor) -> _Windows:
-        """Windows in interference of unknown modem: a learned prior, and the gain that the power shows."""
+        """Returns windows with a learned prior, for an unknown modem; their power shows the gain."""
         assert self.interference_prior is not None
         size = (power(mixture) - self._power).clamp_min(_LEAST_GAIN**2).sqrt()
         return _Windows(mixture, self.interference_prior, None, size + 0j, remodulated(self.modem, mixture), None)
 
     def _linear(self, mixture: Tensor, located: Located) -> Tensor:
-        """The estimate of Gaussians with these covariances at this timing, see `rfsep.separators.cyclic_lmmse`."""
+        """Returns the estimate of Gaussians with these covariances and timing; see `rfsep.separators.cyclic_lmmse`."""
         setup, at = located.setup, located.at
         reduced = setup.model.reduce(mixture, at.soi_offset, at.interference_offset)
         symbols = setup.model.solve(reduced, at.gain, at.noise_power).symbols
@@ -187,7 +187,7 @@ class AlphaRgs:
         return Curvature(setup.grid, blocks, prior, constellations, self.omega)
 
     def _direction(self, windows: _Windows, step: Step, ratio: float, generator: torch.Generator) -> Tensor:
-        """Gradient of the objective complex64 [B, T], or the Newton step in units of ``1 / ratio^2``."""
+        """Returns the objective's gradient complex64 [B, T], or the Newton step in units of ``1 / ratio^2``."""
         length, gain = windows.mixture.shape[1], windows.gain[:, None]
         interference = (windows.mixture - windows.soi) / gain
         total = torch.zeros_like(windows.mixture)
@@ -203,7 +203,7 @@ class AlphaRgs:
         return self.modem.synthesise(symbols, length)
 
     def _decided(self, windows: _Windows, ratio: float) -> Tensor:
-        """Posterior means complex64 [B, T] of the SOI's symbols at the last noise level."""
+        """Returns posterior means complex64 [B, T] of the SOI's symbols at the last noise level."""
         if windows.curvature is None:
             return windows.soi
         llr = windows.curvature.soft_bits(self.modem.analyse(windows.soi), ratio)
@@ -211,10 +211,10 @@ class AlphaRgs:
 
 
 def _ofdm(examples: Tensor, interference: Modem | None, learned: LearnedPrior | None, start: str) -> OfdmModem | None:
-    """The interference's modem; None where a learned prior does without.
+    """Returns the interference's modem, or None if a learned prior needs none.
 
     Raises:
-        InputError: it is needed, and is no OFDM.
+        InputError: a modem is needed, and the interference is no OFDM.
     """
     if learned is not None and learned.period is None and interference is None:
         if start == "linear":
@@ -224,7 +224,7 @@ def _ofdm(examples: Tensor, interference: Modem | None, learned: LearnedPrior | 
 
 
 def _tracked(windows: _Windows, ratio: float) -> _Windows:
-    """Windows with the gain that the interference's carriers have now."""
+    """Updates the windows' gain by the interference's carriers."""
     if windows.carriers is None:
         return windows
     left = (windows.mixture - windows.soi) / windows.gain[:, None]
@@ -233,9 +233,9 @@ def _tracked(windows: _Windows, ratio: float) -> _Windows:
 
 
 def _smoothed(prior: Prior, clean: Tensor, alpha_bar: float, noise: Tensor) -> Tensor:
-    """sqrt(alpha_bar) (score + z / sigma) at windows complex64 [B, T] in one draw of noise (eq. 16).
+    """Returns sqrt(alpha_bar) (score + z / sigma) at windows complex64 [B, T] for one draw of noise (eq. 16).
 
-    The noise in the score has mean zero and is added back: what is left of it is what the prior makes of it.
+    The score contains -z / sigma, which has mean zero. Adding it back lowers the variance.
     """
     amplitude, sigma = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
     return amplitude * (prior.score(amplitude * clean + sigma * noise, alpha_bar) + noise / sigma)

@@ -1,4 +1,4 @@
-"""BASIS: separation by Langevin dynamics between two priors whose smoothing falls level by level.
+"""BASIS: separation by Langevin dynamics with two priors whose smoothing falls level by level.
 
 V. Jayaram, J. Thickstun, "Source separation with deep generative priors", ICML 2020 (arXiv 2002.07942), and its
 modification in T. Jayashankar et al., "Score-based source separation with applications to digital communication
@@ -18,17 +18,17 @@ from rfsep.separators.windows import in_windows
 from rfsep.signals.diffusion_schedule import linear_schedule
 from rfsep.types import InputError, Modem, Separated
 
-_BATCH_SAMPLES = 32 * 2560  # separated together
+_BATCH_SAMPLES = 32 * 2560  # samples per batch
 
 
 class _Problem(NamedTuple):
-    """What is to be separated.
+    """The problem that the dynamics solve.
 
     Attributes:
-        mixture: complex64 [B, T], over the gain.
-        gain: complex64 [B, 1], of the interference.
-        prior: of the SOI.
-        interference_prior: of the interference at gain 1.
+        mixture: mixture divided by the gain, complex64 [B, T].
+        gain: gain of the interference, complex64 [B, 1].
+        prior: the SOI's prior.
+        interference_prior: the interference's prior at gain 1.
     """
 
     mixture: Tensor
@@ -38,39 +38,39 @@ class _Problem(NamedTuple):
 
 
 class Basis:
-    """The SOI sampled from its posterior between analytic priors, the interference's timing found blindly.
+    """Samples the SOI from its posterior with analytic priors, at a blindly found timing of the interference.
 
     At each noise level ``alpha_bar_n``, most noise first, ``steps`` steps of Langevin dynamics of size ``eta = share
     (1 - alpha_bar_n)``. In units of the interference, ``y / gain = soi / gain + interference``:
 
-    * ``gaussian``, as BASIS: both signals move, soi += eta (S_S + d / conj(gain)) and interference += eta (S_B + d),
-      where d is what both leave of the mixture, over the smoothing noise's variance;
-    * ``constraint``, modified BASIS: interference = (y - soi) / gain and the SOI alone moves, along |gain| S_S - u S_B
-      with weight ``one``, which is |gain| times the gradient of the log-posterior, or S_S - gain S_B with weight
-      ``kappa_squared``; u is the gain's phase.
+    * ``gaussian``, as in BASIS: both signals move, soi += eta (S_S + d / conj(gain)) and interference += eta (S_B + d),
+      where d is the residual of the mixture over the smoothing noise's variance;
+    * ``constraint``, modified BASIS: interference = (y - soi) / gain, and only the SOI moves. With weight ``one`` it
+      moves along |gain| S_S - u S_B, which is |gain| times the gradient of the log-posterior; u is the gain's phase.
+      With weight ``kappa_squared`` it moves along S_S - gain S_B.
 
-    As published the priors see the iterates unscaled, and the dynamics' noise is white, of power 2 eta a sample. (The
-    published ``sqrt(eta)`` is that: their noise has unit variance in each of I and Q, and the scores are those of noise
-    of unit variance a complex sample.) The published code has the sign of d wrong; here it is BASIS's.
-    A thousand steps amplify rounding: on other numbers of threads an estimate agrees to about 0.01.
+    As published, the priors see the iterates unscaled, and the dynamics' noise is white with power 2 eta per sample.
+    (The published ``sqrt(eta)`` means the same: that noise has unit variance in each of I and Q, while the scores are
+    for unit variance per complex sample.) The published code has the wrong sign of d; here it has the sign of BASIS.
+    A thousand steps amplify rounding: estimates agree to about 0.01 between different numbers of threads.
 
     Args:
-        modem: of the SOI; the signal begins and ends with the mixture.
+        modem: the SOI's modem; the signal begins and ends with the mixture.
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
         interference: modem of the interference, OFDM.
         likelihood: see above.
-        omega: weight of the interference's prior, where the mixture is a constraint.
+        omega: weight of the interference's prior, if the mixture is a constraint.
         levels: evenly spaced among the 50 of the published priors, both ends included.
-        steps: at each level; 100 as published.
-        share: of the noise level in a step; 0.02 as published for ``constraint``, 2e-4 for ``gaussian``. With weight
-            ``one`` it has to stay below 2 / |gain|.
-        noise_power: of white noise in the mixture, for synchronisation alone; None: estimated.
-        block: samples in a window of a longer mixture.
+        steps: steps per level; 100 as published.
+        share: step size relative to the noise level; 0.02 as published for ``constraint``, 2e-4 for ``gaussian``. With
+            weight ``one`` it has to stay below 2 / |gain|.
+        noise_power: power of the white noise in the mixture, for synchronisation alone; None to estimate it.
+        block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
-        seed: of the dynamics' noise, the same for every window.
+        seed: seed of the dynamics' noise, the same for every window.
 
     Raises:
-        InputError: options that contradict each other, or an interference that is no OFDM.
+        InputError: options contradict each other, or the interference is no OFDM.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class Basis:
 
     @property
     def score_evaluations(self) -> int:
-        """Of a window, both priors'."""
+        """The score evaluations per window, of both priors together."""
         return 2 * len(self.levels) * self.steps
 
     def separate(self, mixture: Tensor) -> Separated:
-        """The estimate complex64 [B, T] and hard bits uint8 [B, N]."""
+        """Returns the estimate complex64 [B, T] and hard bits uint8 [B, N]."""
         return in_windows(self._estimate, mixture, self.block, self.margin, self.modem, _BATCH_SAMPLES)
 
     def _estimate(self, mixture: Tensor) -> Tensor:
@@ -121,14 +121,14 @@ class Basis:
         return self.sample(mixture, located.gain, self.prior, located.prior, start)
 
     def sample(self, mixture: Tensor, gain: Tensor, prior: Prior, interference_prior: Prior, soi: Tensor) -> Tensor:
-        """SOI complex64 [B, T] where the dynamics end.
+        """Runs the dynamics and returns the SOI complex64 [B, T] at their end.
 
         Args:
             mixture: complex64 [B, T].
-            gain: complex64 [B], of the interference.
-            prior: of the SOI.
-            interference_prior: of the interference at gain 1.
-            soi: complex64 [B, T], where they begin.
+            gain: gain of the interference, complex64 [B].
+            prior: the SOI's prior.
+            interference_prior: the interference's prior at gain 1.
+            soi: the SOI at the start, complex64 [B, T].
         """
         generator = torch.Generator().manual_seed(self.seed)
         problem = _Problem(mixture / gain[:, None], gain[:, None], prior, interference_prior)
@@ -142,7 +142,7 @@ class Basis:
     def _both(
         self, problem: _Problem, soi: Tensor, interference: Tensor, alpha_bar: float, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """SOI and interference complex64 [B, T] after a step of BASIS."""
+        """Returns SOI and interference complex64 [B, T] after a step of BASIS."""
         variance = 1 - alpha_bar
         left = (problem.mixture - soi / problem.gain - interference) / variance
         pull = problem.prior.score(soi, alpha_bar) + left / problem.gain.conj()
@@ -154,7 +154,7 @@ class Basis:
     def _soi_alone(
         self, problem: _Problem, soi: Tensor, interference: Tensor, alpha_bar: float, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The same of modified BASIS; interference is what the SOI leaves."""
+        """Returns both after a step of modified BASIS; the interference is the mixture without the SOI."""
         own, other = problem.prior.score(soi, alpha_bar), problem.interference_prior.score(interference, alpha_bar)
         scale = problem.gain.abs() if self.omega == "one" else torch.ones(1)
         size = self.share * (1 - alpha_bar)
@@ -163,5 +163,5 @@ class Basis:
 
 
 def _kick(like: Tensor, size: float, generator: torch.Generator) -> Tensor:
-    """Noise complex64 [1, T] of a step of Langevin dynamics, the same for every window of complex64 [B, T]."""
+    """Draws noise complex64 [1, T] for a Langevin step, the same for every window of complex64 [B, T]."""
     return math.sqrt(2 * size) * torch.randn((1, like.shape[1]), dtype=torch.complex64, generator=generator)

@@ -1,8 +1,8 @@
-"""The curvature of alpha-RGS's objective over the SOI's symbols, and Newton steps by it.
+"""The curvature of alpha-RGS's objective over the SOI's symbols, for Newton steps.
 
-Most of a narrow SOI hides in the subspace of the interference: along these directions the mixture says little, the
-gradient is small and plain descent takes thousands of steps. The curvature is nearly diagonal in the eigenbasis of the
-SOI's Gram matrix outside the interference's subspace, which is computed once a window.
+Most of a narrow SOI lies in the subspace of the interference. Along these directions the mixture says little, the
+gradient is small, and plain descent takes thousands of steps. The curvature is nearly diagonal in the eigenbasis of the
+SOI's Gram matrix outside the interference's subspace, which is computed once per window.
 """
 
 from functools import lru_cache
@@ -17,19 +17,19 @@ from rfsep.signals.constellations import demap, posterior_mean_and_variance
 from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import InputError, Modem
 
-_DRAWS = 4096  # of the noise that a constellation's uncertainty is averaged over
+_DRAWS = 4096  # noise draws that a constellation's uncertainty is averaged over
 _CONTEXT = 12  # symbol periods on each side of a pulse
-_LEAST_VARIANCE = 1e-6  # of a symbol
+_LEAST_VARIANCE = 1e-6  # least variance of a symbol
 
 
 class Curvature:
-    """Of windows whose SOI begins and ends with them.
+    """The curvature in windows whose SOI begins and ends with them.
 
     Args:
         grid: SOI symbols against the interference's symbols.
-        blocks: the windows cut on it.
-        prior: of the interference, with a variance outside its subspace.
-        constellations: complex64 [P] each, of SOI and interference.
+        blocks: the windows, cut on that grid.
+        prior: the interference's prior, with a variance outside its subspace.
+        constellations: those of SOI and interference, complex64 [P] each.
         omega: the alpha-posterior's weight over kappa^2.
     """
 
@@ -57,27 +57,27 @@ class Curvature:
         self._room = prior.outside[:, None]
 
     def _along(self, ratio: float) -> Tensor:
-        """Curvature float32 [B, S] in the eigenbasis, in units of ``1 / ratio^2``."""
+        """Returns the curvature float32 [B, S] in the eigenbasis, in units of ``1 / ratio^2``."""
         own, other = (_relative_curvature(points, ratio) for points in self.constellations)
         along: Tensor = own + self.omega * (self._outside * ratio**2 / self._room + other * (1 - self._outside))
         return along
 
     def newton(self, gradient: Tensor, ratio: float) -> Tensor:
-        """Gradient complex64 [B, S] over the curvature in units of ``1 / ratio^2``.
+        """Divides a gradient complex64 [B, S] by the curvature, in units of ``1 / ratio^2``.
 
         Args:
-            gradient: over the SOI's symbols.
-            ratio: of the smoothing noise to the signals, in amplitude.
+            gradient: with respect to the SOI's symbols.
+            ratio: smoothing noise relative to the signals, in amplitude.
         """
         along = (self._vectors.mH @ gradient[:, :, None])[:, :, 0] / self._along(ratio)
         step: Tensor = (self._vectors @ along[:, :, None])[:, :, 0]
         return step
 
     def soft_bits(self, symbols: Tensor, ratio: float) -> Tensor:
-        """Log-likelihood ratios float32 [B, S * bits] of symbols complex64 [B, S] at the minimum, by the mixture alone.
+        """Returns log-likelihood ratios float32 [B, S * bits] of symbols complex64 [B, S] at the minimum.
 
-        The prior's pull is taken out of the Gaussian of this curvature, symbol by symbol, as expectation propagation
-        takes a site out of a marginal.
+        They come from the mixture alone. The prior's part is removed from the Gaussian of this curvature, symbol by
+        symbol, as expectation propagation removes a site from a marginal.
         """
         own = _relative_curvature(self.constellations[0], ratio) / ratio**2
         variance = (self._vectors.abs().square() @ (ratio**2 / self._along(ratio))[:, :, None])[:, :, 0]
@@ -87,14 +87,14 @@ class Curvature:
 
 
 def symbol_energy(modem: Modem) -> float:
-    """Energy of a symbol's waveform away from a signal's ends, for a symbol of unit power."""
+    """Returns the energy of a unit-power symbol's waveform away from a signal's ends."""
     waveforms = modem_waveforms(modem, (2 * _CONTEXT + 1) * modem.symbol_period, 0)
     return float(squared(waveforms).sum(1).max())
 
 
 @lru_cache(maxsize=4096)
 def _uncertainty(points: tuple[complex, ...], ratio: float) -> float:
-    """Mean variance of a symbol seen in noise of ``ratio^2``, averaged over fixed draws."""
+    """Returns the mean variance of a symbol seen in noise of ``ratio^2``, averaged over fixed draws."""
     generator = torch.Generator().manual_seed(0)
     constellation = torch.tensor(points)
     noise = ratio * torch.randn((len(points), _DRAWS), dtype=torch.complex64, generator=generator)
@@ -102,9 +102,10 @@ def _uncertainty(points: tuple[complex, ...], ratio: float) -> float:
 
 
 def _relative_curvature(points: Tensor, ratio: float) -> float:
-    """Mean curvature of -log p of a smoothed constellation, in units of ``1 / ratio^2``: 1 where it is decided.
+    """Returns the mean curvature of -log p of a smoothed constellation, in units of ``1 / ratio^2``.
 
-    d mean / d symbol = variance / ratio^2 (Tweedie); where the density is not convex on average, a Gaussian's.
+    It is 1 if the symbol is decided, by d mean / d symbol = variance / ratio^2 (Tweedie). Where the density is not
+    convex on average, a Gaussian's curvature replaces it.
     """
     decided = 1 - _uncertainty(tuple(points.tolist()), ratio) / ratio**2
     return max(decided, ratio**2 / (1 + ratio**2))

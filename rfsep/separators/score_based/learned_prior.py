@@ -10,15 +10,15 @@ from rfsep.iq import from_channels, to_channels
 from rfsep.signals.diffusion_schedule import LEARNED_NOISE_VARIANCE, Schedule
 from rfsep.types import InputError
 
-_BATCH = 64  # windows at once
+_BATCH = 64  # windows per batch
 
 
 class OnGrid(NamedTuple):
     """Windows moved onto the grid of their symbols.
 
     Attributes:
-        windows: [B, ..., whole periods], zero outside of what was given.
-        place: int64 [B, T], where each of the given samples lies in them.
+        windows: [B, ..., whole periods], zero outside the given samples.
+        place: position of each given sample in the windows, int64 [B, T].
     """
 
     windows: Tensor
@@ -26,7 +26,7 @@ class OnGrid(NamedTuple):
 
 
 def on_grid(windows: Tensor, offset: Tensor, period: int) -> OnGrid:
-    """Windows [B, ..., T] in whole periods: each begins ``offset`` int64 [B] samples, below ``period``, later.
+    """Moves windows [B, ..., T] into whole periods, each ``offset`` int64 [B] samples later, below ``period``.
 
     >>> on_grid(torch.ones(1, 5), torch.tensor([2]), 4).windows
     tensor([[0., 0., 1., 1., 1., 1., 1., 0.]])
@@ -39,28 +39,28 @@ def on_grid(windows: Tensor, offset: Tensor, period: int) -> OnGrid:
 
 
 def off_grid(moved: Tensor, place: Tensor) -> Tensor:
-    """The inverse of `on_grid`: [B, ..., whole periods] to [B, ..., T]."""
+    """Inverts `on_grid`: [B, ..., whole periods] to [B, ..., T]."""
     return moved.gather(-1, _spread(place, moved))
 
 
 def _spread(place: Tensor, windows: Tensor) -> Tensor:
-    """``place`` [B, T] for every axis of windows [B, ..., .]."""
+    """Expands ``place`` [B, T] to every axis of windows [B, ..., .]."""
     inner = windows.shape[1:-1]
     return place.view(len(place), *(1,) * len(inner), -1).expand(-1, *inner, -1)
 
 
 def estimated_noise(model: nn.Module, noisy: Tensor, step: Tensor, period: int | None, offset: Tensor) -> Tensor:
-    """Noise float32 [B, 2, T] that a network finds.
+    """Returns the noise float32 [B, 2, T] that a network estimates.
 
     Args:
         model: float32 [B, 2, T] and steps [B] to float32 [B, 2, T].
         noisy: float32 [B, 2, T].
         step: float32 or int64 [B].
-        period: of the grid on which the network sees windows; None where it sees them as they are.
+        period: period of the grid on which the network sees windows; None if it needs no grid.
         offset: int64 [B], samples into a period at sample 0.
 
     Raises:
-        InputError: offsets outside of the period: unknown ones are -1.
+        InputError: an offset is outside the period, as unknown ones are (-1).
     """
     if period is None:
         found: Tensor = model(noisy, step)
@@ -72,17 +72,17 @@ def estimated_noise(model: nn.Module, noisy: Tensor, step: Tensor, period: int |
 
 
 class LearnedPrior:
-    """What a diffusion network knows of a signal of unit power: the noise in x = sqrt(alpha_bar) s + sigma z.
+    """A prior of a unit-power signal, by a network that estimates the noise in x = sqrt(alpha_bar) s + sigma z.
 
-    z has power 2 a complex sample, unit variance a real component. The score of x, by its real components, is
-    -noise / sigma; Tweedie's formula makes it the posterior mean of s.
+    z has power 2 per complex sample, unit variance per real component. The score of x, by its real components, is
+    -noise / sigma. Tweedie's formula turns it into the posterior mean of s.
 
     Args:
         model: float32 [B, 2, T] and steps [B] to float32 [B, 2, T], as `rfsep.training.ddpm.Ddpm` trains it.
         schedule: noise levels that it was trained on.
-        period: of the grid on which it sees windows, None for a network that slides over samples.
-        bfloat16: run it in bfloat16, as it may have been trained; its input's rounding is then of the size of the noise
-            at the first steps (sigma 0.01 ... 0.05).
+        period: period of the grid on which it sees windows; None for a network that slides over samples.
+        bfloat16: whether to run it in bfloat16, as it may have been trained. The rounding of its input is then of the
+            size of the noise at the first steps (sigma 0.01 ... 0.05).
     """
 
     noise_variance = LEARNED_NOISE_VARIANCE
@@ -96,18 +96,18 @@ class LearnedPrior:
         self.phase: Tensor | None = None
 
     def at(self, offset: Tensor, phase: Tensor | None = None) -> "LearnedPrior":
-        """The same prior for windows as a synchroniser found them.
+        """Returns the same prior for windows at a timing and phase that a synchroniser found.
 
         Args:
-            offset: int64 [B], samples into a period at sample 0; 0 if nobody says another.
-            phase: float32 [B], radians by which they are ahead of those that it was trained on; 0 likewise.
+            offset: int64 [B], samples into a period at sample 0; 0 by default.
+            phase: float32 [B], radians by which the windows lead those of the training; 0 by default.
         """
         moved = LearnedPrior(self.model, self.schedule, self.period, self.bfloat16)
         moved.offset, moved.phase = offset, phase
         return moved
 
     def noise(self, x: Tensor, step: Tensor) -> Tensor:
-        """Estimate of z complex64 [B, T] in x complex64 [B, T] at steps int64 or, between two, float32 [B]."""
+        """Estimates z complex64 [B, T] in x complex64 [B, T] at steps int64 or, between two steps, float32 [B]."""
         offset = torch.zeros(len(x), dtype=torch.int64) if self.offset is None else self.offset
         turn = None if self.phase is None else torch.polar(torch.ones_like(self.phase), self.phase)[:, None]
         x = x if turn is None else x * turn.conj()
@@ -118,17 +118,17 @@ class LearnedPrior:
         return found if turn is None else found * turn
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
-        """White noise, see `rfsep.separators.score_based.priors.Prior`."""
+        """Draws white noise; see `rfsep.separators.score_based.priors.Prior`."""
         white = torch.randn((1, num_samples), dtype=torch.complex64, generator=generator)
         return math.sqrt(self.noise_variance) * white
 
     def score(self, noisy: Tensor, alpha_bar: float) -> Tensor:
-        """See `rfsep.separators.score_based.priors.Prior`."""
+        """Returns the score; see `rfsep.separators.score_based.priors.Prior`."""
         step = torch.full((len(noisy),), self.schedule.step_of(alpha_bar))
         return -self.noise(noisy, step) / math.sqrt(1 - alpha_bar)
 
     def posterior_mean(self, noisy: Tensor, alpha_bar: float) -> Tensor:
-        """Mean of s complex64 [B, T] given x complex64 [B, T] at any noise level within the schedule's."""
+        """Returns the mean of s complex64 [B, T] given x complex64 [B, T] at any noise level within the schedule."""
         step = torch.full((len(noisy),), self.schedule.step_of(alpha_bar))
         found: Tensor = (noisy - math.sqrt(1 - alpha_bar) * self.noise(noisy, step)) / math.sqrt(alpha_bar)
         return found

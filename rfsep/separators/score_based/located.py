@@ -1,4 +1,4 @@
-"""Where OFDM interference lies in mixtures, found blindly, and the analytic prior of it there."""
+"""Finds OFDM interference in mixtures blindly, and gives its analytic prior at that timing."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,17 +13,17 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.types import InputError, Modem
 
-_LEAST_OUTSIDE = 1e-6  # power outside the interference's subspace; arithmetic leaves that much even without noise
+_LEAST_OUTSIDE = 1e-6  # Rounding leaves this power outside the interference's subspace, even without noise.
 
 
 class Located(NamedTuple):
     """The interference of windows.
 
     Attributes:
-        setup: of windows of this length.
-        at: what synchronisation found.
-        prior: of the interference at unit power and at the phase of its constellation.
-        gain: complex64 [B], what that is multiplied by in the mixture.
+        setup: for windows of this length.
+        at: the result of synchronisation.
+        prior: the interference's prior at unit power and at the phase of its constellation.
+        gain: factor of that interference in the mixture, complex64 [B].
     """
 
     setup: Setup
@@ -36,9 +36,9 @@ class OfdmLocator:
     """Finds timing, gain and phase of OFDM in windows that begin and end with their SOI.
 
     Args:
-        modem: of the SOI.
-        interference: modem of the interference.
-        noise_power: of white noise in the mixture; None: estimated.
+        modem: the SOI's modem.
+        interference: the interference's modem.
+        noise_power: power of the white noise in the mixture; None to estimate it.
     """
 
     def __init__(self, modem: Modem, interference: OfdmModem, noise_power: float | None) -> None:
@@ -60,13 +60,13 @@ class OfdmLocator:
         )
 
     def __call__(self, mixture: Tensor, *, smoothed_outside: bool, omega: float | None) -> Located:
-        """The interference of mixtures complex64 [B, T].
+        """Finds the interference in mixtures complex64 [B, T].
 
         Args:
-            mixture: to be looked at.
-            smoothed_outside: leave as much room outside the interference's subspace as the smoothing noise takes in it;
-                otherwise no more than the mixture's noise needs.
-            omega: exponent of the interference's prior over kappa^2; None: the exponent is 1.
+            mixture: the mixtures.
+            smoothed_outside: whether the variance outside the interference's subspace is that of the smoothing noise
+                inside; otherwise it is no more than the mixture's noise needs.
+            omega: exponent of the interference's prior over kappa^2; None for an exponent of 1.
         """
         setup = self._setup(mixture.shape[1])
         at = setup.synchroniser(mixture)
@@ -77,10 +77,10 @@ class OfdmLocator:
 
 
 def ofdm_interference(examples: Tensor, interference: Modem | None) -> OfdmModem:
-    """The interference's modem, given or identified from example frames complex64 [F, T].
+    """Returns the interference's modem, as given or as identified from example frames complex64 [F, T].
 
     Raises:
-        InputError: it is no OFDM, or could not be identified.
+        InputError: the interference is no OFDM, or could not be identified.
     """
     found = interference_modem(examples, interference)
     if not isinstance(found, OfdmModem):

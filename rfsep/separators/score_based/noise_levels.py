@@ -1,4 +1,4 @@
-"""At which noise levels priors are asked while a separator iterates, and how far it goes at each."""
+"""Schedules of the noise levels and step sizes of a score-based separator."""
 
 import math
 from typing import NamedTuple, Protocol
@@ -9,7 +9,7 @@ from rfsep.signals.diffusion_schedule import linear_schedule
 
 
 class Step(NamedTuple):
-    """One iteration: the levels alpha_bar of SOI and interference, and what the gradient is multiplied by."""
+    """One iteration: the levels alpha_bar of SOI and interference, and the factor of the gradient."""
 
     soi: float
     interference: float
@@ -22,17 +22,17 @@ class Levels(Protocol):
     iterations: int
 
     def step(self, iteration: int, generator: torch.Generator) -> Step:
-        """Of one iteration, counted from 0."""
+        """Returns the step of one iteration, counted from 0."""
         ...
 
 
 class UniformLevels:
-    """As alpha-RGS was published: both levels drawn from 1 ... 49 of 50, and a step that falls as half a cosine.
+    """The published alpha-RGS schedule: both levels drawn from 1 ... 49 of 50, and a half-cosine step size.
 
     Args:
-        iterations: of the whole run.
-        most: first step.
-        least: last step.
+        iterations: number of iterations of the whole run.
+        most: first step size.
+        least: last step size.
     """
 
     def __init__(self, iterations: int = 20000, most: float = 5e-3, least: float = 1e-6) -> None:
@@ -42,20 +42,20 @@ class UniformLevels:
         self._alpha_bar = linear_schedule().alpha_bar.tolist()
 
     def step(self, iteration: int, generator: torch.Generator) -> Step:
-        """See `Levels`."""
+        """Returns the step of one iteration; see `Levels`."""
         soi, interference = torch.randint(1, len(self._alpha_bar), (2,), generator=generator).tolist()
         fallen = (1 + math.cos(math.pi * iteration / self.iterations)) / 2
         return Step(self._alpha_bar[soi], self._alpha_bar[interference], self.least + (self.most - self.least) * fallen)
 
 
 class FallingLevels:
-    """One level for both priors that falls geometrically: annealing, from nearly convex to nearly exact.
+    """One geometrically falling level for both priors: annealing, from nearly convex to nearly exact.
 
     Args:
-        iterations: of the whole run.
+        iterations: number of iterations of the whole run.
         first: ratio of noise to signal at the beginning, in amplitude.
-        last: at the end.
-        share: of a full step, which is that ratio in power: the inverse curvature of a decided symbol.
+        last: the same ratio at the end.
+        share: share of a full step. A full step is the ratio in power, the inverse curvature of a decided symbol.
     """
 
     def __init__(self, iterations: int = 30, first: float = 0.3, last: float = 0.05, share: float = 0.7) -> None:
@@ -65,7 +65,7 @@ class FallingLevels:
         self.share = share
 
     def step(self, iteration: int, generator: torch.Generator) -> Step:
-        """See `Levels`."""
+        """Returns the step of one iteration; see `Levels`."""
         ratio = self.first * (self.last / self.first) ** (iteration / max(1, self.iterations - 1))
         alpha_bar = 1 / (1 + ratio**2)
         return Step(alpha_bar, alpha_bar, self.share * ratio**2)

@@ -1,4 +1,4 @@
-"""The score of OFDM with discrete constellations: cyclic prefix, symbols cut off by the window, unknown gain."""
+"""The score of OFDM with discrete constellations, a cyclic prefix, symbols that the window cuts, and unknown gain."""
 
 import math
 from typing import NamedTuple
@@ -12,20 +12,20 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError
 
-_LEAST_SPREAD = 1e-9  # eigenvalue of a cut-off symbol's covariance that counts as none
+_LEAST_SPREAD = 1e-9  # A smaller eigenvalue of a cut-off symbol's covariance counts as zero.
 
 
 class _Cut(NamedTuple):
-    """Where the symbols of windows lie.
+    """The layout of symbols in windows.
 
     Attributes:
-        place: int64 [B, K * P], sample of the window; held inside it.
+        place: sample of the window, clamped to it, int64 [B, K * P].
         inside: bool [B, K, P].
-        back: int64 [B, T], where each sample of the window is in the blocks.
+        back: position of each sample of the window in the blocks, int64 [B, T].
         whole: bool [B, K].
-        row, column: int64 [W], the symbols that are there in part.
-        spread: float32 [W, P], eigenvalues of the covariance of what is seen of them; 0 where nothing is.
-        basis: complex64 [W, P, P], its eigenvectors.
+        row, column: the partly visible symbols, int64 [W].
+        spread: eigenvalues of the covariance of their visible part, float32 [W, P]; 0 where nothing is visible.
+        basis: eigenvectors of that covariance, complex64 [W, P, P].
     """
 
     place: Tensor
@@ -39,27 +39,27 @@ class _Cut(NamedTuple):
 
 
 class OfdmPrior:
-    """OFDM of unit power, each window at a known time and with the phase of the constellation as it is.
+    """OFDM of unit power at a known time, with the constellation's phase unchanged.
 
     A whole symbol is ``A c``, with the carriers' waveforms (prefix included) the columns of A. The noise is drawn in
     their subspace, ``A n`` with n white, as the published QPSK score does: the pseudo-inverse of A then sees every
     carrier in white noise of its own and the posterior mean of each is exact, although the prefix makes A's columns
     oblique. Without prefix and guard carriers the noise is white and the score that of the whole density.
 
-    Of a symbol that the window cuts off, more carriers are unknown than there are samples; a Gaussian of the same
-    covariance stands in for it. Its score is linear, so noise would only average away; none is drawn there.
+    A symbol that the window cuts off has more unknown carriers than samples. A Gaussian of the same covariance replaces
+    it. Its score is linear, so noise would only average away, and none is drawn there.
 
     Args:
-        modem: of the source.
+        modem: the source's modem.
         offset: int64 [B], samples into a symbol at sample 0 of each window.
-        num_samples: in a window.
-        outside: float [B], variance of what may lie outside the subspace of whole symbols; None: that of the
-            smoothing noise, as published. A mixture without noise has nothing there.
-        loosening: float [B], times the Gaussian stand-in's variance. Alpha-RGS sharpens this prior by an exponent of
-            kappa^2; a stand-in that should keep its own weight is loosened by as much.
+        num_samples: samples per window.
+        outside: variance outside the subspace of whole symbols, float [B]; None for that of the smoothing noise, as
+            published. A mixture without noise has no power there.
+        loosening: factor of the replacement Gaussian's variance, float [B]. Alpha-RGS sharpens this prior by an
+            exponent of kappa^2. A Gaussian that should keep its own weight is loosened by the same factor.
 
     Raises:
-        InputError: offsets outside a period.
+        InputError: an offset lies outside the period.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class OfdmPrior:
 
     def _make_cut(self, offset: Tensor, num_samples: int, waveforms: Tensor) -> _Cut:
         period = self.modem.symbol_period
-        count = (num_samples + 2 * period - 2) // period  # symbols that any window of this length touches
+        count = (num_samples + 2 * period - 2) // period  # number of symbols that any window of this length touches
         place = torch.arange(count * period) - offset[:, None]
         inside = ((place >= 0) & (place < num_samples)).view(len(offset), count, period)
         whole = inside.all(2)
@@ -103,7 +103,7 @@ class OfdmPrior:
         )
 
     def _blocks(self, windows: Tensor) -> Tensor:
-        """Windows complex64 [B, T] by symbols, [B, K, P]; zero outside the window."""
+        """Cuts windows complex64 [B, T] into symbols, [B, K, P]; zero outside the window."""
         cut = self._cut
         return windows.gather(1, cut.place).view(cut.inside.shape) * cut.inside
 
@@ -111,18 +111,18 @@ class OfdmPrior:
         return blocks.flatten(1).gather(1, self._cut.back)
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Noise in the subspace of the whole symbols, see `rfsep.separators.score_based.priors.Prior`."""
+        """Draws noise in the subspace of the whole symbols; see `rfsep.separators.score_based.priors.Prior`."""
         shape = 1, self._cut.whole.shape[1], self.waveforms.shape[1]
         white = torch.randn(shape, dtype=torch.complex64, generator=generator)
         return self._joined((white @ self.waveforms.T) * self._cut.whole[:, :, None])
 
     def score(self, noisy: Tensor, alpha_bar: float) -> Tensor:
-        """See `rfsep.separators.score_based.priors.Prior`."""
+        """Returns the score; see `rfsep.separators.score_based.priors.Prior`."""
         cut, variance, amplitude = self._cut, 1 - alpha_bar, math.sqrt(alpha_bar)
         blocks = self._blocks(noisy)
         carriers = blocks @ self._inverse.T  # [B, K, D]
         mean = posterior_mean(carriers / amplitude, self.modem.constellation, variance / alpha_bar)
-        inner = carriers @ self.waveforms.T  # the share of the subspace
+        inner = carriers @ self.waveforms.T  # part inside the subspace
         outside = torch.full((len(noisy),), variance / alpha_bar) if self.outside is None else self.outside
         score = (amplitude * mean - carriers) @ self.waveforms.T / variance
         score = score + (inner - blocks) / (alpha_bar * outside[:, None, None])
@@ -130,26 +130,26 @@ class OfdmPrior:
         return self._joined(score)
 
     def _stand_in(self, seen: Tensor, outside: Tensor) -> Tensor:
-        """Score of the Gaussians in place of symbols that are there in part, complex64 [W, P]."""
+        """Returns the score of the Gaussians that replace partly visible symbols, complex64 [W, P]."""
         basis, weight = self._cut.basis, self._stand_in_precision(outside)
         along = (basis.mH @ seen[:, :, None])[:, :, 0]
         return -(basis @ (weight * along)[:, :, None])[:, :, 0]
 
     def _stand_in_precision(self, outside: Tensor) -> Tensor:
-        """Precision float32 [W, P] of symbols that are there in part, along their covariance's eigenvectors."""
+        """Returns the precision float32 [W, P] of partly visible symbols, along their covariance's eigenvectors."""
         row = self._cut.row
         return 1 / torch.maximum(self._cut.spread * self._loosening[row][:, None], outside[row][:, None])
 
     def outside_gram(self, pulses: Tensor, phase: Tensor) -> Tensor:
-        """How much of other signals lies where this prior has least room: their Gram matrices in its metric.
+        """Returns the Gram matrices of other signals in this prior's metric, which weighs its complement.
 
         Args:
             pulses: complex128 [step, P, c], waveforms of the other signals in a symbol of this one, by their phase.
             phase: int64 [B, K], of each symbol.
 
         Returns:
-            complex128 [B, K, c, c]: R^H W R, with W one outside the subspace of a whole symbol and zero in it; for a
-            symbol that is there in part, W is the stand-in's precision times ``outside``.
+            R^H W R, complex128 [B, K, c, c]. W is one outside the subspace of a whole symbol and zero inside. For a
+            partly visible symbol, W is the replacement Gaussian's precision times ``outside``.
         """
         if self.outside is None:
             raise InputError("outside is null: the prior's room outside its subspace changes with the noise level")
@@ -165,7 +165,7 @@ class OfdmPrior:
         return found
 
     def gain(self, windows: Tensor, smoothing: float) -> Tensor:
-        """By what the carriers of whole symbols in windows complex64 [B, T] are scaled: complex64 [B].
+        """Returns the gain complex64 [B] of the carriers of whole symbols in windows complex64 [B, T].
 
         Least squares against their posterior means, seen through noise of ``smoothing`` times the symbols' power.
         """
@@ -175,9 +175,9 @@ class OfdmPrior:
         return gain
 
     def phase(self, windows: Tensor) -> Tensor:
-        """Phase float32 [B] of windows complex64 [B, T] by the M-th power of their carriers, up to their symmetry.
+        """Returns the phase float32 [B] of windows complex64 [B, T], up to the constellation's symmetry.
 
-        Three rounds of decisions and least squares follow the M-th power.
+        It comes from the M-th power of the carriers, then three rounds of decisions and least squares.
         """
         points = self.modem.constellation
         order = 2 if len(points) == 2 else 4

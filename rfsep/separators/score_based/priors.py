@@ -1,10 +1,10 @@
-"""What score-based separators know of a source: the gradient of its log-density, smoothed by noise.
+"""Priors of score-based separators: the gradient of a source's log-density, smoothed by noise.
 
 A prior is smoothed at a level alpha_bar of the diffusion schedule: its density is that of ``sqrt(alpha_bar) s +
 sqrt(1 - alpha_bar) z``, with s a window of the source at unit power and z noise of the prior's own kind (`Prior.draw`).
-A score is ``-E[z | x] / sigma``. Where z has unit power a complex sample, that is the derivative of the log-density by
-the conjugate of the window, ``-(x - mean) / variance`` of a circular Gaussian; published learned priors draw
-z at twice that power and use the same formula.
+A score is ``-E[z | x] / sigma``. If z has unit power per complex sample, that is the derivative of the log-density by
+the conjugate of the window, ``-(x - mean) / variance`` of a circular Gaussian. Published learned priors draw z at twice
+that power and use the same formula.
 """
 
 import math
@@ -18,39 +18,39 @@ from rfsep.types import InputError, Modem
 
 
 class Prior(Protocol):
-    """A source, smoothed."""
+    """A smoothed source."""
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Noise z complex64 [1 or B, num_samples] that smooths the prior: the same draw for every window."""
+        """Draws the noise z complex64 [1 or B, num_samples] that smooths the prior, the same for every window."""
         ...
 
     def score(self, noisy: Tensor, alpha_bar: float) -> Tensor:
-        """Gradient of the log-density of smoothed windows complex64 [B, T]: complex64 [B, T]."""
+        """Returns the gradient of the log-density of smoothed windows complex64 [B, T]: complex64 [B, T]."""
         ...
 
 
 class PulsePrior:
     """Discrete symbols on orthogonal pulses, at known timing and phase (alpha-RGS, arXiv 2306.14411, section 5.1).
 
-    The noise lies in the pulses' subspace, where it is white: every symbol is then smoothed by itself, and its
-    posterior mean is exact. What lies outside the subspace is drawn into it as if it were noise.
+    The noise lies in the pulses' subspace, where it is white. Every symbol is then smoothed alone, and its posterior
+    mean is exact. Anything outside the subspace is drawn into it as if it were noise.
 
     Args:
-        modem: of the source, its pulses orthogonal.
+        modem: the source's modem, with orthogonal pulses.
     """
 
     def __init__(self, modem: Modem) -> None:
         self.modem = modem
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Noise in the subspace, see `Prior`."""
+        """Draws noise in the subspace; see `Prior`."""
         silence = torch.zeros((1, num_samples), dtype=torch.complex64)
         num_symbols = self.modem.analyse(silence).shape[1]
         white = torch.randn((1, num_symbols), dtype=torch.complex64, generator=generator)
         return self.modem.synthesise(white, num_samples)
 
     def score(self, noisy: Tensor, alpha_bar: float) -> Tensor:
-        """See `Prior`."""
+        """Returns the score; see `Prior`."""
         variance, amplitude = 1 - alpha_bar, math.sqrt(alpha_bar)
         seen = self.modem.analyse(noisy) / amplitude
         mean = posterior_mean(seen, self.modem.constellation, variance / alpha_bar)
@@ -58,13 +58,13 @@ class PulsePrior:
 
 
 class GaussianPrior:
-    """A circular Gaussian source, in white noise.
+    """A circular Gaussian source in white noise.
 
     Args:
-        covariance: complex [T, T], Hermitian, not negative.
+        covariance: complex [T, T], Hermitian and positive semidefinite.
 
     Raises:
-        InputError: a covariance that is neither.
+        InputError: the covariance is neither.
     """
 
     def __init__(self, covariance: Tensor) -> None:
@@ -78,11 +78,11 @@ class GaussianPrior:
         self._values, self._vectors = values.clamp_min(0).float(), vectors.to(torch.complex64)
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Tensor:
-        """White noise, see `Prior`."""
+        """Draws white noise; see `Prior`."""
         return torch.randn((1, num_samples), dtype=torch.complex64, generator=generator)
 
     def score(self, noisy: Tensor, alpha_bar: float) -> Tensor:
-        """See `Prior`."""
+        """Returns the score; see `Prior`."""
         total = alpha_bar * self._values + (1 - alpha_bar)
         score: Tensor = -((noisy @ self._vectors.conj()) / total) @ self._vectors.T
         return score

@@ -1,4 +1,4 @@
-"""Reverse diffusion: a mixture taken for noisy interference, and cleaned by the interference's prior alone.
+"""Reverse diffusion: treats a mixture as noisy interference, which the interference's prior alone cleans.
 
 A baseline of T. Jayashankar et al., "Score-based source separation with applications to digital communication signals",
 NeurIPS 2023 (arXiv 2306.14411): the SOI, far below the interference, stands in for the noise of a diffusion prior.
@@ -15,30 +15,30 @@ from rfsep.separators.windows import in_windows
 from rfsep.signals.diffusion_schedule import ancestral_samples, linear_schedule
 from rfsep.types import InputError, Modem, Separated
 
-_BATCH_SAMPLES = 32 * 2560  # separated together
+_BATCH_SAMPLES = 32 * 2560  # samples per batch
 
 
 class ReverseDiffusion:
-    """The mixture less what a diffusion prior samples as its interference.
+    """Subtracts from the mixture the interference that a diffusion prior samples.
 
-    The mixture over the gain is taken for the last of ten levels of weak noise, beta = 1e-4 ... 1e-3 evenly spaced; the
-    network is asked at the fractional steps of its own schedule that have these levels.
+    The mixture over the gain stands for the last of ten levels of weak noise, beta = 1e-4 ... 1e-3 evenly spaced. The
+    network is evaluated at the fractional steps of its own schedule that have these levels.
 
     Args:
-        modem: of the SOI; the signal begins and ends with the mixture.
+        modem: the SOI's modem; the signal begins and ends with the mixture.
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
-        interference_prior: of the interference at unit power, a learned one.
+        interference_prior: a learned prior of the interference at unit power.
         interference: modem of the interference, OFDM, whose timing, gain and phase are found blindly.
-        levels: of weak noise.
+        levels: number of levels of weak noise.
         first: beta of the first level.
         last: beta of the last level, from which sampling begins.
-        noise_power: of white noise in the mixture, for synchronisation alone; None: estimated.
-        block: samples in a window of a longer mixture.
+        noise_power: power of the white noise in the mixture, for synchronisation alone; None to estimate it.
+        block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
-        seed: of the sampling's noise, the same for every window.
+        seed: seed of the sampling's noise, the same for every window.
 
     Raises:
-        InputError: no prior, or an interference that is no OFDM.
+        InputError: there is no prior, or the interference is no OFDM.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ReverseDiffusion:
         self.seed = seed
 
     def separate(self, mixture: Tensor) -> Separated:
-        """The estimate complex64 [B, T] and hard bits uint8 [B, N]."""
+        """Returns the estimate complex64 [B, T] and hard bits uint8 [B, N]."""
         return in_windows(self._estimate, mixture, self.block, self.margin, self.modem, _BATCH_SAMPLES)
 
     def _estimate(self, mixture: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Separators that cut a mixture into tokens and give these to a network."""
+"""Separators that cut a mixture into tokens, for a network or for detection token by token."""

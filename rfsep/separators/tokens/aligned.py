@@ -1,4 +1,4 @@
-"""A network that sees mixtures on the grid of their interference, as a separator."""
+"""Separates by a network that sees mixtures on the symbol grid of their interference."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -20,13 +20,13 @@ from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
 INPUTS = ("time", "band", "carriers", "detection")
-_BATCH_SAMPLES = 64 * 1280  # synchronised and detected together
-_LEAST_NOISE = 1e-3  # that detection works with: with none at all it would never be in doubt
+_BATCH_SAMPLES = 64 * 1280  # samples per batch
+_LEAST_NOISE = 1e-3  # Detection assumes at least this noise power; without any it would never doubt a decision.
 _SILENCE = 1e-12
 
 
 class TokenModel(Protocol):
-    """See `rfsep.models.token_transformer.TokenTransformer`."""
+    """The interface of `rfsep.models.token_transformer.TokenTransformer`."""
 
     num_inputs: int
     num_bits: int
@@ -34,16 +34,16 @@ class TokenModel(Protocol):
     period: int
 
     def __call__(self, inputs: Tensor, phase: Tensor, edge: Tensor, prior: Tensor) -> Tensor:
-        """Logits float32 [B, K, N] of tokens."""
+        """Returns logits float32 [B, K, N] of tokens."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What it learned."""
+        """Returns the learned parameters."""
         ...
 
 
 class Timing(NamedTuple):
-    """Where SOI and interference begin, and the noise: int64 [B], int64 [B] and float [B]."""
+    """Offsets of SOI and interference, int64 [B] each, and the noise power, float [B]."""
 
     soi_offset: Tensor
     interference_offset: Tensor
@@ -51,16 +51,16 @@ class Timing(NamedTuple):
 
 
 class View(NamedTuple):
-    """What the network is shown, and what is needed to read its answer.
+    """The network's input, and the data needed to interpret its output.
 
     Attributes:
         inputs: float32 [B, K, D].
         phase: int64 [B, K], see `rfsep.separators.tokens.tokens.Tokens`.
-        edge: int64 [B, K], 0 for a whole token, else by the samples inside: those (first token), period + those (last),
-            2 period (none).
+        edge: int64 [B, K], 0 for a whole token. With n samples inside the window it is n for a first token, period + n
+            for a last one, and 2 period for n = 0.
         prior: float32 [B, K, slots * bits], log-likelihood ratios that the network starts from.
-        tokens: the mixture's.
-        symbols: what detection found; None without it.
+        tokens: the mixture's tokens.
+        symbols: result of detection; None without it.
     """
 
     inputs: Tensor
@@ -72,16 +72,16 @@ class View(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A view without what only its own separator needs, for networks that place their tokens themselves.
+    """A reduced view for networks that place their tokens themselves.
 
     Attributes:
-        inputs: as `View`, as the three below.
-        phase: likewise.
-        edge: likewise.
-        prior: likewise, float32 [B, K, slots * bits], or [B, K, 0] for none.
+        inputs: as in `View`.
+        phase: as in `View`.
+        edge: as in `View`.
+        prior: as in `View`, float32 [B, K, slots * bits], or [B, K, 0] for none.
         begin: int64 [B, K], sample of the window at which a token of the mixture starts.
         soi_offset: int64 [B], samples into a SOI symbol at sample 0.
-        beyond: complex64 [B, T], of the SOI's symbols outside the windows what reaches into them; None where unknown.
+        beyond: waveform in the windows of SOI symbols outside them, complex64 [B, T]; None if unknown.
     """
 
     inputs: Tensor
@@ -94,67 +94,67 @@ class Look(NamedTuple):
 
 
 def looked(view: View, soi_offset: Tensor, step: int) -> Look:
-    """A view as `Look`, the SOI's symbols every ``step`` samples."""
+    """Converts a view to a `Look`; the SOI has a symbol every ``step`` samples."""
     tokens = view.tokens
     begin = tokens.symbol * step + step // 2 - soi_offset[:, None] - tokens.phase
     return Look(view.inputs, view.phase, view.edge, view.prior, begin, soi_offset)
 
 
 def check_model(model: TokenModel, needed: Mapping[str, int], shown: str) -> None:
-    """Refuse a model of other tokens.
+    """Refuses a model of other tokens.
 
     Args:
         model: see `TokenModel`.
-        needed: its attributes as this SOI in this interference needs them.
-        shown: what a token's numbers are.
+        needed: the attributes that this SOI in this interference needs.
+        shown: a description of a token's numbers.
     """
     if model.num_inputs != needed["num_inputs"]:
-        raise InputError(f"{shown} are {needed['num_inputs']} numbers a token; the model takes {model.num_inputs}")
+        raise InputError(f"{shown} are {needed['num_inputs']} numbers per token; the model takes {model.num_inputs}")
     for name, value in needed.items():
         if (has := getattr(model, name)) != value:
             raise InputError(f"model.network.{name} is {has}, this SOI in this interference needs {value}")
 
 
 def answered(model: TokenModel, view: View) -> Tensor:
-    """A network's log-likelihood ratios float32 [B, K, slots * bits], on the CPU."""
+    """Returns a network's log-likelihood ratios float32 [B, K, slots * bits], on the CPU."""
     device = next(iter(model.parameters())).device
     inputs, phase, edge, prior = (field.to(device) for field in view[:4])
     return model(inputs, phase, edge, prior).cpu()
 
 
 def real_columns(values: Tensor) -> Tensor:
-    """Complex [B, K, n] as real and imaginary parts [B, K, 2 n]."""
+    """Returns complex [B, K, n] as real and imaginary parts [B, K, 2 n]."""
     return torch.view_as_real(values.contiguous()).flatten(2)
 
 
 def shortened(symbols: Tensor) -> Tensor:
-    """Complex numbers, those longer than 2 cut to that length: what is shown to a network should not run away."""
+    """Limits complex numbers to amplitude 2, because a network's input should stay bounded."""
     return symbols / symbols.abs().clamp_min(2.0) * 2.0
 
 
 class Aligned:
     """Synchronises a mixture, cuts it into tokens, and lets a network decide the SOI's bits.
 
-    The network is shown, for each token, any of: ``time``, its samples at unit power of the window; ``band``, its
-    matched-filter outputs twice a symbol, which hold all that lies in the SOI's band; ``carriers``, the interference's
+    The network sees any of these for each token: ``time``, its samples at unit power of the window; ``band``, its
+    matched-filter outputs twice per symbol, which hold everything in the SOI's band; ``carriers``, the interference's
     carriers beside the SOI; ``detection``, a few iterations of `rfsep.separators.tokens.token_detection`, whose
     log-likelihood ratios the network then corrects.
 
     Args:
-        modem: of the SOI, one data symbol a period.
+        modem: the SOI's modem, one data symbol per period.
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
-        model: see `rfsep.models.token_transformer.TokenTransformer`; None: bits as detection alone finds them.
+        model: see `rfsep.models.token_transformer.TokenTransformer`; None for the bits of detection alone.
         interference: modem of the interference, OFDM.
-        inputs: what the network is shown.
-        iterations: of detection.
+        inputs: names of the network's inputs.
+        iterations: iterations of detection.
         soi_timing: ``known``: a symbol starts at sample 0 and the signal begins and ends with the mixture.
             ``estimated``: the waveform is at the timing found; bits are those of a receiver that starts at sample 0.
-        noise_power: of white noise in the mixture; None: estimated.
-        block: samples in a window of a longer mixture.
+        noise_power: power of the white noise in the mixture; None to estimate it.
+        block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
 
     Raises:
-        InputError: unknown inputs, or a model that takes another number of them.
+        InputError: an input is unknown, or the model takes another number of them.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class Aligned:
 
     @property
     def num_inputs(self) -> int:
-        """Numbers that the network is shown of a token."""
+        """Size of the network's input per token."""
         shown, period = self.detector.num_shown, self.grid.period
         sizes = {"time": 2 * period, "band": 4 * self.grid.num_seen, "carriers": 2 * len(self.detector.near)}
         return 2 + sum({**sizes, "detection": 7 * shown}[name] for name in self.inputs)
@@ -211,16 +211,16 @@ class Aligned:
         return made.grid, made.synchroniser
 
     def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool) -> View:
-        """What the network is shown of windows complex64 [B, T].
+        """Returns the network's input for windows complex64 [B, T].
 
         Args:
             mixture: the windows.
             at: their timing.
-            begins: the SOI begins with the window.
-            ends: the SOI ends with the window.
+            begins: whether the SOI begins with the window.
+            ends: whether the SOI ends with the window.
 
         Raises:
-            InputError: windows so short that there may be no whole token in them.
+            InputError: a window may be too short for a whole token.
         """
         if mixture.shape[1] < 2 * self.grid.period - 1:
             least = 2 * self.grid.period - 1
@@ -245,11 +245,11 @@ class Aligned:
         )
 
     def guidance(self, mixture: Tensor) -> Tensor:
-        """Complex64 [B, T, 0]: no other separator's estimate is shown, see `rfsep.separators.tokens.corrected`."""
+        """Returns complex64 [B, T, 0]: the network sees no other estimate; see `rfsep.separators.tokens.corrected`."""
         return mixture.new_zeros((*mixture.shape, 0))
 
     def training_view(self, batch: MixtureBatch, guidance: Tensor) -> View:
-        """What the network is shown of training mixtures: cut at the true timing of either signal.
+        """Returns the network's input for training mixtures, cut at the true timing of both signals.
 
         Raises:
             InputError: the timing is not known.
@@ -264,17 +264,17 @@ class Aligned:
         return self.view(batch.mixture, at, self.timing_known, self.timing_known)
 
     def training_look(self, batch: MixtureBatch, guidance: Tensor) -> Look:
-        """`training_view` for a network with tokens of its own."""
+        """Returns `training_view` for a network with tokens of its own."""
         return looked(self.training_view(batch, guidance), batch.soi_offset, self.grid.step)
 
     def look(self, mixture: Tensor, guidance: Tensor, begins: bool, ends: bool) -> Look:
-        """What a network with tokens of its own is shown of windows complex64 [B, T], blind."""
+        """Returns the input of a network with tokens of its own, for windows complex64 [B, T] of unknown timing."""
         at = self._synchronised(mixture, begins, ends)
         view, grid = self.view(mixture, at, begins, ends), self._setup(mixture.shape[1], begins, ends)[0]
         look = looked(view, at.soi_offset, self.grid.step)
         if view.symbols is None:
             return look
-        around = self.symbols(view, torch.zeros_like(view.prior), grid)  # in doubt, symbols inside have mean zero
+        around = self.symbols(view, torch.zeros_like(view.prior), grid)  # Undecided symbols inside have mean zero.
         return look._replace(beyond=grid.synthesise(around * grid.exists(at.soi_offset), at.soi_offset))
 
     def _synchronised(self, mixture: Tensor, begins: bool, ends: bool) -> Timing:
@@ -282,14 +282,14 @@ class Aligned:
         return Timing(found.soi_offset, found.interference_offset, found.noise_power)
 
     def _exists(self, grid: SoiGrid, tokens: Tokens, soi_offset: Tensor) -> Tensor:
-        """Which of the symbols seen are on the air: bool [B, K, n]."""
+        """Tells which of the visible symbols are on the air: bool [B, K, n]."""
         column = self.grid.seen_symbols(tokens) - grid.period_of_symbol[0]
-        known = torch.nn.functional.pad(grid.exists(soi_offset).expand(len(column), -1), (0, 1))  # none beyond the grid
+        known = torch.nn.functional.pad(grid.exists(soi_offset).expand(len(column), -1), (0, 1))  # 0 beyond the grid
         column = torch.where((column >= 0) & (column < grid.num_symbols), column, grid.num_symbols)
         return known.gather(1, column.flatten(1)).view(column.shape)
 
     def _band(self, tokens: Tokens) -> Tensor:
-        """Matched-filter outputs of each token at the symbols seen and half-way between: complex64 [B, K, 2 n]."""
+        """Returns matched-filter outputs of tokens at visible symbols and half-way between: complex64 [B, K, 2 n]."""
         found = []
         for shift in (0, self.grid.step // 2):
             pulses = self.grid.pulses[(tokens.phase + shift) % self.grid.step]  # [B, K, P, n]
@@ -303,18 +303,18 @@ class Aligned:
         return torch.where(count == 0, 2 * period, edge)
 
     def _own(self, values: Tensor) -> Tensor:
-        """Of what is known of the symbols seen [B, K, >= n], the token's own [B, K, slots]."""
+        """Selects a token's own symbols [B, K, slots] from values of all visible ones [B, K, >= n]."""
         return values[:, :, self.grid.reach : self.grid.reach + self.grid.slots]
 
     def _prior(self, tokens: Tokens, symbols: TokenSymbols | None) -> Tensor:
-        """Log-likelihood ratios float32 [B, K, slots * bits] before the network."""
+        """Returns the log-likelihood ratios float32 [B, K, slots * bits] before the network."""
         points = self.modem.constellation
         if symbols is None:
             return torch.zeros((*tokens.phase.shape, self.grid.slots * bits_per_symbol(points)))
         return demap(self._own(symbols.mean), points, self._own(symbols.variance)).clamp(-40, 40)
 
     def logits(self, view: View) -> Tensor:
-        """The network's log-likelihood ratios float32 [B, K, slots * bits], without one those of detection."""
+        """Returns log-likelihood ratios float32 [B, K, slots * bits] of the network, or of detection without one."""
         if self.model is None:
             if "detection" not in self.inputs:
                 raise InputError("without a model there are no bits but those of the inputs detection")
@@ -322,13 +322,13 @@ class Aligned:
         return answered(self.model, view)
 
     def symbols(self, view: View, logits: Tensor, grid: SoiGrid) -> Tensor:
-        """Posterior means complex64 [B, S] of the symbols of a grid."""
+        """Returns posterior means complex64 [B, S] of the symbols of a grid."""
         points, shown = self.modem.constellation, self.grid.num_seen
         seen = self.grid.seen_symbols(view.tokens) - grid.period_of_symbol[0]  # [B, K, n]
         means = torch.zeros((len(seen), grid.num_symbols + 1), dtype=torch.complex64)
-        heard = view.tokens.inside.any(2)[:, :, None]  # a token outside of the window knows nothing
+        heard = view.tokens.inside.any(2)[:, :, None]  # A token outside the window holds no information.
         bounded = torch.where((seen >= 0) & (seen < grid.num_symbols) & heard, seen, grid.num_symbols)
-        if view.symbols is not None:  # symbols outside of the window that reach into it
+        if view.symbols is not None:  # Symbols outside the window may reach into it.
             mean, variance = view.symbols.mean[:, :, :shown], view.symbols.variance[:, :, :shown]
             means.scatter_(1, bounded.flatten(1), posterior_mean(mean, points, variance).flatten(1))
         owned = torch.where(self.grid.owned(view.tokens), self._own(bounded), grid.num_symbols)
@@ -338,14 +338,14 @@ class Aligned:
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
         soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
-        """`separate`, as there is no guidance."""
+        """Runs `separate`; there is no guidance."""
         return self.separate(mixture)
 
     def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
-        self._setup(windows.shape[1], begins, ends)  # made once, not in every thread
+        self._setup(windows.shape[1], begins, ends)  # This builds the setup once, not in every thread.
 
         def estimate(part: Tensor) -> Tensor:
             with torch.inference_mode():
@@ -359,7 +359,7 @@ class Aligned:
 
 
 def _detection_columns(symbols: TokenSymbols) -> Tensor:
-    """What detection found as numbers near one: float32 [B, K, 7 (n + m)]."""
+    """Returns the result of detection as numbers near one: float32 [B, K, 7 (n + m)]."""
     mean = real_columns(shortened(symbols.mean))
     doubt = symbols.variance.clamp(1e-6, 1e3).log() / 4
     misfit = torch.asinh(torch.view_as_real(symbols.misfit)).flatten(2)

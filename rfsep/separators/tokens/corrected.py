@@ -1,4 +1,4 @@
-"""A network that corrects the bits of slower separators, where the interference's modem is known in part only."""
+"""Corrects the bits of slower separators by a network, where the interference's modem is only partly known."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -23,10 +23,10 @@ from rfsep.separators.windows import in_parallel, overlapped
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap
 from rfsep.types import InputError, MixtureBatch, Modem, Separated, Separator
 
-_BATCH = 16  # mixtures that a guide is given together
-_BATCH_SAMPLES = 64 * 2560  # shown to the network together
+_BATCH = 16  # mixtures per call of a guide
+_BATCH_SAMPLES = 64 * 2560  # samples per call of the network
 _SILENCE = 1e-12
-_LEAST_REST = 1e-3  # power that a guide leaves, below which less is no news
+_LEAST_REST = 1e-3  # The power that a guide leaves is shown to the network down to this.
 
 
 class Guide(Protocol):
@@ -40,21 +40,21 @@ class Guide(Protocol):
 class Corrected:
     """Shows a network what other separators make of a mixture, token by token, and lets it decide the SOI's bits.
 
-    Tokens lie on the SOI's own grid, for the interference's is not known. Of each symbol that a token sees, the network
-    is shown: the matched filter's output on each guide's estimate, and the power that the guide leaves of the mixture
-    during that symbol, which tells where interference is strong and where the guide failed; the matched filter's output
-    on the mixture. It corrects log-likelihood ratios of the first guide, as if that guide's symbols had an error of one
-    variance: which of them deserve more trust is the network's to learn.
+    Tokens lie on the SOI's own grid, because the interference's is not known. For each symbol of a token the network
+    sees the matched filter's output on the mixture and on each guide's estimate. It also sees the power that each guide
+    leaves of the mixture during the symbol, which shows where interference is strong and where the guide failed. It
+    corrects the first guide's log-likelihood ratios. They assume the same error variance for all symbols; the network
+    learns which symbols deserve more trust.
 
     Args:
-        modem: of the SOI, one data symbol a period; a symbol starts at sample 0 and the signal begins and ends with the
-            mixture.
+        modem: the SOI's modem, one data symbol per period; a symbol starts at sample 0 and the signal begins and ends
+            with the mixture.
         examples: frames of the interference, complex64 [F, T], for the guides.
         model: see `rfsep.models.token_transformer.TokenTransformer`; None: bits as the first guide finds them.
         guides: the other separators, best first.
         period: samples in a token, a multiple of the SOI's symbol period.
         noise_variance: of the first guide's symbols, on constellation points of unit power.
-        block: samples in a window of a longer mixture; guides see it whole.
+        block: samples per window of a longer mixture; guides see it whole.
         margin: samples at a window's inner edge that its neighbour estimates instead.
 
     Raises:
@@ -90,7 +90,7 @@ class Corrected:
 
     @property
     def num_inputs(self) -> int:
-        """Numbers that the network is shown of a token."""
+        """Size of the network's input per token."""
         return 1 + (2 + 3 * len(self.guides)) * self.grid.num_seen
 
     def guidance(self, mixture: Tensor) -> Tensor:
@@ -99,26 +99,26 @@ class Corrected:
             return torch.stack([_estimates(guide, mixture) for guide in self.guides], 2)
 
     def training_view(self, batch: MixtureBatch, guidance: Tensor) -> View:
-        """What the network is shown of training mixtures: the same as ever.
+        """Returns the network's input for training mixtures, built as for any other mixture.
 
         Raises:
-            InputError: a SOI that does not begin with the mixture.
+            InputError: the SOI does not begin with the mixture.
         """
         if bool((batch.soi_offset != 0).any()):
             raise InputError("guides are corrected on the SOI's own grid; it must begin at sample 0 of every mixture")
         return self.view(batch.mixture, guidance)
 
     def training_look(self, batch: MixtureBatch, guidance: Tensor) -> Look:
-        """`training_view` for a network with tokens of its own."""
+        """Returns `training_view` for a network with tokens of its own."""
         return looked(self.training_view(batch, guidance), batch.soi_offset, self.grid.step)
 
     def look(self, mixture: Tensor, guidance: Tensor, begins: bool, ends: bool) -> Look:
-        """What a network with tokens of its own is shown of windows complex64 [B, T]."""
+        """Returns the input of a network with tokens of its own, for windows complex64 [B, T]."""
         zero = torch.zeros(len(mixture), dtype=torch.int64)
         return looked(self.view(mixture, guidance), zero, self.grid.step)
 
     def view(self, mixture: Tensor, guidance: Tensor) -> View:
-        """What the network is shown of windows complex64 [B, T] and estimates complex64 [B, T, G] of them."""
+        """Returns the network's input for windows complex64 [B, T] and their estimates complex64 [B, T, G]."""
         zero = torch.zeros(len(mixture), dtype=torch.int64)
         tokens = self.grid.cut(mixture, zero, zero)
         rms = power(mixture).clamp_min(_SILENCE).sqrt()
@@ -134,19 +134,19 @@ class Corrected:
         return View(torch.cat(columns, 2), 0 * tokens.phase, self._edge(tokens), prior, tokens, None)
 
     def _seen(self, values: Tensor, count: int) -> Tensor:
-        """Of one value a symbol [B, S], those that each of K tokens sees: [B, K, n]; 0 beyond the window."""
+        """Gathers per-symbol values [B, S] by the K tokens that see them: [B, K, n]; 0 beyond the window."""
         reach, slots = self.grid.reach, self.grid.slots
         padded = pad(values, (reach, count * slots - values.shape[1] + reach))
         return padded.unfold(1, self.grid.num_seen, slots)
 
     def _rest(self, rest: Tensor) -> Tensor:
-        """Logarithm of the power of what is left complex64 [B, T], during each symbol: float32 [B, S], near one."""
+        """Returns the log power of a residual complex64 [B, T] during each symbol: float32 [B, S], near one."""
         step = self.grid.step
         whole = pad(squared(rest), (0, -rest.shape[1] % step)).view(len(rest), -1, step).mean(2)
         return whole.clamp_min(_LEAST_REST).log() / 4
 
     def _edge(self, tokens: Tokens) -> Tensor:
-        """See `rfsep.separators.tokens.aligned.View`: only the last tokens are not whole."""
+        """Returns ``edge`` of `rfsep.separators.tokens.aligned.View`; only the last tokens are incomplete."""
         count, period = tokens.inside.sum(2), self.grid.period
         cut = torch.where(count == 0, 2 * period, period + count)
         return torch.where(count == period, 0, cut)
@@ -161,15 +161,15 @@ class Corrected:
         return self.separate_guided(mixture, self.guidance(mixture))
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
-        """`separate` with the guides' estimates complex64 [B, T, G] as `guidance` found them."""
+        """Runs `separate` with the guides' estimates complex64 [B, T, G] from `guidance`."""
         signals = torch.cat((mixture[:, :, None], guidance), 2)  # [B, T, 1 + G]
-        every = signals.shape[2]  # interleaved, so that all are cut alike
+        every = signals.shape[2]  # Interleaved signals are all cut alike.
         sizes = (self.block * every, self.margin * every, self.grid.step * every)
         soi = overlapped(self._estimate, signals.flatten(1), *sizes)[:, ::every]
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, windows: Tensor) -> Tensor:
-        """Estimate of windows complex64 [W, L * (1 + G)], each sample as often as there are signals."""
+        """Estimates the SOI in interleaved windows complex64 [W, L * (1 + G)]; each sample is repeated 1 + G times."""
         every = 1 + len(self.guides)
 
         def estimate(part: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ def _estimates(guide: Separator, mixture: Tensor) -> Tensor:
     """A guide's estimates complex64 [B, T]."""
 
     def estimate(part: Tensor) -> Tensor:
-        with torch.no_grad():  # which every thread has to be told
+        with torch.no_grad():  # This setting is local to a thread.
             return guide.separate(part).soi
 
     return in_parallel(estimate, mixture, _BATCH)

@@ -1,4 +1,4 @@
-"""A mixture cut into patches on the SOI's own grid, for a network that is told nothing of the interference."""
+"""Cuts a mixture into patches on the SOI's own grid, for a network without a model of the interference."""
 
 from collections.abc import Sequence
 
@@ -13,24 +13,24 @@ from rfsep.types import InputError, MixtureBatch, Modem
 
 INPUTS = ("time", "symbols")
 _SILENCE = 1e-12
-_LEAST_NOISE = 1e-2  # beside symbols of unit power, so that no bit is beyond doubt
+_LEAST_NOISE = 1e-2  # least noise power beside unit-power symbols, so that every bit stays uncertain
 
 
 class Patches:
-    """Shows of every patch its level, the matched filter's log-likelihood ratios, and what ``inputs`` name.
+    """Returns for every patch its level, the matched filter's log-likelihood ratios, and the chosen ``inputs``.
 
-    ``time`` are its samples with context on both sides, at unit power of the window; ``symbols`` is the demodulator's
-    output at the data symbols in it and in the context.
+    ``time`` stands for its samples with context on both sides, at unit power of the window. ``symbols`` stands for the
+    demodulator's output at the data symbols in the patch and its context.
 
     Args:
-        modem: of the SOI, which begins at sample 0 of the mixture.
-        examples: not looked at.
-        period: samples in a patch, a multiple of the SOI's symbol period.
-        context: samples on either side that are shown with it.
-        inputs: what is shown.
+        modem: the SOI's modem; the SOI begins at sample 0 of the mixture.
+        examples: not used.
+        period: samples per patch, a multiple of the SOI's symbol period.
+        context: samples of context on either side.
+        inputs: names of the inputs.
 
     Raises:
-        InputError: unknown inputs, or a period that is no multiple of the SOI's.
+        InputError: an input is unknown, or the period is no multiple of the SOI's.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Patches:
         self.context = context
         self.inputs = tuple(inputs)
         lone = torch.zeros((1, modem.symbol_period), dtype=torch.complex64)
-        self._density = modem.analyse(lone).shape[1]  # data symbols a period
+        self._density = modem.analyse(lone).shape[1]  # data symbols per period
 
     @property
     def num_inputs(self) -> int:
-        """Numbers that a network is shown of a patch."""
+        """Size of the network's input per patch."""
         periods = self.period // self.modem.symbol_period + 2 * self._reach
         sizes = {"time": 2 * (self.period + 2 * self.context), "symbols": 2 * self._density * periods}
         return 1 + sum(sizes[name] for name in self.inputs)
@@ -64,21 +64,21 @@ class Patches:
         return self.context // self.modem.symbol_period
 
     def guidance(self, mixture: Tensor) -> Tensor:
-        """Complex64 [B, T, 0]: no other separator's estimate is shown."""
+        """Returns complex64 [B, T, 0]: the network sees no other estimate."""
         return mixture.new_zeros((*mixture.shape, 0))
 
     def training_look(self, batch: MixtureBatch, guidance: Tensor) -> Look:
-        """What a network is shown of training mixtures: the same as ever.
+        """Returns the network's input for training mixtures, built as for any other mixture.
 
         Raises:
-            InputError: a SOI that does not begin with the mixture.
+            InputError: the SOI does not begin with the mixture.
         """
         if bool((batch.soi_offset != 0).any()):
             raise InputError("patches lie on the SOI's own grid; it must begin at sample 0 of every mixture")
         return self.look(batch.mixture, guidance, True, True)
 
     def look(self, mixture: Tensor, guidance: Tensor, begins: bool, ends: bool) -> Look:
-        """What a network is shown of windows complex64 [B, T]."""
+        """Returns the network's input for windows complex64 [B, T]."""
         batch_size, length = mixture.shape
         step, count = self.modem.symbol_period, -(-length // self.period)
         missing = count * self.period - length
@@ -103,7 +103,7 @@ class Patches:
         return Look(torch.cat(columns, 2), zero, edge, prior, begin, zero[:, 0])
 
     def _ratios(self, symbols: Tensor) -> Tensor:
-        """Log-likelihood ratios float32 [B, S, bits] as if all but the SOI's own power in symbols [B, S] were noise."""
+        """Returns log-likelihood ratios float32 [B, S, bits] of symbols [B, S]; all power beyond the SOI's is noise."""
         points = self.modem.constellation
         noise = (power(symbols) - power(points)).clamp_min(_LEAST_NOISE)
         bits = demap(symbols, points, noise[:, None])

@@ -1,4 +1,4 @@
-"""The radio-frequency transformer as a separator: mixture to tokens, tokens to waveform, waveform to bits."""
+"""Separates by the radio-frequency transformer: mixture to tokens, tokens to waveform, waveform to bits."""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -14,42 +14,42 @@ from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import random_bits
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
-_BATCH_SAMPLES = 64 * 2560  # written together
-_TABLE_TOKENS = 100  # a code, from which is learned which bits it stands for
+_BATCH_SAMPLES = 64 * 2560  # samples per batch
+_TABLE_TOKENS = 100  # tokens per code that show which bits it stands for
 _STANDARD_ERRORS = 5
 
 
 class Front(Protocol):
-    """Shows the mixture: `rfsep.separators.tokens.patches.Patches`, `.aligned.Aligned`, `.corrected.Corrected`."""
+    """Builds inputs, as `rfsep.separators.tokens.patches.Patches`, `.aligned.Aligned`, `.corrected.Corrected`."""
 
     @property
     def num_inputs(self) -> int:
-        """Numbers that are shown of a patch."""
+        """Size of the input per patch."""
         ...
 
     def guidance(self, mixture: Tensor) -> Tensor:
-        """Estimates complex64 [B, T, G] of other separators."""
+        """Returns estimates complex64 [B, T, G] of other separators."""
         ...
 
     def training_look(self, batch: MixtureBatch, guidance: Tensor) -> Look:
-        """What is shown of training mixtures."""
+        """Returns the input for training mixtures."""
         ...
 
     def look(self, mixture: Tensor, guidance: Tensor, begins: bool, ends: bool) -> Look:
-        """What is shown of windows complex64 [B, T] with guidance complex64 [B, T, G]."""
+        """Returns the input for windows complex64 [B, T] with guidance complex64 [B, T, G]."""
         ...
 
 
 class FrontMaker(Protocol):
-    """A class that shows mixtures, with all other arguments bound (hydra's ``_partial_: true``)."""
+    """Makes a front: a class with all other arguments bound (hydra's ``_partial_: true``)."""
 
     def __call__(self, *, modem: Modem, examples: Tensor) -> Front:
-        """What shows mixtures of a SOI and an interference."""
+        """Returns the front for a SOI and an interference."""
         ...
 
 
 class Transformer(Protocol):
-    """See `rfsep.models.rf_transformer.RfTransformer`."""
+    """The interface of `rfsep.models.rf_transformer.RfTransformer`."""
 
     tokenizer: TokenizerModel
     period: int
@@ -59,40 +59,40 @@ class Transformer(Protocol):
     head_sizes: tuple[int, ...]
 
     def write(self, sight: Sight, beams: int = 1, prefix: Tensor | None = None, cached: bool = True) -> Written:
-        """Tokens of a mixture."""
+        """Writes the tokens of a mixture."""
         ...
 
     def expected(self, log_probability: Tensor) -> Tensor:
-        """Mean waveform float32 [B, 2, K * stride] of tokens' log-probabilities [B, K, C]."""
+        """Returns the mean waveform float32 [B, 2, K * stride] of tokens' log-probabilities [B, K, C]."""
         ...
 
     def indices(self, codes: Tensor) -> Tensor:
-        """Classes int64 [B, K, heads] of digits int64 [B, K, D]."""
+        """Returns classes int64 [B, K, heads] of digits int64 [B, K, D]."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What it learned."""
+        """Returns the learned parameters."""
         ...
 
 
 def first_sample(soi_offset: Tensor, step: int) -> Tensor:
-    """Where the first symbol starts whose centre lies in the window: int64 [B], up to half a symbol before sample 0."""
+    """Returns the start of the first symbol with its centre in the window: int64 [B], at least minus half a symbol."""
     return step * (soi_offset > step // 2) - soi_offset
 
 
 def sight_of(look: Look, num_samples: int, period: int, stride: int, step: int, num_prior: int) -> Sight:
-    """What a transformer is shown of windows, and where the SOI's tokens lie in it.
+    """Builds a transformer's input for windows, with the places of the SOI's tokens.
 
     Args:
         look: at the mixture.
-        num_samples: of the windows.
-        period: samples in a patch of the mixture.
-        stride: samples in a token of the SOI.
-        step: samples in a symbol of the SOI.
-        num_prior: log-likelihood ratios of a token to start from; 0 shows none.
+        num_samples: samples per window.
+        period: samples per patch of the mixture.
+        stride: samples per token of the SOI.
+        step: samples per symbol of the SOI.
+        num_prior: log-likelihood ratios per token to start from; 0 for none.
 
     Raises:
-        InputError: patches of another number of samples, or fewer ratios than the transformer asks for.
+        InputError: patches have another number of samples, or there are fewer ratios than the transformer needs.
     """
     start = first_sample(look.soi_offset, step)[:, None]
     found = int(look.begin[0, 1] - look.begin[0, 0]) if look.begin.shape[1] > 1 else period
@@ -100,7 +100,7 @@ def sight_of(look: Look, num_samples: int, period: int, stride: int, step: int, 
         raise InputError(f"model.network.period is {period}, the mixture is shown in patches of {found} samples")
 
     def patch_of(sample: Tensor) -> tuple[Tensor, Tensor]:
-        """Patch of samples int64 [B, n] and the samples of it in front of them."""
+        """Returns the patches of samples int64 [B, n] and the positions inside these patches."""
         index = ((sample - look.begin[:, :1]) // period).clamp(0, look.begin.shape[1] - 1)
         return index, (sample - look.begin.gather(1, index)).clamp(0, period - 1)
 
@@ -121,27 +121,27 @@ def sight_of(look: Look, num_samples: int, period: int, stride: int, step: int, 
 
 class _Found(NamedTuple):
     written: Written
-    start: Tensor  # int64 [w], where the first token begins
+    start: Tensor  # int64 [w], begin of the first token
     beyond: Tensor | None  # complex64 [w, T], see `rfsep.separators.tokens.aligned.Look`
 
 
 class RfTransformerSeparator:
-    """Lets a transformer write the SOI's tokens, and gives the mean of the waveforms that they may stand for.
+    """Lets a transformer write the SOI's tokens, and returns the mean of their possible waveforms.
 
     Args:
-        modem: of the SOI.
+        modem: the SOI's modem.
         examples: frames of the interference, complex64 [F, T], for the front.
         model: see `rfsep.models.rf_transformer.RfTransformer`.
-        front: shows the mixture.
-        block: samples in a window.
+        front: builds the transformer's input from the mixture.
+        block: samples per window.
         margin: samples at a window's inner edge that its neighbour writes instead.
-        beams: sequences that are kept while a window is written; 1 decides token by token.
-        soft: the mean over what each token may be, given those before; otherwise the tokens decided.
-        carry: a window starts from the last tokens that the one before it wrote, so that windows are written one after
-            the other; the SOI must begin at sample 0. Otherwise they are written side by side.
+        beams: number of sequences kept while a window is written; 1 decides token by token.
+        soft: return the mean over each token's distribution given the tokens before; otherwise the decided tokens.
+        carry: start a window from the last tokens of the one before, so that windows are written in order; the SOI must
+            begin at sample 0. Otherwise windows are written in parallel.
 
     Raises:
-        InputError: a block or margin that is no multiple of a token, no beam, or a model of another SOI or front.
+        InputError: block or margin is no multiple of a token, there is no beam, or the model has another SOI or front.
     """
 
     def __init__(
@@ -172,45 +172,45 @@ class RfTransformerSeparator:
         self.carry = carry
 
     def _check_model(self) -> None:
-        """Refuse a model of another SOI, or that was shown something else."""
+        """Refuses a model of another SOI, or of another input."""
         if self.front.num_inputs != self.model.num_inputs:
-            shown = f"{self.front.num_inputs} numbers a patch"
+            shown = f"{self.front.num_inputs} numbers per patch"
             raise InputError(f"model.network.num_inputs is {self.model.num_inputs}, what is shown are {shown}")
         bits = self.modem.num_bits(8 * self.modem.symbol_period) * self.model.stride / (8 * self.modem.symbol_period)
         if self.model.num_prior not in (0, bits):
-            raise InputError(f"model.network.num_prior is {self.model.num_prior}, this SOI has {bits:g} bits a token")
+            raise InputError(f"model.network.num_prior is {self.model.num_prior}, this SOI has {bits:g} bits per token")
 
     def guidance(self, mixture: Tensor) -> Tensor:
-        """The front's estimates complex64 [B, T, G]."""
+        """Returns the front's estimates complex64 [B, T, G]."""
         return self.front.guidance(mixture)
 
     def training_sight(self, batch: MixtureBatch, guidance: Tensor) -> Sight:
-        """What the transformer is shown of training mixtures."""
+        """Returns the transformer's input for training mixtures."""
         return self.sight(self.front.training_look(batch, guidance), batch.mixture.shape[1])
 
     def sight(self, look: Look, num_samples: int) -> Sight:
-        """What the transformer is shown of windows of ``num_samples`` samples."""
+        """Returns the transformer's input for windows of ``num_samples`` samples."""
         model = self.model
         step = self.modem.symbol_period
         return sight_of(look, num_samples, model.period, model.stride, step, model.num_prior)
 
     def separate(self, mixture: Tensor) -> Separated:
-        """Waveform complex64 [B, T] of the tokens written, and hard bits uint8 [B, N] of its demodulator."""
+        """Returns the waveform complex64 [B, T] of the written tokens, and its hard bits uint8 [B, N]."""
         return self.separate_guided(mixture, self.guidance(mixture))
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
-        """`separate` with the front's estimates complex64 [B, T, G] as `guidance` found them."""
+        """Runs `separate` with the front's estimates complex64 [B, T, G] from `guidance`."""
         if self.carry:
             soi = self._carried(mixture, guidance)
         else:
             signals = torch.cat((mixture[:, :, None], guidance), 2)  # [B, T, 1 + G]
-            every = signals.shape[2]  # interleaved, so that all are cut alike
+            every = signals.shape[2]  # Interleaved signals are all cut alike.
             sizes = (self.block * every, self.margin * every, self.modem.symbol_period * every)
             soi = overlapped_ends(self._estimate(every), signals.flatten(1), *sizes)[:, ::every]
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _written(self, mixture: Tensor, guidance: Tensor, ends: tuple[bool, bool], prefix: Tensor | None) -> _Found:
-        """Tokens of windows complex64 [w, L]."""
+        """Writes the tokens of windows complex64 [w, L]."""
         look = self.front.look(mixture, guidance, *ends)
         device = next(iter(self.model.parameters())).device
         sight = Sight(*(field.to(device) for field in self.sight(look, mixture.shape[1])))
@@ -218,7 +218,7 @@ class RfTransformerSeparator:
         return _Found(written, first_sample(look.soi_offset, self.modem.symbol_period), look.beyond)
 
     def _waveform(self, written: Written) -> Tensor:
-        """Complex64 [w, K * stride] of tokens."""
+        """Returns the waveform complex64 [w, K * stride] of tokens."""
         if self.soft:
             decoded = self.model.expected(written.log_probability)
         else:
@@ -226,7 +226,7 @@ class RfTransformerSeparator:
         return from_channels(decoded.cpu().float())
 
     def _estimate(self, every: int) -> Callable[[Tensor, bool, bool], Tensor]:
-        """Estimates of windows complex64 [W, L * every], each sample as often as there are signals."""
+        """Returns an estimator for interleaved windows complex64 [W, L * every]."""
 
         def estimate(part: Tensor, begins: bool, ends: bool) -> Tensor:
             with torch.inference_mode():
@@ -244,7 +244,7 @@ class RfTransformerSeparator:
         return apply
 
     def _carried(self, mixture: Tensor, guidance: Tensor) -> Tensor:
-        """Estimates complex64 [B, T], window after window."""
+        """Returns estimates complex64 [B, T], window after window."""
         stride, length = self.model.stride, mixture.shape[1]
         known, hop = self.margin // stride, self.block - 2 * self.margin
         if hop <= 0:
@@ -267,9 +267,9 @@ class RfTransformerSeparator:
 
     @cached_property
     def bits_of_class(self) -> Tensor:
-        """Probability that a bit is 1 in a token of each class, head by head: float32 [C, bits].
+        """Returns the probability that a bit is 1 in a token of each class, head by head: float32 [C, bits].
 
-        Found by tokenizing known bits, so up to chance: what is within a few standard errors of 1/2 is 1/2.
+        Tokenizing known bits gives them up to chance. A value within a few standard errors of 1/2 becomes 1/2.
         """
         model, modem = self.model, self.modem
         width = modem.num_bits(8 * model.stride) // 8
@@ -287,12 +287,12 @@ class RfTransformerSeparator:
         return torch.cat(tables)
 
     def log_likelihood_ratios(self, mixture: Tensor) -> Tensor:
-        """Of the bits in windows of at most one block, complex64 [B, T]: float32 [B, N], positive for 1.
+        """Returns log-likelihood ratios float32 [B, N], positive for 1, of windows complex64 [B, T] of at most a block.
 
-        Each is of its token given the tokens decided before it.
+        Each comes from its token, given the tokens decided before.
 
         Raises:
-            InputError: a longer mixture, or tokens whose digits are independent.
+            InputError: the mixture is longer, or the tokens' digits are independent.
         """
         if mixture.shape[1] > self.block:
             raise InputError(f"a mixture of {mixture.shape[1]} samples is longer than a window of {self.block}")
@@ -307,7 +307,7 @@ class RfTransformerSeparator:
 
 
 def _placed(waveform: Tensor, start: Tensor, num_samples: int) -> Tensor:
-    """Waveforms complex64 [w, n] from samples int64 [w] on, in windows complex64 [w, num_samples]; 0 where none is."""
+    """Places waveforms complex64 [w, n] at samples int64 [w] of zero windows complex64 [w, num_samples]."""
     place = torch.arange(num_samples) - start[:, None]
     there = (place >= 0) & (place < waveform.shape[1])
     return torch.where(there, waveform.gather(1, place.clamp(0, waveform.shape[1] - 1)), 0)

@@ -1,10 +1,9 @@
-"""Expectation propagation token by token: fast enough to feed a network while it trains.
+"""Expectation propagation token by token, fast enough to feed a network while it trains.
 
-Far from the SOI's band the carriers of an OFDM interference are decided at once and taken away: what is left of a
-whole token are the few carriers beside the SOI and the SOI symbols that reach into it, 25 unknowns instead of 69. A
-token that lies partly outside the window keeps all of its carriers. Tokens tell each other what they know of the SOI
-symbols they share, as Gaussian messages; `rfsep.separators.inference.expectation_propagation` does the same with exact
-coupling, at many times the cost.
+The carriers of an OFDM interference far from the SOI's band are decided at once and taken away. A whole token keeps the
+few carriers beside the SOI and the SOI symbols that reach into it: 25 unknowns instead of 69. A token that lies partly
+outside the window keeps all of its carriers. Tokens exchange Gaussian messages on the SOI symbols that they share.
+`rfsep.separators.inference.expectation_propagation` does the same with exact coupling, at many times the cost.
 
 Formulas: Minka, "Expectation propagation for approximate Bayesian inference" (UAI 2001); for symbol detection Cespedes
 et al., IEEE Trans. Commun. 62 (2014), equations 18 to 25.
@@ -21,11 +20,11 @@ from rfsep.signals.constellations import decide, posterior_mean_and_variance
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.types import InputError
 
-_LEAST_VARIANCE = 1e-5  # of a symbol, so that none is ever beyond doubt
-_LEAST_PRECISION = 1e-3  # of a site; a negative one would have to be undone
+_LEAST_VARIANCE = 1e-5  # least variance of a symbol, so that every symbol stays uncertain
+_LEAST_PRECISION = 1e-3  # least precision of a site, which must stay positive
 _ABSENT = 1e-6  # variance of a symbol that does not exist
-_BAND = 1.5  # symbol rates from 0 Hz up to which carriers stay in doubt
-_GAIN_ROUNDS = 3  # decisions and least squares, alternating
+_BAND = 1.5  # Carriers within this many symbol rates of 0 Hz are not decided at once.
+_GAIN_ROUNDS = 3  # rounds of decisions and least squares
 _LEAST_GAIN = 1e-2
 
 
@@ -36,19 +35,18 @@ class Gaussians(NamedTuple):
     weighted: Tensor
 
     def mean(self) -> Tensor:
-        """Complex [...]."""
+        """The means, complex [...]."""
         return self.weighted / self.precision
 
 
 class TokenSymbols(NamedTuple):
-    """What is known of the symbols in each token: n SOI symbols, then the carriers beside the SOI.
+    """The symbols in each token: n SOI symbols, then the carriers beside the SOI.
 
     Attributes:
-        mean: complex64 [B, K, n + m], of the cavity: everything but the symbol's own prior.
-        variance: float32 [B, K, n + m].
-        misfit: complex64 [B, K, n + m], what decisions leave, seen by each symbol's matched filter in units of the
-            noise that it sees.
-        gain: complex64 [B], of the interference.
+        mean: mean of the cavity, which leaves out the symbol's own prior, complex64 [B, K, n + m].
+        variance: variance of the cavity, float32 [B, K, n + m].
+        misfit: residual after decisions at each symbol's matched filter, over the noise there, complex64 [B, K, n + m].
+        gain: gain of the interference, complex64 [B].
         whole: bool [B, K].
     """
 
@@ -60,14 +58,14 @@ class TokenSymbols(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Tokens of equally many unknowns N.
+    """Tokens with the same number N of unknowns.
 
     Attributes:
-        row, column: int64 [W], where they are.
+        row, column: places of the tokens, int64 [W].
         gram: complex [W, N, N], A^H A over the noise.
         seen: complex [W, N], A^H e over the noise.
-        sites: what each prior adds, [W, N].
-        shown: int64 [n + m], which unknowns a token shows.
+        sites: contributions of the priors, [W, N].
+        shown: the unknowns that a token shows, int64 [n + m].
     """
 
     row: Tensor
@@ -79,16 +77,16 @@ class _Group(NamedTuple):
 
 
 class TokenDetector:
-    """Joint detection of SOI and OFDM interference in tokens.
+    """Detects SOI and OFDM interference jointly in tokens.
 
     Args:
-        grid: of the tokens; its period is the interference's.
-        interference: modem of the interference, any gain.
-        iterations: of expectation propagation; 1 is the linear estimate (beside decided far carriers).
+        grid: grid of the tokens; its period is the interference's.
+        interference: modem of the interference, at any gain.
+        iterations: iterations of expectation propagation; 1 is the linear estimate, apart from decided far carriers.
         damping: share of a new site, in whole and in partial tokens.
 
     Raises:
-        InputError: no iterations, or no carrier far from the SOI's band to find gain and phase by.
+        InputError: there are no iterations, or no carriers far from the SOI's band that show gain and phase.
     """
 
     def __init__(
@@ -116,12 +114,12 @@ class TokenDetector:
         self.num_shown = grid.num_seen + len(self.near)
 
     def __call__(self, tokens: Tokens, noise_power: Tensor, exists: Tensor) -> TokenSymbols:
-        """Detect.
+        """Detects the symbols of tokens.
 
         Args:
-            tokens: K of each of B windows.
+            tokens: K tokens of each of B windows.
             noise_power: float32 [B], not zero.
-            exists: bool [B, K, n], which of the SOI symbols seen there are.
+            exists: which of the visible SOI symbols exist, bool [B, K, n].
         """
         whole = tokens.inside.all(2)
         received = self._carriers_of(tokens)
@@ -133,19 +131,19 @@ class TokenDetector:
         return self._propagate(groups, self.grid.seen_symbols(tokens), gain, whole, exists)
 
     def _carriers_of(self, tokens: Tokens) -> Tensor:
-        """The interference's carriers in each token, complex64 [B, K, D]."""
+        """Returns the interference's carriers in each token, complex64 [B, K, D]."""
         body = tokens.samples[:, :, self.interference.cyclic_prefix_length :]
         spectrum: Tensor = torch.fft.fft(body, norm="ortho")
         return spectrum[:, :, self.interference.carriers]
 
     def carriers_beside(self, tokens: Tokens) -> Tensor:
-        """The carriers beside the SOI in each token, complex64 [B, K, m]; of an incomplete token what is there."""
+        """Returns the carriers beside the SOI, complex64 [B, K, m]; an incomplete token gives its visible part."""
         return self._carriers_of(tokens)[:, :, self.near]
 
     def _gain(self, far: Tensor, whole: Tensor, noise_power: Tensor) -> Tensor:
-        """Gain complex64 [B] from the carriers far from the SOI complex64 [B, K, d]; its phase up to their symmetry.
+        """Returns the gain complex64 [B] from carriers far from the SOI complex64 [B, K, d], up to their symmetry.
 
-        Decisions of pure noise make a gain of it: it is held below what is left of the power without the noise.
+        Decisions on pure noise would turn it into gain, so the gain is limited to the power in excess of the noise.
         """
         points = self.interference.constellation
         weight = whole[:, :, None].float()
@@ -164,7 +162,7 @@ class TokenDetector:
         return gain * (most / gain.abs()).clamp_max(1.0)
 
     def _group(self, where: Tensor, response: Tensor, samples: Tensor, noise: Tensor, shown: Tensor) -> _Group:
-        """Tokens at ``where`` bool [B, K] with responses complex [W, P, N] to samples complex [W, P]."""
+        """Groups tokens at ``where`` bool [B, K] with responses complex [W, P, N] to samples complex [W, P]."""
         row, column = where.nonzero(as_tuple=True)
         scaled = response.mH / noise[row, None, None]
         start = torch.ones(response.shape[::2], dtype=noise.dtype)
@@ -173,7 +171,7 @@ class TokenDetector:
         return _Group(row, column, scaled @ response, seen, sites, shown)
 
     def _whole(self, tokens: Tokens, received: Tensor, gain: Tensor, noise: Tensor, where: Tensor) -> _Group:
-        """Whole tokens without their far carriers, which are decided and subtracted."""
+        """Groups whole tokens without their far carriers, which are decided and subtracted."""
         decided = decide(received / gain[:, None, None], self.interference.constellation) * gain[:, None, None]
         decided[:, :, self.near] = 0
         row, column = where.nonzero(as_tuple=True)
@@ -183,14 +181,14 @@ class TokenDetector:
         return self._group(where, response, rest, noise, torch.arange(self.num_shown))
 
     def _partial(self, tokens: Tokens, gain: Tensor, noise: Tensor, where: Tensor) -> _Group:
-        """Tokens that lie partly outside their windows, with all of their carriers."""
+        """Groups tokens that lie partly outside their windows, with all of their carriers."""
         row, column = where.nonzero(as_tuple=True)
         carriers = gain[row, None, None] * self.carriers
         response = torch.cat((self.grid.pulses[tokens.phase[row, column]], carriers), 2)
         response = response * tokens.inside[row, column][:, :, None]
         count = self.grid.num_seen
         shown = torch.cat((torch.arange(count), count + self.near))
-        double = torch.complex128  # more carriers than samples: single precision loses what tells them apart
+        double = torch.complex128  # Single precision cannot tell more carriers than samples apart.
         return self._group(where, response.to(double), tokens.samples[row, column].to(double), noise.double(), shown)
 
     def _propagate(
@@ -214,7 +212,7 @@ class TokenDetector:
         return self._show(groups, beliefs, gain, whole, exists)
 
     def _tilted(self, belief: Gaussians, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of symbols given their beliefs and their constellations, [W, N]."""
+        """Returns mean and variance of symbols given their beliefs and constellations, [W, N]."""
         count = self.grid.num_seen
         mean, variance = belief.mean(), 1 / belief.precision
         points = self.grid.modem.constellation.to(mean.dtype), self.interference.constellation.to(mean.dtype)
@@ -225,7 +223,7 @@ class TokenDetector:
         return mean, torch.cat((spread, carriers[1].clamp_min(_LEAST_VARIANCE)), 1)
 
     def _sites(self, group: _Group, message: Gaussians, belief: Gaussians, exists: Tensor, damping: float) -> Gaussians:
-        """New sites: what belief and prior together say beyond the token's own message."""
+        """Returns new sites, which add to the token's own message what belief and prior say."""
         mean, variance = self._tilted(belief, exists[group.row, group.column])
         precision = 1 / variance - message.precision
         usable = precision > _LEAST_PRECISION
@@ -260,7 +258,7 @@ class TokenDetector:
 
 
 def _cavity(group: _Group) -> Gaussians:
-    """What a token says of each of its symbols beyond that symbol's site."""
+    """Returns a token's evidence on each of its symbols, without that symbol's site."""
     precision = group.gram + torch.diag_embed(group.sites.precision).to(group.gram.dtype)
     covariance = torch.cholesky_inverse(torch.linalg.cholesky(precision))
     mean = (covariance @ (group.seen + group.sites.weighted)[:, :, None])[:, :, 0]
@@ -270,7 +268,7 @@ def _cavity(group: _Group) -> Gaussians:
 
 
 def _summed(messages: Tensor, symbols: Tensor) -> Tensor:
-    """Sum over tokens of what each says of the same SOI symbol: [B, K, n] to [B, K, n]; numbers int64 [B, K, n]."""
+    """Sums over tokens all messages [B, K, n] on the same SOI symbol, by its number int64 [B, K, n]: [B, K, n]."""
     place = (symbols - symbols[:, :1, :1]).flatten(1)
     total = messages.new_zeros((len(messages), int(place.max()) + 1))
     total.scatter_add_(1, place, messages.flatten(1))
@@ -278,7 +276,7 @@ def _summed(messages: Tensor, symbols: Tensor) -> Tensor:
 
 
 def _with_shared(message: Gaussians, group: _Group, shared: Gaussians, count: int) -> Gaussians:
-    """Messages with those of the other tokens on the SOI symbols."""
+    """Adds the other tokens' messages on the SOI symbols."""
     at = group.row, group.column
     return Gaussians(
         torch.cat((shared.precision[at].to(message.precision.dtype), message.precision[:, count:]), 1),

@@ -1,8 +1,8 @@
-"""A mixture cut into tokens, one a symbol of the interference: where each lies, and which SOI symbols it carries.
+"""Cuts a mixture into tokens, one per symbol of the interference, and lists the SOI symbols in each.
 
-Networks that see a mixture at an unknown place of the interference's grid spend nearly all of their training on finding
-it (Lancho et al., GLOBECOM 2022, show that a trained U-Net has learned to synchronise). Cut on the grid, every token
-looks alike, and what is left to learn is small.
+Networks that see a mixture at an unknown place of the interference's grid spend most of their training on finding that
+place (Lancho et al., GLOBECOM 2022, show that a trained U-Net has learned to synchronise). On the grid every token
+looks alike, and little is left to learn.
 """
 
 from typing import NamedTuple
@@ -17,13 +17,13 @@ _CONTEXT = 12  # symbol periods of the SOI on each side of a token that its wave
 
 
 class Tokens(NamedTuple):
-    """Windows cut into K tokens of P samples; the first and the last one may lie partly outside.
+    """Windows cut into K tokens of P samples. The first and the last one may lie partly outside.
 
     Attributes:
         samples: complex64 [B, K, P], zero outside the window.
         inside: bool [B, K, P].
-        phase: int64 [B, K], samples of a token in front of the centre of its first SOI symbol.
-        symbol: int64 [B, K], that symbol's number; number 0 has its centre in the SOI period that holds sample 0.
+        phase: samples of a token before the centre of its first SOI symbol, int64 [B, K].
+        symbol: that symbol's number, int64 [B, K]; number 0 has its centre in the SOI period that holds sample 0.
     """
 
     samples: Tensor
@@ -35,16 +35,16 @@ class Tokens(NamedTuple):
 class TokenGrid:
     """SOI symbols against tokens of ``period`` samples, for any timing of either.
 
-    A token owns the ``slots`` SOI symbols from its first centre on (those beyond its end count for the next token) and
+    A token owns the ``slots`` SOI symbols from its first centre on; those beyond its end belong to the next token. It
     sees ``reach`` more on each side, whose pulses reach into it.
 
     Args:
-        modem: of the SOI: one data symbol a period, on a real pulse.
-        period: samples P in a token.
-        reach: SOI symbols seen beside a token's own.
+        modem: the SOI's modem: one data symbol a period, on a real pulse.
+        period: samples P per token.
+        reach: visible SOI symbols on each side of a token's own.
 
     Raises:
-        InputError: the SOI carries several data symbols a period, as OFDM does.
+        InputError: the SOI carries several data symbols per period, as OFDM does.
     """
 
     def __init__(self, modem: Modem, period: int, reach: int = 4) -> None:
@@ -57,7 +57,7 @@ class TokenGrid:
         self.pulses = self._pulses()
 
     def _pulses(self) -> Tensor:
-        """Waveforms complex64 [step, P, n] of the symbols seen, by the place of the first centre in the token."""
+        """Returns waveforms complex64 [step, P, n] of visible symbols, by the place of a token's first centre."""
         step, half = self.step, self.step // 2
         total = -(-self.period // step) + 1
         rows = modem_waveforms(self.modem, total * step, _CONTEXT)  # [S, total * step]
@@ -66,18 +66,18 @@ class TokenGrid:
             raise InputError(f"aligned tokens need a SOI of one data symbol a period; this has {density}")
         pulses = []
         for phase in range(step):
-            late = phase > half  # the token begins in the period in front of its first centre's
+            late = phase > half  # The token begins in the period before its first centre's.
             start = half - phase + step * late
             first = _CONTEXT - self.reach + late
             pulses.append(rows[first : first + self.num_seen, start : start + self.period].T)
         return torch.stack(pulses)
 
     def num_tokens(self, num_samples: int) -> int:
-        """Tokens that any window of ``num_samples`` samples fits into, whatever its timing."""
+        """Returns the number of tokens that hold any window of ``num_samples`` samples, at any timing."""
         return (num_samples + 2 * self.period - 2) // self.period
 
     def cut(self, mixture: Tensor, soi_offset: Tensor, interference_offset: Tensor) -> Tokens:
-        """Tokens of windows complex64 [B, T] at the timing int64 [B] of both, see `rfsep.types.MixtureBatch`."""
+        """Cuts windows complex64 [B, T] at the timing int64 [B] of both signals; see `rfsep.types.MixtureBatch`."""
         batch_size, length = mixture.shape
         count = self.num_tokens(length)
         place = torch.arange(count * self.period) - interference_offset[:, None]  # [B, K * P]
@@ -90,11 +90,11 @@ class TokenGrid:
         return Tokens(samples.view(shape), inside.view(shape), phase, symbol)
 
     def owned(self, tokens: Tokens) -> Tensor:
-        """Which slots hold a SOI symbol whose centre lies in the token and in the window: bool [B, K, slots]."""
+        """Tells which slots hold a SOI symbol with its centre in token and window: bool [B, K, slots]."""
         centre = tokens.phase[:, :, None] + self.step * torch.arange(self.slots)  # [B, K, slots]
         here = centre < self.period
         return here & tokens.inside.gather(2, centre.clamp_max(self.period - 1))
 
     def seen_symbols(self, tokens: Tokens) -> Tensor:
-        """Numbers int64 [B, K, n] of the symbols that each token sees."""
+        """Returns the numbers int64 [B, K, n] of the symbols that each token sees."""
         return tokens.symbol[:, :, None] + torch.arange(self.num_seen) - self.reach

@@ -1,4 +1,7 @@
-"""Packets decoded beneath the SOI, to be sent again and taken away: what the code fixes needs no SOI-free carrier."""
+"""Decodes packets beneath the SOI, re-modulates them and takes them away.
+
+The code fixes the carriers beneath the SOI, which nothing else shows.
+"""
 
 from typing import NamedTuple
 
@@ -26,27 +29,47 @@ from rfsep.separators.wifi.packet_symbols import (
 from rfsep.separators.wifi.packet_unseen import unseen_group
 from rfsep.signals import wifi, wifi_code
 
+# Physics: the HT long training field has these values on carriers -28, -27, 27 and 28 (equation 19-23).
 _HT_OUTER = (1.0, 1.0, -1.0, -1.0)
-_LEAST_FIT = -0.7  # mean log likelihood of a carrier, below which no alphabet fits
-_WORSE = 3.0  # by so much a symbol behind the packet's end fits worse
-_MOST_CONTRADICTED = 0.004  # share of sure bits; a code that does not fit contradicts hundredths
-_MOST_UNSEEN = 0.001  # of a packet whose training field is not seen
+
+# Physics: at most four symbols precede the data of a packet, namely SIGNAL, two of HT-SIG and HT-LTF (19.3.2), so the
+# data begins at one of five.
+_PREAMBLE = 5
+
+# Tuned; split not recorded. An alphabet fits where the mean log likelihood per carrier reaches _LEAST_FIT. A symbol
+# beyond the packet's end fits worse than the median symbol by more than _WORSE.
+_LEAST_FIT = -0.7
+_WORSE = 3.0
+
+# Tuned; split not recorded. These are shares of the sure bits: a wrong code contradicts some hundredths of them. A
+# packet whose training field is not seen has a stricter limit. One code word beats another by _CLEARLY_FEWER.
+_MOST_CONTRADICTED = 0.004
+_MOST_UNSEEN = 0.001
 _CLEARLY_FEWER = 0.004
-_UNSEEN_DOUBT = 0.05  # variance on carriers beneath the SOI where the channel is guessed
-_PREAMBLE = 5  # symbols that may be in front of the data
+
+# Tuned; split not recorded. A guessed channel adds this variance to carriers beneath the SOI.
+_UNSEEN_DOUBT = 0.05
+
+# Tuned; split not recorded. The prior power of a channel's taps, relative to the power that the packet's level implies.
 _FITTING_PRIOR, _REFITTING_PRIOR = 2.0, 4.0
-_MOST_LEFT, _LEFT_PER_ERROR = 3.0, 6.0  # power that a taken piece may leave: the SOI's and the error vector's
+
+# Tuned; split not recorded. A piece is taken away if it leaves less than _MOST_LEFT, mostly the SOI of unit power, plus
+# _LEFT_PER_ERROR times the power of the error vector.
+_MOST_LEFT, _LEFT_PER_ERROR = 3.0, 6.0
+
+# Tuned; split not recorded. The error in a known waveform is the error vector times the margin, and no less than the
+# least share of the packet's level.
 _ERROR_MARGIN = 1.3
 _LEAST_ERROR = 2e-4
 
 
 class Cancelled(NamedTuple):
-    """Interference that is known by sample.
+    """Interference that is known, sample by sample.
 
     Attributes:
         waveform: complex128 [T].
         known: bool [T].
-        power: float64 [T], of the error in it.
+        power: float64 [T], power of the error in the waveform.
     """
 
     waveform: Tensor
@@ -55,12 +78,12 @@ class Cancelled(NamedTuple):
 
 
 class Packet(NamedTuple):
-    """Segments of one run: samples at which they begin; none where a field is not seen.
+    """The samples at which the segments of one run begin.
 
     Attributes:
-        long: the long training field.
+        long: the long training field, or None where it is not seen.
         symbols: one after the other, without the HT short training field.
-        ht_from: how many symbols come before the HT short training field.
+        ht_from: how many symbols come before the HT short training field, or None where it is not seen.
     """
 
     long: int | None
@@ -75,8 +98,8 @@ class Group(NamedTuple):
         starts: samples at which they begin.
         ht: whether they are HT symbols.
         taps: channel complex128 [taps].
-        alphabets: bits a carrier that are possible.
-        phase: by which the constellation is turned; None: any quarter turn, and where the data begins is not known.
+        alphabets: possible numbers of bits per carrier.
+        phase: rotation of the constellation; None where any quarter turn is possible and the data's begin is not known.
     """
 
     starts: list[int]
@@ -87,7 +110,7 @@ class Group(NamedTuple):
 
 
 def packets_of(segments: list[Segment], runs: Runs) -> dict[int, Packet]:
-    """Packets by run."""
+    """Collects the packets among the segments, by run."""
     found: dict[int, Packet] = {}
     for one, run in zip(segments, runs.of_segment, strict=True):
         if run not in runs.known:
@@ -105,13 +128,13 @@ def packets_of(segments: list[Segment], runs: Runs) -> dict[int, Packet]:
 
 
 def _trained(residual: Residual, start: int, length: int, prefix: int, values: Tensor, run: Run) -> Piece:
-    """A training field with the channel that it shows."""
+    """Returns a training field together with the channel that it shows."""
     piece = Piece(start, length, prefix, values.to(torch.complex128), torch.zeros(0))
     return piece._replace(taps=fitted_taps(residual, [piece], run, 0, _FITTING_PRIOR))
 
 
 class _Plan(NamedTuple):
-    """What of a packet is known already, and what there is to decode."""
+    """The known pieces of a packet, and the groups left to decode."""
 
     known: list[Piece]
     groups: list[Group]
@@ -147,9 +170,9 @@ class _Aligned(NamedTuple):
     """Symbols whose alphabet and phases are found.
 
     Attributes:
-        starts: of the symbols.
-        bits: a carrier.
-        found: values, turned back, and variances.
+        starts: samples at which the symbols begin.
+        bits: per carrier.
+        found: values, rotated back, and variances.
         phase: float64 [J].
     """
 
@@ -160,7 +183,7 @@ class _Aligned(NamedTuple):
 
 
 def _aligned(group: Group, found: Equalised, run: Run) -> _Aligned | None:
-    """The alphabet that fits best, and the symbols that it fits; None where none does."""
+    """Returns the alphabet that fits best and the symbols that it fits, or None where none fits."""
     judged = data_carriers(group.ht) & CLEAR
     found = found._replace(values=found.values * torch.exp(torch.tensor(-1j * (group.phase or 0.0))))
     best: tuple[float, int, Tensor, Tensor, Tensor] | None = None
@@ -183,7 +206,7 @@ def _aligned(group: Group, found: Equalised, run: Run) -> _Aligned | None:
 
 
 class _Word(NamedTuple):
-    """A code word: first symbol of it, points complex128 [J, carriers], share of sure bits that it contradicts."""
+    """A code word: its first symbol, points complex128 [J, carriers], and the share of sure bits it contradicts."""
 
     skip: int
     points: Tensor
@@ -191,11 +214,11 @@ class _Word(NamedTuple):
 
 
 def _code_word(group: Group, aligned: _Aligned, run: Run) -> _Word:
-    """The code word that contradicts least, over rates, quarter turns and first symbols that are possible."""
+    """Returns the code word that contradicts least, over all possible rates, quarter turns and first symbols."""
     unseen, data = group.phase is None, data_carriers(group.ht)
     trusted, bits = CLEAR[data].numpy(), aligned.bits
     turns = {1: (0,), 2: (0, 1)}.get(bits, (0, 1, 2, 3)) if unseen else (0,)
-    some = len(group.alphabets) > 1  # not a header, whose rate is 1/2
+    some = len(group.alphabets) > 1  # A header has one alphabet, and rate 1/2.
     skips = range(min(_PREAMBLE, len(aligned.starts))) if unseen or (some and not group.ht) else range(1)
     rates = wifi_code.RATES[bits] if some or unseen else ("1/2",)
     doubt = 1.5 * run.error + 5e-4 + (_UNSEEN_DOUBT * ~CLEAR[data] if unseen else 0.0)
@@ -218,7 +241,7 @@ def _code_word(group: Group, aligned: _Aligned, run: Run) -> _Word:
 
 
 def _decoded(residual: Residual, group: Group, run: Run) -> list[Piece]:
-    """Symbols of a group whose code word fits."""
+    """Returns the symbols of a group whose code word fits."""
     channel = carriers_of_taps() @ group.taps
     aligned = _aligned(group, equalise(residual, group.starts, channel, run), run)
     if aligned is None:
@@ -238,7 +261,7 @@ def _decoded(residual: Residual, group: Group, run: Run) -> list[Piece]:
 
 
 def _refitted(residual: Residual, pieces: list[Piece], run: Run) -> list[Piece]:
-    """Pieces with channels from all that was decoded."""
+    """Returns the pieces with channels fitted to everything that was decoded."""
     found = []
     for taps in {id(piece.taps): piece.taps for piece in pieces}.values():
         same = [piece for piece in pieces if piece.taps is taps]
@@ -248,7 +271,7 @@ def _refitted(residual: Residual, pieces: list[Piece], run: Run) -> list[Piece]:
 
 
 def _take(samples: Tensor, pieces: list[Piece], run: Run, into: Cancelled) -> None:
-    """Write pieces into what is known where they fit the mixture complex128 [T]."""
+    """Writes those pieces into ``into`` that fit the mixture complex128 [T]."""
     for piece in pieces:
         low, high = max(piece.start, 0), min(piece.start + piece.length, len(samples))
         channel = piece.values * (carriers_of_taps() @ piece.taps)
@@ -264,7 +287,7 @@ def _take(samples: Tensor, pieces: list[Piece], run: Run, into: Cancelled) -> No
 
 
 def cancelled(samples: Tensor, segments: list[Segment], runs: Runs, residual: Residual) -> Cancelled:
-    """Every packet of a window complex128 [T] that can be decoded; those with a training field help the others."""
+    """Decodes every packet it can in a window complex128 [T]; packets with a training field help the others."""
     size = len(samples)
     found = Cancelled(
         torch.zeros(size, dtype=torch.complex128), torch.zeros(size, dtype=torch.bool), torch.ones(size).double()

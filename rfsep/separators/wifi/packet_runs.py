@@ -1,4 +1,4 @@
-"""What the segments of one packet have in common: carrier offset, level, and how exactly symbols repeat themselves."""
+"""Measures each packet's carrier offset, level and repetition error from its segments."""
 
 import cmath
 from typing import NamedTuple
@@ -9,22 +9,30 @@ from numpy.typing import NDArray
 from rfsep.separators.wifi.packet_segments import PIECE, PREFIX_START, Features, Kind, Segment
 from rfsep.signals import wifi
 
-_LEAST_LEVEL = 3e-4  # of an interference, against a SOI of unit power
-_LONG_BREAK = 60  # samples of nothing known that end a packet
-_TRAINING_STARTS = np.arange(12, 84, 4)  # of overlapping pieces in a training field
-_TRAINING_WEIGHT = 1 / 3  # of such a piece against a prefix of its own
-_APART = np.arange(16, 80, 12)  # pieces in a long training field that do not overlap
+# Physics: a training field has 160 samples, so that pieces of 12 samples that begin here, and their repetitions 64
+# samples later, lie inside it. The first ones overlap threefold and count a third each; the others do not overlap.
+_TRAINING_STARTS = np.arange(12, 84, 4)
+_TRAINING_WEIGHT = 1 / 3
+_APART = np.arange(16, 80, 12)
+
+# Tuned; split not recorded. The least power of an interference beside a SOI of unit power.
+_LEAST_LEVEL = 3e-4
+
+# Tuned; split not recorded. This many unknown samples end a packet.
+_LONG_BREAK = 60
+
+# Tuned; split not recorded. The share of the power that does not repeat: where no repetition is seen, and its limits.
 _USUAL_ERROR = 1e-3
 _ERROR_RANGE = (2e-4, 0.1)
 
 
 class Run(NamedTuple):
-    """A packet, or what is seen of it.
+    """A packet, or the part of it in the window.
 
     Attributes:
-        offset: of its carriers, in carrier spacings, less than half a spacing either way.
+        offset: carrier offset in carrier spacings, less than half a spacing either way.
         level: power.
-        error: share of the power that does not repeat: the transmitter's error vector, phase noise, noise.
+        error: share of the power that does not repeat, from the transmitter's error vector, phase noise and noise.
     """
 
     offset: float
@@ -36,8 +44,8 @@ class Runs(NamedTuple):
     """Packets of one window.
 
     Attributes:
-        of_segment: index of each segment's packet; -1 in gaps and where nothing is known.
-        known: packets by index; none of which nothing is seen.
+        of_segment: index of each segment's packet; -1 in gaps and in long unknown segments.
+        known: the packets that are seen, by index.
     """
 
     of_segment: list[int]
@@ -58,17 +66,17 @@ def _grouped(segments: list[Segment]) -> list[int]:
 
 
 def _pieces(one: Segment, count: int) -> NDArray[np.int64]:
-    """Where pieces of a segment begin that are repeated 64 samples later, of ``count`` in the window."""
+    """Returns where the pieces of a segment that repeat 64 samples later begin, below ``count``."""
     if one.kind == Kind.SYMBOL:
         place = np.array([one.start + PREFIX_START])
     else:
         place = one.start + _TRAINING_STARTS if one.kind in (Kind.LONG, Kind.SHORT) else np.zeros(0, dtype=np.int64)
-    begins = PREFIX_START if one.kind == Kind.SYMBOL else 0  # a prefix counts where all of it is seen
+    begins = PREFIX_START if one.kind == Kind.SYMBOL else 0  # A prefix counts only if all of it is seen.
     return place[(place >= begins) & (place < count)]
 
 
 def _offset(segments: list[Segment], found: Features, row: int) -> float | None:
-    """From the phase between repetitions at lag 64; None without any."""
+    """Returns the carrier offset from the phase between repetitions at lag 64, or None without any."""
     correlation, total = found.prefix_correlation[row], 0j
     for one in segments:
         weight = 1.0 if one.kind == Kind.SYMBOL else _TRAINING_WEIGHT
@@ -84,7 +92,7 @@ def _level(segments: list[Segment], found: Features, row: int) -> float | None:
 
 
 def _error(segments: list[Segment], found: Features, row: int, offset: float) -> float:
-    """Share of the power that differs between repetitions once the carrier offset is taken out."""
+    """Returns the share of the power that differs between repetitions after the carrier offset is removed."""
     correlation, energy = found.prefix_correlation[row], found.prefix_energy[row]
     turn = cmath.exp(-2j * cmath.pi * offset)
     differing = total = 0.0
@@ -99,7 +107,7 @@ def _error(segments: list[Segment], found: Features, row: int, offset: float) ->
 
 
 def runs_of(segments: list[Segment], found: Features, row: int) -> Runs:
-    """Packets among the segments of a window, the ``row``-th of ``found``."""
+    """Finds the packets among the segments of a window, the ``row``-th of ``found``."""
     index = _grouped(segments)
     members = {run: [one for one, other in zip(segments, index, strict=True) if other == run] for run in set(index)}
     members.pop(-1, None)
@@ -118,7 +126,7 @@ def runs_of(segments: list[Segment], found: Features, row: int) -> Runs:
 
 
 def power_between(found: Features, row: int, start: int, stop: int) -> float:
-    """Power of the interference in samples ``start`` to ``stop``, of pieces that lie mostly inside."""
+    """Returns the interference power in samples ``start`` to ``stop``, from pieces that lie mostly inside."""
     energy = found.energy[row]
     if start >= len(energy):
         return max(float(np.median(energy)), _LEAST_LEVEL)
@@ -126,6 +134,6 @@ def power_between(found: Features, row: int, start: int, stop: int) -> float:
 
 
 def power_of_gap(found: Features, row: int, start: int, stop: int) -> float:
-    """Power of what is left in a gap; the median, for packets ring on into it."""
+    """Returns the power in a gap: the median, because packets ring on into it."""
     piece = found.energy[row, start : max(stop - PIECE + 1, start + 1)]
     return max(float(np.median(piece)), _LEAST_LEVEL) if len(piece) else power_between(found, row, start, stop)

@@ -1,9 +1,9 @@
-"""Where the fields and symbols of 802.11 packets lie in a mixture, found beneath and beside a narrow-band SOI.
+"""Finds the fields and symbols of 802.11 packets in a mixture with a narrow-band SOI.
 
-Short pieces of the mixture are projected on what the SOI leaves free: the eigenvectors of its covariance without the
-strongest. There the interference stands alone, and its repetitions (cyclic prefixes at lag 64, short training fields at
-lag 16) show in a correlation of a dozen numbers. A Viterbi search over segments, each with its log likelihood ratio
-against unstructured interference, puts them in an order that packets have.
+Short pieces of the mixture are projected on the weakest eigenvectors of the SOI's covariance, which the SOI leaves
+free. There the interference stands alone, and its repetitions (cyclic prefixes at lag 64, short training fields at
+lag 16) show in a correlation of a dozen numbers. A Viterbi search finds the likeliest sequence of segments that packets
+allow. Each segment counts by its log likelihood ratio against unstructured interference.
 """
 
 from enum import IntEnum
@@ -21,31 +21,46 @@ from rfsep.types import Modem
 
 Floats = NDArray[np.float64]
 
-PREFIX_PIECE = 12  # samples of a prefix that are compared: the first four are smeared by the channel
+# Physics: the channel smears the first four samples of a prefix (`SMEARED` in packet_symbols), so that its last 12 are
+# compared with their repetition. Other pieces have the period of a short training field (17.3.3).
+PREFIX_PIECE = 12
 PREFIX_START = wifi.PREFIX - PREFIX_PIECE
-PIECE = 16
-_SOI_SHARE = 4  # one in so many directions of a piece is given up to the SOI
-LEAST_LENGTH = 160  # samples in a window that can be searched
+PIECE = wifi.SHORT_PERIOD
 
-_LONG_OFFSETS = (16, 32, 48, 64, 80)  # pieces of a field that are compared with later ones
+# Physics: a window that can be searched holds at least the samples of one training field (17.3.3).
+LEAST_LENGTH = wifi.LONG_FIELD
+
+# Physics: pieces at these offsets of a field, and their repetitions 64 samples later (long) or 16 (short), lie inside
+# the field of 160 samples (HT short: 80). The first 16 samples are left out, because the channel smears them.
+_LONG_OFFSETS = (16, 32, 48, 64, 80)
 _SHORT_OFFSETS = (16, 32, 48, 64, 80, 96, 112, 128)
 _HT_SHORT_OFFSETS = (16, 32, 44)
-_UNEQUAL = 3e-3  # share of a repetition that never repeats: noise, drift
-_FLOOR_SHARE = 10**-2.2  # of the median energy, which a gap's stays below
-_FLOOR_RATIO = 1.5  # over the least energy
+
+# Tuned; split not recorded. One in this many directions of a piece is given up to the SOI.
+_SOI_SHARE = 4
+
+# Tuned; split not recorded. The share of a repetition that never repeats, from noise and drift.
+_UNEQUAL = 3e-3
+
+# Tuned; split not recorded. A gap's floor is the smaller of this share of the median energy and this multiple of the
+# least energy, and at least _LEAST_FLOOR. The log likelihood ratio of a piece of gap stays within _MOST_GAP.
+_FLOOR_SHARE = 10**-2.2
+_FLOOR_RATIO = 1.5
 _LEAST_FLOOR = 1e-4
-_MOST_GAP = (-2000.0, 60.0)  # log likelihood ratio of a piece of gap
-_NEW = 12.0  # penalty for leaving what is unknown or giving a packet up
+_MOST_GAP = (-2000.0, 60.0)
+
+# Tuned; split not recorded. The penalty, in log likelihood, for entering or leaving an unknown segment.
+_NEW = 12.0
 
 
 class Kind(IntEnum):
-    """What a segment is."""
+    """The kinds of segment."""
 
     GAP = 0
-    SHORT = 1  # L-STF
-    LONG = 2  # L-LTF
+    SHORT = 1  # the field L-STF
+    LONG = 2  # the field L-LTF
     SYMBOL = 3
-    HT_SHORT = 4  # HT-STF
+    HT_SHORT = 4  # the field HT-STF
     UNKNOWN = 5
 
 
@@ -58,7 +73,7 @@ LENGTH = {
 
 
 class Segment(NamedTuple):
-    """Samples ``start`` to ``stop`` of a window; a field that the window cuts reaches beyond it."""
+    """Samples ``start`` to ``stop`` of a window. A field that the window cuts reaches beyond it."""
 
     kind: Kind
     start: int
@@ -66,12 +81,12 @@ class Segment(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Statistics of pieces of windows that the SOI does not reach, by the sample at which a piece begins.
+    """Statistics of pieces in the directions that the SOI leaves free, by the sample at which a piece begins.
 
     Attributes:
-        energy: float64 [B, T - 15] of pieces of 16 samples, an average per direction: the interference's power there.
-        prefix_energy: float64 [B, T - 11] of pieces of 12 samples, their sum.
-        prefix_correlation: complex128 [B, T - 75], of a piece of 12 samples and the one 64 samples later.
+        energy: float64 [B, T - 15], the interference's power: energy of pieces of 16 samples, per direction.
+        prefix_energy: float64 [B, T - 11], energy of pieces of 12 samples.
+        prefix_correlation: complex128 [B, T - 75], correlation of a piece of 12 samples and the one 64 samples later.
         scores: log likelihood ratios of repetitions, see `_Scores`.
     """
 
@@ -82,7 +97,7 @@ class Features(NamedTuple):
 
 
 class _Scores(NamedTuple):
-    """Log likelihood ratios float64 [B, ...]: pieces of 12 and 16 at lag 64, of 16 at lag 16, gaps."""
+    """Log likelihood ratios float64 [B, ...] of pieces of 12 and 16 at lag 64, pieces of 16 at lag 16, and gaps."""
 
     prefix: Tensor
     long: Tensor
@@ -91,9 +106,9 @@ class _Scores(NamedTuple):
 
 
 def free_directions(modem: Modem, length: int) -> Tensor:
-    """Orthonormal directions of ``length`` samples that hold next to nothing of the SOI: complex64 [length, n]."""
+    """Returns orthonormal directions with almost no SOI, over ``length`` samples: complex64 [length, n]."""
     _, vectors = torch.linalg.eigh(toeplitz(modem_autocorrelation(modem, length)))
-    free: Tensor = vectors[:, : length - length // _SOI_SHARE]  # the weakest first
+    free: Tensor = vectors[:, : length - length // _SOI_SHARE]  # eigh puts the weakest first.
     return free.to(torch.complex64)
 
 
@@ -103,13 +118,13 @@ def _energy(pieces: Tensor) -> Tensor:
 
 
 def _correlation(pieces: Tensor, lag: int) -> Tensor:
-    """Of pieces complex [B, N, n] with those ``lag`` samples later: complex [B, N - lag]."""
+    """Correlates pieces complex [B, N, n] with those ``lag`` samples later: complex [B, N - lag]."""
     correlation: Tensor = (pieces[:, lag:] * pieces[:, :-lag].conj()).sum(-1)
     return correlation
 
 
 def _repetition(pieces: Tensor, lag: int) -> Tensor:
-    """Log likelihood ratio that a piece comes again ``lag`` samples later up to a phase: float64 [B, N - lag]."""
+    """Returns the log likelihood ratio that a piece repeats after ``lag``, up to a phase: float64 [B, N - lag]."""
     energy, size = _energy(pieces).double(), pieces.shape[2]
     first, second = energy[:, :-lag], energy[:, lag:]
     likeness = _correlation(pieces, lag).abs().double().square() / (first * second + 1e-30)
@@ -119,7 +134,7 @@ def _repetition(pieces: Tensor, lag: int) -> Tensor:
 
 
 def features(mixture: Tensor, modem: Modem) -> Features:
-    """Features of windows complex64 [B, T] of at least `LEAST_LENGTH` samples."""
+    """Computes the features of windows complex64 [B, T] of at least `LEAST_LENGTH` samples."""
     pieces = mixture.unfold(1, PIECE, 1) @ free_directions(modem, PIECE).conj()  # [B, T - 15, 12]
     prefixes = mixture.unfold(1, PREFIX_PIECE, 1) @ free_directions(modem, PREFIX_PIECE).conj()  # [B, T - 11, 9]
     energy, size = _energy(pieces).double(), pieces.shape[2]
@@ -141,15 +156,17 @@ def features(mixture: Tensor, modem: Modem) -> Features:
     )
 
 
-_BEFORE = wifi.LONG_FIELD  # samples before a window at which a segment may begin
+# Physics: no segment is longer than a training field, so that one that reaches into the window begins at most this many
+# samples before it.
+_BEFORE = wifi.LONG_FIELD
 
 
 class _Field(NamedTuple):
     """Scores of segments by the sample -160 .. T at which they begin, float64 [B, T + 161].
 
     Attributes:
-        inside: of segments all of whose evidence lies in the window, -inf otherwise.
-        cut: from the evidence that lies in the window.
+        inside: the score where all evidence of a segment lies in the window, -inf otherwise.
+        cut: the score of the evidence that lies in the window.
     """
 
     inside: Tensor
@@ -157,7 +174,7 @@ class _Field(NamedTuple):
 
 
 def _field(score: Tensor, offsets: tuple[int, ...], num_samples: int) -> _Field:
-    """A field's score: the sum of ``score`` [B, N] at ``offsets`` from where it begins."""
+    """Sums ``score`` [B, N] at ``offsets`` from the begin of a field."""
     width, size = num_samples + 1 + _BEFORE, score.shape[1]
     padded = pad(score, (_BEFORE, width + max(offsets) - size - _BEFORE))
     total = torch.stack([padded[:, offset : offset + width] for offset in offsets]).sum(0)
@@ -167,17 +184,17 @@ def _field(score: Tensor, offsets: tuple[int, ...], num_samples: int) -> _Field:
 
 
 class _State(IntEnum):
-    """What lies before a segment."""
+    """The states before a segment."""
 
     GAP = 0
-    DATA = 1  # of a packet behind its long training field
+    DATA = 1  # inside a packet, after its long training field
     SHORT = 2
     UNKNOWN = 3
-    OUTSIDE = 4  # the window has not begun
+    OUTSIDE = 4  # before the window
 
 
 class _Arc(NamedTuple):
-    """One way to go on: a segment of ``length`` samples, with its score by begin [B, T + 161]."""
+    """One possible next segment of ``length`` samples, with its score by begin [B, T + 161]."""
 
     source: _State
     target: _State
@@ -200,7 +217,10 @@ class _Graph(NamedTuple):
 
 
 def _graph(scores: _Scores, num_samples: int) -> _Graph:
-    """All ways that segments may follow each other, with penalties in units of log likelihood."""
+    """Lists all ways in which segments may follow each other, with penalties in units of log likelihood.
+
+    The penalties are tuned; split not recorded.
+    """
     long = _field(scores.long, _LONG_OFFSETS, num_samples)
     short = _field(scores.short, _SHORT_OFFSETS, num_samples)
     ht_short = _field(scores.short, _HT_SHORT_OFFSETS, num_samples).inside - 40
@@ -210,7 +230,7 @@ def _graph(scores: _Scores, num_samples: int) -> _Graph:
     nothing = torch.zeros_like(step)
     begin = torch.arange(nothing.shape[1]) - _BEFORE
     before = torch.where(begin < 0, 0.0, -torch.inf)
-    late = torch.where(begin > -70, 7.0, 14.0)  # little is seen of an earlier one
+    late = torch.where(begin > -70, 7.0, 14.0)  # Little is seen of an earlier field.
     data, unknown, outside = _State.DATA, _State.UNKNOWN, _State.OUTSIDE
     arcs = [
         _Arc(_State.GAP, _State.GAP, Kind.GAP, 1, step),
@@ -237,11 +257,11 @@ def _graph(scores: _Scores, num_samples: int) -> _Graph:
 
 
 class _Paths(NamedTuple):
-    """Best ways to every place.
+    """The best ways to every place.
 
     Attributes:
         value: float64 [T + 161, 5, B], by place -160 .. T and state.
-        arc: int64 [T + 1, 4, B], which arc leads there.
+        arc: int64 [T + 1, 4, B], the arc that leads there.
     """
 
     value: Floats
@@ -249,10 +269,10 @@ class _Paths(NamedTuple):
 
 
 def _search(arcs: list[_Arc], num_samples: int) -> _Paths:
-    """Viterbi: the best sequence of segments that ends at each sample in each state."""
+    """Runs the Viterbi search: the best sequence of segments that ends at each sample in each state."""
     into = [[index for index, arc in enumerate(arcs) if arc.target == state] for state in range(4)]
     most = max(len(group) for group in into)
-    index = np.array([group + group[-1:] * (most - len(group)) for group in into])  # [4, K], the last one again
+    index = np.array([group + group[-1:] * (most - len(group)) for group in into])  # [4, K], padded with the last arc
     length = np.array([arc.length for arc in arcs])[index]
     source = np.array([int(arc.source) for arc in arcs])[index]
     by_end = [arc.score[:, _BEFORE + 1 - arc.length :][:, :num_samples].T.double().numpy() for arc in arcs]
@@ -272,7 +292,7 @@ def _search(arcs: list[_Arc], num_samples: int) -> _Paths:
 
 
 def _last(graph: _Graph, value: Floats, row: int, num_samples: int) -> tuple[int, int, list[Segment]]:
-    """Where the best way ends: place, state, and the segment that the window's end cuts."""
+    """Returns where the best way ends: place, state, and the segment that the window's end cuts."""
     final = value[-1, :4, row]
     best, found = final.max(), (num_samples, int(final.argmax()), list[Segment]())
     for ending in graph.endings:
@@ -287,7 +307,7 @@ def _last(graph: _Graph, value: Floats, row: int, num_samples: int) -> tuple[int
 
 
 def _traced(graph: _Graph, paths: _Paths, row: int, num_samples: int) -> list[Segment]:
-    """Segments of one row, from the first sample to the last."""
+    """Traces the segments of one row, from the first sample to the last."""
     place, state, backwards = _last(graph, paths.value, row, num_samples)
     while place > 0:
         arc = graph.arcs[paths.arc[place, state, row]]
@@ -302,7 +322,7 @@ def _traced(graph: _Graph, paths: _Paths, row: int, num_samples: int) -> list[Se
 
 
 def segment(found: Features) -> list[list[Segment]]:
-    """The likeliest segments of every window, which cover it without gaps."""
+    """Returns the likeliest segments of every window, which cover it completely."""
     num_samples = found.energy.shape[1] + PIECE - 1
     graph = _graph(found.scores, num_samples)
     paths = _search(graph.arcs, num_samples)

@@ -1,4 +1,4 @@
-"""Carriers of an 802.11 packet beneath a SOI whose symbols are known but for a Gaussian posterior."""
+"""Equalises the carriers of an 802.11 packet beneath a SOI with a Gaussian posterior."""
 
 from typing import NamedTuple
 
@@ -11,24 +11,32 @@ from rfsep.separators.wifi.packet_runs import Run
 from rfsep.signals import wifi, wifi_code
 from rfsep.signals.statistics import inverse_positive, solve_positive
 
-# Learned from the training split: what does not repeat at a symbol's begin, where it is smeared over the one before, as
-# a share of the power at its first samples.
+# Tuned on the training split. The power that does not repeat at the first samples of a symbol, where the symbol before
+# smears into it, as a share of the packet's level.
 SMEARED = (1.8, 0.8, 0.1, 0.01)
-TAPS = range(-4, 12)  # delays of the channel about a field's nominal begin, in samples
 
+# Physics: delays of the channel around a field's nominal begin. They span 16 samples, the guard interval (table 17-5).
+TAPS = range(-4, 12)
+
+# Physics: numbers of the carriers (17.3.5.10, 19.3.7), and which of them are pilots (17.3.5.9).
 NUMBER = wifi.carriers().double()
 PILOT = torch.tensor([number in wifi.PILOTS for number in wifi.carriers().tolist()])
-CLEAR = NUMBER.abs() >= 6  # carriers beside the SOI
-_DRIFT = 0.3  # share of a new phase step in the drift
+
+# Physics: a SOI of 16 samples per symbol and roll-off 0.5 reaches 64 * 1.5 / 32 = 3 carriers from the middle; twice
+# that leaves room for leakage.
+CLEAR = NUMBER.abs() >= 6
+
+# Tuned; split not recorded. The share of a new phase step in the drift.
+_DRIFT = 0.3
 
 
 def data_carriers(ht: bool) -> Tensor:
-    """Which of the carriers hold data: bool [56]."""
+    """Returns which carriers hold data: bool [56]."""
     return ~PILOT & (ht | (NUMBER.abs() <= wifi.LAST_LEGACY))
 
 
 def carriers_of_taps() -> Tensor:
-    """Transform from taps to carriers: complex128 [56, taps]."""
+    """Returns the transform from taps to carriers: complex128 [56, taps]."""
     delay = NUMBER[:, None] * torch.tensor(TAPS, dtype=torch.float64)
     return torch.polar(torch.ones_like(delay), -2 * torch.pi * delay / wifi.FFT_SIZE)
 
@@ -40,8 +48,8 @@ class Piece(NamedTuple):
         start: sample at which it begins.
         length: samples.
         prefix: samples.
-        values: complex128 [56], of the carriers.
-        taps: complex128 [taps], channel.
+        values: of the carriers, complex128 [56].
+        taps: of the channel, complex128 [taps].
     """
 
     start: int
@@ -52,14 +60,14 @@ class Piece(NamedTuple):
 
 
 def waves(start: int, low: int, high: int, offset: float, prefix: int) -> Tensor:
-    """Carriers on samples ``low`` to ``high`` of a symbol that begins at ``start``: complex128 [n, 56]."""
+    """Returns the carriers on samples ``low`` to ``high`` of a symbol that begins at ``start``: complex128 [n, 56]."""
     time = torch.arange(low, high, dtype=torch.float64)[:, None]
     phase = 2 * torch.pi / wifi.FFT_SIZE * (NUMBER * (time - start - prefix) + offset * time)
     return torch.polar(torch.ones_like(phase), phase)
 
 
 def noise_power(start: int, low: int, high: int, run: Run) -> Tensor:
-    """Power of what does not repeat in samples ``low`` to ``high``: float64 [n]."""
+    """Returns the power that does not repeat, in samples ``low`` to ``high``: float64 [n]."""
     power = torch.full((high - low,), run.error * run.level, dtype=torch.float64)
     for sample, share in enumerate(SMEARED):
         if low <= start + sample < high:
@@ -73,7 +81,7 @@ class Residual(NamedTuple):
     Attributes:
         samples: complex128 [T].
         response: of the SOI.
-        covariance: complex128 [S, S], of its symbols.
+        covariance: posterior covariance of its symbols, complex128 [S, S].
     """
 
     samples: Tensor
@@ -81,7 +89,7 @@ class Residual(NamedTuple):
     covariance: Tensor
 
     def fitted(self, start: int, low: int, high: int, run: Run, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Gram matrix and moment of columns complex128 [n, c] in the noise that SOI and error vector leave."""
+        """Returns Gram matrix and moment of columns complex128 [n, c] in the noise of SOI and error vector."""
         symbols = slice(self.response.first[low], max(self.response.last[low:high]))
         waveforms = self.response.waveforms[low:high, symbols]
         noise = waveforms @ self.covariance[symbols, symbols] @ waveforms.mH
@@ -92,14 +100,14 @@ class Residual(NamedTuple):
 
 
 def fitted_taps(residual: Residual, pieces: list[Piece], run: Run, skip: int, prior: float) -> Tensor:
-    """Channel complex128 [taps] from pieces whose carriers are known.
+    """Estimates a channel complex128 [taps] from pieces whose carriers are known.
 
     Args:
         residual: the window.
         pieces: of one channel.
         run: their packet.
-        skip: samples at their begin that are left out.
-        prior: power of the taps over what the packet's level makes them.
+        skip: number of samples left out at the begin of each piece.
+        prior: power of the taps, relative to the power that the packet's level implies.
     """
     count = len(TAPS)
     gram = torch.eye(count, dtype=torch.complex128) * (2 * wifi.LAST_LEGACY * count / run.level / prior)
@@ -122,7 +130,7 @@ class Equalised(NamedTuple):
 
 
 def equalise(residual: Residual, starts: list[int], channel: Tensor, run: Run) -> Equalised:
-    """Carriers of symbols that begin at ``starts``, of unit power before a channel complex128 [56]."""
+    """Equalises unit-power carriers after a channel complex128 [56], in symbols that begin at ``starts``."""
     values, variances = [], []
     for start in starts:
         low, high = max(start, 0), min(start + wifi.SYMBOL, len(residual.samples))
@@ -136,14 +144,14 @@ def equalise(residual: Residual, starts: list[int], channel: Tensor, run: Run) -
 
 
 class Fit(NamedTuple):
-    """How values fit an alphabet: log likelihood float64 [..., 56] and the likeliest points complex128 [..., 56]."""
+    """The fit of values to an alphabet: log likelihood float64 [..., 56], likeliest points complex128 [..., 56]."""
 
     log_likelihood: Tensor
     points: Tensor
 
 
 def fit(values: Tensor, variance: Tensor, bits: int, extra: float) -> Fit:
-    """Fit of values complex128 [..., 56] to the constellation of ``bits``; ``extra`` variance on top."""
+    """Fits values complex128 [..., 56] to the constellation of ``bits``, with ``extra`` added to the variance."""
     points = torch.from_numpy(wifi_code.points(bits))
     total = variance + extra
     metric = -(values[..., None] - points).abs().square() / total[..., None]
@@ -152,12 +160,12 @@ def fit(values: Tensor, variance: Tensor, bits: int, extra: float) -> Fit:
 
 
 def turned(values: Tensor, phase: Tensor) -> Tensor:
-    """Values complex128 [J, 56] turned back by phases float64 [J]."""
+    """Rotates values complex128 [J, 56] back by phases float64 [J]."""
     return values * torch.polar(torch.ones_like(phase), -phase)[:, None]
 
 
 def track_phase(found: Equalised, bits: int, chosen: Tensor, extra: float = 2e-3) -> Tensor:
-    """Common phase float64 [J] of each symbol from decisions on ``chosen`` carriers bool [56]; its drift goes on."""
+    """Tracks the common phase float64 [J] of symbols and its drift, by decisions on ``chosen`` carriers bool [56]."""
     phase, drift, phases = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64), list[Tensor]()
     for values, variance in zip(*found, strict=True):
         weight = chosen / (variance + extra)

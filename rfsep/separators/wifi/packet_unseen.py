@@ -1,4 +1,4 @@
-"""The channel of a packet whose training field lies outside the window, from its carriers beside the SOI."""
+"""Estimates a channel from carriers beside the SOI, for packets whose training field lies outside the window."""
 
 import math
 from typing import NamedTuple
@@ -23,21 +23,30 @@ from rfsep.separators.wifi.packet_symbols import (
 from rfsep.signals import wifi
 from rfsep.signals.statistics import solve_positive
 
-_DELAYS = (-6.0, 6.0, 121)  # samples, and how many are tried
-_HT_SHARE = 0.1  # of the usual power on the outer carriers, from which on they are used
+# Tuned; split not recorded. The first and last delay that are tried, in samples, and their number.
+_DELAYS = (-6.0, 6.0, 121)
+
+# Tuned; split not recorded. The outer carriers are in use if their power exceeds this share of the others' power.
+_HT_SHARE = 0.1
+
+# Tuned; split not recorded. Rounds of decisions and channel fits, and the ridge of a fit relative to the mean power.
 _REFINEMENTS = 4
 _RIDGE = 1e-2
-_LEAST = 1e-6  # of a channel, over a flat one
-_WORSE_FIRST = 1.5  # by so much the first symbol fits worse where the packet begins behind it
+
+# A guard against division by zero: the least amplitude of a channel, relative to a flat one.
+_LEAST = 1e-6
+
+# Tuned; split not recorded. The packet begins after the first symbol if that fits worse than the median by this much.
+_WORSE_FIRST = 1.5
 
 
 class Unseen(NamedTuple):
     """Symbols of one alphabet, and a channel up to a quarter turn.
 
     Attributes:
-        starts: of the symbols.
+        starts: samples at which the symbols begin.
         ht: whether the outer carriers are used.
-        bits: a carrier.
+        bits: per carrier.
         taps: complex128 [taps].
     """
 
@@ -48,32 +57,32 @@ class Unseen(NamedTuple):
 
 
 class _Guess(NamedTuple):
-    """A channel over a flat one of the packet's level: its taps, and the fit float64 [J] of each symbol."""
+    """Taps of a channel relative to a flat one of the packet's level, and the fit float64 [J] of each symbol."""
 
     taps: Tensor
     fits: Tensor
 
 
 def _through(found: Equalised, channel: Tensor) -> Equalised:
-    """Values behind a channel complex128 [56] without it."""
+    """Removes a channel complex128 [56] from values."""
     return Equalised(found.values / channel, found.variance / channel.abs().square())
 
 
 def _delayed(found: Equalised, shape: Tensor, scale: Tensor, bits: int, chosen: Tensor) -> Tensor:
-    """Shape complex128 [56] with the delay and phase that the values' second or fourth power shows."""
+    """Returns ``shape`` complex128 [56] with the delay and phase that the second or fourth power of values shows."""
     order = 2 if bits == 1 else 4
     powers = (found.values[:, chosen] / shape[chosen] / scale) ** order / (1 + found.variance[:, chosen]) ** order
     delay = torch.linspace(*_DELAYS[:2], int(_DELAYS[2]), dtype=torch.float64)
     phase = 2 * torch.pi * order * delay[:, None] * NUMBER[chosen] / wifi.FFT_SIZE
     sums = torch.polar(torch.ones_like(phase), phase) @ powers.T  # [delays, J]
     best = int(sums.abs().sum(1).argmax())
-    turn = (sums[best].sum().angle() + (torch.pi if bits > 1 else 0.0)) / order  # the fourth power of QAM is negative
+    turn = (sums[best].sum().angle() + (torch.pi if bits > 1 else 0.0)) / order  # The fourth power of QAM is negative.
     angle = turn - 2 * torch.pi * delay[best] * NUMBER / wifi.FFT_SIZE
     return shape * scale * torch.polar(torch.ones_like(angle), angle)
 
 
 def _refined(found: Equalised, channel: Tensor, bits: int, chosen: Tensor, error: float) -> _Guess:
-    """A channel's taps from decisions, and how well symbols then fit."""
+    """Estimates a channel's taps by decisions, and the fit of the symbols with it."""
     transform = carriers_of_taps() / math.sqrt(len(TAPS))
     weight, taps = chosen / (found.variance + 2e-3), torch.zeros(len(TAPS), dtype=torch.complex128)
     for _ in range(_REFINEMENTS):
@@ -90,18 +99,18 @@ def _refined(found: Equalised, channel: Tensor, bits: int, chosen: Tensor, error
     behind = _through(found, channel)
     phase = track_phase(behind, bits, chosen)
     likelihood = fit(turned(behind.values, phase), behind.variance, bits, 1.5 * error + 1e-3).log_likelihood
-    density = likelihood - 2 * channel.abs().log()  # of what was received, not of what was sent
+    density = likelihood - 2 * channel.abs().log()  # density of the received values
     return _Guess(taps, (density * chosen).sum(1) / chosen.sum())
 
 
 def unseen_group(residual: Residual, starts: list[int], run: Run, guess: Tensor | None) -> Unseen | None:
-    """Alphabet and channel of symbols that begin at ``starts``; None for fewer than two.
+    """Estimates alphabet and channel of symbols that begin at ``starts``; None for fewer than two.
 
     Args:
         residual: the window.
-        starts: samples.
+        starts: samples at which the symbols begin.
         run: their packet.
-        guess: taps complex128 [taps] of a packet like it.
+        guess: taps complex128 [taps] of a similar packet.
     """
     if len(starts) < 2:
         return None

@@ -1,4 +1,4 @@
-"""A SOI in 802.11 packets: every segment of the interference has its own covariance, and the SOI its symbols."""
+"""Separates a SOI from 802.11 packets: every segment of the interference has a covariance of its own."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,25 +26,30 @@ from rfsep.signals import wifi
 from rfsep.signals.statistics import inverse_positive
 from rfsep.types import InputError, Modem, Separated
 
-_MOST_SYMBOLS = 480  # of the SOI that are solved together
-_BATCH = 32  # windows
-_MOST_DENSE = 0.25  # symbols a sample of a SOI that leaves room to decode packets
+# Limits of time and memory: the SOI's symbols that are solved together, and the windows per batch.
+_MOST_SYMBOLS = 480
+_BATCH = 32
 
-# Learned from the training split: the power of carriers beyond 802.11a's, which not every packet has; and what rings on
-# from packets at both ends of a gap, as a share of the median power.
+# Tuned; split not recorded. A SOI of more symbols per sample leaves no room to decode packets.
+_MOST_DENSE = 0.25
+
+# Tuned on the training split. The power of the carriers beyond those of 802.11a, which not every packet uses.
 _OUTER_POWER = 0.3
+
+# Tuned on the training split. Packets ring on at both ends of a gap: a share of the median power, for some samples at
+# its begin and at its end.
 _RINGING, _RINGS_ON, _RINGS_BEFORE = 0.03, 3, 2
 
 
 def field_covariance(kind: Kind, offset: float, error: float) -> Tensor:
-    """Covariance of a whole field or symbol at unit power: complex128 [n, n].
+    """Returns the covariance of a whole field or symbol at unit power: complex128 [n, n].
 
-    Carriers of independent values, each a wave over prefix and body, and what does not repeat; the long training field
-    is known up to the taps of its channel.
+    Carriers have independent values, each a wave over prefix and body; white noise stands for the part that does not
+    repeat. The long training field is known up to the taps of its channel.
 
     Args:
         kind: SHORT, LONG, SYMBOL or HT_SHORT.
-        offset: of the carriers, in carrier spacings.
+        offset: carrier offset in carrier spacings.
         error: share of the power that does not repeat.
     """
     length, number = LENGTH[kind], wifi.carriers().double()
@@ -69,13 +74,13 @@ def field_covariance(kind: Kind, offset: float, error: float) -> Tensor:
 
 
 class WindowModel(NamedTuple):
-    """All that is known of the interference in a window.
+    """The model of the interference in one window.
 
     Attributes:
-        segments: which cover the window.
-        runs: packets among them.
+        segments: they cover the window.
+        runs: packets among the segments.
         found: features of the batch.
-        row: of the window in it.
+        row: of the window in the batch.
     """
 
     segments: list[Segment]
@@ -85,7 +90,7 @@ class WindowModel(NamedTuple):
 
 
 def _gap_power(model: WindowModel, low: int, high: int) -> Tensor:
-    """Power of each sample of a gap: float64 [n]."""
+    """Returns the power of each sample of a gap: float64 [n]."""
     power = torch.full((high - low,), power_of_gap(model.found, model.row, low, high), dtype=torch.float64)
     ringing = _RINGING * float(np.median(model.found.energy[model.row]))
     power[:_RINGS_ON] += ringing
@@ -94,7 +99,7 @@ def _gap_power(model: WindowModel, low: int, high: int) -> Tensor:
 
 
 def segment_precision(model: WindowModel, index: int, num_samples: int, cache: dict[tuple[int, ...], Tensor]) -> Tensor:
-    """Inverse covariance of the part of a segment in the window: complex128 [n, n], or its diagonal float64 [n]."""
+    """Inverts the covariance of a segment inside the window: complex128 [n, n], or its diagonal float64 [n]."""
     one, run = model.segments[index], model.runs.of_segment[index]
     low, high = max(one.start, 0), min(one.stop, num_samples)
     if one.kind == Kind.GAP:
@@ -112,13 +117,13 @@ def segment_precision(model: WindowModel, index: int, num_samples: int, cache: d
 
 
 def information(samples: Tensor, response: Response, model: WindowModel, known: Cancelled | None = None) -> Information:
-    """Information on the SOI's symbols in one window, segment by segment.
+    """Collects the information on the SOI's symbols in one window, segment by segment.
 
     Args:
         samples: complex128 [T].
         response: of the window.
         model: of its interference.
-        known: interference that is taken away; a segment counts as known where all of its samples are.
+        known: interference that is taken away; a segment is known if all of its samples are.
     """
     num_samples, num_symbols = response.waveforms.shape
     gram = torch.zeros((num_symbols, num_symbols), dtype=torch.complex128)
@@ -141,17 +146,17 @@ def information(samples: Tensor, response: Response, model: WindowModel, known: 
 class PacketLmmse:
     """Estimates a narrow-band SOI in 802.11 packets, blind in their timing, level, carrier offset and kind.
 
-    The interference's packets are cut into fields and symbols (`rfsep.separators.wifi.packet_segments`), whose
-    covariances follow from the standard and a few figures of each packet. The estimate is linear in the SOI's symbols
-    over the whole window, or the posterior mean of their constellation. Where the interference is something else, or
-    the SOI fills the band, segments are unknown and every sample is weighted by the interference's power about it.
+    The packets are cut into fields and symbols (`rfsep.separators.wifi.packet_segments`). Their covariances follow from
+    the standard and a few figures of each packet. The SOI's symbols are estimated linearly over the whole window, or as
+    the posterior mean over their constellation. Where the interference is something else, or the SOI fills the band,
+    segments are unknown and every sample is weighted by the local power of the interference.
 
     Args:
-        modem: of the SOI; a symbol starts at sample 0 and the signal begins and ends with the mixture.
+        modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
         examples: frames of the interference; nothing is learned from them.
         detect: estimate the symbols as points of the modem's constellation.
-        cancel: then decode packets, take them away and detect again; left out where the SOI fills the band.
-        block: samples in a window of a longer mixture; fewer where they hold very many symbols.
+        cancel: then decode packets, take them away and detect again; skipped where the SOI fills the band.
+        block: samples per window of a longer mixture; fewer where they hold very many symbols.
         margin: samples at a window's inner edge that its neighbour estimates instead.
     """
 
@@ -182,18 +187,18 @@ class PacketLmmse:
         return make_response(self.modem, num_samples, whole)
 
     def separate(self, mixture: Tensor) -> Separated:
-        """Estimate complex64 [B, T] and hard bits uint8 [B, N] of its matched filter."""
+        """Returns the estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
         whole = mixture.shape[1] <= self.block
 
         def estimate(windows: Tensor) -> Tensor:
             return torch.cat([self._estimate(part, whole) for part in torch.split(windows, _BATCH)])
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
     def _estimate(self, windows: Tensor, whole: bool) -> Tensor:
         length = windows.shape[1]
-        if length < LEAST_LENGTH:  # too short for a packet's repetitions to show
+        if length < LEAST_LENGTH:  # Repetitions of a packet do not show in so short a window.
             return self.modem.synthesise(self.modem.analyse(windows), length)
         response = self._response(length, whole)
         found = features(windows, self.modem)
@@ -212,7 +217,7 @@ class PacketLmmse:
     def _again(
         self, samples: Tensor, response: Response, models: list[WindowModel], said: Information, first: Detected
     ) -> Detected:
-        """Symbols of windows complex128 [B, T] without the packets that could be decoded beneath the first ones."""
+        """Detects symbols again in windows complex128 [B, T], without the packets decoded beneath ``first``."""
         mean, covariance = gaussian_posterior(said, first.sites)
         rest = samples - mean @ response.waveforms.T
         rows = []

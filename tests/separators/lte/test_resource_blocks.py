@@ -109,7 +109,7 @@ def test_errors_fall_from_matched_filter_to_bound(generator: torch.Generator) ->
     batch = Mixer(MODEM, source).draw(torch.full((4,), -12.0), 2560, generator)
     blind = ResourceBlockLmmse(MODEM, NONE).separate(batch.mixture)
     bound = ResourceElementBound(MODEM, source, 0.0).estimate(batch)  # type: ignore[arg-type]
-    matched = (MODEM.demodulate(batch.mixture) > 0).byte()
+    matched = MODEM.decide(batch.mixture)
     wrong = [float((bits != batch.bits).float().mean()) for bits in (matched, blind.bits, bound.bits)]
     assert wrong[1] < 0.95 * wrong[0]
     assert wrong[2] < 0.7 * wrong[1]

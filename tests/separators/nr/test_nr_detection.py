@@ -234,7 +234,7 @@ def test_what_is_no_uplink_is_estimated_linearly() -> None:
     clean = modem.sample(2, 2560, generator)
     separator = NrDetection(modem, noise)
     found = separator.separate(clean.waveform + noise)
-    wrong = (modem.demodulate(clean.waveform + noise) > 0).byte() != clean.bits
+    wrong = modem.decide(clean.waveform + noise) != clean.bits
     assert int((found.bits != clean.bits).sum()) <= int(wrong.sum()) + 2
     tone = 3 * torch.exp(2j * torch.pi * 0.21 * torch.arange(2560)).to(torch.complex64)
     assert torch.equal(separator.separate(clean.waveform + tone).bits, clean.bits)

@@ -161,5 +161,5 @@ def test_wrong_inputs_are_named() -> None:
         Aligned(LinearModem(samples_per_symbol=4), NOTHING, None, OfdmModem("qpsk", 8, 2, (1, 1)))
     with pytest.raises(InputError, match="iterations is 0"):
         separator(iterations=0)
-    with pytest.raises(InputError, match="inputs time are 162 numbers a token; the model takes 10"):
+    with pytest.raises(InputError, match="inputs time are 162 numbers per token; the model takes 10"):
         separator(("time",), 10)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rfsep.app.config import RUN_PACKAGES, check_targets, instantiate
-from rfsep.app.runs import check_separator
+from rfsep.app.build import check_separator
+from rfsep.app.config import instantiate
+from rfsep.app.trust import RUN_PACKAGES, check_targets
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.token_transformer import TokenTransformer
@@ -34,7 +35,7 @@ class Told:
 
     def separate(self, mixture: Tensor) -> Separated:
         soi = self.scale * torch.stack([self.known[float(row[0].real)] for row in mixture])
-        return Separated(soi, (self.modem.demodulate(soi) > 0).byte())
+        return Separated(soi, self.modem.decide(soi))
 
 
 def made(*guides: Any, **changes: Any) -> Corrected:
@@ -93,13 +94,13 @@ def test_rows_do_not_see_each_other() -> None:
 def test_guides_of_a_run_are_instantiated_and_foreign_ones_refused() -> None:
     guide = {"_target_": "rfsep.separators.matched_filter.MatchedFilter", "_partial_": True, "remodulation": "hard"}
     node = {"_target_": "rfsep.separators.tokens.corrected.Corrected", "guides": [guide], "period": 80}
-    check_separator(node)
+    check_separator(node, "tokens")
     model = TokenTransformer(1 + 5 * SEEN, num_phases=1, width=32, depth=1, heads=2)
     separator = instantiate(node, modem=MODEM, examples=NOTHING, model=model)
     assert separator.guides[0].remodulation == "hard"
     foreign = {**node, "guides": [{"_target_": "os.system", "_partial_": True}]}
     with pytest.raises(InputError, match=r"'os.system' is no class of rfsep.separators; refused"):
-        check_separator(foreign)
+        check_separator(foreign, "tokens")
     with pytest.raises(InputError, match=r"'os.system' is no class of rfsep.models and rfsep.separators; refused"):
         check_targets(foreign, __file__, RUN_PACKAGES)  # type: ignore[arg-type]
 
@@ -113,7 +114,7 @@ def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(InputError, match=r"network.num_phases is 16, .* needs 1"):
         Corrected(MODEM, NOTHING, model, [MatchedFilter])
     with pytest.raises(
-        InputError, match="what 2 guides find and the mixture are 105 numbers a token; the model takes 66"
+        InputError, match="what 2 guides find and the mixture are 105 numbers per token; the model takes 66"
     ):
         Corrected(MODEM, NOTHING, model, [MatchedFilter, MatchedFilter])
     batch = mixtures(-6.0, 2, 640)

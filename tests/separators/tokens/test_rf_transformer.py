@@ -194,9 +194,9 @@ def test_what_does_not_fit_is_refused() -> None:
         Patches(MODEM, NOTHING, inputs=("noise",))
     with pytest.raises(InputError, match="period is 90, expected a multiple of the SOI's 16 samples"):
         Patches(MODEM, NOTHING, period=90)
-    with pytest.raises(InputError, match=r"num_inputs is 20, what is shown are 19 numbers a patch"):
+    with pytest.raises(InputError, match=r"num_inputs is 20, what is shown are 19 numbers per patch"):
         separator(front, 20)
-    with pytest.raises(InputError, match=r"num_prior is 112, this SOI has 2 bits a token"):
+    with pytest.raises(InputError, match=r"num_prior is 112, this SOI has 2 bits per token"):
         separator(front, 19, num_prior=112)
     moved = mixtures(2, 640, 0.0)
     with pytest.raises(InputError, match="patches lie on the SOI's own grid"):
@@ -218,9 +218,7 @@ def test_the_prior_of_patches_is_the_matched_filter(length: int) -> None:
     expected = torch.stack((heard.real, heard.imag), 2).flatten(1) * -(2 * 2**0.5) / noise
     slope = float((ratios * expected).sum() / expected.square().sum())
     assert slope == pytest.approx(1.0, abs=0.1)  # the noise is estimated from each row
-    filtered = (
-        MODEM.demodulate(mixture) > 0
-    ).byte()  # the pulse is cut: soft neighbours turn a few bits that are hardly one
+    filtered = MODEM.decide(mixture)  # the pulse is cut: soft neighbours turn a few bits that are hardly one
     assert float((made.separate(mixture).bits != filtered).float().mean()) < 1e-3
     assert 0.05 < float((filtered != clean.bits).float().mean()) < 0.2
 
@@ -247,7 +245,7 @@ def test_digits_of_an_ofdm_symbol_start_from_the_matched_filter_too() -> None:
     table = made.bits_of_class.view(112, 2, 112)
     assert torch.equal(table[:, 1] - table[:, 0], torch.eye(112))
     model.trust(made.bits_of_class)
-    found, filtered = made.separate(mixture), (modem.demodulate(mixture) > 0).byte()
+    found, filtered = made.separate(mixture), modem.decide(mixture)
     assert torch.equal(found.bits, filtered)
     assert 1e-3 < float((found.bits != clean.bits).float().mean()) < 0.1
     with pytest.raises(InputError, match="tokens with one class each; their digits are independent here"):

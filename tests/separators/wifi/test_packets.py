@@ -151,7 +151,7 @@ def test_linear_and_detected_against_the_matched_filter_on_made_packets(generato
 
 def receivers(mixture: Tensor) -> list[Tensor]:
     """Bits of the matched filter, the linear estimate, detection, and detection without decoded packets."""
-    matched = (MODEM.demodulate(mixture) > 0).byte()
+    matched = MODEM.decide(mixture)
     return [matched, *(PacketLmmse(MODEM, NONE, *kind).separate(mixture).bits for kind in KINDS)]
 
 

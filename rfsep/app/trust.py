@@ -1,0 +1,154 @@
+"""Configs that somebody else wrote: reading them, and refusing all in them that could do more than name our classes."""
+
+import importlib
+import io
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rfsep.app.config import CONFIG_ERRORS, instantiate, one_line, plain
+from rfsep.storage.atomic import read_small
+from rfsep.types import InputError, Modem
+
+RUN_PACKAGES = ("rfsep.models.", "rfsep.separators.")  # all that the config of a run folder may instantiate
+_LARGEST_CONFIG_BYTES = 1 << 20
+_DEEPEST_CONFIG = 50
+_FLAGS = ("tokens", "prior", "tokenizer")  # of a model in run folders of before ``kind:``
+_MOVED = {  # modules of separators by their names in run folders of before the separators had families
+    "rfsep.separators.aligned": "rfsep.separators.tokens.aligned",
+    "rfsep.separators.alpha_rgs": "rfsep.separators.score_based.alpha_rgs",
+    "rfsep.separators.basis": "rfsep.separators.score_based.basis",
+    "rfsep.separators.corrected": "rfsep.separators.tokens.corrected",
+    "rfsep.separators.noise_levels": "rfsep.separators.score_based.noise_levels",
+    "rfsep.separators.nr_detection": "rfsep.separators.nr.nr_detection",
+    "rfsep.separators.packets": "rfsep.separators.wifi.packets",
+    "rfsep.separators.patches": "rfsep.separators.tokens.patches",
+    "rfsep.separators.pilots": "rfsep.separators.lte.pilots",
+    "rfsep.separators.resource_blocks": "rfsep.separators.lte.resource_blocks",
+    "rfsep.separators.reverse_diffusion": "rfsep.separators.score_based.reverse_diffusion",
+    "rfsep.separators.rf_transformer": "rfsep.separators.tokens.rf_transformer",
+}
+
+
+def load_config(path: Path) -> DictConfig:
+    """A YAML file as a config, whoever wrote it: a few lines that unfold to gigabytes are refused.
+
+    Classes that have moved since it was written are named as they are now, and so is a model's kind.
+
+    Raises:
+        InputError: it cannot be read, is too large, no YAML mapping, or uses aliases.
+    """
+    try:
+        text = read_small(path, _LARGEST_CONFIG_BYTES).decode()
+        _check_yaml(path, text)
+        config = OmegaConf.create(_as_now(plain(OmegaConf.load(io.StringIO(text)), resolve=False)))
+    except InputError:
+        raise
+    except Exception as error:  # foreign YAML can go wrong in any way; none of them is ours
+        raise InputError(f"{path}: is not valid YAML: {one_line(error)}") from None
+    if not isinstance(config, DictConfig):
+        raise InputError(f"{path}: is no YAML mapping")
+    return config
+
+
+def _as_now(content: Any) -> Any:
+    """A config of whatever version, plain, as it would be written now."""
+    found = _renamed(content)
+    model = found.get("model") if isinstance(found, dict) else None
+    if isinstance(model, dict) and "network" in model and "kind" not in model:
+        told = [flag for flag in _FLAGS if model.pop(flag, False) is True]
+        model["kind"] = told[0] if told else "waveform"
+    return found
+
+
+def _renamed(node: Any) -> Any:
+    """Plain containers with every class named where it is now; what is no known old name stays as it is."""
+    if isinstance(node, list):
+        return [_renamed(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _renamed(value) for key, value in node.items()}
+    if isinstance(target := found.get("_target_"), str):
+        module, _, name = target.rpartition(".")
+        found["_target_"] = f"{_MOVED.get(module, module)}.{name}" if module else target
+    return found
+
+
+def _check_yaml(path: Path, text: str) -> None:
+    """Refuse what parses to far more than it says: aliases of aliases, endless nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(f"{path}: has an alias, *{event.anchor}, which configs do without; refused")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST_CONFIG:
+            raise InputError(f"{path}: is nested more than {_DEEPEST_CONFIG} levels deep; refused")
+
+
+def _is_own_class(target: object, packages: tuple[str, ...]) -> bool:
+    """The dotted path names a class defined in a module of ``packages``: not what such a module imports."""
+    if not isinstance(target, str) or not target.startswith(packages):
+        return False
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:  # rfsep.models.unet.torch.os is no module of ours
+        return False
+    return isinstance(found, type) and found.__module__ == module
+
+
+def check_targets(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> None:
+    """Refuse a config that would instantiate anything but classes of these packages, models and separators if none.
+
+    A reference in it is refused too, for what it leads to was not looked at: see `checked`.
+    """
+    if isinstance(node, str) and "${" in node:
+        raise InputError(f"{path}: '{node}' leads to what cannot be looked at; refused")
+    if isinstance(node, dict):
+        if "_target_" in node and not _is_own_class(node["_target_"], packages):
+            names = " and ".join(package.rstrip(".") for package in packages)
+            raise InputError(f"{path}: _target_ '{node['_target_']}' is no class of {names}; refused")
+        for child in (*node, *node.values()):
+            check_targets(child, path, packages)
+    elif isinstance(node, list):
+        for child in node:
+            check_targets(child, path, packages)
+
+
+def checked(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> Any:
+    """A part of somebody's config that may be instantiated: see `check_targets`.
+
+    References are followed before the look, and none may be left behind it: what ``${...}`` stands for could name any
+    class, and hydra would follow it.
+
+    Raises:
+        InputError: a class of other packages, a reference that cannot be followed, or one that leads to another.
+    """
+    try:
+        found = plain(node)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {one_line(error)}") from None
+    check_targets(found, path, packages)
+    return OmegaConf.create(found) if isinstance(found, dict) else found
+
+
+def read_interference(path: Path) -> Modem:
+    """The modem in an ``interference.yaml`` of ``rfsep identify``, whoever wrote it.
+
+    Raises:
+        InputError: no such file, no YAML, no modem in it, another class than one of rfsep.signals, or arguments that
+            the class does not take.
+    """
+    modem = plain(load_config(path), resolve=False).get("modem")
+    if not isinstance(modem, dict) or "_target_" not in modem:
+        raise InputError(f"{path}: names no modem; rfsep identify writes one where it is sure of every part")
+    if strange := sorted(str(key) for key in modem if str(key).startswith("_") and key != "_target_"):
+        raise InputError(f"{path}: modem.{strange[0]} is nothing that a modem takes; refused")
+    check_targets(modem, path, ("rfsep.signals.",))
+    try:
+        return cast(Modem, instantiate(modem))
+    except (*CONFIG_ERRORS, InputError) as error:
+        raise InputError(f"{path}: the modem cannot be made: {one_line(error)}") from None
