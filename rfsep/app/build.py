@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rfsep.app.config import console, example_frames, instantiate, option, option_named, plain
+from rfsep.app.config import console, errors, example_frames, instantiate, one_line, option, option_named, plain
+from rfsep.app.failures import Failures
 from rfsep.app.kinds import exported, kind_of
 from rfsep.app.priors import PRIORS, open_prior
 from rfsep.app.runs import Run
@@ -28,7 +29,9 @@ class Parts(NamedTuple):
     oracle: bool
 
 
-def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Mapping[str, Any]) -> Parts:
+def separator_parts(
+    config: Any, modem: Modem, examples: torch.Tensor, extra: Mapping[str, Any], failures: Failures | None = None
+) -> Parts:
     """Factory of the separator that a conf/separator config names.
 
     Args:
@@ -37,6 +40,7 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
         modem: of the SOI.
         examples: frames of the interference, complex64 [F, T].
         extra: what else its constructor takes: a model, a given autocorrelation, the interference's modem.
+        failures: told of candidates of a selection that broke; None: each is told in a line.
     """
     oracle = config.method.get("sinr") == "known"
     arguments = dict(extra)
@@ -52,6 +56,11 @@ def separator_parts(config: Any, modem: Modem, examples: torch.Tensor, extra: Ma
         if isinstance(made, Selected):
             tried = ", ".join(f"{name} {error:.2f}" for name, error in made.errors_db.items())
             console.print(f"{config.name}: {made.chosen} ({tried} dB on trial)")
+            for name, error in made.faults.items():
+                if failures is None:
+                    errors.print(f"{config.name}: {name} is left out: {type(error).__name__}: {one_line(error)}")
+                else:
+                    failures.note(f"{config.name}: {name}", error)
         return made
 
     return Parts(make, oracle)

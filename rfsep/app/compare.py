@@ -21,6 +21,7 @@ from rfsep.app.config import (
     whole,
 )
 from rfsep.app.estimates import bound_names, is_shared, network_settings, progress, speaks, together
+from rfsep.app.failures import Failures
 from rfsep.app.priors import PRIORS, open_prior
 from rfsep.app.runs import Run, locate, open_run
 from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels, measure_level
@@ -233,8 +234,8 @@ def _rows(path: Path, data: Data) -> dict[str, Row]:
     return {row["separator"]: row for row in kept["rows"] if row["sir_db"] == sorted(data.sir_db)}
 
 
-def run_comparison(config: Any) -> None:
-    """A published comparison: results.json and a figure in runs/<experiment>/.
+def run_comparison(config: Any) -> int:
+    """A published comparison: results.json and a figure in runs/<experiment>/; returns how many entries broke.
 
     Args:
         config: of evaluate.py with an experiment; all settings are in ``config.comparison``.
@@ -255,25 +256,35 @@ def run_comparison(config: Any) -> None:
     if config.fresh and speaks(config):  # the others, if any, begin when this process joins them
         for entry, _ in entries:
             forget(entry, folder)
+    failures = Failures(folder / "failed.log")
     if is_shared(config) and not _measured_together(config, entries, comparison.data, folder):
-        return
+        return 0
     for entry, cost in entries:
-        _say_what_is_kept(entry, comparison.data, folder)
-        with progress() as bar:
-            task = bar.add_task(entry.name, total=len(levels) * number)
-            row = compare(entry, comparison.data, folder, partial(bar.advance, task)) | cost
-        rows = {**_rows(path, comparison.data), entry.name: row}
-        content = {
-            "schema": SCHEMA,
-            "experiment": config.name,
-            "rows": [rows[name] for name in order if name in rows],
-            "published": [curve._asdict() for curve in published],
-        }
-        write_json(path, content)
+        with failures.left_out(entry.name):
+            row = _measured(entry, comparison.data, folder) | cost
+            rows = {**_rows(path, comparison.data), entry.name: row}
+            content = {
+                "schema": SCHEMA,
+                "experiment": config.name,
+                "rows": [rows[name] for name in order if name in rows],
+                "published": [curve._asdict() for curve in published],
+            }
+            write_json(path, content)
+    if len(failures.names) == len(entries):
+        return len(failures.names)
     shown = content["rows"]
     console.print(score_table(config.name, shown, level_key="sir_db"))
     _draw(config, folder, shown, published)
     console.print(f"results in {path}, figure: {folder / 'figure.png'}")
+    return len(failures.names)
+
+
+def _measured(entry: Entry, data: Data, folder: Path) -> Row:
+    """The row of an entry, with a bar that tells how far it is."""
+    _say_what_is_kept(entry, data, folder)
+    with progress() as bar:
+        task = bar.add_task(entry.name, total=len(data.sir_db) * data.num_mixtures)
+        return compare(entry, data, folder, partial(bar.advance, task))
 
 
 def _measured_together(config: Any, entries: list[_Ready], data: Data, folder: Path) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from rfsep.app.build import (
 from rfsep.app.compare import run_comparison, run_landscape
 from rfsep.app.config import CONFIG_ERRORS, build_modem, build_source, console, one_line, option, option_named, plain
 from rfsep.app.estimates import Job, Place, bound_names, is_shared, separate_alone, separate_together, speaks
+from rfsep.app.failures import Failures
 from rfsep.app.places import commit
 from rfsep.app.runs import Run, flops_per_sample, open_run
 from rfsep.app.score import make_leaderboard, score_submissions
@@ -83,13 +84,13 @@ def _open_runs(config: Any, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str,
     return {pair: opened[one] for pair, one in sources.items()}
 
 
-def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | None) -> Job:
+def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | None, failures: Failures) -> Job:
     mixtures = read_mixtures(testset, soi, interference)
     modem = build_modem(option_named("soi", soi))
     separator = completed(config.separator, opened)
     examples = frames_to_learn_from(config, interference, learns_from_examples(separator, opened))
     arguments = network_arguments(separator.method, opened, modem, examples)
-    parts = separator_parts(separator, modem, examples, arguments)
+    parts = separator_parts(separator, modem, examples, arguments, failures)
     return Job(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
 
 
@@ -109,7 +110,7 @@ def mixture_types(config: Any, testset: Path) -> list[Pair]:
     return [known[name] for name in asked]
 
 
-def _fitting(config: Any, testset: Path, runs: Mapping[Pair, Run | None]) -> list[Job]:
+def _fitting(config: Any, testset: Path, runs: Mapping[Pair, Run | None], failures: Failures) -> list[Job]:
     """The mixture types for which the separator can be made and is not too slow; what it says of the others is told.
 
     Raises:
@@ -118,16 +119,14 @@ def _fitting(config: Any, testset: Path, runs: Mapping[Pair, Run | None]) -> lis
     jobs, refusals = list[Job](), list[str]()
     for pair, run in runs.items():
         try:
-            job = _job(config, testset, *pair, run)
-            made = job.parts.make(float(job.mixtures.sinr_db[0]))
-            _check_pace(made, job.mixtures, config.max_seconds_per_mixture)
-        except (InputError, *CONFIG_ERRORS) as error:
-            if not isinstance(error, InputError) and not isinstance(error.__cause__, InputError):
-                raise  # a fault of ours, not a refusal
+            with failures.left_out("_".join(pair)):
+                job = _job(config, testset, *pair, run, failures)
+                made = job.parts.make(float(job.mixtures.sinr_db[0]))
+                _check_pace(made, job.mixtures, config.max_seconds_per_mixture)
+                jobs.append(job if job.parts.oracle else job._replace(parts=Parts(partial(_already, made), False)))
+        except (InputError, *CONFIG_ERRORS) as error:  # of the second, only what an InputError made
             refusals.append(f"{'_'.join(pair)}: {one_line(error)}")
-            continue
-        jobs.append(job if job.parts.oracle else job._replace(parts=Parts(partial(_already, made), False)))
-    if not jobs:
+    if not jobs and refusals:
         raise InputError(f"separator={config.separator.name} fits no mixture type of {testset}; {'; '.join(refusals)}")
     for refusal in refusals:
         console.print(f"left out {refusal}")
@@ -155,15 +154,29 @@ def _already(made: Separator, sinr_db: float | None) -> Separator:
     return made
 
 
+class Done(NamedTuple):
+    """What became of a separator on a test set.
+
+    Attributes:
+        folder: of the submission; None in a process that helped another one with it, or if nothing could be separated.
+        num_failed: mixture types, and candidates of a selection, that broke and are left out.
+    """
+
+    folder: Path | None
+    num_failed: int
+
+
 def separate_testset(config: Any, testset: Path) -> Path | None:
-    """Run a separator over the mixture types of a test set.
+    """The folder of `separated`."""
+    return separated(config, testset).folder
+
+
+def separated(config: Any, testset: Path) -> Done:
+    """Run a separator over the mixture types of a test set; one that breaks is left out.
 
     Args:
         config: of evaluate.py.
         testset: folder of the test set.
-
-    Returns:
-        The submission's folder; None in a process that helped another one with it.
     """
     if is_shared(config) and config.max_seconds_per_mixture is not None:
         raise InputError("max_seconds_per_mixture goes with one process: of several each would find another pace")
@@ -171,24 +184,35 @@ def separate_testset(config: Any, testset: Path) -> Path | None:
     opened = next(iter(runs.values()))
     name = str(config.id or (config.separator.name if opened is None else opened.config.model.name))
     folder = Path(str(config.out or f"runs/evaluations/{set_name(testset)}/{name}"))
+    failures = Failures(folder.parent / f"{folder.name}.failed.log")
     if config.fitting:
-        jobs = _fitting(config, testset, runs)
+        jobs = _fitting(config, testset, runs, failures)
     else:  # faults show before anything is written
-        jobs = [_job(config, testset, *pair, run) for pair, run in runs.items()]
+        jobs = [_job(config, testset, *pair, run, failures) for pair, run in runs.items()]
     place = Place(folder, name, set_name(testset))
     with alone_in(folder) if speaks(config) else nullcontext():  # one for all of those that work together
         if is_shared(config):
-            seconds = separate_together(config, place, jobs, list(runs.values()))
+            seconds, done = separate_together(config, place, jobs, list(runs.values())), jobs
         else:
-            seconds = sum(separate_alone(place, job) for job in jobs)
-        if seconds is None:
-            return None
-        count = sum(len(job.mixtures.mixture) for job in jobs)
-        blind = bool(config.separator.blind) and not any(job.parts.oracle for job in jobs)
+            seconds, done = _one_after_another(place, jobs, failures)
+        if seconds is None or not done:
+            return Done(None, len(failures.names))
+        count = sum(len(job.mixtures.mixture) for job in done)
+        blind = bool(config.separator.blind) and not any(job.parts.oracle for job in done)
         card = _card(name, blind, list(runs.values()), seconds / count)
         write_json(folder / "card.json", sealed({**card, "export": export_name(config.separator, opened)}))
     console.print(f"{name}: estimates of {count} mixtures in {folder}")
-    return folder
+    return Done(folder, len(failures.names))
+
+
+def _one_after_another(place: Place, jobs: Sequence[Job], failures: Failures) -> tuple[float, list[Job]]:
+    """The seconds that mixture types took, and those that did not break."""
+    seconds, done = 0.0, list[Job]()
+    for job in jobs:
+        with failures.left_out(f"{job.mixtures.soi}_{job.mixtures.interference}"):
+            seconds += separate_alone(place, job)
+            done.append(job)
+    return seconds, done
 
 
 def check_bounds(config: Any, pairs: Iterable[tuple[str, str]], with_truth: bool) -> None:
@@ -209,7 +233,7 @@ def main(config: DictConfig) -> None:
     """Do what the command line asks for."""
     console.quiet = not speaks(config)
     if "comparison" in config:
-        run_comparison(config)
+        _end(run_comparison(config))
         return
     if "landscape" in config:
         run_landscape(config)
@@ -235,9 +259,10 @@ def main(config: DictConfig) -> None:
         places = [Path(str(place)) for place in (named if isinstance(named, list) else [named])]
         _end(score_submissions(config, testset, places))
         return
-    folder = separate_testset(config, testset)
+    folder, num_failed = separated(config, testset)
     if with_truth and folder is not None:
         score_submissions(config, testset, [folder], only=str(read_json(folder / "card.json")["id"]))
+    _end(num_failed)
 
 
 def _log_standings(place: Path, settings: dict[str, Any]) -> None:
