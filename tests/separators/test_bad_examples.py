@@ -8,6 +8,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from torch import Tensor
 
+from rfsep.app.build import completed
 from rfsep.app.config import build_modem, instantiate, option, options
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
@@ -45,7 +46,7 @@ MIXTURES = {
 
 
 def method(name: str) -> DictConfig:
-    config: DictConfig = option("separator", name).method
+    config: DictConfig = completed(option("separator", name), None).method
     config.update(SHORTENED.get(name, {}))
     if name == "alpha_rgs":
         config.levels.iterations = 2
