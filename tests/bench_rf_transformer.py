@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from bench import best, write
 
-from rfsep.app.config import build_modem, build_source, option
+from rfsep.app.config import build_modem, build_source, interference_of, soi_of
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.rf_transformer import RfTransformer
 from rfsep.models.tokenizer import Tokenizer
@@ -19,7 +19,7 @@ _SAMPLE_RATE_HZ = 25e6
 def rf_transformer() -> None:
     """Seconds a window with and without its cache, and of a whole official mixture; sizes of conf/model."""
     torch.manual_seed(0)
-    modem, source = build_modem(option("soi", "qpsk")), build_source(option("interference", "ofdm_qpsk"), "train")
+    modem, source = build_modem(soi_of("qpsk")), build_source(interference_of("ofdm_qpsk"), "train")
     front = partial(Patches)
     model = RfTransformer(Tokenizer(), front(modem, None).num_inputs, num_phases=1).eval()  # type: ignore[arg-type]
     separator = RfTransformerSeparator(modem, torch.zeros((0, 0)), model, front)  # type: ignore[arg-type]

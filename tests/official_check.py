@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import torch
 
-from rfsep.app.config import build_modem, option
+from rfsep.app.config import build_modem, soi_of
 
 ROOT = Path(__file__).parents[1]
 FRAMES = {"EMISignal1": 530, "CommSignal2": 100, "CommSignal3": 139, "CommSignal5G1": 149}  # as many as the real ones
@@ -63,7 +63,7 @@ def write_frames(dataset: Path, rng: np.random.Generator) -> None:
 
 def write_mixtures(dataset: Path, testset: str, soi: str, interference: str, rng: np.random.Generator) -> None:
     """A mixture type as the organisers' generator writes it: mixtures, metadata, and the truth of their example set."""
-    modem = build_modem(option("soi", SOIS[soi]))
+    modem = build_modem(soi_of(SOIS[soi]))
     with h5py.File(dataset / "testset1_frame" / f"{interference}_test1_raw_data.h5") as h5:
         frames = h5["dataset"][()]
     shape = (len(LEVELS) * ROWS, modem.num_bits(SAMPLES))
@@ -88,10 +88,10 @@ def write_estimates(folder: Path, soi: str, interference: str) -> None:
     """The organisers' simplest method: the mixture itself as an estimate, bits as float32; in one type complex128."""
     name = f"{soi}_{interference}"
     mixture = np.load(folder / "dataset" / f"{EXAMPLE}_testmixture_{name}.npy")
-    soft = build_modem(option("soi", SOIS[soi])).demodulate(torch.from_numpy(mixture)).numpy()
+    bits = build_modem(soi_of(SOIS[soi])).decide(torch.from_numpy(mixture)).numpy()
     wide = mixture.astype(np.complex128) if interference == "CommSignal3" else mixture
     np.save(folder / "outputs" / f"{METHOD}_{EXAMPLE}_estimated_soi_{name}", wide)
-    np.save(folder / "outputs" / f"{METHOD}_{EXAMPLE}_estimated_bits_{name}", (soft > 0).astype(np.float32))
+    np.save(folder / "outputs" / f"{METHOD}_{EXAMPLE}_estimated_bits_{name}", bits.astype(np.float32))
 
 
 def build(folder: Path, sois: Collection[str]) -> None:

@@ -1,12 +1,13 @@
 """The promises of every separator, whatever its method: asked of each YAML of conf/separator, and of any other."""
 
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rfsep.app.build import completed, learns_from_examples, network_arguments, separator_parts
-from rfsep.app.config import build_modem, build_soi, build_source, option
+from rfsep.app.config import build_modem, build_soi, build_source, interference_of, separator_of, soi_of
 from rfsep.app.runs import open_run
 from rfsep.iq import power
 from rfsep.mixtures.endless import Purpose, batch_generator
@@ -38,7 +39,7 @@ class Asked(NamedTuple):
 
 def asked(soi: str, num_rows: int, num_samples: int, most_error: float) -> Asked:
     """Mixtures of an option of conf/soi, ``num_rows`` at each of both levels; examples are other frames."""
-    config, interference = option("soi", soi), option("interference", "ofdm_qpsk")
+    config, interference = soi_of(soi), interference_of("ofdm_qpsk")
     levels = torch.tensor([CLEAR_DB] * num_rows + [HARD_DB] * num_rows)
     mixer = Mixer(build_soi(config), build_source(interference, "test"))
     batch = mixer.draw(levels, num_samples, batch_generator(Purpose.TEST, 4))
@@ -48,15 +49,15 @@ def asked(soi: str, num_rows: int, num_samples: int, most_error: float) -> Asked
 
 def made(name: str, modem: Modem, examples: Tensor) -> Separator:
     """An option of conf/separator as evaluate.py makes it, with a network of the zoo where it needs one."""
-    config: Any = option("separator", name)
+    option = separator_of(name)
     run = open_run(NETWORKS[name]) if name in NETWORKS else None
     if name in INTERFERENCE_PRIORS:
-        config.interference_prior = INTERFERENCE_PRIORS[name]
-    config = completed(config, run)
-    config.method.update(QUICKLY.get(name, {}))
-    frames = examples if learns_from_examples(config, run) else torch.zeros((0, 0), dtype=torch.complex64)
-    arguments = network_arguments(config.method, run, modem, frames)
-    separator: Separator = separator_parts(config, modem, frames, arguments).make(None)
+        option = replace(option, priors={**option.priors, "interference_prior": INTERFERENCE_PRIORS[name]})
+    option = completed(option, run)
+    option = replace(option, method={**option.method, **QUICKLY.get(name, {})})
+    frames = examples if learns_from_examples(option, run) else torch.zeros((0, 0), dtype=torch.complex64)
+    arguments = network_arguments(option.method, run, modem, frames)
+    separator: Separator = separator_parts(option, modem, frames, arguments).make(None)
     return separator
 
 

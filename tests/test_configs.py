@@ -14,7 +14,16 @@ from omegaconf import OmegaConf
 from separator_contract import Asked, asked, check_estimate, check_rows, made
 
 from rfsep.app.build import completed
-from rfsep.app.config import build_modem, build_source, instantiate, option, options
+from rfsep.app.config import (
+    build_modem,
+    build_source,
+    instantiate,
+    interference_of,
+    option,
+    options,
+    separator_of,
+    soi_of,
+)
 from rfsep.app.kinds import KINDS
 from rfsep.app.places import CONF, ROOT
 from rfsep.mixtures.endless import Purpose, batch_generator
@@ -48,7 +57,7 @@ def source(name: str) -> Any:
     for variable in re.findall(r"oc\.env:(\w+)", text):
         if variable not in os.environ:
             pytest.skip(f"{variable} is not set: {name} needs recordings")
-    return build_source(option("interference", name), "test")
+    return build_source(interference_of(name), "test")
 
 
 @pytest.mark.parametrize("group", ["soi", "interference"])
@@ -60,7 +69,7 @@ def test_names_in_files_are_unique_and_plain(group: str) -> None:
 
 @pytest.mark.parametrize("name", stems("soi"))
 def test_soi_modulates_its_bits_and_finds_them_again(name: str) -> None:
-    modem = build_modem(option("soi", name))
+    modem = build_modem(soi_of(name))
     sampled = modem.sample(8, 4096, batch_generator(Purpose.TEST, 0))  # type: ignore[attr-defined]
     assert sampled.waveform.dtype == torch.complex64
     assert torch.equal(modem.decide(sampled.waveform), sampled.bits)
@@ -111,11 +120,11 @@ def test_separator_keeps_its_promises(name: str, question: Asked) -> None:
 
 
 def test_candidates_are_the_separators_of_their_names() -> None:
-    names = option("separator", "selected").candidates
-    method = completed(option("separator", "selected"), None).method
-    assert list(method.candidates) == list(names)
-    assert method.candidates.joint_detection_wifi == {
-        **option("separator", "joint_detection_wifi").method,
+    names = separator_of("selected").candidates
+    method = completed(separator_of("selected"), None).method
+    assert list(method["candidates"]) == list(names)
+    assert method["candidates"]["joint_detection_wifi"] == {
+        **separator_of("joint_detection_wifi").method,
         "_partial_": True,
     }
 

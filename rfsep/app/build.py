@@ -1,16 +1,27 @@
 """Separators made of what their YAMLs say, of networks, priors and example frames."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from rfsep.app.config import console, errors, example_frames, instantiate, one_line, option, option_named, plain
+from rfsep.app.config import (
+    console,
+    errors,
+    example_frames,
+    instantiate,
+    interference_named,
+    one_line,
+    separator_named,
+    separator_of,
+)
 from rfsep.app.failures import Failures
 from rfsep.app.kinds import exported, kind_of
-from rfsep.app.priors import PRIORS, open_prior
+from rfsep.app.priors import open_prior
 from rfsep.app.runs import Run
+from rfsep.app.settings import Frames, Node, SeparatorOption
 from rfsep.app.trust import check_targets, read_interference
 from rfsep.challenge.separate import SeparatorFactory
 from rfsep.separators.selected import Selected
@@ -30,86 +41,81 @@ class Parts(NamedTuple):
 
 
 def separator_parts(
-    config: Any, modem: Modem, examples: torch.Tensor, extra: Mapping[str, Any], failures: Failures | None = None
+    option: SeparatorOption,
+    modem: Modem,
+    examples: torch.Tensor,
+    extra: Mapping[str, Any],
+    failures: Failures | None = None,
 ) -> Parts:
-    """Factory of the separator that a conf/separator config names.
+    """Factory of a separator.
 
     Args:
-        config: of the separator; ``interference`` of those that have it names a file of ``rfsep identify``, and its
-            priors runs that learned them.
+        option: of the separator, see `completed`.
         modem: of the SOI.
         examples: frames of the interference, complex64 [F, T].
         extra: what else its constructor takes: a model, a given autocorrelation, the interference's modem.
         failures: told of candidates of a selection that broke; None: each is told in a line.
     """
-    oracle = config.method.get("sinr") == "known"
+    oracle = option.method.get("sinr") == "known"
     arguments = dict(extra)
-    if (identified := config.get("interference")) is not None:
-        arguments["interference"] = read_interference(Path(str(identified)))
-    for name in PRIORS:
-        if (run := config.get(name)) is not None:
-            arguments[name] = open_prior(str(run)).prior
+    if option.interference is not None:
+        arguments["interference"] = read_interference(Path(option.interference))
+    arguments |= {key: open_prior(run).prior for key, run in option.priors.items() if run is not None}
 
     def make(sinr_db: float | None) -> Any:
         told = {"sinr_db": sinr_db} if oracle else {}
-        made = instantiate(config.method, modem=modem, examples=examples, **arguments, **told)
+        made = instantiate(option.method, modem=modem, examples=examples, **arguments, **told)
         if isinstance(made, Selected):
             tried = ", ".join(f"{name} {error:.2f}" for name, error in made.errors_db.items())
-            console.print(f"{config.name}: {made.chosen} ({tried} dB on trial)")
+            console.print(f"{option.name}: {made.chosen} ({tried} dB on trial)")
             for name, error in made.faults.items():
                 if failures is None:
-                    errors.print(f"{config.name}: {name} is left out: {type(error).__name__}: {one_line(error)}")
+                    errors.print(f"{option.name}: {name} is left out: {type(error).__name__}: {one_line(error)}")
                 else:
-                    failures.note(f"{config.name}: {name}", error)
+                    failures.note(f"{option.name}: {name}", error)
         return made
 
     return Parts(make, oracle)
 
 
-def frames_to_learn_from(config: Any, interference: str, needed: bool) -> torch.Tensor:
-    """Frames of the interference for a separator that learns from them, none for others."""
+def frames_to_learn_from(interference: str, frames: Frames, needed: bool) -> torch.Tensor:
+    """Frames of an interference, by its name in files, for a separator that learns from them; none for others."""
     if not needed:
         return torch.zeros((0, 0), dtype=torch.complex64)
-    return example_frames(option_named("interference", interference), **config.examples)
+    return example_frames(interference_named(interference), frames)
 
 
-def completed(config: Any, run: Run | None) -> Any:
-    """A conf/separator config with what it refers to: the methods of its candidates, the separator of its run.
+def completed(option: SeparatorOption, run: Run | None) -> SeparatorOption:
+    """A separator's option with what it refers to: the methods of its candidates, the separator of its run.
 
     The separator that a run was trained for stands in place of the method; settings that the command line or an
     experiment changed in the method still hold. Such a separator may learn from examples. With ``fast: false`` the
     network runs as it is, whatever was exported.
 
     Args:
-        config: of the separator, left as it is.
+        option: of the separator.
         run: None for a separator without a network.
     """
-    if (names := config.get("candidates")) is not None:
-        config = config.copy()
-        methods = {str(name): plain(option("separator", str(name)).method) for name in names}
-        config.method.candidates = {name: {**method, "_partial_": True} for name, method in methods.items()}
-    own, plainly = None if run is None else run.config.get("separator"), not config.get("fast", True)
-    if own is None and not plainly:
-        return config
-    usual = plain(option_named("separator", config.name).method)
-    changed = {key: value for key, value in plain(config.method).items() if key not in usual or usual[key] != value}
-    config = config.copy()
+    if option.candidates:
+        methods = {name: {**separator_of(name).method, "_partial_": True} for name in option.candidates}
+        option = replace(option, method={**option.method, "candidates": methods})
+    own = None if run is None else run.config.separator
     if own is not None:
-        config.method = {**plain(own), **changed}
-        config.learns = True
-    if plainly and run is not None and run.config.model.kind == "waveform":
-        config.method = {**plain(config.method), "fast": None}
-    return config
+        usual = separator_named(option.name).method
+        changed = {key: value for key, value in option.method.items() if key not in usual or usual[key] != value}
+        option = replace(option, method={**own, **changed}, learns=True)
+    if not option.fast and run is not None and run.config.model.kind == "waveform":
+        option = replace(option, method={**option.method, "fast": None})
+    return option
 
 
-def learns_from_examples(config: Any, run: Run | None) -> bool:
+def learns_from_examples(option: SeparatorOption, run: Run | None) -> bool:
     """Whether a separator, or the guide of its network, asks for example frames of the interference."""
-    guide = None if run is None else run.config.get("guide")
-    told = config.get("interference") is not None
-    return (bool(config.learns) and not told) or (guide is not None and bool(option("separator", guide).learns))
+    guide = None if run is None else run.config.guide
+    return (option.learns and option.interference is None) or (guide is not None and separator_of(guide).learns)
 
 
-def network_arguments(method: Any, run: Run | None, modem: Modem, examples: torch.Tensor) -> dict[str, Any]:
+def network_arguments(method: Node, run: Run | None, modem: Modem, examples: torch.Tensor) -> dict[str, Any]:
     """What the constructor of a separator takes of a run: see `rfsep.app.kinds.Kind.separator_arguments`.
 
     Args:
@@ -120,17 +126,17 @@ def network_arguments(method: Any, run: Run | None, modem: Modem, examples: torc
     """
     if run is None:
         return {}
-    return kind_of(run.config).separator_arguments(run.config, run.model, plain(method), modem, examples)
+    return kind_of(run.config).separator_arguments(run.config, run.model, method, modem, examples)
 
 
-def export_name(config: Any, run: Run | None) -> str | None:
+def export_name(option: SeparatorOption, run: Run | None) -> str | None:
     """What provenance calls the export that stands in for a run's network; None where the network itself runs.
 
     Args:
-        config: of the separator.
+        option: of the separator.
         run: None for a separator without a network.
     """
-    found = None if run is None else exported(run.config, run.model, plain(completed(config, run).method))
+    found = None if run is None else exported(run.config, run.model, completed(option, run).method)
     return None if found is None else found.name
 
 

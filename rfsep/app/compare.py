@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from rfsep.app.build import Parts, completed, network_arguments, separator_parts
 from rfsep.app.config import (
+    PRIORS,
+    bound_of,
     build_modem,
     build_soi,
     build_source,
@@ -15,16 +20,16 @@ from rfsep.app.config import (
     example_frames,
     in_sweep,
     instantiate,
-    numbers,
-    option,
-    plain,
-    whole,
+    interference_of,
+    separator_of,
+    soi_of,
 )
-from rfsep.app.estimates import bound_names, is_shared, network_settings, progress, speaks, together
+from rfsep.app.estimates import network_settings, progress, speaks
 from rfsep.app.failures import Failures
-from rfsep.app.priors import PRIORS, open_prior
+from rfsep.app.priors import open_prior
 from rfsep.app.runs import Run, locate, open_run
-from rfsep.challenge.comparison import Data, Entry, Estimate, compare, forget, kept_levels, measure_level
+from rfsep.app.settings import EvaluateSettings, Frames, Node, Processes, SeparatorOption
+from rfsep.challenge.comparison import Contender, Data, Estimate, compare, forget, kept_levels, measure_level
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.mixtures.fixed import fixed_mixtures
@@ -38,8 +43,10 @@ from rfsep.pages.studies.omega_study import write_omega_figure
 from rfsep.pages.table import score_table
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.weights import weights_digest
-from rfsep.types import InputError
+from rfsep.types import InputError, Modem
 
+# keys of an entry of a comparison's YAML that are no arguments of its separator
+_NO_ARGUMENTS = ("use", "run", "examples", "modem", "interference_autocorrelation", "interference", "label")
 _CODE = ("rfsep.challenge.comparison", "rfsep.mixtures.fixed")  # what every figure follows from
 
 
@@ -59,58 +66,57 @@ class _Comparison(NamedTuple):
     bound: Row
 
 
-def _given_mixtures(setting: Any, levels: list[float], number: int) -> _Comparison:
+def _given_mixtures(setting: Node, levels: list[float], number: int) -> _Comparison:
     """Mixtures that a class of their own draws, for bounds that know it; no separator has a modem to start from."""
-    mixtures = instantiate(setting.mixtures)
+    mixtures = instantiate(setting["mixtures"])
 
     def separator(entry: Row, run: Run | None) -> Parts:
         raise InputError(f"{entry['use']}: this comparison has bounds alone, for its SOI has no modem")
 
     data = Data(levels, number, lambda level: mixtures.level(level, number), None)
-    return _Comparison(data, {"mixtures": plain(setting.mixtures)}, separator, {"mixtures": mixtures})
+    return _Comparison(data, {"mixtures": setting["mixtures"]}, separator, {"mixtures": mixtures})
 
 
-def _radio_mixtures(setting: Any, levels: list[float], number: int) -> _Comparison:
+def _radio_mixtures(setting: Node, levels: list[float], number: int) -> _Comparison:
     """Mixtures of a SOI and an interference of conf/."""
-    soi, interference = option("soi", setting.soi), option("interference", setting.interference)
+    soi, interference = soi_of(setting["soi"]), interference_of(setting["interference"])
     modem, source = build_modem(soi), build_source(interference, "test")
     mixing = {key: setting[key] for key in ("empirical", "random_phase", "noise_power")}
     mixer = Mixer(build_soi(soi), source, **mixing)
-    examples = cache(lambda num_frames, num_samples: example_frames(interference, num_frames, num_samples))
+    examples = cache(lambda frames: example_frames(interference, frames))
 
     def separator(entry: Row, run: Run | None) -> Parts:
-        changes = dict(entry)
-        frames = changes.pop("examples", None) or plain(setting.examples)
-        return _separator_parts(changes, run, modem, source, examples(**frames))
+        frames = Frames(**(entry.get("examples") or setting["examples"]))
+        return _separator_parts(entry, run, modem, source, examples(frames))
 
-    length, seed = setting.num_samples, setting.seed
+    length, seed = setting["num_samples"], setting["seed"]
     data = Data(
         levels,
         number,
         lambda level: fixed_mixtures(mixer, [level], number, length, seed),
-        modem if "source" in soi else None,
+        modem if soi.source is not None else None,
     )
-    settings = {"soi": plain(soi), "interference": plain(interference), **mixing, "num_samples": length, "seed": seed}
-    settings["examples"] = plain(setting.examples)
-    told = {"modem": modem, "source": source, "noise_power": setting.noise_power}
+    settings = {"soi": soi.settings, "interference": interference.settings, **mixing, "num_samples": length}
+    settings |= {"seed": seed, "examples": setting["examples"]}
+    told = {"modem": modem, "source": source, "noise_power": setting["noise_power"]}
     return _Comparison(data, settings, separator, told)
 
 
-def _separator_parts(changes: Row, run: Run | None, soi: Any, source: Any, examples: Any) -> Parts:
+def _separator_parts(entry: Row, run: Run | None, soi: Modem, source: Any, examples: Tensor) -> Parts:
     """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
-    config = option("separator", changes.pop("use"))
-    config.fast = False  # published figures are those of the network itself
-    config = completed(config, run)
-    changes.pop("run", None)
-    modem = build_modem(option("soi", changes.pop("modem"))) if "modem" in changes else soi
-    lags_given = changes.pop("interference_autocorrelation", None) == "given"
-    modem_given = changes.pop("interference", None) == "given"
-    config.update({name: changes.pop(name) for name in PRIORS if name in changes})
-    config.method.update(changes)
-    extra = {"interference_autocorrelation": source.autocorrelation(config.method.block)} if lags_given else {}
-    extra |= {"interference": source.modem} if modem_given else {}
-    extra |= network_arguments(config.method, run, modem, examples)
-    return separator_parts(config, modem, examples, extra)
+    usual = separator_of(entry["use"])
+    named = {key: entry.get(key, run_of_prior) for key, run_of_prior in usual.priors.items()}
+    option = completed(replace(usual, fast=False, priors=named), run)  # the network itself, not its export
+    changes = {key: value for key, value in entry.items() if key not in (*_NO_ARGUMENTS, *PRIORS)}
+    option = replace(option, method={**option.method, **changes})
+    modem = build_modem(soi_of(entry["modem"])) if "modem" in entry else soi
+    extra: Row = {}
+    if entry.get("interference_autocorrelation") == "given":
+        extra["interference_autocorrelation"] = source.autocorrelation(option.method["block"])
+    if entry.get("interference") == "given":
+        extra["interference"] = source.modem
+    extra |= network_arguments(option.method, run, modem, examples)
+    return separator_parts(option, modem, examples, extra)
 
 
 def _network_cost(run: Run) -> Row:
@@ -120,32 +126,34 @@ def _network_cost(run: Run) -> Row:
     return {"network": {"parameters": parameters, **cost}}
 
 
-def _open(name: str, written: Row, chosen: Any) -> Run | None:
+def _open(name: str, written: Row, option: SeparatorOption | None) -> Run | None:
     """The network of an entry; None where its separator has none."""
-    if chosen is None or "checkpoint" not in chosen:
+    if option is None or option.checkpoint is None:
         return None
     if "run" not in written:
         raise InputError(f"{name}: separator {written['use']} needs a run: a folder that train.py made, or zoo:NAME")
-    return open_run(written["run"], chosen.checkpoint)
+    return open_run(written["run"], option.checkpoint)
 
 
 class _Ready(NamedTuple):
     """An entry, and what its row tells beside its figures."""
 
-    entry: Entry
+    entry: Contender
     cost: Row
 
 
 def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Ready:
     """An entry of a comparison's YAML, ready to be compared; nothing is made before it is needed."""
-    group = "bound" if bound else "separator"
-    chosen = option(group, written["use"]) if "use" in written else None
-    run = _open(name, written, chosen)
-    base = written if chosen is None else plain(completed(chosen, run))
+    group, option = "bound" if bound else "separator", None if bound else separator_of(written["use"])
+    run = _open(name, written, option)
+    if option is None:
+        base: Row = asdict(bound_of(written["use"])) if "use" in written else written
+    else:
+        base = completed(option, run).identity()
     beside = ("use", "method", "label", "run", *PRIORS)
     changes = {key: value for key, value in written.items() if key not in beside}
     method = base["method"] | changes
-    modem = {"modem": plain(option("soi", written["modem"]))} if "modem" in written else {}
+    modem = {"modem": soi_of(written["modem"]).settings} if "modem" in written else {}
     settings = {group: method, **modem, "data": comparison.settings, "num_mixtures": comparison.data.num_mixtures}
     settings |= {} if run is None else {"run": network_settings(run)}
     settings |= {key: weights_digest(open_prior(written[key]).prior.model.state_dict()) for key in _priors(written)}
@@ -167,20 +175,20 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Re
 
     is_blind = not bound and not told and bool(base.get("blind", True))
     label = str(written.get("label") or base.get("label") or name)
-    return _Ready(Entry(name, make, is_blind, bound, label, settings), {} if run is None else _network_cost(run))
+    return _Ready(Contender(name, make, is_blind, bound, label, settings), {} if run is None else _network_cost(run))
 
 
-def _wanted(config: Any, setting: Any) -> list[tuple[str, Row, bool]]:
+def _wanted(settings: EvaluateSettings, setting: Node) -> list[tuple[str, Row, bool]]:
     """Name, YAML and kind of the entries that are asked for: all, or those of ``separator=`` and ``bounds=``.
 
     ``separator=NAME`` stands for NAME and its variants NAME:..., and so does each of ``bounds``.
     """
-    separators, bounds = plain(setting.get("separators") or {}), plain(setting.get("bounds") or {})
-    only, some = [config.separator.name] if config.separator else [], bound_names(config)
+    separators, bounds = setting.get("separators") or {}, setting.get("bounds") or {}
+    only, some = [settings.separator.name] if settings.separator else [], settings.bounds
     everything = not only and not some
     chosen = list(separators) if everything else _named(separators, only, "separator")
-    if config.run is not None:
-        chosen = _with_run(separators, chosen if only else [], str(config.run))
+    if settings.run is not None:
+        chosen = _with_run(separators, chosen if only else [], settings.run)
     limits = list(bounds) if everything else _named(bounds, some, "bounds")
     there = [name for name in chosen if only or _is_there(name, separators[name])]
     return [(name, separators[name], False) for name in there] + [(name, bounds[name], True) for name in limits]
@@ -204,7 +212,7 @@ def _priors(written: Row) -> list[str]:
 def _is_there(name: str, written: Row) -> bool:
     """The networks of an entry are there, or it has none; says so where one is not."""
     for key in [key for key in ("run", *PRIORS) if key in written]:
-        missing = locate(written[key], option("separator", written["use"]).get("checkpoint", "best")).missing()
+        missing = locate(written[key], separator_of(written["use"]).checkpoint or "best").missing()
         if missing:
             console.print(f"{name} is left out: its network {written[key]} is not here ({missing[0]} not found)")
             return False
@@ -220,7 +228,7 @@ def _named(entries: Row, names: Collection[str], key: str) -> list[str]:
     return [entry for entry in entries if entry in names or entry.split(":")[0] in names]
 
 
-def _say_what_is_kept(entry: Entry, data: Data, folder: Path) -> None:
+def _say_what_is_kept(entry: Contender, data: Data, folder: Path) -> None:
     kept = kept_levels(entry, data, folder)
     if kept == len(data.sir_db):
         console.print(f"{entry.name}: kept, same settings and code; fresh=true computes it again")
@@ -234,52 +242,45 @@ def _rows(path: Path, data: Data) -> dict[str, Row]:
     return {row["separator"]: row for row in kept["rows"] if row["sir_db"] == sorted(data.sir_db)}
 
 
-def run_comparison(config: Any) -> int:
+def run_comparison(settings: EvaluateSettings, setting: Node) -> int:
     """A published comparison: results.json and a figure in runs/<experiment>/; returns how many entries broke.
 
     Args:
-        config: of evaluate.py with an experiment; all settings are in ``config.comparison``.
+        settings: of evaluate.py with an experiment.
+        setting: the experiment's ``comparison``.
     """
-    setting = config.comparison
-    number = setting.num_mixtures if config.num_mixtures is None else whole(config, "num_mixtures")
-    levels = numbers(config, "comparison.sir_db")
+    number = setting["num_mixtures"] if settings.num_mixtures is None else settings.num_mixtures
+    levels, name, processes = setting["sir_db"], settings.name, settings.processes
     prepare = _given_mixtures if "mixtures" in setting else _radio_mixtures
-    wanted = _wanted(config, setting)
+    wanted = _wanted(settings, setting)
     comparison = prepare(setting, levels, number)
-    entries = [_entry(name, written, comparison, bound) for name, written, bound in wanted]
+    entries = [_entry(*one[:2], comparison, one[2]) for one in wanted]
     if not entries:
-        raise InputError(f"nothing to compare: experiment={config.name} has networks alone, and none of them is here")
-    folder = Path(str(config.out or f"runs/{config.name}"))
+        raise InputError(f"nothing to compare: experiment={name} has networks alone, and none of them is here")
+    folder = settings.out or Path("runs", name)
     path = folder / "results.json"
     order = [*(setting.get("separators") or {}), *(setting.get("bounds") or {})]
-    published = [Published(**{str(key): plain(value) for key, value in curve.items()}) for curve in setting.published]
-    if config.fresh and speaks(config):  # the others, if any, begin when this process joins them
+    published = [Published(**curve) for curve in setting["published"]]
+    if settings.fresh and speaks(processes):  # the others, if any, begin when this process joins them
         for entry, _ in entries:
             forget(entry, folder)
-    failures = Failures(folder / "failed.log")
-    if is_shared(config) and not _measured_together(config, entries, comparison.data, folder):
+    if processes.several and not _measured_together(processes, entries, comparison.data, folder):
         return 0
+    failures, shown = Failures(folder / "failed.log"), list[Row]()
     for entry, cost in entries:
         with failures.left_out(entry.name):
-            row = _measured(entry, comparison.data, folder) | cost
-            rows = {**_rows(path, comparison.data), entry.name: row}
-            content = {
-                "schema": SCHEMA,
-                "experiment": config.name,
-                "rows": [rows[name] for name in order if name in rows],
-                "published": [curve._asdict() for curve in published],
-            }
-            write_json(path, content)
-    if len(failures.names) == len(entries):
-        return len(failures.names)
-    shown = content["rows"]
-    console.print(score_table(config.name, shown, level_key="sir_db"))
-    _draw(config, folder, shown, published)
-    console.print(f"results in {path}, figure: {folder / 'figure.png'}")
+            rows = _rows(path, comparison.data) | {entry.name: _measured(entry, comparison.data, folder) | cost}
+            shown = [rows[one] for one in order if one in rows]
+            curves = [curve._asdict() for curve in published]
+            write_json(path, {"schema": SCHEMA, "experiment": name, "rows": shown, "published": curves})
+    if shown:
+        console.print(score_table(name, shown, level_key="sir_db"))
+        _draw(name, setting, folder, shown, published)
+        console.print(f"results in {path}, figure: {folder / 'figure.png'}")
     return len(failures.names)
 
 
-def _measured(entry: Entry, data: Data, folder: Path) -> Row:
+def _measured(entry: Contender, data: Data, folder: Path) -> Row:
     """The row of an entry, with a bar that tells how far it is."""
     _say_what_is_kept(entry, data, folder)
     with progress() as bar:
@@ -287,7 +288,7 @@ def _measured(entry: Entry, data: Data, folder: Path) -> Row:
         return compare(entry, data, folder, partial(bar.advance, task))
 
 
-def _measured_together(config: Any, entries: list[_Ready], data: Data, folder: Path) -> bool:
+def _measured_together(processes: Processes, entries: list[_Ready], data: Data, folder: Path) -> bool:
     """Measure and keep the levels of all entries in several processes; whether this one goes on with them."""
     from rfsep.training.predict import share  # an import of seconds
 
@@ -297,28 +298,29 @@ def _measured_together(config: Any, entries: list[_Ready], data: Data, folder: P
     def work(piece: int) -> None:
         measure_level(*pieces[piece], data, folder)
 
-    return share(work, len(pieces), *together(config), identity, in_sweep())
+    return share(work, len(pieces), processes.devices, processes.num_nodes, identity, in_sweep())
 
 
-def _draw(config: Any, folder: Path, rows: list[Row], published: list[Published]) -> None:
+def _draw(name: str, setting: Node, folder: Path, rows: list[Row], published: list[Published]) -> None:
     """The pictures of a comparison."""
-    write_figure(folder / "figure.png", rows, published, config.name, level="sir_db")
-    if reference := config.comparison.get("learned_against"):
-        write_learning_figure(folder / "learning.png", rows, str(reference), config.name)
-    if config.comparison.get("kernel_sweep"):
-        write_kernel_figure(folder / "kernel_sweep.png", rows, published, config.name)
-    if config.comparison.get("omega_study"):
-        write_omega_figure(folder / "omega.png", rows, config.name)
+    write_figure(folder / "figure.png", rows, published, name, level="sir_db")
+    if reference := setting.get("learned_against"):
+        write_learning_figure(folder / "learning.png", rows, str(reference), name)
+    if setting.get("kernel_sweep"):
+        write_kernel_figure(folder / "kernel_sweep.png", rows, published, name)
+    if setting.get("omega_study"):
+        write_omega_figure(folder / "omega.png", rows, name)
 
 
-def run_landscape(config: Any) -> None:
+def run_landscape(settings: EvaluateSettings, landscape: Node) -> None:
     """The loss of a toy mixture: results.json and a figure in runs/<experiment>/.
 
     Args:
-        config: of evaluate.py with an experiment that has a ``landscape`` in place of a comparison.
+        settings: of evaluate.py with an experiment.
+        landscape: class and arguments of the toy.
     """
-    folder = Path(str(config.out or f"runs/{config.name}"))
-    content = {"schema": SCHEMA, "experiment": config.name, **instantiate(config.landscape).study()}
+    folder = settings.out or Path("runs", settings.name)
+    content = {"schema": SCHEMA, "experiment": settings.name, **instantiate(landscape).study()}
     write_json(folder / "results.json", content)
-    write_landscape_figure(folder / "figure.png", content, config.name)
+    write_landscape_figure(folder / "figure.png", content, settings.name)
     console.print(f"results in {folder / 'results.json'}, figure: {folder / 'figure.png'}")

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from rfsep.app.config import console, options
-from rfsep.app.places import ZOO, user_folders
-from rfsep.app.priors import PRIORS
+from rfsep.app.config import console, separator_of
+from rfsep.app.places import ZOO, option_files, user_folders
 from rfsep.app.score import make_leaderboard
-from rfsep.app.trust import load_config
+from rfsep.app.settings import NetworkConfig
+from rfsep.app.trust import read_network
 from rfsep.storage.atomic import read_json
 from rfsep.storage.manifest import listed_sha256, verify
 from rfsep.storage.seal import is_sealed
@@ -25,7 +25,7 @@ _REFUSAL = "fits no mixture type"
 _PAUSE_S = 0.2
 
 
-class Entry(NamedTuple):
+class Competitor(NamedTuple):
     """One run of evaluate.py.
 
     Attributes:
@@ -53,7 +53,7 @@ class Limits(NamedTuple):
     max_seconds_per_mixture: float
 
 
-def entries(testset: Path) -> Iterator[Entry]:
+def entries(testset: Path) -> Iterator[Competitor]:
     """What can enter: each separator, those with networks once a network of the zoo, those with priors once a prior.
 
     A network, or a prior, enters for the types with the interference that it learned. Where the test set lacks that, a
@@ -61,27 +61,28 @@ def entries(testset: Path) -> Iterator[Entry]:
     """
     pairs = list_mixtures(testset)
     every = ["_".join(pair) for pair in pairs]
-    cards = {path.stem: load_config(path) for path in sorted(ZOO.glob("*.yaml"))}
+    cards = {path.stem: read_network(path) for path in sorted(ZOO.glob("*.yaml"))}
     cards = {name: card for name, card in cards.items() if card.model.kind != "tokenizer"}  # a part of other networks
-    for name, separator in options("separator").items():
-        if "checkpoint" not in separator:
-            yield Entry(name, [f"separator={name}"], every)
+    for name in option_files("separator"):
+        separator = separator_of(name)
+        if separator.checkpoint is None:
+            yield Competitor(name, [f"separator={name}"], every)
         for card, config in cards.items():
             prior = config.model.kind == "prior"
             fitting = _learned(config, pairs)
-            if "checkpoint" in separator and not prior:
+            if separator.checkpoint is not None and not prior:
                 types = fitting or (every if config.model.kind == "tokens" else [])
                 id = card if name == "neural" else f"{name}-{card}"
-                yield Entry(id, [f"separator={name}", f"run=zoo:{card}"], types)
-            elif prior and (key := f"{config.objective.module.which}_prior") in separator and key in PRIORS:
-                yield Entry(f"{name}-{card}", [f"separator={name}", f"separator.{key}=zoo:{card}"], fitting)
+                yield Competitor(id, [f"separator={name}", f"run=zoo:{card}"], types)
+            elif prior and (key := f"{config.objective['which']}_prior") in separator.priors:
+                yield Competitor(f"{name}-{card}", [f"separator={name}", f"separator.{key}=zoo:{card}"], fitting)
 
 
-def _learned(config: Any, pairs: Sequence[tuple[str, str]]) -> list[str]:
+def _learned(config: NetworkConfig, pairs: Sequence[tuple[str, str]]) -> list[str]:
     """The types with the signal that a network of the zoo learned: an interference, or of a prior of the SOI, a SOI."""
-    signal = config.objective.module.which if config.model.kind == "prior" else "interference"
+    signal = config.objective["which"] if config.model.kind == "prior" else "interference"
     place = 0 if signal == "soi" else 1
-    return ["_".join(pair) for pair in pairs if pair[place] == config.card[signal]]
+    return ["_".join(pair) for pair in pairs if pair[place] == (config.card or {}).get(signal)]
 
 
 def compete(testset: Path, out: Path, limits: Limits) -> None:
@@ -101,7 +102,7 @@ def compete(testset: Path, out: Path, limits: Limits) -> None:
     end = None if limits.minutes is None else time.monotonic() + 60 * limits.minutes
     out.mkdir(parents=True, exist_ok=True)
 
-    def work(entry: Entry) -> bool:
+    def work(entry: Competitor) -> bool:
         if not entry.types:
             console.print(f"{entry.id}: left out, the test set has nothing of what it learned")
             return True
@@ -127,7 +128,7 @@ def _finished(folder: Path, digests: dict[str, str]) -> bool:
     return found.items() <= digests.items()
 
 
-def _run(entry: Entry, testset: Path, out: Path, limits: Limits, end: float | None) -> bool:
+def _run(entry: Competitor, testset: Path, out: Path, limits: Limits, end: float | None) -> bool:
     """Separate and score in a process of its own; says how it went. False where it failed."""
     log = out / f"{entry.id}.log"
     config_dirs = [word for folder in user_folders() for word in ("--config-dir", str(folder))]

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +22,15 @@ from rich.console import Console
 from yaml import YAMLError
 
 from rfsep.app.places import CONF, ROOT, add_config_dir, option_files
+from rfsep.app.settings import BoundOption, Frames, InterferenceOption, Mixing, Node, SeparatorOption, SoiOption
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.signals.recordings import Recorded
 from rfsep.storage.faults import printable
-from rfsep.types import InputError, Modem, Separator, SignalSource
+from rfsep.types import InputError, Modem, SignalSource
 
 _UNSET = re.compile(r"Environment variable '(\w+)' not found")
+PRIORS = ("soi_prior", "interference_prior")  # keys of a separator that name runs of priors
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -146,18 +148,91 @@ def option(group: str, name: str) -> DictConfig:
     return cast(DictConfig, OmegaConf.load(files[name]))
 
 
-def option_named(group: str, name: str) -> DictConfig:
-    """The YAML of a config group whose ``name:`` is the one used in files, such as OFDMQPSK."""
+@cache
+def _stems(group: str) -> dict[str, str]:
+    """File names of a config group by the ``name:`` inside."""
+    return {config.name: stem for stem, config in options(group).items()}
+
+
+def _named(group: str, name: str) -> DictConfig:
     known = _stems(group)
     if name not in known:
         raise InputError(f"unknown {group} '{name}' in the test set; conf/{group}/ knows {', '.join(known)}")
     return option(group, known[name])
 
 
-@cache
-def _stems(group: str) -> dict[str, str]:
-    """File names of a config group by the ``name:`` inside."""
-    return {config.name: stem for stem, config in options(group).items()}
+def soi_option(content: DictConfig | Node) -> SoiOption:
+    """The settings of a soi config."""
+    config = content if isinstance(content, DictConfig) else OmegaConf.create(content)
+    settings = plain(config, resolve=False)
+    return SoiOption(str(config.name), plain(config.modem), plain(config.get("source")), settings)
+
+
+def interference_option(content: DictConfig | Node) -> InterferenceOption:
+    """The settings of an interference config."""
+    config = content if isinstance(content, DictConfig) else OmegaConf.create(content)
+    rate = float(config.sample_rate_hz)
+    return InterferenceOption(str(config.name), rate, "split" in config, plain(config, resolve=False))
+
+
+def separator_option(config: DictConfig) -> SeparatorOption:
+    """The settings of a separator config."""
+    told, checkpoint = config.get("interference"), config.get("checkpoint")
+    return SeparatorOption(
+        name=str(config.name),
+        blind=bool(config.blind),
+        learns=bool(config.learns),
+        method=plain(config.method),
+        interference=None if told is None else str(told),
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        fast=bool(config.get("fast", True)),
+        candidates=tuple(str(name) for name in config.get("candidates") or ()),
+        priors={key: None if config[key] is None else str(config[key]) for key in PRIORS if key in config},
+    )
+
+
+def soi_of(name: str) -> SoiOption:
+    """The option of conf/soi by its file's name, such as qpsk."""
+    return soi_option(option("soi", name))
+
+
+def soi_named(name: str) -> SoiOption:
+    """The option of conf/soi whose ``name:`` is the one used in files, such as QPSK."""
+    return soi_option(_named("soi", name))
+
+
+def interference_of(name: str) -> InterferenceOption:
+    """The option of conf/interference by its file's name, such as ofdm_qpsk."""
+    return interference_option(option("interference", name))
+
+
+def interference_named(name: str) -> InterferenceOption:
+    """The option of conf/interference whose ``name:`` is the one used in files, such as OFDMQPSK."""
+    return interference_option(_named("interference", name))
+
+
+def separator_of(name: str, settings: Sequence[str] = ()) -> SeparatorOption:
+    """The option of conf/separator by its file's name, with values changed as on a command line.
+
+    Args:
+        name: of its YAML.
+        settings: KEY=VALUE each, such as ``method.block=1280``.
+
+    Raises:
+        InputError: there is none of that name, or a setting that it does not have.
+    """
+    return separator_option(overridden(option("separator", name), settings))
+
+
+def separator_named(name: str) -> SeparatorOption:
+    """The option of conf/separator whose ``name:`` is the one used in files."""
+    return separator_option(_named("separator", name))
+
+
+def bound_of(name: str) -> BoundOption:
+    """The option of conf/bound by its file's name."""
+    config = option("bound", name)
+    return BoundOption(str(config.label), plain(config.method))
 
 
 def instantiate(config: DictConfig | dict[str, Any], **arguments: Any) -> Any:
@@ -170,25 +245,25 @@ def plain(config: Any, resolve: bool = True) -> Any:
     return OmegaConf.to_container(config, resolve=resolve) if OmegaConf.is_config(config) else config
 
 
-def build_modem(config: DictConfig) -> Modem:
-    """The modem of a soi config."""
-    return cast(Modem, instantiate(config.modem))
+def build_modem(soi: SoiOption) -> Modem:
+    """The modem of a SOI."""
+    return cast(Modem, instantiate(soi.modem))
 
 
-def build_soi(config: DictConfig) -> SignalSource:
-    """The source of a soi config: its ``source`` where it has one, else its modem, synchronised."""
-    return cast(SignalSource, instantiate(config.source if "source" in config else config.modem))
+def build_soi(soi: SoiOption) -> SignalSource:
+    """The source of a SOI: its ``source`` where it has one, else its modem, synchronised."""
+    return cast(SignalSource, instantiate(soi.modem if soi.source is None else soi.source))
 
 
-def build_source(config: DictConfig, split: str) -> SignalSource:
-    """The source of an interference config; ``split`` matters to recordings only.
+def build_source(interference: InterferenceOption, split: str) -> SignalSource:
+    """The source of an interference; ``split`` matters to recordings only.
 
     Raises:
         NotNamedError: of recordings, where the variable for their folder is not set.
         InputError: it cannot be made.
     """
-    config = config.copy()
-    if "split" in config:
+    config = OmegaConf.create(interference.settings)
+    if interference.recorded:
         config.split = split
     try:
         return cast(SignalSource, instantiate(config.source))
@@ -197,11 +272,11 @@ def build_source(config: DictConfig, split: str) -> SignalSource:
         raise kind(_fault(error)) from error
 
 
-def build_mixer(config: DictConfig, split: str) -> Mixer:
-    """The mixer of a config with soi, interference and mixing; ``split`` matters to recordings only."""
-    source = build_source(config.interference, split)
-    augment = instantiate(config.augment.method) if split == "train" and config.augment.method is not None else None
-    return Mixer(build_soi(config.soi), source, augment=augment, **plain(config.mixing))
+def build_mixer(mixing: Mixing, split: str) -> Mixer:
+    """The mixer of SOI and interference; ``split`` matters to recordings only."""
+    source = build_source(mixing.interference, split)
+    augment = instantiate(mixing.augment) if split == "train" and mixing.augment is not None else None
+    return Mixer(build_soi(mixing.soi), source, augment=augment, **mixing.conventions)
 
 
 def in_sweep() -> bool:
@@ -209,56 +284,23 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def whole(config: DictConfig, key: str) -> int:
-    """A positive whole number of a config.
-
-    Raises:
-        InputError: it is something else.
-    """
-    value = OmegaConf.select(config, key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{key} is {value!r}, expected a positive whole number")
-    return value
-
-
-def numbers(config: DictConfig, key: str) -> list[float]:
-    """A list of numbers of a config, not empty.
-
-    Raises:
-        InputError: it is something else.
-    """
-    values = plain(OmegaConf.select(config, key))
-    if not isinstance(values, list) or not values or not all(isinstance(value, int | float) for value in values):
-        raise InputError(f"{key} is {values!r}, expected a list of numbers such as [-12,0]")
-    return [float(value) for value in values]
-
-
-def example_frames(config: DictConfig, num_frames: int, num_samples: int) -> torch.Tensor:
+def example_frames(interference: InterferenceOption, frames: Frames) -> torch.Tensor:
     """Frames of the training split that separators may learn from: complex64 [num_frames, num_samples]."""
-    return drawn_examples(config, "train", num_frames, num_samples)
+    return drawn_examples(interference, "train", frames)
 
 
-def drawn_examples(config: DictConfig, split: str, num_frames: int, num_samples: int) -> torch.Tensor:
-    """Frames complex64 [num_frames, num_samples] of an interference config.
+def drawn_examples(interference: InterferenceOption, split: str, frames: Frames) -> torch.Tensor:
+    """Frames complex64 [num_frames, num_samples] of a split of an interference.
 
     Those of recordings overlap only where the recordings are too short for all.
     """
-    source, generator = build_source(config, split), batch_generator(Purpose.EXAMPLES)
-    if "split" in config:
-        return cast(Recorded, source).examples(num_frames, num_samples, generator)
-    return source.sample(num_frames, num_samples, generator).waveform
+    source, generator = build_source(interference, split), batch_generator(Purpose.EXAMPLES)
+    if interference.recorded:
+        return cast(Recorded, source).examples(frames.num_frames, frames.num_samples, generator)
+    return source.sample(frames.num_frames, frames.num_samples, generator).waveform
 
 
-def build_guide(config: DictConfig) -> Separator | None:
-    """The separator that guides the network of a training config, or None; it learns from the training split."""
-    if config.guide is None:
-        return None
-    examples = example_frames(config.interference, **config.examples)
-    guide = option("separator", config.guide).method
-    return cast(Separator, instantiate(guide, modem=build_modem(config.soi), examples=examples))
-
-
-def overridden(config: DictConfig, settings: list[str]) -> DictConfig:
+def overridden(config: DictConfig, settings: Sequence[str]) -> DictConfig:
     """A config with values changed as on a command line, ``method.block=1280``.
 
     Raises:
@@ -271,7 +313,7 @@ def overridden(config: DictConfig, settings: list[str]) -> DictConfig:
             keys = [*config, *(f"method.{name}" for name in config.get("method", {}))]
             raise InputError(f"unknown setting '{setting}'; give KEY=VALUE with one of {', '.join(map(str, keys))}")
     try:
-        changed = cast(DictConfig, OmegaConf.merge(config, OmegaConf.from_dotlist(settings)))
+        changed = cast(DictConfig, OmegaConf.merge(config, OmegaConf.from_dotlist(list(settings))))
     except (OmegaConfBaseException, YAMLError) as error:
         raise InputError(f"setting {' '.join(settings)}: {one_line(error)}") from None
     for setting in settings:

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,10 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rfsep.app.build import Parts, completed, export_name
-from rfsep.app.config import console, in_sweep, option, plain, whole
-from rfsep.app.priors import PRIORS, open_prior
+from rfsep.app.config import console, in_sweep, separator_of
+from rfsep.app.priors import open_prior
 from rfsep.app.runs import Run
+from rfsep.app.settings import EvaluateSettings, Frames, Processes, SeparatorOption
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.scoring import Row
 from rfsep.challenge.separate import SeparatedRows, file_chunks, separate_chunk, separate_file
@@ -34,7 +36,7 @@ def progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-class Job(NamedTuple):
+class TypeJob(NamedTuple):
     """A mixture type that a separator is ready for."""
 
     mixtures: MixtureFile
@@ -44,23 +46,23 @@ class Job(NamedTuple):
 
 def network_settings(run: Run) -> Row:
     """What the figures of a network follow from, beside the separator around it."""
-    guide = run.config.get("guide")
+    guide = run.config.guide
     return {
         "weights": weights_digest(run.model.state_dict()),
-        "network": plain(run.config.model.network),
-        "num_samples": run.config.data.num_samples,
-        "guide": None if guide is None else plain(option("separator", guide).method),
+        "network": run.config.model.network,
+        "num_samples": run.config.num_samples,
+        "guide": None if guide is None else separator_of(guide).method,
     }
 
 
-class Place(NamedTuple):
+class SubmissionPlace(NamedTuple):
     """Where a submission goes, and the names that its files bear."""
 
     folder: Path
     id: str
     testset: str
 
-    def write(self, job: Job, rows: Iterable[SeparatedRows]) -> None:
+    def write(self, job: TypeJob, rows: Iterable[SeparatedRows]) -> None:
         """Both files of a mixture type."""
         mixtures = job.mixtures
         rows_and_samples = mixtures.mixture.shape
@@ -68,7 +70,7 @@ class Place(NamedTuple):
         write_submission(self.folder, *names, rows, rows_and_samples[0], rows_and_samples[1], job.num_bits)
 
 
-def separate_alone(place: Place, job: Job) -> float:
+def separate_alone(place: SubmissionPlace, job: TypeJob) -> float:
     """Separate a mixture type in this process; returns the seconds that it took."""
     mixtures, num_bits, parts = job
     with progress() as bar:
@@ -78,49 +80,38 @@ def separate_alone(place: Place, job: Job) -> float:
         return time.perf_counter() - started
 
 
-def is_shared(config: Any) -> bool:
-    """Whether several processes do the work of this command together."""
-    return together(config) != (1, 1)
-
-
-def together(config: Any) -> tuple[int, int]:
-    """Processes a machine, and machines."""
-    return whole(config, "devices"), whole(config, "num_nodes")
-
-
-def speaks(config: Any) -> bool:
+def speaks(processes: Processes) -> bool:
     """Whether this process tells of the work: the only one, or the first of those that do it together."""
-    if not is_shared(config):
+    if not processes.several:
         return True
     from rfsep.training.predict import is_first  # an import of seconds
 
     return is_first()
 
 
-def bound_names(config: Any) -> list[str]:
-    """What ``bounds=`` asks for."""
-    names = plain(config.bounds)
-    return [names] if isinstance(names, str) else list(names or [])
-
-
-def _identity(config: Any, jobs: Sequence[Job], runs: Sequence[Run | None]) -> str:
+def _identity(option: SeparatorOption, examples: Frames, jobs: Sequence[TypeJob], runs: Sequence[Run | None]) -> str:
     """Digest of all that estimates follow from, so that those of something else are not taken for them."""
-    separator, told = completed(config.separator, None), config.separator.get("interference")
-    priors = [open_prior(str(separator[key])).prior for key in PRIORS if separator.get(key) is not None]
+    told, named = option.interference, [run for run in option.priors.values() if run is not None]
     settings: dict[str, Any] = {
-        "separator": plain(separator),
-        "examples": plain(config.examples),
+        "separator": completed(option, None).identity(),
+        "examples": asdict(examples),
         "mixtures": [listed_sha256(job.mixtures.path) for job in jobs],
         "networks": [None if run is None else network_settings(run) for run in runs],
-        "exports": [export_name(separator, run) for run in runs],
-        "priors": [weights_digest(prior.model.state_dict()) for prior in priors],
-        "interference": None if told is None else sha256(Path(str(told))),
+        "exports": [export_name(option, run) for run in runs],
+        "priors": [weights_digest(open_prior(run).prior.model.state_dict()) for run in named],
+        "interference": None if told is None else sha256(Path(told)),
     }
     settings["code"] = code_version(["rfsep.challenge.separate", *targets(settings)])
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def separate_together(config: Any, place: Place, jobs: Sequence[Job], runs: Sequence[Run | None]) -> float | None:
+def separate_together(
+    settings: EvaluateSettings,
+    option: SeparatorOption,
+    place: SubmissionPlace,
+    jobs: Sequence[TypeJob],
+    runs: Sequence[Run | None],
+) -> float | None:
     """Separate all mixture types in several processes, which keep their parts in the submission until all is done.
 
     Returns:
@@ -128,7 +119,7 @@ def separate_together(config: Any, place: Place, jobs: Sequence[Job], runs: Sequ
     """
     from rfsep.training.predict import share  # an import of seconds
 
-    identity = _identity(config, jobs, runs)
+    identity, processes = _identity(option, settings.examples, jobs, runs), settings.processes
     kept = place.folder / ".parts" / identity
     pieces = [
         (number, chunk) for number, job in enumerate(jobs) for chunk in file_chunks(job.mixtures, job.parts.oracle)
@@ -146,7 +137,7 @@ def separate_together(config: Any, place: Place, jobs: Sequence[Job], runs: Sequ
         rows = separate_chunk(separator, job.mixtures, chunk, job.num_bits)
         write_npz(path, {**rows._asdict(), "seconds": np.array(time.perf_counter() - started)})
 
-    if not share(work, len(pieces), *together(config), identity, in_sweep()):
+    if not share(work, len(pieces), processes.devices, processes.num_nodes, identity, in_sweep()):
         return None
     seconds = list[float]()
     for number, job in enumerate(jobs):

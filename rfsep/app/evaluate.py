@@ -23,12 +23,23 @@ from rfsep.app.build import (
     separator_parts,
 )
 from rfsep.app.compare import run_comparison, run_landscape
-from rfsep.app.config import CONFIG_ERRORS, build_modem, build_source, console, one_line, option, option_named, plain
-from rfsep.app.estimates import Job, Place, bound_names, is_shared, separate_alone, separate_together, speaks
+from rfsep.app.config import (
+    CONFIG_ERRORS,
+    bound_of,
+    build_modem,
+    build_source,
+    console,
+    interference_named,
+    one_line,
+    soi_named,
+)
+from rfsep.app.doors import evaluate_settings
+from rfsep.app.estimates import SubmissionPlace, TypeJob, separate_alone, separate_together, speaks
 from rfsep.app.failures import Failures
 from rfsep.app.places import commit
 from rfsep.app.runs import Run, flops_per_sample, open_run
 from rfsep.app.score import make_leaderboard, score_submissions
+from rfsep.app.settings import EvaluateSettings, Frames, SeparatorOption
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.pages.leaderboard import table
 from rfsep.storage.atomic import read_json, write_json
@@ -45,7 +56,7 @@ def _total(networks: Collection[Run], fact: str) -> float | None:
     return sum(values) if values and len(values) == len(networks) else None
 
 
-def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) -> Row:
+def _submission_card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) -> Row:
     """card.json: what a submission is and what it cost; minutes and FLOPs of all its networks together."""
     networks = {id(run): run for run in runs if run is not None}.values()
     opened = next(iter(networks), None)
@@ -63,71 +74,78 @@ def _card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) ->
         "train_minutes": _total(networks, "minutes"),
         "train_flops": _total(networks, "flops"),
         "commit": commit(),
-        "seed": None if opened is None else opened.config.get("seed"),
+        "seed": None if opened is None else opened.config.seed,
         "date": datetime.date.today().isoformat(),
     }
 
 
-def _open_runs(config: Any, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Run | None]:
+def _open_runs(
+    option: SeparatorOption, source: str | None, pairs: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Run | None]:
     """The training run of each mixture type: ``run=`` itself, or the folder <SOI>_<INTERFERENCE> in it."""
-    if config.run is None:
-        if config.separator.get("checkpoint") is not None:
-            raise InputError(f"separator={config.separator.name} needs run=FOLDER, made by train.py, or run=zoo:NAME")
+    if source is None:
+        if option.checkpoint is not None:
+            raise InputError(f"separator={option.name} needs run=FOLDER, made by train.py, or run=zoo:NAME")
         return dict.fromkeys(pairs)
-    if "checkpoint" not in config.separator:
-        raise InputError(f"separator={config.separator.name} has no network: run={config.run} is of no use to it")
-    source = str(config.run)
+    if option.checkpoint is None:
+        raise InputError(f"separator={option.name} has no network: run={source} is of no use to it")
     folders = {pair: Path(source, "_".join(pair)) for pair in pairs}
     single = (Path(source) / "config.yaml").is_file() or not any(folder.is_dir() for folder in folders.values())
     sources = {pair: source if single else str(folder) for pair, folder in folders.items()}
-    opened = {one: open_run(one, config.separator.checkpoint) for one in set(sources.values())}
+    opened = {one: open_run(one, option.checkpoint) for one in set(sources.values())}
     return {pair: opened[one] for pair, one in sources.items()}
 
 
-def _job(config: Any, testset: Path, soi: str, interference: str, opened: Run | None, failures: Failures) -> Job:
-    mixtures = read_mixtures(testset, soi, interference)
-    modem = build_modem(option_named("soi", soi))
-    separator = completed(config.separator, opened)
-    examples = frames_to_learn_from(config, interference, learns_from_examples(separator, opened))
-    arguments = network_arguments(separator.method, opened, modem, examples)
-    parts = separator_parts(separator, modem, examples, arguments, failures)
-    return Job(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
+def _job(
+    option: SeparatorOption, frames: Frames, testset: Path, pair: Pair, opened: Run | None, failures: Failures
+) -> TypeJob:
+    """A mixture type with the separator that is ready for it."""
+    mixtures = read_mixtures(testset, *pair)
+    modem = build_modem(soi_named(pair[0]))
+    own = completed(option, opened)
+    examples = frames_to_learn_from(pair[1], frames, learns_from_examples(own, opened))
+    parts = separator_parts(own, modem, examples, network_arguments(own.method, opened, modem, examples), failures)
+    return TypeJob(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
 
 
-def mixture_types(config: Any, testset: Path) -> list[Pair]:
-    """The mixture types of a test set that ``types=`` asks for, all where it is null.
+def mixture_types(testset: Path, asked: Sequence[str] | None) -> list[Pair]:
+    """The mixture types of a test set that are asked for, such as QPSK_OFDMQPSK; all where it is None.
 
     Raises:
         InputError: one that is not there.
     """
     known = {"_".join(pair): pair for pair in list_mixtures(testset)}
-    if config.types is None:
+    if asked is None:
         return list(known.values())
-    named = plain(config.types)
-    asked = [str(name) for name in (named if isinstance(named, list) else [named])]
     if strange := [name for name in asked if name not in known]:
         raise InputError(f"types={strange[0]} is not in {testset}; choose from {', '.join(known)}")
     return [known[name] for name in asked]
 
 
-def _fitting(config: Any, testset: Path, runs: Mapping[Pair, Run | None], failures: Failures) -> list[Job]:
+def _fitting(
+    option: SeparatorOption,
+    settings: EvaluateSettings,
+    testset: Path,
+    runs: Mapping[Pair, Run | None],
+    failures: Failures,
+) -> list[TypeJob]:
     """The mixture types for which the separator can be made and is not too slow; what it says of the others is told.
 
     Raises:
         InputError: it can be made for none.
     """
-    jobs, refusals = list[Job](), list[str]()
+    jobs, refusals = list[TypeJob](), list[str]()
     for pair, run in runs.items():
         try:
             with failures.left_out("_".join(pair)):
-                job = _job(config, testset, *pair, run, failures)
+                job = _job(option, settings.examples, testset, pair, run, failures)
                 made = job.parts.make(float(job.mixtures.sinr_db[0]))
-                _check_pace(made, job.mixtures, config.max_seconds_per_mixture)
+                _check_pace(made, job.mixtures, settings.max_seconds_per_mixture)
                 jobs.append(job if job.parts.oracle else job._replace(parts=Parts(partial(_already, made), False)))
         except (InputError, *CONFIG_ERRORS) as error:  # of the second, only what an InputError made
             refusals.append(f"{'_'.join(pair)}: {one_line(error)}")
     if not jobs and refusals:
-        raise InputError(f"separator={config.separator.name} fits no mixture type of {testset}; {'; '.join(refusals)}")
+        raise InputError(f"separator={option.name} fits no mixture type of {testset}; {'; '.join(refusals)}")
     for refusal in refusals:
         console.print(f"left out {refusal}")
     return jobs
@@ -166,48 +184,47 @@ class Done(NamedTuple):
     num_failed: int
 
 
-def separate_testset(config: Any, testset: Path) -> Path | None:
-    """The folder of `separated`."""
-    return separated(config, testset).folder
-
-
-def separated(config: Any, testset: Path) -> Done:
+def separate_testset(settings: EvaluateSettings, option: SeparatorOption, testset: Path) -> Done:
     """Run a separator over the mixture types of a test set; one that breaks is left out.
 
     Args:
-        config: of evaluate.py.
+        settings: of evaluate.py.
+        option: the separator.
         testset: folder of the test set.
     """
-    if is_shared(config) and config.max_seconds_per_mixture is not None:
+    processes = settings.processes
+    if processes.several and settings.max_seconds_per_mixture is not None:
         raise InputError("max_seconds_per_mixture goes with one process: of several each would find another pace")
-    runs = _open_runs(config, mixture_types(config, testset))
+    runs = _open_runs(option, settings.run, mixture_types(testset, settings.types))
     opened = next(iter(runs.values()))
-    name = str(config.id or (config.separator.name if opened is None else opened.config.model.name))
-    folder = Path(str(config.out or f"runs/evaluations/{set_name(testset)}/{name}"))
+    name = settings.id or (option.name if opened is None else opened.config.model.name)
+    folder = settings.out or Path("runs", "evaluations", set_name(testset), name)
     failures = Failures(folder.parent / f"{folder.name}.failed.log")
-    if config.fitting:
-        jobs = _fitting(config, testset, runs, failures)
+    if settings.fitting:
+        jobs = _fitting(option, settings, testset, runs, failures)
     else:  # faults show before anything is written
-        jobs = [_job(config, testset, *pair, run, failures) for pair, run in runs.items()]
-    place = Place(folder, name, set_name(testset))
-    with alone_in(folder) if speaks(config) else nullcontext():  # one for all of those that work together
-        if is_shared(config):
-            seconds, done = separate_together(config, place, jobs, list(runs.values())), jobs
+        jobs = [_job(option, settings.examples, testset, pair, run, failures) for pair, run in runs.items()]
+    place = SubmissionPlace(folder, name, set_name(testset))
+    with alone_in(folder) if speaks(processes) else nullcontext():  # one for all of those that work together
+        if processes.several:
+            seconds = separate_together(settings, option, place, jobs, list(runs.values()))
         else:
-            seconds, done = _one_after_another(place, jobs, failures)
-        if seconds is None or not done:
+            seconds, jobs = _one_after_another(place, jobs, failures)
+        if seconds is None or not jobs:
             return Done(None, len(failures.names))
-        count = sum(len(job.mixtures.mixture) for job in done)
-        blind = bool(config.separator.blind) and not any(job.parts.oracle for job in done)
-        card = _card(name, blind, list(runs.values()), seconds / count)
-        write_json(folder / "card.json", sealed({**card, "export": export_name(config.separator, opened)}))
+        count = sum(len(job.mixtures.mixture) for job in jobs)
+        blind = option.blind and not any(job.parts.oracle for job in jobs)
+        card = _submission_card(name, blind, list(runs.values()), seconds / count)
+        write_json(folder / "card.json", sealed({**card, "export": export_name(option, opened)}))
     console.print(f"{name}: estimates of {count} mixtures in {folder}")
     return Done(folder, len(failures.names))
 
 
-def _one_after_another(place: Place, jobs: Sequence[Job], failures: Failures) -> tuple[float, list[Job]]:
+def _one_after_another(
+    place: SubmissionPlace, jobs: Sequence[TypeJob], failures: Failures
+) -> tuple[float, list[TypeJob]]:
     """The seconds that mixture types took, and those that did not break."""
-    seconds, done = 0.0, list[Job]()
+    seconds, done = 0.0, list[TypeJob]()
     for job in jobs:
         with failures.left_out(f"{job.mixtures.soi}_{job.mixtures.interference}"):
             seconds += separate_alone(place, job)
@@ -215,53 +232,54 @@ def _one_after_another(place: Place, jobs: Sequence[Job], failures: Failures) ->
     return seconds, done
 
 
-def check_bounds(config: Any, pairs: Iterable[tuple[str, str]], with_truth: bool) -> None:
+def check_bounds(bounds: Sequence[str], testset: Path, pairs: Iterable[Pair], with_truth: bool) -> None:
     """Find out before the work whether every bound that is asked for can be computed.
 
     Raises:
         InputError: one that conf/bound does not know, a test set without truth, recordings that are not here.
     """
-    for name in bound_names(config):
-        option("bound", name)
+    for name in bounds:
+        bound_of(name)
         if not with_truth:
-            raise InputError(f"bounds={name} sees the truth, which {config.testset} does not have")
+            raise InputError(f"bounds={name} sees the truth, which {testset} does not have")
         for _, interference in pairs:
-            build_source(option_named("interference", interference), "test")
+            build_source(interference_named(interference), "test")
 
 
 def main(config: DictConfig) -> None:
     """Do what the command line asks for."""
-    console.quiet = not speaks(config)
-    if "comparison" in config:
-        _end(run_comparison(config))
-        return
-    if "landscape" in config:
-        run_landscape(config)
-        return
-    if config.leaderboard is not None:
-        place = Path(str(config.leaderboard))
-        refused = make_leaderboard(place, bool(config.signals))
-        if config.logger.wandb is not None:
-            _log_standings(place, plain(config.logger.wandb))
+    settings = evaluate_settings(config)
+    console.quiet = not speaks(settings.processes)
+    if settings.comparison is not None:
+        _end(run_comparison(settings, settings.comparison))
+    elif settings.landscape is not None:
+        run_landscape(settings, settings.landscape)
+    elif settings.leaderboard is not None:
+        refused = make_leaderboard(settings.leaderboard, settings.signals)
+        if settings.wandb is not None:
+            _log_standings(settings.leaderboard, settings.wandb)
         _end(refused)
-        return
-    if config.testset is None or (config.separator is None) == (config.submission is None):
+    else:
+        _separate_or_score(settings)
+
+
+def _separate_or_score(settings: EvaluateSettings) -> None:
+    """Separate a test set and score that, or score what was submitted."""
+    testset, option, submissions = settings.testset, settings.separator, settings.submissions
+    if testset is None or (option is None) == (not submissions):
         raise InputError(
             "give separator=NAME testset=DIR, or submission=DIR testset=DIR, or experiment=NAME, or leaderboard=DIR"
         )
-    testset = Path(str(config.testset), *([] if config.set is None else [str(config.set)]))
-    pairs = mixture_types(config, testset)
+    pairs = mixture_types(testset, settings.types)
     # faults of the truth are found before the work; scoring needs it, reads it first and says what is missing
-    with_truth = config.submission is not None or all(read_truth(testset, *pair) is not None for pair in pairs)
-    check_bounds(config, pairs, with_truth)
-    if config.submission is not None:
-        named = plain(config.submission)
-        places = [Path(str(place)) for place in (named if isinstance(named, list) else [named])]
-        _end(score_submissions(config, testset, places))
+    with_truth = bool(submissions) or all(read_truth(testset, *pair) is not None for pair in pairs)
+    check_bounds(settings.bounds, testset, pairs, with_truth)
+    if option is None:
+        _end(score_submissions(settings, testset, submissions))
         return
-    folder, num_failed = separated(config, testset)
+    folder, num_failed = separate_testset(settings, option, testset)
     if with_truth and folder is not None:
-        score_submissions(config, testset, [folder], only=str(read_json(folder / "card.json")["id"]))
+        score_submissions(settings, testset, [folder], only=str(read_json(folder / "card.json")["id"]))
     _end(num_failed)
 
 

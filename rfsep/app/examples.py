@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.app.config import drawn_examples, option, options
+from rfsep.app.config import drawn_examples, interference_of, options
+from rfsep.app.settings import Frames
 from rfsep.storage.npy import check_finite, read_complex
 from rfsep.storage.sigmf import SUFFIX, read_sigmf
 from rfsep.types import InputError
@@ -52,9 +53,9 @@ def read_examples(interference: str, num_frames: int, num_samples: int, split: s
         raise InputError(f"unknown interference '{interference}'; give a {SUFFIX} or .npy file, or one of {names}")
     if split not in _SPLITS:
         raise InputError(f"split is '{split}'; choose one of {', '.join(_SPLITS)}")
-    config = option("interference", interference)
-    frames = drawn_examples(config, split, num_frames, num_samples)
-    return Examples(interference, frames, float(config.sample_rate_hz))
+    config = interference_of(interference)
+    frames = drawn_examples(config, split, Frames(num_frames, num_samples))
+    return Examples(interference, frames, config.sample_rate_hz)
 
 
 def _cut(samples: Tensor, num_frames: int, num_samples: int) -> Tensor:

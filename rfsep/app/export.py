@@ -33,11 +33,13 @@ from rfsep.app.config import (
     build_source,
     console,
     instantiate,
-    option,
-    option_named,
-    plain,
-    whole,
+    interference_named,
+    interference_of,
+    separator_of,
+    soi_named,
+    soi_of,
 )
+from rfsep.app.settings import NetworkConfig
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.iq import to_channels
 from rfsep.mixtures.endless import Purpose, batch_generator
@@ -60,7 +62,7 @@ _SCHEMA = 1
 _GRAPH, _NUMBERS, _MANIFEST = "network.xml", "network.bin", "export.json"
 
 
-class Checked(NamedTuple):
+class ExportCheck(NamedTuple):
     """How an export compares with its network, on generated mixtures.
 
     Attributes:
@@ -126,9 +128,9 @@ def _openvino() -> Any:
         raise InputError(f"OpenVINO cannot be used ({reason(error)}); pip install 'rfsep[fast]' brings it") from None
 
 
-def _identity(model: nn.Module, config: Any, num_samples: int) -> dict[str, Any]:
+def _identity(model: nn.Module, config: NetworkConfig, num_samples: int) -> dict[str, Any]:
     """What an export is of."""
-    network = plain(config.model.network)
+    network = config.model.network
     return {"network": network, "weights": weights_digest(model.state_dict()), "num_samples": num_samples}
 
 
@@ -154,15 +156,15 @@ def _circumstances(network: Any) -> dict[str, str | None]:
     }
 
 
-def check_exportable(config: Any, source: str) -> None:
+def check_exportable(config: NetworkConfig, source: str) -> None:
     """Find out before the work whether a run's network can be exported.
 
     Raises:
         InputError: it is none that `rfsep.separators.neural.Neural` shows waveforms to.
     """
     usual = f"{Neural.__module__}.{Neural.__qualname__}"
-    own = config.get("separator")
-    target = own.get("_target_") if isinstance(own, Mapping) else usual
+    own = config.separator
+    target = usual if own is None else own.get("_target_")
     kind = config.model.kind
     if kind != "waveform" or target != usual:
         sees = target if kind == "waveform" else kind
@@ -172,30 +174,27 @@ def check_exportable(config: Any, source: str) -> None:
         )
 
 
-def _learned(config: Any, key: str) -> str:
+def _learned(config: NetworkConfig, key: str) -> str:
     """Name of the SOI or interference that a network learned, of a run's config or an exported one."""
-    for part, name in ((config.get("card"), key), (config.get(key), "name")):
-        if isinstance(part, Mapping) and name in part:
-            return str(part[name])
-    return ""
+    told = (config.card or {}).get(key) or (config.signal(key) or {}).get("name")
+    return "" if told is None else str(told)
 
 
-def _examples(config: Any, num_samples: int) -> _Examples:
+def _examples(config: NetworkConfig, num_samples: int) -> _Examples:
     """Mixtures of the types that a network learned; where they are not known or not here, QPSK in OFDM-QPSK."""
     generator, levels = batch_generator(Purpose.TEST, 0), torch.tensor(_SINR_DB).repeat_interleave(_ROWS)
     try:
-        soi = option_named("soi", _learned(config, "soi"))
-        interference = option_named("interference", _learned(config, "interference"))
+        soi, interference = soi_named(_learned(config, "soi")), interference_named(_learned(config, "interference"))
         source = build_source(interference, "val")
         batch = Mixer(build_soi(soi), source).draw(levels, num_samples, generator)
     except InputError:  # no such option any more, or a recording that is missing or too short
-        soi, interference = option("soi", "qpsk"), option("interference", "ofdm_qpsk")
+        soi, interference = soi_of("qpsk"), interference_of("ofdm_qpsk")
         source = build_source(interference, "val")
         batch = Mixer(build_soi(soi), source).draw(levels, num_samples, generator)
     guide = None
-    if (named := config.get("guide")) is not None:
+    if config.guide is not None:
         frames = source.sample(50, num_samples, batch_generator(Purpose.EXAMPLES)).waveform
-        method = option("separator", named).method
+        method = separator_of(config.guide).method
         guide = cast(Separator, instantiate(method, modem=build_modem(soi), examples=frames))
     with torch.inference_mode():
         inputs = network_input(batch.mixture, guide)
@@ -252,7 +251,7 @@ def _processor_seconds(network: Callable[[Tensor], Tensor], inputs: Tensor) -> f
     return min(times)
 
 
-def compare(model: nn.Module, exported: Callable[[Tensor], Tensor], examples: _Examples) -> Checked:
+def compare(model: nn.Module, exported: Callable[[Tensor], Tensor], examples: _Examples) -> ExportCheck:
     """Run both on the same mixtures."""
     with torch.inference_mode():
         plainly, fast = model(examples.inputs), exported(examples.inputs)
@@ -260,10 +259,10 @@ def compare(model: nn.Module, exported: Callable[[Tensor], Tensor], examples: _E
         error_db = (difference - _power_db(plainly)).max()
         margin_db = (_power_db(plainly - examples.truth) - difference).min()
         seconds = [_processor_seconds(network, examples.inputs) for network in (model, exported)]
-    return Checked(float(error_db), float(margin_db), seconds[0] / max(seconds[1], 1e-9), examples.mixtures)
+    return ExportCheck(float(error_db), float(margin_db), seconds[0] / max(seconds[1], 1e-9), examples.mixtures)
 
 
-def _refuse_difference(source: str, checked: Checked, dtype: str) -> None:
+def _refuse_difference(source: str, checked: ExportCheck, dtype: str) -> None:
     """Raise InputError where an export is not the network, or not worth having."""
     near = checked.error_db <= LARGEST_DB[dtype] and checked.margin_db >= MARGIN_DB
     if not near or not math.isfinite(checked.error_db + checked.margin_db):
@@ -278,8 +277,13 @@ def _refuse_difference(source: str, checked: Checked, dtype: str) -> None:
 
 
 def write_export(
-    model: nn.Module, config: Any, source: str, dtype: str | None, num_samples: int | None, tell: Callable[[str], None]
-) -> tuple[Path, Checked]:
+    model: nn.Module,
+    config: NetworkConfig,
+    source: str,
+    dtype: str | None,
+    num_samples: int | None,
+    tell: Callable[[str], None],
+) -> tuple[Path, ExportCheck]:
     """Export a network into the user's cache, where it is the network within rounding and faster.
 
     Args:
@@ -300,7 +304,7 @@ def write_export(
     check_exportable(config, source)
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"dtype is '{dtype}'; a network is exported for speed in {' or '.join(DTYPES)}")
-    length, dtype = num_samples or whole(config, "data.num_samples"), dtype or fast_dtype()
+    length, dtype = num_samples or config.num_samples, dtype or fast_dtype()
     tell("drawing mixtures")
     examples = _examples(config, length)
     tell("converting")
@@ -330,7 +334,7 @@ def write_export(
     return folder, checked
 
 
-def fitting(model: nn.Module, config: Any, num_samples: int) -> Exported | None:
+def fitting(model: nn.Module, config: NetworkConfig, num_samples: int) -> Exported | None:
     """The export of a network for windows of ``num_samples``, where there is one; one that does not fit is told of."""
     folder = _folder(identity := _identity(model, config, num_samples))
     manifest = folder / _MANIFEST

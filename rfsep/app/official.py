@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from rfsep.app.config import console, plain, register_resolvers
+from rfsep.app.config import console
 from rfsep.app.runs import open_run
+from rfsep.app.settings import NetworkConfig
 from rfsep.models.official import to_official
 from rfsep.signals.diffusion_schedule import betas
 from rfsep.storage.weights import write_checkpoint
@@ -31,7 +32,6 @@ def export_official(source: str, out: Path | None, form: str, dtype: str | None,
         raise InputError(f"--as is '{form}'; choose official, or leave it out")
     if out is None or out.suffix != ".pt" or dtype is not None or num_samples is not None:
         raise InputError("--as official needs --out NAME.pt, and takes neither --dtype nor --num-samples")
-    register_resolvers()
     run = open_run(source)
     try:
         weights = to_official(run.model.state_dict())
@@ -42,11 +42,11 @@ def export_official(source: str, out: Path | None, form: str, dtype: str | None,
     console.print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
 
 
-def _sizes(network: Any, config: Any) -> dict[str, Any]:
+def _sizes(network: Any, config: NetworkConfig) -> dict[str, Any]:
     """What the official classes are built of."""
     levels: dict[str, Any] = {}
     if config.model.kind == "prior":
-        schedule = {key: value for key, value in plain(config.objective.module.schedule).items() if key != "_target_"}
+        schedule = {key: value for key, value in config.objective["schedule"].items() if key != "_target_"}
         levels["noise_schedule"] = {"train_noise_schedule": betas(**schedule).tolist()}
         network = network.wavenet
     return levels | {

@@ -2,14 +2,24 @@
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from rfsep.app.config import build_modem, build_soi, build_source, console, option_named
+from rfsep.app.config import (
+    build_soi,
+    build_source,
+    console,
+    instantiate,
+    interference_named,
+    interference_option,
+    soi_named,
+    soi_option,
+)
 from rfsep.app.kinds import learned_signal
 from rfsep.app.runs import open_run
-from rfsep.app.trust import checked
+from rfsep.app.settings import NetworkConfig, Node
+from rfsep.app.trust import trusted_signal
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.pages.studies.prior_check import Learned, Noise, gaussian_losses, noise_losses, summary, write_prior_figure
 from rfsep.separators.score_based.curvature import symbol_energy
@@ -22,27 +32,26 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.storage.atomic import write_json
 from rfsep.types import Modem, Sampled
 
-PRIORS = ("soi_prior", "interference_prior")  # keys of a separator's config that name runs of priors
 _NO_PERIOD = 80  # at whose cycle frequency a signal is looked at that has no modem: that of Wi-Fi's symbols at 20 MHz
 
 
-class Prior(NamedTuple):
+class OpenedPrior(NamedTuple):
     """A prior opened again.
 
     Attributes:
         prior: the network with its noise levels.
         which: signal that it learned: soi or interference.
-        signal: config of that signal, as in conf/soi or conf/interference.
+        signal: settings of that signal, as in conf/soi or conf/interference; whoever wrote them.
         num_samples: of the windows that it was trained on.
     """
 
     prior: LearnedPrior
     which: str
-    signal: Any
+    signal: Node
     num_samples: int
 
 
-def open_prior(source: str, bfloat16: bool = False) -> Prior:
+def open_prior(source: str, bfloat16: bool = False) -> OpenedPrior:
     """The diffusion prior of a run folder, an exported one or the zoo.
 
     Args:
@@ -56,12 +65,24 @@ def open_prior(source: str, bfloat16: bool = False) -> Prior:
     settings = learned_signal(run.config, "prior", source)
     levels = {key: settings["schedule"][key] for key in ("num_steps", "first", "last")}
     prior = LearnedPrior(run.model, linear_schedule(**levels), settings["period"], bfloat16)
-    which = settings["which"]
-    signal = run.config[which] if which in run.config else option_named(which, run.config.card[which])
-    return Prior(prior, which, signal, run.config.data.num_samples)
+    which = str(settings["which"])
+    return OpenedPrior(prior, which, signal_settings(run.config, which), run.config.num_samples)
 
 
-class Checked(NamedTuple):
+def signal_settings(config: NetworkConfig, which: str) -> Node:
+    """Settings of the signal that a network learned: its own, or those of the option that its card names.
+
+    Args:
+        config: of the network.
+        which: soi or interference.
+    """
+    if (own := config.signal(which)) is not None:
+        return own
+    name = str((config.card or {}).get(which))
+    return (soi_named(name) if which == "soi" else interference_named(name)).settings
+
+
+class SampledPrior(NamedTuple):
     """What `rfsep.pages.studies.prior_check` describes.
 
     Attributes:
@@ -75,13 +96,16 @@ class Checked(NamedTuple):
     name: str
 
 
-def _windows(opened: Prior, num_windows: int, num_samples: int) -> Sampled:
+def _windows(opened: OpenedPrior, num_windows: int, num_samples: int) -> Sampled:
     """Windows of the signal, of recordings those that nothing was learned from."""
-    source = build_soi(opened.signal) if opened.which == "soi" else build_source(opened.signal, "test")
+    if opened.which == "soi":
+        source = build_soi(soi_option(opened.signal))
+    else:
+        source = build_source(interference_option(opened.signal), "test")
     return source.sample(num_windows, num_samples, batch_generator(Purpose.TEST, 0))
 
 
-def check_prior(source: str, num_windows: int, num_samples: int | None) -> Checked:
+def check_prior(source: str, num_windows: int, num_samples: int | None) -> SampledPrior:
     """Sample a prior, and measure its loss on test windows of its signal.
 
     Samples start on the grid; symbols are read where their phase is known: of a SOI.
@@ -92,7 +116,7 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Check
         num_samples: of a window; None for the training's.
     """
     opened = open_prior(source)
-    opened = opened._replace(signal=checked(opened.signal, Path(source), ("rfsep.signals.",)))  # whoever wrote it
+    opened = opened._replace(signal=trusted_signal(opened.signal, source))
     prior, schedule = opened.prior, opened.prior.schedule
     sampled = _windows(opened, num_windows, num_samples or opened.num_samples)
     windows, generator = sampled.waveform, batch_generator(Purpose.TEST, 1)
@@ -118,10 +142,12 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Check
         gaussian_losses=gaussian_losses(windows, schedule, prior.noise_variance),
         analytic_losses=by_modem,
     )
-    return Checked(learned, modem.symbol_period if modem is not None else _NO_PERIOD, str(opened.signal.name))
+    return SampledPrior(
+        learned, modem.symbol_period if modem is not None else _NO_PERIOD, str(opened.signal.get("name"))
+    )
 
 
-def _analytic_noise(opened: Prior, sampled: Sampled) -> Noise | None:
+def _analytic_noise(opened: OpenedPrior, sampled: Sampled) -> Noise | None:
     """What the analytic prior of windows on a grid makes of white noise like the learned one's; None where none is.
 
     Its symbols stand in noise of their own, of ``seen`` times the power of the white noise a sample.
@@ -149,12 +175,13 @@ def _analytic_noise(opened: Prior, sampled: Sampled) -> Noise | None:
     return noise
 
 
-def _modem(opened: Prior) -> Modem | None:
+def _modem(opened: OpenedPrior) -> Modem | None:
     """The modulation of a signal, where it has one that is known."""
     if opened.which == "soi":
-        return build_modem(opened.signal)
-    source = opened.signal.source
-    return build_modem(source) if "modem" in source else None
+        modem: Modem = instantiate(opened.signal["modem"])
+        return modem
+    source = opened.signal["source"]
+    return instantiate(source["modem"]) if "modem" in source else None
 
 
 def report_prior(source: str, num_windows: int, num_samples: int | None, lag: int, out: Path | None) -> None:

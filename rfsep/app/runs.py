@@ -1,17 +1,19 @@
 """Trained networks where they are kept: run folders, exported ones, the zoo; opening them and writing them down."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 import yaml
 
-from rfsep.app.config import CONFIG_ERRORS, console, instantiate, one_line, plain, register_resolvers
+from rfsep.app.config import CONFIG_ERRORS, console, instantiate, one_line
 from rfsep.app.export import write_export
 from rfsep.app.kinds import kind_of
 from rfsep.app.places import ZOO
-from rfsep.app.trust import checked, load_config
+from rfsep.app.settings import NetworkConfig, TrainSettings
+from rfsep.app.trust import read_network
 from rfsep.models.cost import forward_flops
 from rfsep.models.official import from_official
 from rfsep.storage.atomic import write_text
@@ -21,7 +23,7 @@ from rfsep.types import InputError
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class Place(NamedTuple):
+class NetworkFiles(NamedTuple):
     """The two files of a network.
 
     Attributes:
@@ -47,11 +49,11 @@ class Run(NamedTuple):
     """
 
     model: torch.nn.Module
-    config: Any
+    config: NetworkConfig
     facts: dict[str, Any]
 
 
-def locate(source: str, checkpoint: str = "best") -> Place:
+def locate(source: str, checkpoint: str = "best") -> NetworkFiles:
     """The files of a network, whether they are there or not.
 
     Args:
@@ -60,14 +62,14 @@ def locate(source: str, checkpoint: str = "best") -> Place:
     """
     if source.startswith("zoo:"):
         name = source.removeprefix("zoo:")
-        return Place(ZOO / f"{name}.yaml", ZOO / f"{name}.safetensors")
+        return NetworkFiles(ZOO / f"{name}.yaml", ZOO / f"{name}.safetensors")
     path = Path(source)
     if path.suffix == ".safetensors":
-        return Place(path.with_suffix(".yaml"), path)
+        return NetworkFiles(path.with_suffix(".yaml"), path)
     weights = path / "checkpoints" / f"{checkpoint}.ckpt"
     if checkpoint == "best" and not weights.is_file() and (path / "model.safetensors").is_file():
         weights = path / "model.safetensors"
-    return Place(path / "config.yaml", weights)
+    return NetworkFiles(path / "config.yaml", weights)
 
 
 def model_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -87,7 +89,7 @@ def weights_of(source: str) -> dict[str, torch.Tensor]:
     return from_official(model_weights(path if path.suffix in SUFFIXES else locate(source).weights))
 
 
-def _facts(place: Place) -> dict[str, Any]:
+def _facts(place: NetworkFiles) -> dict[str, Any]:
     """What a run cost in all, up to its last checkpoint, for the best one was chosen among all."""
     if place.weights.suffix == ".safetensors":
         try:
@@ -110,7 +112,6 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
     Raises:
         InputError: no such run, a config that names foreign code, or weights that do not fit.
     """
-    register_resolvers()
     place = locate(source, checkpoint)
     if missing := place.missing():
         if source.startswith("zoo:"):
@@ -120,14 +121,7 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
             f"{missing[0]}: not found; a run folder has config.yaml and checkpoints/{checkpoint}.ckpt"
             " or model.safetensors"
         )
-    config = load_config(place.config)
-    content = plain(config, resolve=False)
-    parts = [content.get(key) if isinstance(content.get(key), dict) else {} for key in ("model", "data")]
-    network = parts[0].get("network")
-    if network is None or "num_samples" not in parts[1]:
-        raise InputError(f"{place.config}: has no model.network and data.num_samples, which a run's config has")
-    for part, key in ((config.model, "network"), (config, "separator")):  # from here on nothing in them leads elsewhere
-        part[key] = checked(part.get(key), place.config)
+    config = read_network(place.config)
     try:
         model = instantiate(config.model.network)
     except CONFIG_ERRORS as error:
@@ -143,46 +137,53 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
     return Run(model.eval(), config, _facts(place))
 
 
-def with_tokenizer(config: Any) -> Any:
-    """A training config whose network holds the tokenizer that ``tokenizer`` names, where it holds one.
+def with_tokenizer(settings: TrainSettings) -> TrainSettings:
+    """Training settings whose network holds the tokenizer that ``tokenizer`` names, where it holds one.
 
     Raises:
         InputError: none is named, one is named for another network, or it is no tokenizer.
     """
-    if ("tokenizer" in config.model.network) != (config.tokenizer is not None):
-        raise InputError(f"model {config.model.name} does not fit tokenizer={config.tokenizer}")
-    if config.tokenizer is None:
-        return config
-    network = plain(open_run(str(config.tokenizer)).config.model.network)
-    if not str(network.get("_target_")).endswith(".Tokenizer"):
-        raise InputError(f"tokenizer={config.tokenizer} is {network.get('_target_')}, expected a Tokenizer")
-    config = config.copy()
-    config.model.network.tokenizer = network
-    return config
+    model, source = settings.network.model, settings.tokenizer
+    if ("tokenizer" in model.network) != (source is not None):
+        raise InputError(f"model {model.name} does not fit tokenizer={source}")
+    if source is None:
+        return settings
+    inner = open_run(source).config.model.network
+    if not str(inner.get("_target_")).endswith(".Tokenizer"):
+        raise InputError(f"tokenizer={source} is {inner.get('_target_')}, expected a Tokenizer")
+    content = yaml.safe_load(settings.text)
+    content["model"]["network"]["tokenizer"] = inner
+    identity = {**settings.identity, "model": {**settings.identity["model"], "network": content["model"]["network"]}}
+    return replace(
+        settings,
+        network=replace(settings.network, model=replace(model, network={**model.network, "tokenizer": inner})),
+        identity=identity,
+        text=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
+    )
 
 
-def take_tokenizer(config: Any, model: torch.nn.Module) -> None:
-    """Give a network the weights of the tokenizer that its training config names, if it does."""
-    if config.tokenizer is not None:
-        cast(Any, model).tokenizer.load_state_dict(weights_of(str(config.tokenizer)))
+def take_tokenizer(settings: TrainSettings, model: torch.nn.Module) -> None:
+    """Give a network the weights of the tokenizer that its training settings name, if they do."""
+    if settings.tokenizer is not None:
+        cast(Any, model).tokenizer.load_state_dict(weights_of(settings.tokenizer))
 
 
-def flops_per_sample(config: Any, model: torch.nn.Module) -> float:
+def flops_per_sample(config: NetworkConfig, model: torch.nn.Module) -> float:
     """Floating-point operations per sample of a forward pass over a training window; config as of a run."""
-    return forward_flops(model, kind_of(config).inputs(config, model)) / int(config.data.num_samples)
+    return forward_flops(model, kind_of(config).inputs(config, model)) / config.num_samples
 
 
-def _card(config: Any, facts: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _network_card(config: NetworkConfig, facts: dict[str, Any], folder: Path) -> dict[str, Any]:
     """How a network came about and what it reached, for people to read."""
     from rfsep.training.metrics_csv import read_metrics  # Lightning takes seconds to import
 
     chosen = facts.get("chosen_steps")
     rows = [row for row in read_metrics(folder / "metrics.csv") if int(row["step"]) + 1 == chosen]
     return {
-        "command": config.get("command"),
-        "seed": config.get("seed"),
-        "soi": None if "soi" not in config else config.soi.name,
-        "interference": None if "interference" not in config else config.interference.name,
+        "command": config.command,
+        "seed": config.seed,
+        "soi": None if config.soi is None else config.soi.get("name"),
+        "interference": None if config.interference is None else config.interference.get("name"),
         **{key: facts.get(key) for key in ("minutes", "core_minutes", "steps", "flops")},
         "scores": {row["metric"]: float(row["value"]) for row in rows if row["metric"].startswith("val/")},
     }
@@ -205,7 +206,7 @@ def write_weights_of(run: Run, path: Path, dtype: str = "float32") -> None:
     write_weights(path, tensors, {"format": "pt", "facts": json.dumps(run.facts)})
 
 
-def export(source: str, out: Path, dtype: str) -> Place:
+def export(source: str, out: Path, dtype: str) -> NetworkFiles:
     """Write a network down so that two files are all of it: its weights, and the config to build it with its card.
 
     Args:
@@ -218,19 +219,19 @@ def export(source: str, out: Path, dtype: str) -> Place:
     """
     run = open_run(source)
     config = run.config
-    pair = Place(out.with_suffix(".yaml"), out) if out.suffix == ".safetensors" else None
-    place = pair or Place(out / "config.yaml", out / "model.safetensors")
+    pair = NetworkFiles(out.with_suffix(".yaml"), out) if out.suffix == ".safetensors" else None
+    place = pair or NetworkFiles(out / "config.yaml", out / "model.safetensors")
     content = {
-        "name": str(config.get("name") or place.weights.stem),
-        "model": plain(config.model),
-        "data": {"num_samples": config.data.num_samples},
-        "guide": config.get("guide"),
-        "separator": plain(config.get("separator")),
+        "name": config.name or place.weights.stem,
+        "model": asdict(config.model),
+        "data": {"num_samples": config.num_samples},
+        "guide": config.guide,
+        "separator": config.separator,
         **kind_of(config).signal(config),
-        "seed": config.get("seed"),
-        "card": plain(config.card) if "card" in config else _card(config, run.facts, Path(source)),
+        "seed": config.seed,
+        "card": _network_card(config, run.facts, Path(source)) if config.card is None else config.card,
     }
-    if place.config.exists() and "card" not in load_config(place.config):
+    if place.config.exists() and read_network(place.config).card is None:
         raise InputError(f"{place.config}: is the config of a training run; give another out")
     write_weights_of(run, place.weights, dtype)
     write_text(place.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))

@@ -2,27 +2,30 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import UnionType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from rfsep.app.build import frames_to_learn_from, separator_parts
 from rfsep.app.config import (
+    bound_of,
     build_modem,
     build_source,
     console,
     errors,
     instantiate,
+    interference_named,
     one_line,
-    option,
-    option_named,
-    plain,
+    separator_of,
+    soi_named,
 )
-from rfsep.app.estimates import bound_names, progress
+from rfsep.app.estimates import progress
+from rfsep.app.settings import EvaluateSettings
 from rfsep.challenge.scoring import (
     SCHEMA,
     Estimates,
@@ -80,7 +83,7 @@ _CARD_FIELDS: dict[str, type | UnionType] = {
 }
 
 
-def _card(path: Path, name: str) -> Row:
+def _declared_card(path: Path, name: str) -> Row:
     """The card that came with a submission; what it does not tell, or tells in another type, is None.
 
     ``measured`` says whether evaluate.py wrote it here; else its figures are what the team declares. A card that names
@@ -107,12 +110,12 @@ def _told(value: object, kind: type | UnionType) -> bool:
 
 def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[Row]:
     """Rows of the baselines ``names`` on a mixture type."""
-    modem, measured = build_modem(option_named("soi", pair.mixtures.soi)), measured_sinr_db(pair)
+    modem, measured = build_modem(soi_named(pair.mixtures.soi)), measured_sinr_db(pair)
     num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
     for name in names:
         base, changes = BASELINES[name]
-        separator = option("separator", base)
-        separator.method.update(changes)
+        usual = separator_of(base)
+        separator = replace(usual, method={**usual.method, **changes})
         parts = separator_parts(separator, modem, examples, {})
         with progress() as bar:
             task = bar.add_task(f"baseline {name}", total=len(pair.mixtures.mixture))
@@ -122,35 +125,35 @@ def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list
     return rows
 
 
-def _beside(config: Any, testset: Path, pair: Pair) -> list[Row]:
+def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> list[Row]:
     """Baseline rows of a mixture type, kept or made now; without those whose recordings are not here."""
     path = baselines_path(testset)
 
-    def settings(names: Sequence[str]) -> Row:
-        methods = {name: plain(option("separator", BASELINES[name][0])) | BASELINES[name][1] for name in names}
-        return {"baselines": methods, "examples": plain(config.examples)}
+    def followed(names: Sequence[str]) -> Row:
+        methods = {name: separator_of(BASELINES[name][0]).identity() | BASELINES[name][1] for name in names}
+        return {"baselines": methods, "examples": asdict(settings.examples)}
 
     names = list(BASELINES)
-    if (kept := kept_baselines(path, pair, settings(names))) is not None:
+    if (kept := kept_baselines(path, pair, followed(names))) is not None:
         return kept
     try:
-        examples = frames_to_learn_from(config, pair.mixtures.interference, needed=True)
+        examples = frames_to_learn_from(pair.mixtures.interference, settings.examples, needed=True)
     except InputError as error:
         console.print(f"baseline lmmse is left out, it learns from recordings: {error}")
         examples = torch.zeros((0, 0), dtype=torch.complex64)
-        names = [name for name in names if not option("separator", BASELINES[name][0]).learns]
-        if (kept := kept_baselines(path, pair, settings(names))) is not None:
+        names = [name for name in names if not separator_of(BASELINES[name][0]).learns]
+        if (kept := kept_baselines(path, pair, followed(names))) is not None:
             return kept
-    return keep_baselines(path, pair, settings(names), _baselines(pair, names, examples))
+    return keep_baselines(path, pair, followed(names), _baselines(pair, names, examples))
 
 
-def _bounds(config: Any, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
+def _bounds(settings: EvaluateSettings, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
     """Rows of the bounds that were asked for on a mixture type; they see its truth."""
     rows = []
-    for name in bound_names(config):
-        entry = option("bound", name)
-        modem = build_modem(option_named("soi", pair.mixtures.soi))
-        source = build_source(option_named("interference", pair.mixtures.interference), "test")
+    for name in settings.bounds:
+        entry = bound_of(name)
+        modem = build_modem(soi_named(pair.mixtures.soi))
+        source = build_source(interference_named(pair.mixtures.interference), "test")
         bound = instantiate(entry.method, modem=modem, source=source, noise_power=noise_power(pair))
         estimates = (bound.estimate(batch) for batch in truth_batches(pair))
         errors = separated_errors((SeparatedRows(soi.numpy(), bits.numpy()) for soi, bits in estimates), pair.truth)
@@ -162,7 +165,7 @@ def _bounds(config: Any, pair: Pair, measured: Sequence[float | None]) -> list[R
 def _example(submission: Submission, pair: Pair) -> Example:
     """The mixture that the page shows before and after separation."""
     mixtures, truth = pair.mixtures, pair.truth
-    modem = build_modem(option_named("soi", mixtures.soi))
+    modem = build_modem(soi_named(mixtures.soi))
     row = int(np.abs(mixtures.sinr_db - _EXAMPLE_SINR_DB).argmin())
     soi = read_complex(submission.soi_path, mixtures.mixture.shape)
     mixture, estimate = (np.array(file[row]) for file in (mixtures.mixture, soi))
@@ -211,12 +214,12 @@ def _errors(testset: Path, submission: Submission) -> Estimates:
     return submission_errors(submission, _pair(testset, submission.soi, submission.interference))
 
 
-def _scored(config: Any, testset: Path, submission: Submission, errors: Estimates) -> _Scored:
+def _scored(settings: EvaluateSettings, testset: Path, submission: Submission, errors: Estimates) -> _Scored:
     pair = _pair(testset, submission.soi, submission.interference)
-    beside = _beside(config, testset, pair)
+    beside = _beside(settings, testset, pair)
     measured = beside[0]["measured_sinr_db"]  # of the test set, and kept with its baselines
     row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured)
-    limits = _bounds(config, pair, measured)
+    limits = _bounds(settings, pair, measured)
     curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
     (filtered,) = [one for one in beside if one["separator"] == "matched_filter"]
     worse = shortfalls(row, filtered, zero_mse_db(pair))
@@ -230,33 +233,33 @@ def _show(one: _Scored) -> None:
         console.print(one.shortfalls, soft_wrap=True)
 
 
-def _scores_folder(config: Any, folder: Path, card: Row, testset: Path, several: bool) -> Path:
+def _scores_folder(settings: EvaluateSettings, folder: Path, card: Row, testset: Path, several: bool) -> Path:
     """Where scores go: ``out=``, else into a submission of ours (its card bears our seal), else below runs/."""
     id = str(card["id"])
-    if config.out is not None:
-        return Path(str(config.out)) / id if several else Path(str(config.out))
+    if settings.out is not None:
+        return settings.out / id if several else settings.out
     return folder if card["measured"] else Path("runs/scores") / set_name(testset) / id
 
 
-def score_submission(config: Any, entry: Entry, testset: Path, several: bool = False) -> str:
+def score_submission(settings: EvaluateSettings, entry: Entry, testset: Path, several: bool = False) -> str:
     """Score a submission beside the baselines: tables, scores.json, examples.npz and index.html; returns its id.
 
     Args:
-        config: of evaluate.py.
+        settings: of evaluate.py.
         entry: the submission.
         testset: folder of the test set, with truth, verified.
         several: it is one of several, each of which gets a folder of its id below ``out=``.
     """
     submissions = list_submissions(entry, set_name(testset))
     id = submissions[0].id
-    card = _card(entry.folder / "card.json", id)
-    out = _scores_folder(config, entry.folder, card, testset, several)
+    card = _declared_card(entry.folder / "card.json", id)
+    out = _scores_folder(settings, entry.folder, card, testset, several)
     threads = torch.get_num_threads() if _is_listed(testset) else 1  # official truth is a gigabyte in memory each
     with ThreadPoolExecutor(threads) as pool:  # every file is looked at before the work
         errors = list(pool.map(partial(_errors, testset), submissions))
     scored = []
     for submission, found in zip(submissions, errors, strict=True):
-        one = _scored(config, testset, submission, found)
+        one = _scored(settings, testset, submission, found)
         _show(one)
         scored.append(one)
     missing = sorted(set(list_mixtures(testset)) - {(one.soi, one.interference) for one in submissions})
@@ -282,11 +285,13 @@ def score_submission(config: Any, entry: Entry, testset: Path, several: bool = F
     return id
 
 
-def score_submissions(config: Any, testset: Path, places: Sequence[Path], only: str | None = None) -> int:
+def score_submissions(
+    settings: EvaluateSettings, testset: Path, places: Sequence[Path], only: str | None = None
+) -> int:
     """Score submissions; of several, those that are wrong are refused in one line each, and the others are scored.
 
     Args:
-        config: of evaluate.py.
+        settings: of evaluate.py.
         testset: folder of the test set, with truth.
         places: submissions, side by side in a folder or each in its own, and folders of such folders.
         only: the id to score; None: every one that is there.
@@ -298,19 +303,19 @@ def score_submissions(config: Any, testset: Path, places: Sequence[Path], only: 
         InputError: the test set is damaged, or the only submission is wrong.
     """
     if _is_listed(testset):
-        record = None if config.fresh else baselines_path(testset).with_name("verified.json")
+        record = None if settings.fresh else baselines_path(testset).with_name("verified.json")
         verify(testset, record, torch.get_num_threads())
     found = [entry for place in places for entry in find_submissions(place, set_name(testset))]
     entries = [entry for entry in found if only in (None, entry.id)]
     if len(entries) == 1:
-        score_submission(config, entries[0], testset)
+        score_submission(settings, entries[0], testset)
         return 0
     seen: dict[str | None, Path] = {}
     refused = 0
     for entry in entries:
         try:
             _check_one_of_several(entry, places, seen)
-            seen[score_submission(config, entry, testset, several=True)] = entry.folder
+            seen[score_submission(settings, entry, testset, several=True)] = entry.folder
         except (InputError, OSError) as error:
             errors.print(f"error: {one_line(error)}")
             refused += 1

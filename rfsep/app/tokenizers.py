@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from rfsep.app.config import build_modem, build_soi, build_source, console, option_named, plain
+from rfsep.app.config import build_modem, build_soi, build_source, console, interference_option, soi_option
 from rfsep.app.kinds import learned_signal
+from rfsep.app.priors import signal_settings
 from rfsep.app.runs import open_run
-from rfsep.app.trust import checked, load_config
+from rfsep.app.settings import Node
+from rfsep.app.trust import read_network, trusted_signal
 from rfsep.iq import from_channels, power, to_channels
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.models.code_use import code_use, participation
@@ -28,13 +30,13 @@ class Opened(NamedTuple):
 
     Attributes:
         tokenizer: the network, which quantises.
-        signal: config of its signal, as in conf/soi or conf/interference.
+        signal: settings of its signal, as in conf/soi or conf/interference.
         which: of the two.
         facts: what its training cost.
     """
 
     tokenizer: Tokenizer
-    signal: Any
+    signal: Node
     which: str
     facts: dict[str, Any]
 
@@ -50,11 +52,10 @@ def open_tokenizer(source: str) -> Opened:
     """
     run = open_run(source)
     which = str(learned_signal(run.config, "tokenizer", source)["which"])
-    signal = run.config[which] if which in run.config else option_named(which, run.config.card[which])
-    return Opened(cast(Tokenizer, run.model), signal, which, run.facts)
+    return Opened(cast(Tokenizer, run.model), signal_settings(run.config, which), which, run.facts)
 
 
-class Checked(NamedTuple):
+class MeasuredTokenizer(NamedTuple):
     """What `rfsep.pages.studies.tokenizer_check` describes.
 
     Attributes:
@@ -76,7 +77,7 @@ def learned(folder: Path) -> dict[str, Any]:
     """
     from rfsep.training.metrics_csv import read_metrics  # Lightning takes seconds to import
 
-    config, rows = load_config(folder / "config.yaml"), read_metrics(folder / "metrics.csv")
+    config, rows = read_network(folder / "config.yaml"), read_metrics(folder / "metrics.csv")
     which, found = str(learned_signal(config, "tokenizer", str(folder))["which"]), dict[str, list[tuple[int, float]]]()
     for row in rows:
         found.setdefault(row["metric"], []).append((int(row["step"]) + 1, float(row["value"])))
@@ -87,11 +88,11 @@ def learned(folder: Path) -> dict[str, Any]:
     quantised = [step for step, value in found["val/quantised"] if value == 1]
     return {
         "run": folder.name,
-        "signal": str(config[which].name),
-        "seed": int(config.seed),
+        "signal": str((config.signal(which) or {}).get("name")),
+        "seed": config.seed,
         "quantiser": quantiser,
-        "corrected": bool(network.corrected),
-        "warm_up": plain(config.objective.module.autoencoder),
+        "corrected": bool(network.get("corrected", True)),
+        "warm_up": config.objective.get("autoencoder"),
         "quantised_at": quantised[0] if quantised else None,  # the first validation after that
         **{name.removeprefix("val/"): values[-1][1] for name, values in found.items() if name.startswith("val/")},
         "steps": [step for step, _ in found["val/mse_db"]],
@@ -137,7 +138,7 @@ def _through(
 
 
 @torch.no_grad()
-def check_tokenizer(source: str, num_bits: int, num_samples: int) -> Checked:
+def check_tokenizer(source: str, num_bits: int, num_samples: int) -> MeasuredTokenizer:
     """Take windows through tokens, of recordings those that nothing was learned from.
 
     Args:
@@ -146,10 +147,12 @@ def check_tokenizer(source: str, num_bits: int, num_samples: int) -> Checked:
         num_samples: of a window, cut to whole tokens.
     """
     opened = open_tokenizer(source)
-    opened = opened._replace(signal=checked(opened.signal, Path(source), ("rfsep.signals.",)))  # whoever wrote it
+    opened = opened._replace(signal=trusted_signal(opened.signal, source))
     tokenizer, is_soi = opened.tokenizer, opened.which == "soi"
-    signal = build_soi(opened.signal) if is_soi else build_source(opened.signal, "test")
-    modem = build_modem(opened.signal) if is_soi else None
+    signal = (
+        build_soi(soi_option(opened.signal)) if is_soi else build_source(interference_option(opened.signal), "test")
+    )
+    modem = build_modem(soi_option(opened.signal)) if is_soi else None
     num_samples = max(1, num_samples // tokenizer.stride) * tokenizer.stride
     together = max(1, _SAMPLES // num_samples)
     in_a_window = num_samples if modem is None else modem.num_bits(num_samples)
@@ -169,7 +172,7 @@ def check_tokenizer(source: str, num_bits: int, num_samples: int) -> Checked:
         bit_errors=sum(batch.bit_errors for batch in batches),
         num_bits=sum(batch.num_bits for batch in batches),
     )
-    return Checked(kept, opened, sum(one.numel() for one in tokenizer.parameters()))
+    return MeasuredTokenizer(kept, opened, sum(one.numel() for one in tokenizer.parameters()))
 
 
 def report_tokenizer(source: str, num_bits: int, num_samples: int, out: Path | None) -> None:
@@ -184,7 +187,7 @@ def report_tokenizer(source: str, num_bits: int, num_samples: int, out: Path | N
     short = source.removeprefix("zoo:")
     folder = out or (Path("runs", "tokenizer", short) if source != short else Path(source))
     checked = check_tokenizer(source, num_bits, num_samples)
-    tokenizer, name = checked.opened.tokenizer, str(checked.opened.signal.name)
+    tokenizer, name = checked.opened.tokenizer, str(checked.opened.signal.get("name"))
     found = summary(checked.kept)
     told: dict[str, Any] = {"run": source, "signal": name, "stride": tokenizer.stride, "sizes": list(tokenizer.sizes)}
     told |= {"parameters": checked.parameters, "core_minutes": checked.opened.facts.get("core_minutes")}

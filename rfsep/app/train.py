@@ -1,57 +1,40 @@
 """Trains a network, tokenizer or prior: ``python train.py experiment=NAME``, or ``rfsep train``."""
 
+import copy
 import hashlib
 import json
-import shlex
 from pathlib import Path
-from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from rfsep.app.build import check_separator
-from rfsep.app.config import build_mixer, console, in_sweep, instantiate, numbers, plain, whole
+from rfsep.app.config import build_mixer, console, in_sweep, instantiate
+from rfsep.app.doors import command_line, train_identity, train_settings
 from rfsep.app.kinds import kind_of
 from rfsep.app.runs import flops_per_sample, open_run, take_tokenizer, weights_of, with_tokenizer, write_weights_of
+from rfsep.app.settings import TrainSettings
 from rfsep.app.trust import load_config
 from rfsep.storage.locks import sweep
 from rfsep.training.curves import redraw
 from rfsep.training.data import MixtureData
-from rfsep.training.fit import Outcome, Schedule, fit
+from rfsep.training.fit import Outcome, TrainerSettings, fit
 from rfsep.training.start import start_from
 from rfsep.types import InputError
 
-PLACES = ("run", "out", "views", "logger", "command")  # what does not decide the result: names, devices and limits
-LIMITS = ("accelerator", "devices", "num_nodes", "max_time", "compile")
 
-
-def identity(config: DictConfig) -> dict[str, Any]:
-    """Everything in a config that decides the result, unresolved, so that no path of a machine is in it."""
-    content: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    for key in PLACES:
-        content.pop(key, None)
-    for key in LIMITS:
-        content["trainer"].pop(key, None)
-    content["data"].pop("num_workers", None)
-    if content["data"].get("repeat_after") is None:  # as in runs that do not know the word
-        content["data"].pop("repeat_after", None)
-    return content
-
-
-def run_folder(config: DictConfig) -> Path:
+def run_folder(settings: TrainSettings) -> Path:
     """runs/<experiment>/<run>, where <run> is ``run=`` or a hash of what decides the result.
 
     Raises:
         InputError: the folder holds a run of another configuration.
     """
-    content = identity(config)
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
-    folder = Path(str(config.out), str(config.name), str(config.run or digest))
+    digest = hashlib.sha256(json.dumps(settings.identity, sort_keys=True).encode()).hexdigest()[:10]
+    folder = Path(settings.out, settings.network.name, settings.run or digest)
     if (folder / "config.yaml").is_file():
-        before = identity(load_config(folder / "config.yaml"))
+        content, before = copy.deepcopy(settings.identity), train_identity(load_config(folder / "config.yaml"))
         for one in (content, before):
             one["trainer"].pop("max_steps")  # more steps may be asked of the same run
         differing = [key for key in content if content[key] != before.get(key)]
@@ -60,42 +43,30 @@ def run_folder(config: DictConfig) -> Path:
     return folder
 
 
-def check(config: DictConfig) -> None:
+def check(settings: TrainSettings) -> None:
     """Refuse what could only fail later."""
-    if "comparison" in config:
-        raise InputError(f"experiment={config.name} is a comparison: python evaluate.py experiment={config.name}")
-    for key in ("data.num_samples", "data.batch_size", "data.val_per_sinr", "trainer.max_steps", "trainer.val_every"):
-        whole(config, key)
-    for key in ("trainer.patience", "data.repeat_after"):
-        if OmegaConf.select(config, key) is not None:
-            whole(config, key)
-    for key in ("data.sinr_db", "data.val_sinr_db"):
-        numbers(config, key)
-    kind_of(config)
-    if config.separator is not None:
-        check_separator(plain(config.separator), config.model.kind)
-    if config.model.kind != config.objective.kind:
+    network, learns = settings.network, settings.objective.kind
+    model = network.model
+    kind_of(network)
+    if network.separator is not None:
+        check_separator(network.separator, model.kind)
+    if model.kind != learns:
         raise InputError(
-            f"model {config.model.name} is of kind {config.model.kind}, and its objective is for"
-            f" {config.objective.kind}; choose an objective of conf/objective that is for {config.model.kind}"
+            f"model {model.name} is of kind {model.kind}, and its objective is for {learns}; choose an objective of"
+            f" conf/objective that is for {model.kind}"
         )
-    guided = bool(config.model.network.get("guided", False))
-    if guided != (config.guide is not None):
-        raise InputError(f"model {config.model.name} has guided: {guided}, which does not fit guide={config.guide}")
+    guided = bool(model.network.get("guided", False))
+    if guided != (network.guide is not None):
+        raise InputError(f"model {model.name} has guided: {guided}, which does not fit guide={network.guide}")
 
 
-def loggers(config: DictConfig, folder: Path) -> list[Logger]:
-    """What is logged to beside metrics.csv."""
-    if config.logger.wandb is None:
+def loggers(settings: TrainSettings, folder: Path) -> list[Logger]:
+    """Loggers beside metrics.csv."""
+    if settings.wandb is None:
         return []
     from pytorch_lightning.loggers import WandbLogger  # an import of seconds
 
-    return [WandbLogger(name=folder.name, save_dir=folder, **plain(config.logger.wandb))]
-
-
-def command() -> str:
-    """The command line of this run, of one job where it is a sweep."""
-    return shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
+    return [WandbLogger(name=folder.name, save_dir=folder, **settings.wandb)]
 
 
 @rank_zero_only
@@ -116,35 +87,33 @@ def conclude(outcome: Outcome, monitor: str, folder: Path) -> None:
 
 def main(config: DictConfig) -> None:
     """Instantiate the parts, train them, and say where the results are."""
-    check(config)
-    config = with_tokenizer(config)
-    folder = run_folder(config)
-    torch.manual_seed(config.seed)
-    data = MixtureData(
-        mixer=build_mixer(config, "train"),
-        val_mixer=build_mixer(config, "val"),
-        seed=config.seed,
-        **plain(config.data),
-    )
-    model = instantiate(config.model.network)
-    take_tokenizer(config, model)
-    if config.init_from is not None:
-        taken = start_from(model, weights_of(str(config.init_from)), config.init_from)
-        rank_zero_only(console.print)(taken.told(config.init_from), markup=False, soft_wrap=True)
-    schedule = Schedule(**plain(config.trainer))
-    per_sample = flops_per_sample(config, model)
-    samples_per_step = config.data.batch_size * config.data.num_samples * schedule.accumulate
+    settings = train_settings(config, command_line())
+    check(settings)
+    settings = with_tokenizer(settings)
+    folder = run_folder(settings)
+    torch.manual_seed(settings.seed)
+    train, val = (build_mixer(settings.mixing, split) for split in ("train", "val"))
+    data = MixtureData(mixer=train, val_mixer=val, seed=settings.seed, **settings.data)
+    model = instantiate(settings.network.model.network)
+    take_tokenizer(settings, model)
+    if settings.init_from is not None:
+        taken = start_from(model, weights_of(settings.init_from), settings.init_from)
+        rank_zero_only(console.print)(taken.told(settings.init_from), markup=False, soft_wrap=True)
+    trainer, objective = TrainerSettings(**settings.trainer), settings.objective
+    per_sample = flops_per_sample(settings.network, model)
+    samples_per_step = settings.data["batch_size"] * settings.data["num_samples"] * trainer.accumulate
+    arguments = kind_of(settings.network).objective_arguments(settings, model)
     outcome = fit(
-        instantiate(config.objective.module, model=model, **kind_of(config).objective_arguments(config, model)),
+        instantiate(objective.module, model=model, **arguments),
         data,
         folder,
-        OmegaConf.to_yaml(OmegaConf.merge({"command": command()}, config)),
-        schedule,
-        seed=config.seed,
-        ema_decay=config.objective.ema_decay,
-        monitor=config.objective.monitor,
+        settings.text,
+        trainer,
+        seed=settings.seed,
+        ema_decay=objective.ema_decay,
+        monitor=objective.monitor,
         flops_per_step=3 * per_sample * samples_per_step,  # the backward pass costs twice the forward pass
-        loggers=loggers(config, folder),
+        loggers=loggers(settings, folder),
         in_sweep=in_sweep(),
     )
-    conclude(outcome, config.objective.monitor, folder)
+    conclude(outcome, objective.monitor, folder)

@@ -9,7 +9,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rfsep.app.config import CONFIG_ERRORS, instantiate, one_line, plain
+from rfsep.app.config import CONFIG_ERRORS, instantiate, one_line, plain, register_resolvers
+from rfsep.app.settings import ModelOption, NetworkConfig, Node
 from rfsep.storage.atomic import read_small
 from rfsep.types import InputError, Modem
 
@@ -41,6 +42,7 @@ def load_config(path: Path) -> DictConfig:
     Raises:
         InputError: it cannot be read, is too large, no YAML mapping, or uses aliases.
     """
+    register_resolvers()
     try:
         text = read_small(path, _LARGEST_CONFIG_BYTES).decode()
         _check_yaml(path, text)
@@ -133,6 +135,55 @@ def checked(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> 
         raise InputError(f"{path}: {one_line(error)}") from None
     check_targets(found, path, packages)
     return OmegaConf.create(found) if isinstance(found, dict) else found
+
+
+def read_network(path: Path) -> NetworkConfig:
+    """The config of a run folder or of an exported network, whoever wrote it: nothing in it leads elsewhere.
+
+    Raises:
+        InputError: it cannot be read, lacks what a run's config has, or names other classes than models and separators.
+    """
+    config = load_config(path)
+    content = plain(config, resolve=False)
+    model, data, objective = (_mapping(content.get(key)) for key in ("model", "data", "objective"))
+    if model.get("network") is None or "num_samples" not in data:
+        raise InputError(f"{path}: has no model.network and data.num_samples, which a run's config has")
+    try:
+        num_samples, guide = config.data.num_samples, config.get("guide")
+        module = plain(config.objective.module) if "module" in objective else {}
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {one_line(error)}") from None
+    if not isinstance(num_samples, int) or isinstance(num_samples, bool) or num_samples < 1:
+        raise InputError(f"{path}: data.num_samples is {num_samples!r}, expected a positive whole number")
+    seed, command, name = (content.get(key) for key in ("seed", "command", "name"))
+    return NetworkConfig(
+        name="" if name is None else str(name),
+        model=ModelOption(str(model.get("name")), str(model.get("kind")), plain(checked(config.model.network, path))),
+        num_samples=num_samples,
+        guide=None if guide is None else str(guide),
+        separator=plain(checked(config.get("separator"), path)),
+        objective=_mapping(module),
+        soi=_mapping(content["soi"]) if "soi" in content else None,
+        interference=_mapping(content["interference"]) if "interference" in content else None,
+        card=_mapping(content["card"]) if "card" in content else None,
+        seed=seed if isinstance(seed, int) else None,
+        command=command if isinstance(command, str) else None,
+    )
+
+
+def _mapping(node: Any) -> Node:
+    """A mapping as it is; anything else that stands in its place as an empty one."""
+    return node if isinstance(node, dict) else {}
+
+
+def trusted_signal(settings: Node, source: str) -> Node:
+    """Settings of a signal, whoever wrote them, that may be instantiated: of recordings, those of the test split.
+
+    Raises:
+        InputError: another class than those of rfsep.signals, or a reference that leads elsewhere.
+    """
+    told = {**settings, "split": "test"} if "split" in settings else settings
+    return _mapping(plain(checked(OmegaConf.create(told), Path(source), ("rfsep.signals.",))))
 
 
 def read_interference(path: Path) -> Modem:

@@ -40,7 +40,7 @@ class Data(NamedTuple):
     modem: Modem | None
 
 
-class Entry(NamedTuple):
+class Contender(NamedTuple):
     """A separator or bound of a comparison.
 
     Attributes:
@@ -120,7 +120,7 @@ def bit_errors(estimate: Separated, batch: MixtureBatch, modem: Modem | None) ->
     return found
 
 
-def _measure(entry: Entry, data: Data, level: float, advance: Callable[[int], None]) -> _Level:
+def _measure(entry: Contender, data: Data, level: float, advance: Callable[[int], None]) -> _Level:
     """Runs an entry over the mixtures of a level."""
     estimator, seconds = entry.make(level), 0.0
     mse, wrong, compared, origin = [], [], [], []
@@ -161,19 +161,19 @@ def _kept(path: Path, settings: Row, num_mixtures: int) -> _Level | None:
     return _Level(mse, wrong, compared, origin, content["seconds"])
 
 
-def kept_levels(entry: Entry, data: Data, folder: Path) -> int:
+def kept_levels(entry: Contender, data: Data, folder: Path) -> int:
     """Returns how many levels of an entry need not be computed again."""
     found = (_kept(_path(folder, entry.name, level), entry.settings, data.num_mixtures) for level in data.sir_db)
     return sum(level is not None for level in found)
 
 
-def forget(entry: Entry, folder: Path) -> None:
+def forget(entry: Contender, folder: Path) -> None:
     """Removes all kept levels of an entry."""
     for path in (folder / "levels" / entry.name.replace(":", "-")).glob("*.json"):
         path.unlink()
 
 
-def measure_level(entry: Entry, level: float, data: Data, folder: Path) -> None:
+def measure_level(entry: Contender, level: float, data: Data, folder: Path) -> None:
     """Measures an entry at a level and keeps the result for `compare`, unless it is kept already."""
     path = _path(folder, entry.name, level)
     if _kept(path, entry.settings, data.num_mixtures) is None:
@@ -183,7 +183,7 @@ def measure_level(entry: Entry, level: float, data: Data, folder: Path) -> None:
 class _Work(NamedTuple):
     """The state that the processes of `_measure_together` inherit, because it cannot be sent to them."""
 
-    entry: Entry
+    entry: Contender
     data: Data
     folder: Path
     done: Any  # multiprocessing.Value, number of mixtures done by all processes
@@ -205,7 +205,7 @@ def _measure_and_keep(level: float) -> None:
 
 
 def _measure_together(
-    entry: Entry, data: Data, folder: Path, levels: Sequence[float], advance: Callable[[int], None]
+    entry: Contender, data: Data, folder: Path, levels: Sequence[float], advance: Callable[[int], None]
 ) -> None:
     """Measures and keeps levels, each in a process, because small matrices leave torch's own threads idle."""
     cores = min(torch.get_num_threads(), len(levels))
@@ -227,7 +227,7 @@ def _measure_together(
         _work.pop()
 
 
-def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], None]) -> Row:
+def compare(entry: Contender, data: Data, folder: Path, advance: Callable[[int], None]) -> Row:
     """Returns an entry's row of results.json: MSE and BER with intervals at every level, cost and blindness.
 
     Every finished level is kept in ``folder``/levels, so that an interrupted comparison resumes with the same figures.
@@ -261,7 +261,7 @@ def compare(entry: Entry, data: Data, folder: Path, advance: Callable[[int], Non
     return _row(entry, data, levels)
 
 
-def _row(entry: Entry, data: Data, levels: Sequence[_Level]) -> Row:
+def _row(entry: Contender, data: Data, levels: Sequence[_Level]) -> Row:
     """Builds the row of results.json from its levels, lowest first."""
     sir_db = np.repeat(sorted(data.sir_db), data.num_mixtures).astype(np.float64)
     mse, wrong, compared, origin = (np.concatenate([getattr(level, field) for level in levels]) for field in _FIELDS)

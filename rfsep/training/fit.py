@@ -35,7 +35,7 @@ from rfsep.training.start import compile_model
 from rfsep.types import InputError
 
 
-class Schedule(NamedTuple):
+class TrainerSettings(NamedTuple):
     """The length and devices of a run; see conf/trainer/.
 
     Attributes:
@@ -84,7 +84,7 @@ def _patience_ended(stopping: dict[str, Any]) -> bool:
     return bool(stopping["wait_count"] >= stopping["patience"])
 
 
-def _done_before(checkpoint: dict[str, Any], schedule: Schedule) -> bool:
+def _done_before(checkpoint: dict[str, Any], schedule: TrainerSettings) -> bool:
     """Tells whether the checkpoint is the last one of its run."""
     stopping = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
     return cast(int, checkpoint["global_step"]) >= schedule.max_steps or any(map(_patience_ended, stopping))
@@ -99,7 +99,7 @@ def _prepare(folder: Path, config_yaml: str) -> None:
     write_text(folder / "config.yaml", config_yaml)
 
 
-def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
+def _trainer(folder: Path, schedule: TrainerSettings, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
     """Returns Lightning's trainer for endless batches, with validation and checkpoints by steps, not epochs."""
     return pl.Trainer(
         default_root_dir=folder,
@@ -123,7 +123,7 @@ def _trainer(folder: Path, schedule: Schedule, callbacks: list[Callback], logger
 
 
 def _callbacks(
-    folder: Path, schedule: Schedule, seed: int, ema_decay: float, monitor: str, flops_per_step: float
+    folder: Path, schedule: TrainerSettings, seed: int, ema_decay: float, monitor: str, flops_per_step: float
 ) -> tuple[Checkpoints, list[Callback]]:
     """Returns the callbacks of a run; Lightning calls the checkpoints last."""
     best = Checkpoints(folder / "checkpoints", monitor)
@@ -147,7 +147,7 @@ def fit(
     data: pl.LightningDataModule,
     folder: Path,
     config_yaml: str,
-    schedule: Schedule,
+    schedule: TrainerSettings,
     seed: int,
     ema_decay: float,
     monitor: str,

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +19,12 @@ from hydra import compose, initialize_config_dir
 
 import rfsep.app.export
 from rfsep.app.build import completed, export_name, network_arguments
-from rfsep.app.config import instantiate, option, register_resolvers
+from rfsep.app.config import instantiate, register_resolvers, separator_of
+from rfsep.app.doors import evaluate_settings
 from rfsep.app.evaluate import separate_testset
 from rfsep.app.places import CONF
 from rfsep.app.runs import Run, open_run
-from rfsep.app.trust import load_config
+from rfsep.app.trust import read_network
 from rfsep.challenge.provenance import code_version
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
@@ -109,9 +111,11 @@ def mixtures(rows: int, num_samples: int) -> torch.Tensor:
 
 
 def separator(run: Run, **changes: Any) -> Neural:
-    config = option("separator", "neural")
-    config.update(changes)
-    method, modem = completed(config, run).method, LinearModem()
+    usual = separator_of("neural")
+    fast = changes.pop("fast", True)
+    option = replace(usual, fast=fast, method={**usual.method, **changes.pop("method", {})})
+    assert not changes
+    method, modem = completed(option, run).method, LinearModem()
     arguments = network_arguments(method, run, modem, NOTHING)
     made: Neural = instantiate(method, modem=modem, examples=NOTHING, **arguments)
     return made
@@ -164,9 +168,9 @@ def test_a_separator_uses_it_for_windows_of_its_length(run: Run, capsys: pytest.
     assert lengths == [BLOCK + 1000 % 16], "only the last window, which is longer"
     assert -200 < difference_db(found.soi, expected.soi) < -40
     assert (found.bits == expected.bits).float().mean() > 0.98
-    assert separator(run._replace(config=run.config.copy())).fast is not None
-    assert export_name(option("separator", "neural"), run) == fast.fast.name
-    assert export_name(option("separator", "matched_filter"), None) is None
+    assert separator(run._replace(config=replace(run.config))).fast is not None
+    assert export_name(separator_of("neural"), run) == fast.fast.name
+    assert export_name(separator_of("matched_filter"), None) is None
 
 
 def test_another_network_has_no_export(made: Made, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -330,7 +334,7 @@ def test_it_is_checked_on_what_the_network_learned(
     tmp_path: Path, changes: dict[str, Any], mixtures: str, channels: int
 ) -> None:
     register_resolvers()
-    config = load_config(run_folder(tmp_path / "run", **changes) / "config.yaml")
+    config = read_network(run_folder(tmp_path / "run", **changes) / "config.yaml")
     examples = rfsep.app.export._examples(config, BLOCK)
     assert examples.mixtures == mixtures
     assert examples.inputs.shape == (12, channels, BLOCK)
@@ -340,7 +344,7 @@ def test_it_is_checked_on_what_the_network_learned(
 
 def test_own_error_bounds_the_difference() -> None:
     """A network that errs little has to be exported better than one that errs much."""
-    checked = rfsep.app.export.Checked(-45.0, 15.0, 2.0, "QPSK in OFDMQPSK")
+    checked = rfsep.app.export.ExportCheck(-45.0, 15.0, 2.0, "QPSK in OFDMQPSK")
     with pytest.raises(InputError, match=r"differs by -45\.0 dB, 15\.0 dB below its own error .* --dtype float32"):
         rfsep.app.export._refuse_difference("x", checked, "bfloat16")
     rfsep.app.export._refuse_difference("x", checked._replace(margin_db=21.0), "bfloat16")
@@ -394,7 +398,8 @@ def test_evaluation_uses_it(made: Made, tmp_path: Path, monkeypatch: pytest.Monk
             f"out={fast}",
         ]
         with initialize_config_dir(str(CONF), version_base=None):
-            folder = separate_testset(compose("evaluate", ["separator=neural", *overrides]), testset)
+            settings = evaluate_settings(compose("evaluate", ["separator=neural", *overrides]))
+        folder = separate_testset(settings, settings.separator, testset).folder
         (path,) = folder.glob("*_soi_*.npy")
         found.append(np.load(path))
     assert -200 < difference_db(*found) < -40

@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from rfsep.app import compare, evaluate
+from rfsep.app.doors import evaluate_settings
 from rfsep.app.failures import Failures
 from rfsep.app.places import CONF
 from rfsep.app.prepare import main as prepare
@@ -64,13 +65,13 @@ def test_a_mixture_type_that_breaks_is_left_out(
 def test_a_type_whose_separator_cannot_be_made_for_a_fault_is_no_refusal(
     two_types: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def of_bursts(config: Any, testset: Any, soi: str, interference: str, *rest: Any) -> bool:
-        return interference == "EMIBursts"
+    def of_bursts(option: Any, frames: Any, testset: Any, pair: Any, *rest: Any) -> bool:
+        return bool(pair[1] == "EMIBursts")
 
     monkeypatch.setattr(evaluate, "_job", breaking(evaluate._job, of_bursts))
-    done = evaluate.separated(
-        settings("evaluate", "separator=passthrough", "testset=set", "out=ours", "fitting=true"), Path("set")
-    )
+    wanted = evaluate_settings(settings("evaluate", "separator=passthrough", "testset=set", "out=ours", "fitting=true"))
+    assert wanted.separator is not None
+    done = evaluate.separate_testset(wanted, wanted.separator, Path("set"))
     assert done == (Path("ours"), 1)
     assert len(np.load(next(Path("ours").glob("*_estimated_soi_QPSK_OFDMQPSK.npy")))) == 2
     assert not list(Path("ours").glob("*EMIBursts*"))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,16 @@ import rfsep.app.runs
 from rfsep.app.build import check_separator, completed, network_arguments
 from rfsep.app.commands import main
 from rfsep.app.compare import run_comparison
-from rfsep.app.config import build_modem, build_soi, build_source, instantiate, option, option_named
+from rfsep.app.config import (
+    build_modem,
+    build_soi,
+    build_source,
+    instantiate,
+    interference_named,
+    separator_of,
+    soi_named,
+)
+from rfsep.app.doors import evaluate_settings
 from rfsep.app.places import CONF, ROOT, ZOO
 from rfsep.app.priors import check_prior
 from rfsep.app.runs import export, open_run
@@ -87,13 +97,13 @@ def test_a_network_of_the_zoo_tells_how_it_was_made_and_runs(name: str) -> None:
     run = open_run(f"zoo:{name}")
     card = card_of(name)
     assert card["scores"]["val/mse_db"] < 0
-    soi, interference = option_named("soi", card["soi"]), option_named("interference", card["interference"])
+    soi, interference = soi_named(card["soi"]), interference_named(card["interference"])
     source = build_source(interference, "train")
     own = run.config.separator or {}
     told = own.get("noise_power") or own.get("front", {}).get("noise_power")
     mixer = Mixer(build_soi(soi), source, random_phase=False, noise_power=told or 0.0)
     batch = mixer.draw(torch.full((8,), -15.0), run.config.data.num_samples, batch_generator(Purpose.TEST, 0))
-    method = completed(option("separator", "neural"), run).method
+    method = completed(separator_of("neural"), run).method
     examples = source.sample(100, 4096, batch_generator(Purpose.EXAMPLES)).waveform
     modem = build_modem(soi)
     made = instantiate(method, modem=modem, examples=examples, **network_arguments(method, run, modem, examples))
@@ -226,8 +236,8 @@ def with_separator(folder: Path, node: dict[str, Any] | None, guide: str | None 
     return open_run(str(folder))
 
 
-def test_a_run_brings_its_completed(folder: Path) -> None:
-    modem, usual = LinearModem(), option("separator", "neural")
+def test_a_run_brings_its_own_separator(folder: Path) -> None:
+    modem, usual = LinearModem(), separator_of("neural")
     run = with_separator(folder, None)
     assert completed(usual, run) is usual
     arguments = network_arguments(usual.method, run, modem, NOTHING)
@@ -237,13 +247,14 @@ def test_a_run_brings_its_completed(folder: Path) -> None:
     assert own.learns
     made = instantiate(own.method, modem=modem, examples=NOTHING, **network_arguments(own.method, run, modem, NOTHING))
     assert (made.block, made.margin) == (160, 32)
-    usual.method.margin = 48  # as on the command line
-    assert completed(usual, run).method.margin == 48
+    changed = replace(usual, method={**usual.method, "margin": 48})  # as on the command line
+    assert completed(changed, run).method["margin"] == 48
     run = with_separator(folder, None, "matched_filter")
     assert "guide" in network_arguments(usual.method, run, modem, NOTHING)
-    run.config.model.kind = "tokens"
+    config = replace(run.config, model=replace(run.config.model, kind="tokens"))
     with pytest.raises(InputError, match="takes no guide"):
-        network_arguments({"_target_": "rfsep.separators.tokens.aligned.Aligned"}, run, modem, NOTHING)
+        method = {"_target_": "rfsep.separators.tokens.aligned.Aligned"}
+        network_arguments(method, run._replace(config=config), modem, NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +279,9 @@ def compared(out: Path, *overrides: str, entries: dict[str, Any]) -> dict[str, A
         config = compose("evaluate", overrides=["experiment=args/ofdm_qpsk", *short, *overrides])
     config.comparison.separators = entries
     config.comparison.bounds = {}
-    run_comparison(config)
+    settings = evaluate_settings(config)
+    assert settings.comparison is not None
+    run_comparison(settings, settings.comparison)
     rows = json.loads((out / "results.json").read_text())["rows"]
     return {row["separator"]: row for row in rows}
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rfsep.app.config import build_modem, build_source, option
+from rfsep.app.config import build_modem, build_source, interference_of, soi_of
 from rfsep.bounds.per_bin import PerBinLinear, PerBinSlicer
 from rfsep.iq import db, power
 from rfsep.mixtures.mix import Mixer
@@ -19,8 +19,8 @@ CASES = {1: ("gaussian", "gaussian"), 2: ("bpsk", "bpsk"), 3: ("bpsk", "pam4"), 
 
 def parts(case: int) -> tuple[Cosines, Cosines]:
     soi, interference = CASES[case]
-    modem = build_modem(option("soi", f"cosines_{soi}"))
-    source = build_source(option("interference", f"cosines_{interference}"), "test")
+    modem = build_modem(soi_of(f"cosines_{soi}"))
+    source = build_source(interference_of(f"cosines_{interference}"), "test")
     assert isinstance(modem, Cosines)
     assert isinstance(source, Cosines)
     return modem, source

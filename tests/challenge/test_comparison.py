@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rfsep.challenge import comparison
-from rfsep.challenge.comparison import Data, Entry, bit_errors, compare, forget, kept_levels
+from rfsep.challenge.comparison import Contender, Data, bit_errors, compare, forget, kept_levels
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
@@ -33,8 +33,8 @@ def passthrough(batch: MixtureBatch) -> Separated:
     return Separated(batch.mixture, NO_BITS)
 
 
-def entry(settings: dict[str, object] | None = None) -> Entry:
-    return Entry("passthrough", lambda level: passthrough, True, False, "", settings or {"code": "1"})
+def entry(settings: dict[str, object] | None = None) -> Contender:
+    return Contender("passthrough", lambda level: passthrough, True, False, "", settings or {"code": "1"})
 
 
 def test_bits_are_compared_from_the_first_whole_symbol() -> None:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from shell import ROOT, command, fail, prepare, succeed
 
 from rfsep.app.compare import run_comparison
+from rfsep.app.doors import evaluate_settings
 from rfsep.app.places import CONF
 from rfsep.pages.studies.learning import learning_costs
 
@@ -26,7 +27,9 @@ REFERENCE = Path(os.environ.get("RFSEP_REFERENCE", ROOT.parent / "shared" / "ref
 def run(name: str, out: Path, *overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose("evaluate", overrides=[f"experiment={name}", "num_mixtures=2", f"out={out}", *overrides])
-    run_comparison(config)
+    settings = evaluate_settings(config)
+    assert settings.comparison is not None
+    run_comparison(settings, settings.comparison)
     content: dict[str, Any] = json.loads((out / "results.json").read_text())
     return content
 

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,23 +14,32 @@ from shell import command, prepare
 
 from rfsep.app.compete import Limits, _finished, entries
 from rfsep.app.compete import compete as run_all
+from rfsep.app.doors import evaluate_settings
 from rfsep.app.evaluate import mixture_types, separate_testset
 from rfsep.app.places import CONF
 from rfsep.app.score import make_leaderboard, score_submissions
+from rfsep.app.settings import EvaluateSettings
 from rfsep.separators.passthrough import Passthrough
 from rfsep.storage.manifest import listed_sha256
 from rfsep.types import InputError, Separated
 
 
-def settings(*overrides: str) -> Any:
-    """The config of evaluate.py."""
+def settings(*overrides: str) -> EvaluateSettings:
+    """The settings of evaluate.py."""
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose("evaluate", overrides=list(overrides))
+        return evaluate_settings(compose("evaluate", overrides=list(overrides)))
+
+
+def separated(place: Path, *overrides: str) -> Path | None:
+    """The folder that ``evaluate.py separator=... testset=set`` writes."""
+    wanted = settings("testset=set", *overrides)
+    assert wanted.separator is not None
+    return separate_testset(wanted, wanted.separator, place / "set").folder
 
 
 def separate(place: Path, *overrides: str) -> Path:
     """What ``evaluate.py separator=... testset=set`` does, in this process."""
-    folder = separate_testset(settings("testset=set", *overrides), place / "set")
+    folder = separated(place, *overrides)
     assert folder is not None
     score_submissions(settings("testset=set", *overrides), place / "set", [folder])
     return folder
@@ -67,10 +75,10 @@ def test_separator_leaves_out_what_it_does_not_fit(
 
 
 def test_types_are_chosen_and_a_slow_separator_is_refused(host: Path, tmp_path: Path) -> None:
-    chosen = mixture_types(settings("types=[QPSK_EMIBursts]"), host / "set")
-    assert chosen == mixture_types(settings("types=QPSK_EMIBursts"), host / "set") == [("QPSK", "EMIBursts")]
+    chosen = mixture_types(host / "set", settings("types=[QPSK_EMIBursts]").types)
+    assert chosen == mixture_types(host / "set", settings("types=QPSK_EMIBursts").types) == [("QPSK", "EMIBursts")]
     with pytest.raises(InputError, match=r"QPSK_Elsewhere.*QPSK_EMIBursts, QPSK_OFDMQPSK"):
-        mixture_types(settings("types=[QPSK_Elsewhere]"), host / "set")
+        mixture_types(host / "set", ["QPSK_Elsewhere"])
     slow = ["separator=matched_filter", "fitting=true", "max_seconds_per_mixture=1e-9", f"out={tmp_path / 'm'}"]
     with pytest.raises(InputError, match=r"matched_filter fits no mixture type of .*max_seconds_per_mixture"):
         separate(host, *slow)
@@ -89,10 +97,10 @@ def test_pace_is_that_of_a_separator_that_is_prepared(host: Path, monkeypatch: p
     monkeypatch.setattr(Passthrough, "separate", separate_slowly)
     monkeypatch.setattr("rfsep.app.evaluate.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     arguments = ("separator=passthrough", "types=QPSK_EMIBursts", "fitting=true")
-    assert separate_testset(settings(*arguments, "max_seconds_per_mixture=1.01"), host / "set") is not None
+    assert separated(host, *arguments, "max_seconds_per_mixture=1.01") is not None
     clock[0] = 0.0
     with pytest.raises(InputError, match=r"1\.0 s a mixture are more than max_seconds_per_mixture=0\.99"):
-        separate_testset(settings(*arguments, "max_seconds_per_mixture=0.99"), host / "set")
+        separated(host, *arguments, "max_seconds_per_mixture=0.99")
 
 
 def test_good_ones_of_several_are_scored_and_forged_scores_change_nothing(host: Path, tmp_path: Path) -> None:

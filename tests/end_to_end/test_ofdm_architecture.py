@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rfsep.app.compare import run_comparison
 from rfsep.app.config import build_mixer, instantiate
+from rfsep.app.doors import evaluate_settings, train_settings
 from rfsep.app.places import CONF
 from rfsep.separators.neural import Neural
 from rfsep.signals.cosines import Cosines
@@ -25,7 +26,9 @@ def test_bounds_of_every_case(case: int, tmp_path: Path) -> None:
     words = [f"experiment=ofdm_architecture/test_case{case}", "num_mixtures=20", f"out={tmp_path}"]
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose("evaluate", overrides=[*words, "bounds=[per_bin_linear,per_bin_slicer]"])
-    run_comparison(config)
+    settings = evaluate_settings(config)
+    assert settings.comparison is not None
+    run_comparison(settings, settings.comparison)
     content = json.loads((tmp_path / "results.json").read_text())
     linear, slicer = content["rows"]
     assert slicer["mse_db"] == [-120.0]
@@ -46,7 +49,8 @@ def test_training_draws_the_mixtures_that_are_tested(case: int) -> None:
     assert set(config.data.sinr_db) == set(config.data.val_sinr_db) == set(test.sir_db)
     assert test.separators.wave_unet.run == f"runs/{config.name}/{config.run}"
     assert sum(parameter.numel() for parameter in instantiate(config.model.network).parameters()) == 1_657_346
-    data = MixtureData(build_mixer(config, "train"), build_mixer(config, "val"), seed=0, **config.data)
+    mixing = train_settings(config, "").mixing
+    data = MixtureData(build_mixer(mixing, "train"), build_mixer(mixing, "val"), seed=0, **config.data)
     (batch,) = data.val_dataloader()
     assert batch.mixture.shape == (256, config.data.num_samples)
     assert torch.allclose(batch.mixture, batch.soi + batch.interference)

@@ -1,7 +1,6 @@
 """Sets of several mixture types, files that are hashed once, and work shared by processes: the same in the end."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -13,13 +12,17 @@ import h5py
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from shell import ROOT, command, succeed
 
 from rfsep.app.compare import run_comparison
 from rfsep.app.config import register_resolvers
+from rfsep.app.doors import evaluate_settings
 from rfsep.app.evaluate import separate_testset
 from rfsep.app.places import CONF
+from rfsep.app.prepare import main
 from rfsep.app.score import score_submissions
+from rfsep.app.settings import EvaluateSettings
 from rfsep.models.unet import UNet
 from rfsep.storage import manifest
 from rfsep.storage.atomic import write_text
@@ -41,19 +44,26 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register_resolvers()
 
 
-def settings(name: str, *overrides: str) -> Any:
+def composed(name: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base=None):
         return compose(name, overrides=list(overrides))
 
 
+def settings(*overrides: str) -> EvaluateSettings:
+    """The settings of evaluate.py."""
+    return evaluate_settings(composed("evaluate", *overrides))
+
+
 def prepare(*overrides: str) -> None:
-    """What data/prepare.py does, in this process."""
-    spec = importlib.util.spec_from_file_location("prepare", ROOT / "data" / "prepare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    script.testset(settings("prepare", *overrides))
+    """Makes a test set as data/prepare.py does, in this process."""
+    main(composed("prepare", *overrides))
+
+
+def separated(*overrides: str) -> Path | None:
+    """The folder that ``evaluate.py separator=... testset=set`` writes."""
+    wanted = settings("testset=set", *overrides)
+    assert wanted.separator is not None
+    return separate_testset(wanted, wanted.separator, Path("set")).folder
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -223,12 +233,12 @@ def test_files_are_hashed_again_only_when_they_change(
 )
 def test_estimates_without_a_finite_error_are_refused(made: Path, tmp_path: Path, value: float, words: str) -> None:
     shutil.copytree(made / "set", "set")
-    folder = separate_testset(settings("evaluate", "separator=passthrough", "testset=set", "out=one"), Path("set"))
+    folder = separated("separator=passthrough", "out=one")
     estimates = np.lib.format.open_memmap(tmp_path / "one" / "passthrough_set_estimated_soi_QPSK_EMIBursts.npy", "r+")
     estimates[4, 7] = value
     estimates.flush()
     with pytest.raises(InputError, match=words):
-        score_submissions(settings("evaluate"), Path("set"), [folder or Path()])
+        score_submissions(settings(), Path("set"), [folder or Path()])
     assert not (tmp_path / "one" / "scores.json").exists()
 
 
@@ -256,14 +266,13 @@ def alike(one: Path, two: Path) -> None:
 
 
 def separate(*overrides: str) -> None:
-    assert separate_testset(settings("evaluate", "testset=set", *overrides), Path("set")) is not None
+    assert separated(*overrides) is not None
 
 
 def evaluate(*overrides: str) -> None:
-    config = settings("evaluate", "testset=set", *overrides)
-    folder = separate_testset(config, Path("set"))
+    folder = separated(*overrides)
     assert folder is not None
-    score_submissions(config, Path("set"), [folder])
+    score_submissions(settings("testset=set", *overrides), Path("set"), [folder])
 
 
 def test_two_processes_find_what_one_does(made: Path, tmp_path: Path) -> None:
@@ -331,11 +340,13 @@ def test_shared_work_goes_on_where_it_stopped(made: Path, tmp_path: Path, monkey
 
 def test_comparison_is_shared_level_by_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def compared(*overrides: str) -> None:
-        config = settings("evaluate", "experiment=csgaussian/comm", "num_mixtures=2", *overrides)
+        config = composed("evaluate", "experiment=csgaussian/comm", "num_mixtures=2", *overrides)
         small = {"use": "lmmse", "block": 320}
         config.comparison.separators = {"lmmse": small, "lmmse:known": {**small, "sinr": "known"}}
         config.comparison.bounds, config.comparison.sir_db, config.comparison.num_samples = {}, [-12, 0], 320
-        run_comparison(config)
+        wanted = evaluate_settings(config)
+        assert wanted.comparison is not None
+        run_comparison(wanted, wanted.comparison)
 
     compared("out=one")
     together = ["out=two", "devices=2", "num_nodes=3"]

@@ -1,7 +1,6 @@
 """The standings in Weights & Biases: the rows of leaderboard.csv, where logger=wandb asks for them."""
 
 import csv
-import runpy
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +11,14 @@ import pytest
 from board import TYPES, row, write_scores
 from hydra import compose, initialize_config_dir
 
-from rfsep.app.places import CONF, ROOT
+from rfsep.app.evaluate import main
+from rfsep.app.places import CONF
 
 
 def compare(place: Path, *overrides: str) -> None:
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose("evaluate", overrides=[f"leaderboard={place}", *overrides])
-    runpy.run_path(str(ROOT / "evaluate.py"))["main"](config)
+    main(config)
 
 
 @pytest.fixture

@@ -1,15 +1,16 @@
 """Every separator on frames and mixtures that are too short, silent or hold NaN: a result or one line."""
 
 import warnings
+from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
 from torch import Tensor
 
 from rfsep.app.build import completed
-from rfsep.app.config import build_modem, instantiate, option, options
+from rfsep.app.config import build_modem, instantiate, options, separator_of, soi_of
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.types import InputError, Separator
@@ -45,11 +46,10 @@ MIXTURES = {
 }
 
 
-def method(name: str) -> DictConfig:
-    config: DictConfig = completed(option("separator", name), None).method
-    config.update(SHORTENED.get(name, {}))
+def method(name: str) -> dict[str, Any]:
+    config: dict[str, Any] = deepcopy(dict(completed(separator_of(name), None).method)) | SHORTENED.get(name, {})
     if name == "alpha_rgs":
-        config.levels.iterations = 2
+        config["levels"]["iterations"] = 2
     return config
 
 
@@ -57,7 +57,7 @@ def made(name: str, soi: str, examples: Tensor) -> Separator | None:
     """The separator; None where it refuses the examples in one line."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            found: Separator = instantiate(method(name), modem=build_modem(option("soi", soi)), examples=examples)
+            found: Separator = instantiate(method(name), modem=build_modem(soi_of(soi)), examples=examples)
     except InstantiationException as error:
         if not isinstance(error.__cause__, InputError) or "\n" in str(error.__cause__):
             raise
@@ -74,7 +74,7 @@ def check(separator: Separator, soi: str, mixture: Tensor) -> None:
             raise
         return
     assert found.soi.shape == mixture.shape
-    assert found.bits.shape == (len(mixture), build_modem(option("soi", soi)).num_bits(mixture.shape[1]))
+    assert found.bits.shape == (len(mixture), build_modem(soi_of(soi)).num_bits(mixture.shape[1]))
     finite = torch.isfinite(torch.view_as_real(mixture)).all()
     assert torch.isfinite(torch.view_as_real(found.soi)).all() or not finite
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rfsep.app.config import build_modem, build_source, option
+from rfsep.app.config import build_modem, build_source, interference_of, soi_of
 from rfsep.iq import power
 from rfsep.signals.cosines import Cosines
 from rfsep.types import InputError
@@ -19,7 +19,7 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize(("name", "normaliser"), [("pam4", 56), ("bpsk", 56), ("gaussian", 28)])
 def test_waveform_is_the_published_sum(name: str, normaliser: int) -> None:
     """x[n] = sum_k 2 a_k cos(2 pi k n / 64) / sqrt(56), or / sqrt(28) with half the bins, term by term in numpy."""
-    modem = build_modem(option("soi", f"cosines_{name}"))
+    modem = build_modem(soi_of(f"cosines_{name}"))
     assert isinstance(modem, Cosines)
     amplitudes = modem.analyse(modem.sample(3, 300, generator()).waveform)  # [3, D]
     waveform = modem.synthesise(amplitudes, 300)
@@ -35,7 +35,7 @@ def test_waveform_is_the_published_sum(name: str, normaliser: int) -> None:
 @pytest.mark.parametrize("name", ["gaussian", "bpsk", "pam4"])
 def test_power_is_the_mean_square_of_the_amplitudes(name: str) -> None:
     """A bin has 2/D times half its amplitude's square; on average over amplitudes of power one, the sum has power 1."""
-    source = build_source(option("interference", f"cosines_{name}"), "train")
+    source = build_source(interference_of(f"cosines_{name}"), "train")
     assert isinstance(source, Cosines)
     waveform = source.sample(4000, 256, generator()).waveform
     squares = source.analyse(waveform).real.square()  # [B, D]
@@ -66,7 +66,7 @@ def test_real_and_periodic_at_any_length(num_samples: int) -> None:
 
 
 def test_bins_of_case_1_are_the_two_halves_of_numpys_shuffle() -> None:
-    soi, interference = build_modem(option("soi", "cosines_gaussian")), option("interference", "cosines_gaussian")
+    soi, interference = build_modem(soi_of("cosines_gaussian")), interference_of("cosines_gaussian")
     assert isinstance(soi, Cosines)
     order = np.arange(1, 29)
     np.random.RandomState(42).shuffle(order)

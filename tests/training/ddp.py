@@ -14,7 +14,7 @@ from rfsep.mixtures.mix import Mixer
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.noise import WhiteNoise
 from rfsep.training.data import MixtureData
-from rfsep.training.fit import Schedule, fit
+from rfsep.training.fit import TrainerSettings, fit
 from rfsep.training.optimisers import Optimisation
 from rfsep.training.regression import Regression
 from rfsep.types import MixtureBatch
@@ -72,5 +72,5 @@ if __name__ == "__main__":
     settings: Any = (mixer, mixer, 3, 256, (-6.0, 6.0), [0.0], 2, 0, 5)
     data: pl.LightningDataModule = (Joint if joint else MixtureData)(*settings)
     module = Watched(Gated(), optimisation=Optimisation(0.01, warmup_steps=1, max_steps=9))
-    schedule = Schedule(2, 2, None, "32-true", "cpu", 1 if joint else 2, 1, 1.0, 2, None, False)
+    schedule = TrainerSettings(2, 2, None, "32-true", "cpu", 1 if joint else 2, 1, 1.0, 2, None, False)
     fit(module, data, folder, "name: ddp\n", schedule, 5, 0.9, "val/mse_db", 1e3, [], in_sweep=False)

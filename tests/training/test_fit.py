@@ -15,7 +15,7 @@ from rfsep.signals.noise import WhiteNoise
 from rfsep.training.callbacks import cpu_seconds
 from rfsep.training.curves import compare_runs, read_curves
 from rfsep.training.data import MixtureData
-from rfsep.training.fit import Outcome, Schedule, fit
+from rfsep.training.fit import Outcome, TrainerSettings, fit
 from rfsep.training.metrics_csv import MetricsCsv, read_metrics
 from rfsep.training.optimisers import Optimisation, Plateau, constant
 from rfsep.training.regression import Regression
@@ -25,7 +25,7 @@ from rfsep.types import InputError
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::FutureWarning", "ignore:.*torch.jit.script_method:DeprecationWarning"
 )
-SCHEDULE = Schedule(
+SCHEDULE = TrainerSettings(
     max_steps=6,
     val_every=2,
     patience=None,

@@ -27,10 +27,11 @@ from rfsep.app.captures.reception import (
     find_soi,
     mean_power,
 )
-from rfsep.app.config import build_modem, console, option, overridden, plain
+from rfsep.app.config import build_modem, console, separator_of, soi_of
 from rfsep.app.examples import read_examples
 from rfsep.app.places import commit
 from rfsep.app.runs import Run, open_run
+from rfsep.app.settings import SeparatorOption
 from rfsep.app.trust import check_targets
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.signals.statistics import modem_autocorrelation
@@ -144,8 +145,8 @@ def prepare(request: Request) -> Job:
         InputError: see `separate_capture`.
     """
     _check_numbers(request)
-    config, run = _separator_config(request)
-    soi = option("soi", request.soi)
+    config, run = _separator_option(request)
+    soi = soi_of(request.soi)
     modem = build_modem(soi)
     if modem.num_bits(100 * modem.symbol_period) == 0:
         raise InputError(f"soi {request.soi} carries no bits: there is nothing to receive")
@@ -172,15 +173,15 @@ def prepare(request: Request) -> Job:
         "schema": _SCHEMA,
         "source": {"name": capture.facts.path.name, "sha256": digest, "datatype": capture.facts.datatype},
         "sample_rate_hz": rate,
-        "separator": plain(config),
+        "separator": config.identity(),
         "network": None if run is None else weights_digest(run.model.state_dict()),
         "export": None if fast is None else fast.name,
-        "soi": plain(soi),
+        "soi": soi.settings,
         "examples": {"from": request.examples, "digest": weights_digest({"frames": examples})},
         "resample_hz": new_rate,
         "tuning": {**reception.tuning._asdict(), "dc": [reception.tuning.dc.real, reception.tuning.dc.imag]},
         "chunks": chunks._asdict(),
-        "code": code_version(["rfsep.app.captures.separate", *targets(plain(config))]),
+        "code": code_version(["rfsep.app.captures.separate", *targets(config.identity())]),
     }
     return Job(separator, modem, capture, reception, new_rate, chunks, identity, digest)
 
@@ -199,22 +200,22 @@ def _check_numbers(request: Request) -> None:
         count_errors(request.truth, request.truth)
 
 
-def _separator_config(request: Request) -> tuple[Any, Run | None]:
+def _separator_option(request: Request) -> tuple[SeparatorOption, Run | None]:
     """The separator's config with what ``--set`` changes, and its network."""
     if request.separator is None and request.run is None:
         raise InputError("give --separator NAME (an option of conf/separator), or --run FOLDER or zoo:NAME")
-    config = overridden(option("separator", request.separator or "neural"), request.settings)
-    check_targets(plain(config.method), Path("--set"), ("rfsep.separators.",))
-    needs = "checkpoint" in config
+    config = separator_of(request.separator or "neural", request.settings)
+    check_targets(config.method, Path("--set"), ("rfsep.separators.",))
+    needs = config.checkpoint is not None
     if needs != (request.run is not None):
         raise InputError(f"separator {config.name} {'needs --run' if needs else 'has no network: --run is of no use'}")
     if config.method.get("sinr") == "known":
         raise InputError("sinr is 'known': nobody knows the SINR of a capture; use estimated")
-    run = None if request.run is None else open_run(request.run, config.checkpoint)
+    run = None if request.run is None else open_run(request.run, config.checkpoint or "best")
     return completed(config, run), run
 
 
-def _examples(request: Request, config: Any, run: Run | None, rate_hz: float) -> Tensor:
+def _examples(request: Request, config: SeparatorOption, run: Run | None, rate_hz: float) -> Tensor:
     """Frames of the interference, treated as the capture, at unit power; none for a separator that learns from none."""
     if not learns_from_examples(config, run):
         return torch.zeros((0, 0), dtype=torch.complex64)

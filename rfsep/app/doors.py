@@ -1,0 +1,223 @@
+"""The doors of the commands: what hydra composed comes in, checked and frozen settings go on."""
+
+import shlex
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from rfsep.app.config import interference_option, plain, separator_option, soi_option
+from rfsep.app.settings import (
+    EvaluateSettings,
+    Frames,
+    Mixing,
+    ModelOption,
+    NetworkConfig,
+    Node,
+    ObjectiveOption,
+    PrepareSettings,
+    Processes,
+    TrainSettings,
+)
+from rfsep.types import InputError
+
+_PLACES = ("run", "out", "views", "logger", "command")  # keys that decide no result: names, devices and limits
+_LIMITS = ("accelerator", "devices", "num_nodes", "max_time", "compile")
+
+
+def whole(config: DictConfig, key: str) -> int:
+    """Returns a positive whole number of a config.
+
+    Raises:
+        InputError: it is something else.
+    """
+    value = OmegaConf.select(config, key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{key} is {value!r}, expected a positive whole number")
+    return value
+
+
+def numbers(config: DictConfig, key: str) -> list[float]:
+    """Returns a list of numbers of a config, not empty.
+
+    Raises:
+        InputError: it is something else.
+    """
+    values = plain(OmegaConf.select(config, key))
+    if not isinstance(values, list) or not values or not all(isinstance(value, int | float) for value in values):
+        raise InputError(f"{key} is {values!r}, expected a list of numbers such as [-12,0]")
+    return [float(value) for value in values]
+
+
+def _text(config: DictConfig, key: str) -> str | None:
+    """A name or a path of a config; None where it is null."""
+    value = OmegaConf.select(config, key)
+    return None if value is None else str(value)
+
+
+def _path(config: DictConfig, key: str) -> Path | None:
+    return None if (text := _text(config, key)) is None else Path(text)
+
+
+def _names(config: DictConfig, key: str) -> tuple[str, ...] | None:
+    """A list of names, or one name in place of it; None where it is null."""
+    value = plain(OmegaConf.select(config, key))
+    if value is None:
+        return None
+    return tuple(str(one) for one in (value if isinstance(value, list) else [value]))
+
+
+def _frames(config: DictConfig) -> Frames:
+    return Frames(whole(config, "examples.num_frames"), whole(config, "examples.num_samples"))
+
+
+def _mixing(config: DictConfig) -> Mixing:
+    augment = config.augment.method if "augment" in config else None
+    return Mixing(
+        soi_option(config.soi), interference_option(config.interference), plain(augment), plain(config.mixing)
+    )
+
+
+def train_identity(config: DictConfig) -> Node:
+    """Everything in a training config that decides the result, unresolved, so that no path of a machine is in it."""
+    content: Node = cast("Node", OmegaConf.to_container(config))
+    for key in _PLACES:
+        content.pop(key, None)
+    for key in _LIMITS:
+        content["trainer"].pop(key, None)
+    content["data"].pop("num_workers", None)
+    if content["data"].get("repeat_after") is None:  # as in runs that do not know the word
+        content["data"].pop("repeat_after", None)
+    return content
+
+
+def _check_training(config: DictConfig) -> None:
+    """Refuse numbers that are none."""
+    if "comparison" in config:
+        raise InputError(f"experiment={config.name} is a comparison: python evaluate.py experiment={config.name}")
+    for key in ("data.num_samples", "data.batch_size", "data.val_per_sinr", "trainer.max_steps", "trainer.val_every"):
+        whole(config, key)
+    for key in ("trainer.patience", "data.repeat_after"):
+        if OmegaConf.select(config, key) is not None:
+            whole(config, key)
+    for key in ("data.sinr_db", "data.val_sinr_db"):
+        numbers(config, key)
+
+
+def command_line() -> str:
+    """The command line of this run, of one job where it is a sweep."""
+    return shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
+
+
+def train_settings(config: DictConfig, command: str) -> TrainSettings:
+    """Settings of train.py.
+
+    Args:
+        config: as hydra composed it.
+        command: that the run's card will tell.
+
+    Raises:
+        InputError: a number that is none, or a comparison in place of an experiment that trains.
+    """
+    _check_training(config)
+    model, objective = config.model, config.objective
+    module = plain(objective.module)
+    signals = {key: cast("Node", plain(config[key], resolve=False)) for key in ("soi", "interference")}
+    network = NetworkConfig(
+        name=str(config.name),
+        model=ModelOption(str(model.name), str(model.get("kind")), plain(model.network)),
+        num_samples=int(config.data.num_samples),
+        guide=_text(config, "guide"),
+        separator=plain(config.separator),
+        objective=module,
+        soi=signals["soi"],
+        interference=signals["interference"],
+        card=None,
+        seed=int(config.seed),
+        command=command,
+    )
+    return TrainSettings(
+        network=network,
+        objective=ObjectiveOption(str(objective.kind), float(objective.ema_decay), str(objective.monitor), module),
+        mixing=_mixing(config),
+        data=plain(config.data),
+        trainer=plain(config.trainer),
+        examples=_frames(config),
+        seed=int(config.seed),
+        out=Path(str(config.out)),
+        run=_text(config, "run"),
+        init_from=_text(config, "init_from"),
+        tokenizer=_text(config, "tokenizer"),
+        views=_path(config, "views"),
+        wandb=plain(config.logger.wandb),
+        identity=train_identity(config),
+        text=OmegaConf.to_yaml(OmegaConf.merge({"command": command}, config)),
+    )
+
+
+def evaluate_settings(config: DictConfig) -> EvaluateSettings:
+    """Settings of evaluate.py.
+
+    Raises:
+        InputError: a number that is none, or a comparison without levels.
+    """
+    comparison = plain(config.comparison) if "comparison" in config else None
+    if comparison is not None:
+        comparison["sir_db"] = numbers(config, "comparison.sir_db")
+    testset = _path(config, "testset")
+    name = _text(config, "set")
+    return EvaluateSettings(
+        separator=None if config.separator is None else separator_option(config.separator),
+        testset=testset if testset is None or name is None else testset / name,
+        out=_path(config, "out"),
+        run=_text(config, "run"),
+        types=_names(config, "types"),
+        fitting=bool(config.fitting),
+        max_seconds_per_mixture=config.max_seconds_per_mixture,
+        submissions=tuple(Path(one) for one in _names(config, "submission") or ()),
+        leaderboard=_path(config, "leaderboard"),
+        signals=bool(config.signals),
+        id=_text(config, "id"),
+        bounds=_names(config, "bounds") or (),
+        fresh=bool(config.fresh),
+        num_mixtures=None if config.num_mixtures is None else whole(config, "num_mixtures"),
+        processes=Processes(whole(config, "devices"), whole(config, "num_nodes")),
+        examples=_frames(config),
+        name=str(config.get("name")),
+        comparison=comparison,
+        landscape=plain(config.landscape) if "landscape" in config else None,
+        wandb=plain(config.logger.wandb),
+    )
+
+
+def prepare_settings(config: DictConfig) -> PrepareSettings:
+    """Settings of data/prepare.py, for one mixture type.
+
+    Raises:
+        InputError: a number that is none, or levels that do not rise.
+    """
+    levels = numbers(config, "sinr_db")
+    if sorted(set(levels)) != levels:
+        raise InputError(f"sinr_db {levels} must rise from level to level")
+    identity = cast("dict[str, Any]", OmegaConf.to_container(config))
+    for place in ("out", "official", "seed", "types"):
+        identity.pop(place)
+    return PrepareSettings(
+        mixing=_mixing(config),
+        split=str(config.split),
+        num_samples=whole(config, "num_samples"),
+        num_per_sinr=whole(config, "num_per_sinr"),
+        sinr_db=tuple(levels),
+        seed=None if config.seed is None else int(config.seed),
+        out=Path(str(config.out)),
+        official=bool(config.official),
+        identity=identity,
+    )
+
+
+def with_sources(config: DictConfig, soi: Node, interference: Node) -> DictConfig:
+    """A config of data/prepare.py with another SOI and interference, given as the settings of their YAMLs."""
+    one = config.copy()
+    one.soi, one.interference = soi, interference
+    return one
