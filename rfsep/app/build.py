@@ -9,12 +9,15 @@ import torch
 
 from rfsep.app.config import (
     console,
+    errors,
     example_frames,
     instantiate,
     interference_named,
+    one_line,
     separator_named,
     separator_of,
 )
+from rfsep.app.failures import Failures
 from rfsep.app.kinds import exported, kind_of
 from rfsep.app.priors import open_beside
 from rfsep.app.runs import Run
@@ -37,7 +40,13 @@ class Parts(NamedTuple):
     oracle: bool
 
 
-def separator_parts(option: SeparatorOption, modem: Modem, examples: torch.Tensor, extra: Mapping[str, Any]) -> Parts:
+def separator_parts(
+    option: SeparatorOption,
+    modem: Modem,
+    examples: torch.Tensor,
+    extra: Mapping[str, Any],
+    failures: Failures | None = None,
+) -> Parts:
     """Factory of a separator.
 
     Args:
@@ -45,6 +54,7 @@ def separator_parts(option: SeparatorOption, modem: Modem, examples: torch.Tenso
         modem: of the SOI.
         examples: frames of the interference, complex64 [F, T].
         extra: what else its constructor takes: a model, a given autocorrelation, the interference's modem.
+        failures: told of candidates of a selection that broke; None: each is told in a line.
     """
     oracle = option.method.get("sinr") == "known"
     arguments = dict(extra)
@@ -58,6 +68,11 @@ def separator_parts(option: SeparatorOption, modem: Modem, examples: torch.Tenso
         if isinstance(made, Selected):
             tried = ", ".join(f"{name} {error:.2f}" for name, error in made.errors_db.items())
             console.print(f"{option.name}: {made.chosen} ({tried} dB on trial)")
+            for name, error in made.faults.items():
+                if failures is None:
+                    errors.print(f"{option.name}: {name} is left out: {type(error).__name__}: {one_line(error)}")
+                else:
+                    failures.note(f"{option.name}: {name}", error)
         return made
 
     return Parts(make, oracle)

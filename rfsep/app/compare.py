@@ -25,6 +25,7 @@ from rfsep.app.config import (
     soi_of,
 )
 from rfsep.app.estimates import network_settings, progress, speaks
+from rfsep.app.failures import Failures
 from rfsep.app.priors import open_beside
 from rfsep.app.runs import Run, locate, open_run
 from rfsep.app.settings import EvaluateSettings, Frames, Node, Processes, SeparatorOption
@@ -241,8 +242,8 @@ def _rows(path: Path, data: Data) -> dict[str, Row]:
     return {row["separator"]: row for row in kept["rows"] if row["sir_db"] == sorted(data.sir_db)}
 
 
-def run_comparison(settings: EvaluateSettings, setting: Node) -> None:
-    """A published comparison: results.json and a figure in runs/<experiment>/.
+def run_comparison(settings: EvaluateSettings, setting: Node) -> int:
+    """A published comparison: results.json and a figure in runs/<experiment>/; returns how many entries broke.
 
     Args:
         settings: of evaluate.py with an experiment.
@@ -264,24 +265,27 @@ def run_comparison(settings: EvaluateSettings, setting: Node) -> None:
         for entry, _ in entries:
             forget(entry, folder)
     if processes.several and not _measured_together(processes, entries, comparison.data, folder):
-        return
+        return 0
+    failures, shown = Failures(folder / "failed.log"), list[Row]()
     for entry, cost in entries:
-        _say_what_is_kept(entry, comparison.data, folder)
-        with progress() as bar:
-            task = bar.add_task(entry.name, total=len(levels) * number)
-            row = compare(entry, comparison.data, folder, partial(bar.advance, task)) | cost
-        rows = {**_rows(path, comparison.data), entry.name: row}
-        content = {
-            "schema": SCHEMA,
-            "experiment": name,
-            "rows": [rows[one] for one in order if one in rows],
-            "published": [curve._asdict() for curve in published],
-        }
-        write_json(path, content)
-    shown = [rows[one] for one in order if one in rows]
-    console.print(score_table(name, shown, level_key="sir_db"))
-    _draw(name, setting, folder, shown, published)
-    console.print(f"results in {path}, figure: {folder / 'figure.png'}")
+        with failures.left_out(entry.name):
+            rows = _rows(path, comparison.data) | {entry.name: _measured(entry, comparison.data, folder) | cost}
+            shown = [rows[one] for one in order if one in rows]
+            curves = [curve._asdict() for curve in published]
+            write_json(path, {"schema": SCHEMA, "experiment": name, "rows": shown, "published": curves})
+    if shown:
+        console.print(score_table(name, shown, level_key="sir_db"))
+        _draw(name, setting, folder, shown, published)
+        console.print(f"results in {path}, figure: {folder / 'figure.png'}")
+    return len(failures.names)
+
+
+def _measured(entry: Contender, data: Data, folder: Path) -> Row:
+    """The row of an entry, with a bar that tells how far it is."""
+    _say_what_is_kept(entry, data, folder)
+    with progress() as bar:
+        task = bar.add_task(entry.name, total=len(data.sir_db) * data.num_mixtures)
+        return compare(entry, data, folder, partial(bar.advance, task))
 
 
 def _measured_together(processes: Processes, entries: list[_Ready], data: Data, folder: Path) -> bool:

@@ -149,7 +149,8 @@ def _run(entry: Competitor, testset: Path, out: Path, limits: Limits, end: float
             finally:
                 stopped = process.poll() is None
                 process.terminate()
-    last = log.read_text().strip().splitlines()[-1:] or ["no word"]
+    lines = log.read_text().strip().splitlines()
+    last = [line for line in lines if line.startswith("error: ")][-1:] or lines[-1:] or ["no word"]
     if stopped:
         console.print(f"{entry.id}: stopped, no time left; the same command goes on with it")
     elif process.returncode == 0:

@@ -25,6 +25,7 @@ from rfsep.app.places import CONF, ROOT, add_config_dir, option_files
 from rfsep.app.settings import BoundOption, Frames, InterferenceOption, Mixing, Node, SeparatorOption, SoiOption
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
+from rfsep.signals.recordings import Recorded
 from rfsep.storage.faults import printable
 from rfsep.types import InputError, Modem, SignalSource
 
@@ -286,8 +287,18 @@ def in_sweep() -> bool:
 
 def example_frames(interference: InterferenceOption, frames: Frames) -> torch.Tensor:
     """Frames of the training split that separators may learn from: complex64 [num_frames, num_samples]."""
-    generator = batch_generator(Purpose.EXAMPLES)
-    return build_source(interference, "train").sample(frames.num_frames, frames.num_samples, generator).waveform
+    return drawn_examples(interference, "train", frames)
+
+
+def drawn_examples(interference: InterferenceOption, split: str, frames: Frames) -> torch.Tensor:
+    """Frames complex64 [num_frames, num_samples] of a split of an interference.
+
+    Those of recordings overlap only where the recordings are too short for all.
+    """
+    source, generator = build_source(interference, split), batch_generator(Purpose.EXAMPLES)
+    if interference.recorded:
+        return cast(Recorded, source).examples(frames.num_frames, frames.num_samples, generator)
+    return source.sample(frames.num_frames, frames.num_samples, generator).waveform
 
 
 def overridden(config: DictConfig, settings: Sequence[str]) -> DictConfig:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from rfsep.app.config import (
 )
 from rfsep.app.doors import evaluate_settings
 from rfsep.app.estimates import SubmissionPlace, TypeJob, separate_alone, separate_together, speaks
+from rfsep.app.failures import Failures
 from rfsep.app.places import commit
 from rfsep.app.runs import Run, flops_per_sample, open_run
 from rfsep.app.score import make_leaderboard, score_submissions
@@ -96,13 +97,15 @@ def _open_runs(
     return {pair: opened[one] for pair, one in sources.items()}
 
 
-def _job(option: SeparatorOption, frames: Frames, testset: Path, pair: Pair, opened: Run | None) -> TypeJob:
+def _job(
+    option: SeparatorOption, frames: Frames, testset: Path, pair: Pair, opened: Run | None, failures: Failures
+) -> TypeJob:
     """A mixture type with the separator that is ready for it."""
     mixtures = read_mixtures(testset, *pair)
     modem = build_modem(soi_named(pair[0]))
     own = completed(option, opened)
     examples = frames_to_learn_from(pair[1], frames, learns_from_examples(own, opened))
-    parts = separator_parts(own, modem, examples, network_arguments(own.method, opened, modem, examples))
+    parts = separator_parts(own, modem, examples, network_arguments(own.method, opened, modem, examples), failures)
     return TypeJob(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
 
 
@@ -121,7 +124,11 @@ def mixture_types(testset: Path, asked: Sequence[str] | None) -> list[Pair]:
 
 
 def _fitting(
-    option: SeparatorOption, settings: EvaluateSettings, testset: Path, runs: Mapping[Pair, Run | None]
+    option: SeparatorOption,
+    settings: EvaluateSettings,
+    testset: Path,
+    runs: Mapping[Pair, Run | None],
+    failures: Failures,
 ) -> list[TypeJob]:
     """The mixture types for which the separator can be made and is not too slow; what it says of the others is told.
 
@@ -131,16 +138,14 @@ def _fitting(
     jobs, refusals = list[TypeJob](), list[str]()
     for pair, run in runs.items():
         try:
-            job = _job(option, settings.examples, testset, pair, run)
-            made = job.parts.make(float(job.mixtures.sinr_db[0]))
-            _check_pace(made, job.mixtures, settings.max_seconds_per_mixture)
-        except (InputError, *CONFIG_ERRORS) as error:
-            if not isinstance(error, InputError) and not isinstance(error.__cause__, InputError):
-                raise  # a fault of ours, not a refusal
+            with failures.left_out("_".join(pair)):
+                job = _job(option, settings.examples, testset, pair, run, failures)
+                made = job.parts.make(float(job.mixtures.sinr_db[0]))
+                _check_pace(made, job.mixtures, settings.max_seconds_per_mixture)
+                jobs.append(job if job.parts.oracle else job._replace(parts=Parts(partial(_already, made), False)))
+        except (InputError, *CONFIG_ERRORS) as error:  # of the second, only what an InputError made
             refusals.append(f"{'_'.join(pair)}: {one_line(error)}")
-            continue
-        jobs.append(job if job.parts.oracle else job._replace(parts=Parts(partial(_already, made), False)))
-    if not jobs:
+    if not jobs and refusals:
         raise InputError(f"separator={option.name} fits no mixture type of {testset}; {'; '.join(refusals)}")
     for refusal in refusals:
         console.print(f"left out {refusal}")
@@ -168,16 +173,25 @@ def _already(made: Separator, sinr_db: float | None) -> Separator:
     return made
 
 
-def separate_testset(settings: EvaluateSettings, option: SeparatorOption, testset: Path) -> Path | None:
-    """Run a separator over the mixture types of a test set.
+class Done(NamedTuple):
+    """What became of a separator on a test set.
+
+    Attributes:
+        folder: of the submission; None in a process that helped another one with it, or if nothing could be separated.
+        num_failed: mixture types, and candidates of a selection, that broke and are left out.
+    """
+
+    folder: Path | None
+    num_failed: int
+
+
+def separate_testset(settings: EvaluateSettings, option: SeparatorOption, testset: Path) -> Done:
+    """Run a separator over the mixture types of a test set; one that breaks is left out.
 
     Args:
         settings: of evaluate.py.
         option: the separator.
         testset: folder of the test set.
-
-    Returns:
-        The submission's folder; None in a process that helped another one with it.
     """
     processes = settings.processes
     if processes.several and settings.max_seconds_per_mixture is not None:
@@ -186,24 +200,37 @@ def separate_testset(settings: EvaluateSettings, option: SeparatorOption, testse
     opened = next(iter(runs.values()))
     name = settings.id or (option.name if opened is None else opened.config.model.name)
     folder = settings.out or Path("runs", "evaluations", set_name(testset), name)
+    failures = Failures(folder.parent / f"{folder.name}.failed.log")
     if settings.fitting:
-        jobs = _fitting(option, settings, testset, runs)
+        jobs = _fitting(option, settings, testset, runs, failures)
     else:  # faults show before anything is written
-        jobs = [_job(option, settings.examples, testset, pair, run) for pair, run in runs.items()]
+        jobs = [_job(option, settings.examples, testset, pair, run, failures) for pair, run in runs.items()]
     place = SubmissionPlace(folder, name, set_name(testset))
     with alone_in(folder) if speaks(processes) else nullcontext():  # one for all of those that work together
         if processes.several:
             seconds = separate_together(settings, option, place, jobs, list(runs.values()))
         else:
-            seconds = sum(separate_alone(place, job) for job in jobs)
-        if seconds is None:
-            return None
+            seconds, jobs = _one_after_another(place, jobs, failures)
+        if seconds is None or not jobs:
+            return Done(None, len(failures.names))
         count = sum(len(job.mixtures.mixture) for job in jobs)
         blind = option.blind and not any(job.parts.oracle for job in jobs)
         card = _submission_card(name, blind, list(runs.values()), seconds / count)
         write_json(folder / "card.json", sealed({**card, "export": export_name(option, opened)}))
     console.print(f"{name}: estimates of {count} mixtures in {folder}")
-    return folder
+    return Done(folder, len(failures.names))
+
+
+def _one_after_another(
+    place: SubmissionPlace, jobs: Sequence[TypeJob], failures: Failures
+) -> tuple[float, list[TypeJob]]:
+    """The seconds that mixture types took, and those that did not break."""
+    seconds, done = 0.0, list[TypeJob]()
+    for job in jobs:
+        with failures.left_out(f"{job.mixtures.soi}_{job.mixtures.interference}"):
+            seconds += separate_alone(place, job)
+            done.append(job)
+    return seconds, done
 
 
 def check_bounds(bounds: Sequence[str], testset: Path, pairs: Iterable[Pair], with_truth: bool) -> None:
@@ -225,7 +252,7 @@ def main(config: DictConfig) -> None:
     settings = evaluate_settings(config)
     console.quiet = not speaks(settings.processes)
     if settings.comparison is not None:
-        run_comparison(settings, settings.comparison)
+        _end(run_comparison(settings, settings.comparison))
     elif settings.landscape is not None:
         run_landscape(settings, settings.landscape)
     elif settings.timing_error is not None:
@@ -253,9 +280,10 @@ def _separate_or_score(settings: EvaluateSettings) -> None:
     if option is None:
         _end(score_submissions(settings, testset, submissions))
         return
-    folder = separate_testset(settings, option, testset)
+    folder, num_failed = separate_testset(settings, option, testset)
     if with_truth and folder is not None:
         score_submissions(settings, testset, [folder], only=str(read_json(folder / "card.json")["id"]))
+    _end(num_failed)
 
 
 def _log_standings(place: Path, settings: dict[str, Any]) -> None:

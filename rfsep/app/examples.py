@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.app.config import build_source, interference_of, options
-from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.app.config import drawn_examples, interference_of, options
+from rfsep.app.settings import Frames
 from rfsep.storage.npy import check_finite, read_complex
 from rfsep.storage.sigmf import SUFFIX, read_sigmf
 from rfsep.types import InputError
@@ -54,8 +54,7 @@ def read_examples(interference: str, num_frames: int, num_samples: int, split: s
     if split not in _SPLITS:
         raise InputError(f"split is '{split}'; choose one of {', '.join(_SPLITS)}")
     config = interference_of(interference)
-    source = build_source(config, split)
-    frames = source.sample(num_frames, num_samples, batch_generator(Purpose.EXAMPLES)).waveform
+    frames = drawn_examples(config, split, Frames(num_frames, num_samples))
     return Examples(interference, frames, config.sample_rate_hz)
 
 

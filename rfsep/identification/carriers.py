@@ -8,12 +8,13 @@ from torch import Tensor
 
 from rfsep.identification.cyclic import confidence_of, level
 from rfsep.identification.prefix import Layout, Prefix, loudest
-from rfsep.identification.symbol_statistics import Constellation, decide_constellation
+from rfsep.identification.symbol_statistics import Constellation, constellations_of_groups, decide_constellation
 
 _MAX_SAMPLES = 1 << 19
 _LEAST_CONTRAST_DB = 6.0  # least contrast between used and unused carriers
 _POWER_CELLS = 16  # symbols over which the power of a carrier is averaged
 _TYPICAL = 0.7  # share of the OFDM symbols that count as data
+_FULL = 1.8  # largest peakiness of symbols on all carriers; points on every second one have 2 and more
 _ON_AIR = 0.25  # A symbol is on the air above this share of the median power of a frame's symbols.
 
 
@@ -96,14 +97,15 @@ def find_carriers(frames: Tensor, prefix: Prefix) -> Carriers:
     if null is not None:
         used[null % fft_size] = False
     symbols = values[:, :, used]
-    valid = _typical(symbols, valid)
+    data, typical = _data(symbols, valid), _typical(symbols, valid)
+    several = constellations_of_groups(_normalised(symbols, data), data)
     return Carriers(
         num_guard_carriers=guards if known else None,
         dc_null=null is not None,
         guard_confidence=sure if known else 0.0,
         carrier_offset=offset,
         carrier_power_db=power_db.roll(fft_size // 2 - shift),
-        constellation=decide_constellation(_normalised(symbols, valid), valid),
+        constellation=several or decide_constellation(_normalised(symbols, typical), typical),
     )
 
 
@@ -158,9 +160,19 @@ def _typical(values: Tensor, valid: Tensor) -> Tensor:
 
     Pilots, preambles and idle resource blocks leave carriers empty, which would look like points near zero.
     """
-    square = values.abs().square()
-    peakiness = square.square().mean(2) / square.mean(2).square().clamp(min=1e-30)
+    peakiness = _peakiness(values)
     return valid & (peakiness <= peakiness[valid].quantile(_TYPICAL))
+
+
+def _data(values: Tensor, valid: Tensor) -> Tensor:
+    """The OFDM symbols among the valid ones, bool [F, K], whose carriers are all used, whatever their constellation."""
+    return valid & (_peakiness(values) <= _FULL)
+
+
+def _peakiness(values: Tensor) -> Tensor:
+    """E|x|^4 / (E|x|^2)^2 over the carriers of symbols complex64 [F, K, D]: 1 for PSK, 1.38 for 64-QAM, 2 for noise."""
+    square = values.abs().square()
+    return square.square().mean(2) / square.mean(2).square().clamp(min=1e-30)
 
 
 def _normalised(values: Tensor, valid: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from rfsep.identification.carriers import Carriers, find_carriers
 from rfsep.identification.cyclic import level, local_power
 from rfsep.identification.prefix import Prefix, find_prefix
 from rfsep.identification.symbol_rate import SymbolRate, find_symbol_rate
+from rfsep.identification.symbol_statistics import Constellation
+from rfsep.signals.distinct import distinct_samples
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.types import InputError, Modem
@@ -24,6 +26,7 @@ _GAUSSIAN_KURTOSIS = 0.15  # largest deviation of a Gaussian's kurtosis from 2
 _WEAKEST = 0.02  # correlation coefficient of the weakest feature that would be seen
 _THRESHOLD = 5.0  # least normal score of a feature among thousands of lags
 _SAME = 0.05  # Frames share a carrier offset within this many carriers or symbol rates.
+_NEW = 0.2  # A frame counts if no earlier frame holds this share of its samples.
 _SURE = 0.5  # least confidence of each part of a modem
 
 
@@ -59,8 +62,10 @@ class Identified(NamedTuple):
         num_guard_carriers: unused carriers at the lowest and highest frequencies; 1 - the probability that the
             steps in power at the edges are scatter between carriers.
         dc_null: whether the carrier in the middle is empty; the confidence of the guards.
-        constellation: bpsk, qpsk, qam16 or qam64; see `rfsep.identification.symbol_statistics.Constellation`. Frames
-            that hold several constellations fit none well.
+        constellation: bpsk, qpsk, qam16 or qam64; see `rfsep.identification.symbol_statistics.Constellation`. If
+            frames, or parts of them, hold several, it is the most frequent one, with at most its share as confidence.
+        constellations: all constellations, the most frequent first, if there are several; the share of their symbols.
+        constellation_shares: share of each of them; the same confidence.
         samples_per_symbol: of a single carrier, mean; if frames differ, their median with confidence 0.
         samples_per_symbol_range: lowest and highest over frames.
         roll_off: of a root-raised-cosine pulse; 1 - twice its standard deviation over frames.
@@ -82,6 +87,8 @@ class Identified(NamedTuple):
     num_guard_carriers: Finding[tuple[int, int]] = Finding(None, 0.0)
     dc_null: Finding[bool] = Finding(None, 0.0)
     constellation: Finding[str] = Finding(None, 0.0)
+    constellations: Finding[tuple[str, ...]] = Finding(None, 0.0)
+    constellation_shares: Finding[tuple[float, ...]] = Finding(None, 0.0)
     samples_per_symbol: Finding[float] = Finding(None, 0.0)
     samples_per_symbol_range: Finding[tuple[float, float]] = Finding(None, 0.0)
     roll_off: Finding[float] = Finding(None, 0.0)
@@ -109,6 +116,7 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
     (128, 32, 'qpsk')
     """
     _check(frames)
+    frames = frames[distinct_samples(frames).float().mean(1) >= _NEW]
     duty = duty_cycle(frames)
     prefix = find_prefix(frames)
     found = Identified(_without_cycles(frames))
@@ -129,6 +137,8 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
 def identified_modem(identified: Identified) -> Modem | None:
     """Returns the identified modem, or None if a part is unknown or no modem of this package sends such a signal.
 
+    Where frames hold several constellations there is no single one: `identified_modems` has them all.
+
     Prefixes that differ within a slot, and symbols that do not last a whole number of samples, have no modem here. The
     modem has its own power, see `OfdmModem`, and no carrier offset.
     """
@@ -136,6 +146,18 @@ def identified_modem(identified: Identified) -> Modem | None:
     if arguments is None:
         return None
     return OfdmModem(**arguments) if identified.kind.value == "ofdm" else LinearModem(**arguments)
+
+
+def identified_modems(identified: Identified) -> list[Modem]:
+    """A modem for each constellation that was found, the most frequent first; empty as `identified_modem` is None."""
+    names = identified.constellations.value
+    if names is None:
+        found = [identified_modem(identified)]
+    else:
+        alone = identified._replace(constellations=Finding(None, 0.0))
+        sure = identified.constellations.confidence
+        found = [identified_modem(alone._replace(constellation=Finding(name, sure))) for name in names]
+    return [modem for modem in found if modem is not None]
 
 
 def modem_arguments(identified: Identified) -> dict[str, Any] | None:
@@ -164,7 +186,8 @@ def modem_arguments(identified: Identified) -> dict[str, Any] | None:
         fits = whole.value is not None and abs(exact - whole.value) < 1e-3 * exact
     else:
         return None
-    if not fits or any(part.value is None or part.confidence < _SURE for part in parts):
+    one = identified.constellations.value is None
+    if not one or not fits or any(part.value is None or part.confidence < _SURE for part in parts):
         return None
     return dict(zip(names, (part.value for part in parts), strict=True))
 
@@ -219,9 +242,19 @@ def _ofdm(prefix: Prefix, carriers: Carriers) -> Identified:
         symbol_period=Finding(layout.period / layout.symbols_per_slot, sure),
         num_guard_carriers=Finding(carriers.num_guard_carriers, carriers.guard_confidence),
         dc_null=Finding(carriers.dc_null if carriers.num_guard_carriers else None, carriers.guard_confidence),
-        constellation=Finding(carriers.constellation.name, carriers.constellation.confidence),
+        **_constellations(carriers.constellation),
         carrier_offset=offset._replace(confidence=offset.confidence * middle),
     )
+
+
+def _constellations(found: Constellation) -> dict[str, Finding[Any]]:
+    """The findings about the constellation."""
+    one = {"constellation": Finding(found.name, found.confidence)}
+    if not found.shares:
+        return one
+    names, shares = zip(*found.shares, strict=True)
+    sure = min(1.0, sum(shares))
+    return one | {"constellations": Finding(names, sure), "constellation_shares": Finding(shares, sure)}
 
 
 def _single_carrier(rate: SymbolRate) -> Identified:
@@ -232,7 +265,7 @@ def _single_carrier(rate: SymbolRate) -> Identified:
         kind=Finding("single_carrier", rate.confidence),
         statistical_period=Finding(round(period) if rate.common else None, sure),
         symbol_period=Finding(period, sure),
-        constellation=Finding(rate.constellation.name, rate.constellation.confidence),
+        **_constellations(rate.constellation),
         samples_per_symbol=Finding(period, sure),
         samples_per_symbol_range=Finding((float(periods.min()), float(periods.max())), rate.confidence),
         roll_off=Finding(rate.roll_off, max(0.0, 1 - 2 * rate.roll_off_spread)),

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, max_pool1d
 
 from rfsep.identification.cyclic import cycle_spectra, level, local_power, power_spectra, whiten
 from rfsep.identification.prefix import loudest
-from rfsep.identification.symbol_statistics import Constellation, decide_constellation
+from rfsep.identification.symbol_statistics import Constellation, constellations_of_groups, decide_constellation
 
 MIN_PERIOD, MAX_PERIOD = 1.8, 64.0  # samples per symbol
 _MAX_SAMPLES = 1 << 19
@@ -146,7 +146,8 @@ def _describe(
     roll_offs, centres = _fit_pulse(density, rates, band.centre)
     roll_off = roll_offs.median()
     symbols, valid = _symbols(frames, rates, centres, roll_off.expand(len(rates)))
-    decided = decide_constellation(symbols[:, :, None], valid)
+    streams = symbols[:, :, None]
+    decided = constellations_of_groups(streams, valid) or decide_constellation(streams, valid)
     # The rotation from symbol to symbol is the rest of the carrier offset.
     centres = centres + _turns(symbols, valid, decided.symmetry) * rates
     return SymbolRate(

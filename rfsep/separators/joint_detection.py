@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, Window, put_rows, rows_of
 from rfsep.separators.inference.grid import SoiGrid
-from rfsep.separators.inference.interference import interference_modem, make_setup
+from rfsep.separators.inference.interference import Setup, interference_modems, make_setup
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.windows import in_parallel, overlapped_ends
@@ -48,10 +48,11 @@ class _Setup(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Tells whether the SOI begins, and whether it ends, with a window."""
+    """Tells whether the SOI begins, and whether it ends, with a window, and which modem the interference has in it."""
 
     begins: bool
     ends: bool
+    kind: int = 0
 
 
 class _Detected(NamedTuple):
@@ -75,6 +76,10 @@ class JointDetection:
     carriers. Gain and phase are fitted again in every iteration. A window in which decisions leave more than the noise
     is detected again on a slower schedule. Its two ends are detected on their own, because the interference's symbols
     that begin before the window or end after it are the hard ones.
+
+    Where the examples hold several constellations, each window is detected roughly with each of them. The one of the
+    fewest points whose decisions leave no more than noise is taken, or else the one that leaves least. A constellation
+    that changes within a window is not followed.
 
     Args:
         modem: the SOI's modem.
@@ -104,7 +109,9 @@ class JointDetection:
         timing_network: TimingNetwork | None = None,
     ) -> None:
         self.modem = modem
-        self.interference = interference_modem(examples, interference)
+        found = interference_modems(examples, interference)
+        self.interferences = sorted(found, key=lambda one: len(one.constellation))
+        self.interference = found[0]
         self.timing_known = soi_timing == "known"
         self.noise_power = noise_power
         self.block = block
@@ -112,23 +119,28 @@ class JointDetection:
         self.timing_network = timing_network
         if timing_network is not None:
             timing_network.check(self.interference.symbol_period)
-        self._setup = lru_cache(maxsize=8)(self._make_setup)
+        self._gaussian = lru_cache(maxsize=8)(self._make_gaussian)
+        self._setup = lru_cache(maxsize=8 * len(found))(self._make_setup)
 
-    def _make_setup(self, length: int, bounds: _Bounds) -> _Setup:
-        made = make_setup(
+    def _make_gaussian(self, length: int, begins: bool, ends: bool) -> Setup:
+        """What does not depend on the constellation: all have unit power."""
+        return make_setup(
             self.modem,
             modem_periodic_covariance(self.interference),
             length,
-            begins=bounds.begins,
-            ends=bounds.ends,
+            begins=begins,
+            ends=ends,
             timing_known=self.timing_known,
             noise_power=self.noise_power,
             timing_network=self.timing_network,
         )
-        power = float(modem_autocorrelation(self.interference, 1).real)
+
+    def _make_setup(self, length: int, bounds: _Bounds) -> _Setup:
+        made, modem = self._gaussian(length, bounds.begins, bounds.ends), self.interferences[bounds.kind]
+        power = float(modem_autocorrelation(modem, 1).real)
         exact = self.noise_power is None or self.noise_power < _LEAST_SINGLE
         dtype = torch.complex128 if exact else torch.complex64
-        return _Setup(made.grid, made.synchroniser, Detector(made.grid, self.interference, power, dtype))
+        return _Setup(made.grid, made.synchroniser, Detector(made.grid, modem, power, dtype))
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
@@ -148,10 +160,46 @@ class JointDetection:
     def _find(self, setup: _Setup, mixture: Tensor, bounds: _Bounds) -> _Found:
         """Synchronises and detects."""
         at = setup.synchroniser(mixture)
+        if len(self.interferences) == 1:
+            return self._find_at(setup, mixture, at, bounds)
+        kinds = self._kinds(mixture, at, bounds)
+        found: _Found | None = None
+        for kind in torch.unique(kinds).tolist():
+            rows = (kinds == kind).nonzero()[:, 0]
+            here = bounds._replace(kind=kind)
+            part = self._find_at(self._setup(mixture.shape[1], here), mixture[rows], rows_of(at, rows), here)
+            if found is None:  # rows of other kinds are overwritten
+                found = rows_of(part, torch.zeros(len(mixture), dtype=torch.int64))
+            put_rows(found, rows, part)
+        assert found is not None
+        return found
+
+    def _find_at(self, setup: _Setup, mixture: Tensor, at: Synchronised, bounds: _Bounds) -> _Found:
+        """Detect with one constellation."""
         detected = self.detect(mixture, at, bounds)
         if not self.timing_known:
             at = self._second_look(setup, mixture, at, detected, bounds)
         return _Found(detected.state, at.soi_offset)
+
+    def _kinds(self, mixture: Tensor, at: Synchronised, bounds: _Bounds) -> Tensor:
+        """Which of the constellations each window complex64 [B, T] holds: int64 [B].
+
+        Of those whose decisions fit, the one of the fewest points: its points may be among those of a larger one.
+        """
+        least = torch.full((len(mixture),), torch.inf, dtype=torch.float64)
+        kinds, open_ = torch.zeros(len(mixture), dtype=torch.int64), torch.arange(len(mixture))
+        for kind in range(len(self.interferences)):
+            setup = self._setup(mixture.shape[1], bounds._replace(kind=kind))
+            misfit = _rough_misfit(setup, mixture[open_], rows_of(at, open_))
+            better = _badness(misfit) < least[open_]
+            kinds[open_[better]] = kind
+            least[open_[better]] = _badness(misfit)[better]
+            fits = torch.where(misfit > 0, misfit, torch.nan).nanmedian(1).values < _MISFIT
+            kinds[open_[fits]] = kind
+            open_ = open_[~fits]
+            if not len(open_):
+                break
+        return kinds
 
     def soft_bits(self, mixture: Tensor) -> Tensor:
         """Log-likelihood ratios float32 [B, N] of mixtures of at most ``block`` samples; positive means bit 1.
@@ -194,7 +242,7 @@ class JointDetection:
         """Detects the symbols of windows complex64 [B, T] at given timing, gain and noise."""
         setup = self._setup(mixture.shape[1], bounds)
         window = _window(setup, mixture, at)
-        noise = at.noise_power.clamp_min(_LEAST_NOISE).to(setup.detector.dtype.to_real())
+        noise = _noise(setup, at)
         gain = _initial_gain(setup.detector, window, at.gain, noise)
         state = setup.detector.detect(window, gain, noise, _FIRST)
         misfit = _misfit(setup, window, state, noise)
@@ -221,7 +269,7 @@ class JointDetection:
         if short < _OUTER_BLOCKS * period:  # The SOI's symbols are much longer than the interference's.
             return
         for left in (True, False):
-            part = self._setup(short, _Bounds(bounds.begins and left, bounds.ends and not left))
+            part = self._setup(short, bounds._replace(begins=bounds.begins and left, ends=bounds.ends and not left))
             start = 0 if left else length - short
             outer = _outer(whole, left)
             worst = misfit.gather(1, outer)
@@ -231,7 +279,7 @@ class JointDetection:
                     break
                 there = _shifted(rows_of(at, rows), start, step, period)
                 window = _window(part, mixture[rows, start : start + short], there)
-                noise = there.noise_power.clamp_min(_LEAST_NOISE).to(part.detector.dtype.to_real())
+                noise = _noise(part, there)
                 found = part.detector.detect(window, state.gain[rows], noise, schedule)
                 fit = _misfit(part, window, found, noise).gather(1, _outer(window, left))
                 wins = (_badness(fit) < _badness(worst[rows])).nonzero()[:, 0]
@@ -289,6 +337,18 @@ def _splice(
 def _window(setup: _Setup, mixture: Tensor, at: Synchronised) -> Window:
     blocks = setup.grid.cut(mixture, at.soi_offset, at.interference_offset)
     return setup.detector.prepare(blocks, setup.grid.exists(at.soi_offset))
+
+
+def _noise(setup: _Setup, at: Synchronised) -> Tensor:
+    """Noise power [B] that the detector works with."""
+    return at.noise_power.clamp_min(_LEAST_NOISE).to(setup.detector.dtype.to_real())
+
+
+def _rough_misfit(setup: _Setup, mixture: Tensor, at: Synchronised) -> Tensor:
+    """Misfit float64 [B, K] of what is decided first."""
+    window, noise = _window(setup, mixture, at), _noise(setup, at)
+    state = setup.detector.detect(window, _initial_gain(setup.detector, window, at.gain, noise), noise, _FIRST)
+    return _misfit(setup, window, state, noise)
 
 
 def _initial_gain(detector: Detector, window: Window, gain: Tensor, noise: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Trial(NamedTuple):
 class Selected:
     """Tries candidates on mixtures of the SOI with example frames that they have not seen, and keeps the best.
 
-    A candidate that raises ``InputError`` does not take part. The best one learns again, from all frames.
+    A candidate that raises ``InputError``, or breaks, does not take part. The best one learns again, from all frames.
 
     Args:
         modem: the SOI's modem.
@@ -51,6 +51,7 @@ class Selected:
     Attributes:
         chosen: name of the best candidate.
         errors_db: mean over levels of the squared error in dB, by name of the candidates that took part.
+        faults: by name of the candidates that broke.
 
     Raises:
         InputError: fewer than two frames, frames shorter than a symbol, or no candidate enters.
@@ -71,12 +72,16 @@ class Selected:
         known = max(1, int(_SHARE * len(examples)))
         trial = _trial(modem, examples[known:], sinr_db, num_mixtures, num_samples, seed)
         self.errors_db: dict[str, float] = {}
+        self.faults: dict[str, Exception] = {}
         refusals = list[str]()
         for name, make in candidates.items():
             try:
                 self.errors_db[name] = trial.error_db(make(modem=modem, examples=examples[:known]))
             except InputError as error:
                 refusals.append(f"{name}: {error}")
+            except Exception as error:  # a fault of one candidate leaves the others
+                self.faults[name] = error
+                refusals.append(f"{name}: {type(error).__name__}: {error}")
         if not self.errors_db:
             raise InputError(f"no candidate can be selected: {'; '.join(refusals) or 'none is given'}")
         self.chosen = min(self.errors_db, key=self.errors_db.__getitem__)

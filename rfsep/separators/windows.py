@@ -37,7 +37,13 @@ def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, m
 def overlapped_ends(
     apply: Callable[[Tensor, bool, bool], Tensor], mixture: Tensor, block: int, margin: int, period: int
 ) -> Tensor:
-    """Runs `overlapped` with an estimator that is told whether a window begins and ends with the mixture."""
+    """Runs `overlapped` with an estimator that is told whether a window begins and ends with the mixture.
+
+    Raises:
+        InputError: a mixture holds NaN or infinity, or a block leaves nothing between two margins.
+    """
+    if not (finite := torch.isfinite(torch.view_as_real(mixture)).flatten(1).all(1)).all():
+        raise InputError(f"mixture {int((~finite).nonzero()[0])} holds NaN or infinity")
     length = mixture.shape[1]
     if length <= block:
         return apply(mixture, True, True)

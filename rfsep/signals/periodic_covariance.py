@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.signals.distinct import distinct_samples
 from rfsep.signals.statistics import frames_autocorrelation, modem_covariance, modem_waveforms
 from rfsep.types import InputError, Modem
 
@@ -62,15 +63,31 @@ def modem_periodic_covariance(modem: Modem) -> PeriodicCovariance:
     return PeriodicCovariance(lags / lags[:, 0].real.mean(), independent)
 
 
-def _unfolded(frames: Tensor, offsets: Tensor, period: int, length: int) -> Tensor:
-    """Cuts all frames into pieces of ``length`` samples that start on a period: complex128 [N, length]."""
+class _Seen(NamedTuple):
+    """Example frames.
+
+    Attributes:
+        frames: complex64 [F, T].
+        distinct: bool [F, T], see `rfsep.signals.distinct.distinct_samples`.
+    """
+
+    frames: Tensor
+    distinct: Tensor
+
+
+def _unfolded(seen: _Seen, offsets: Tensor, period: int, length: int) -> Tensor:
+    """Cuts all frames into pieces of ``length`` samples that start on a period: complex128 [N, length].
+
+    A piece without a new sample is part of an earlier frame too. It is left out, so that pieces count observations.
+    """
     pieces = []
-    for frame, offset in zip(frames, offsets.tolist(), strict=True):
+    for frame, new, offset in zip(*seen, offsets.tolist(), strict=True):
         rest = frame[-offset % period :]
         if len(rest) >= length:
-            pieces.append(rest.unfold(0, length, period))
+            once = new[-offset % period :].unfold(0, length, period).any(1)
+            pieces.append(rest.unfold(0, length, period)[once])
     if not pieces:
-        raise InputError(f"frames of {frames.shape[1]} samples are too short for a period of {period}")
+        raise InputError(f"frames of {seen.frames.shape[1]} samples are too short for a period of {period}")
     return torch.cat(pieces).to(torch.complex128)
 
 
@@ -169,13 +186,15 @@ def _boundary(lags: Tensor) -> tuple[int, float]:
 def learn_periodic_covariance(frames: Tensor, period: int, longest_lag: int) -> PeriodicCovariance:
     """Learns a periodic covariance from example frames at unknown times and phases, by aligning and averaging.
 
+    Frames may overlap, as random crops of one recording do: each sample counts once.
+
     Args:
         frames: complex64 [F, T].
         period: samples P, 1 for a stationary signal.
         longest_lag: number L of lags to estimate if periods are not independent.
 
     Raises:
-        InputError: frames are shorter than three periods.
+        InputError: frames are shorter than three periods, or their samples fewer than the covariance's unknowns.
     """
     frames = frames / frames.abs().square().mean().sqrt()
     if period == 1:
@@ -183,28 +202,34 @@ def learn_periodic_covariance(frames: Tensor, period: int, longest_lag: int) -> 
         return PeriodicCovariance(lags / lags[0, 0].real, False)
     if frames.shape[1] < 3 * period:
         raise InputError(f"frames of {frames.shape[1]} samples are too short for a period of {period}")
+    seen = _Seen(frames, distinct_samples(frames))
     offsets = align(frames, period)
-    pieces = _unfolded(frames, offsets, period, 2 * period)
+    pieces = _unfolded(seen, offsets, period, 2 * period)
     column = torch.arange(period)[:, None] + torch.arange(period)
     lags = (pieces.T @ pieces.conj() / len(pieces))[column, torch.arange(period)[:, None].expand_as(column)]
     cut, excess = _boundary(lags)
     offsets = (offsets - cut) % period
     if excess * len(pieces) > _INDEPENDENT:
         length = min(longest_lag, frames.shape[1] // 2)
-        pieces = _unfolded(frames, offsets, period, period + length)
+        pieces = _unfolded(seen, offsets, period, period + length)
         column = torch.arange(period)[:, None] + torch.arange(length)
         whole = pieces.T @ pieces[:, :period].conj() / len(pieces)  # [P + L, P]
         lags = whole[column, torch.arange(period)[:, None].expand_as(column)]
         return PeriodicCovariance(lags / lags[:, 0].real.mean(), False)
-    return _learn_blocks(frames, offsets, period)
+    return _learn_blocks(seen, offsets, period)
 
 
-def _learn_blocks(frames: Tensor, offsets: Tensor, period: int) -> PeriodicCovariance:
+def _learn_blocks(seen: _Seen, offsets: Tensor, period: int) -> PeriodicCovariance:
     """Learns the covariance of independent periods, whose timing its own likelihood refines."""
     for _ in range(_ROUNDS):
-        pieces = _unfolded(frames, offsets, period, period)
+        pieces = _unfolded(seen, offsets, period, period)
+        if 2 * len(pieces) < period:  # complex samples against the real numbers of a Hermitian matrix
+            raise InputError(
+                f"the covariance of a period of {period} samples has {period**2} unknowns, but the example frames hold"
+                f" {len(pieces)} distinct periods; give at least {-(-period // 2)}"
+            )
         covariance = pieces.T @ pieces.conj() / len(pieces)
-        moved = _refined(frames, offsets, covariance)
+        moved = _refined(seen.frames, offsets, covariance)
         if torch.equal(moved, offsets):
             break
         offsets = moved

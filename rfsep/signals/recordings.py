@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rfsep.iq import forget_pages
 from rfsep.storage.atomic import read_json
@@ -26,6 +27,10 @@ class Recorded(Protocol):
     @property
     def recordings(self) -> list[NDArray[np.complex64]]:
         """Returns every recording of the split, complex64 [T_i]."""
+        ...
+
+    def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
+        """Frames complex64 [num_frames, num_samples] that overlap only where the recordings are too short for all."""
         ...
 
 
@@ -83,6 +88,36 @@ def _crops(
     return Sampled(torch.stack(rows), no_bits, unknown, chosen, torch.zeros(batch_size, dtype=torch.int64))
 
 
+def _shares(room: Sequence[int], wanted: int) -> list[int]:
+    """How many of ``wanted`` frames each recording gives, of as many as it has room for: as equal as that allows."""
+    shares = [0] * len(room)
+    while (left := min(wanted, sum(room)) - sum(shares)) > 0:
+        open_ones = [index for index, count in enumerate(room) if shares[index] < count]
+        for index in open_ones[:left]:
+            shares[index] += min(max(1, left // len(open_ones)), room[index] - shares[index])
+    return shares
+
+
+def _apart(
+    recordings: Sequence[NDArray[np.complex64]], num_frames: int, num_samples: int, generator: torch.Generator
+) -> Tensor:
+    """Frames complex64 [num_frames, num_samples] from all over the recordings, without overlap while there is room.
+
+    Frames of a recording keep their order, and random gaps lie between them. Those that find no room are crops at
+    random, which overlap the others. Frames come in a random order.
+    """
+    frames = []
+    for recording, count in zip(
+        recordings, _shares([len(one) // num_samples for one in recordings], num_frames), strict=True
+    ):
+        gaps = torch.rand(count, generator=generator, dtype=torch.float64).sort().values
+        starts = (gaps * (len(recording) - count * num_samples + 1)).long() + torch.arange(count) * num_samples
+        frames += [torch.from_numpy(np.array(recording[start : start + num_samples])) for start in starts.tolist()]
+    if len(frames) < num_frames:
+        frames += _crops(recordings, num_frames - len(frames), num_samples, generator).waveform
+    return torch.stack(frames)[torch.randperm(num_frames, generator=generator)]
+
+
 class SigmfRecordings:
     """Random windows of SigMF recordings, each file without its DC offset and at unit mean power.
 
@@ -115,10 +150,22 @@ class SigmfRecordings:
         Raises:
             InputError: no file is as long as a window.
         """
+        self._check(num_samples)
+        return _crops(self.recordings, batch_size, num_samples, generator)
+
+    def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
+        """Frames to learn from, complex64 [num_frames, num_samples], spread over the files that are as long.
+
+        Raises:
+            InputError: no file is as long as a frame.
+        """
+        self._check(num_samples)
+        return _apart(self.recordings, num_frames, num_samples, generator)
+
+    def _check(self, num_samples: int) -> None:
         longest = max(len(recording) for recording in self.recordings)
         if longest < num_samples:
             raise InputError(f"{self.folder}: no recording has {num_samples} samples; the longest has {longest}")
-        return _crops(self.recordings, batch_size, num_samples, generator)
 
 
 class _FrameSplit(NamedTuple):
@@ -168,8 +215,20 @@ class OfficialFrames:
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T]; ``origin`` is the frame's place in the list."""
+        self._check(num_samples)
+        return _crops(self.recordings, batch_size, num_samples, generator)
+
+    def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
+        """Draws pieces of the frames to learn from, complex64 [num_frames, num_samples].
+
+        Raises:
+            InputError: the frames are shorter than the pieces.
+        """
+        self._check(num_samples)
+        return _apart(self.recordings, num_frames, num_samples, generator)
+
+    def _check(self, num_samples: int) -> None:
         length = len(self.recordings[0])
         if length < num_samples:
             path = _official_file(self.folder, self.file)
             raise InputError(f"{path}: frames have {length} samples, fewer than a window of {num_samples}")
-        return _crops(self.recordings, batch_size, num_samples, generator)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rfsep.types import Modem
+from rfsep.types import InputError, Modem
 
 
 def _correlate(waveforms: Tensor, num_lags: int) -> Tensor:
@@ -63,7 +63,19 @@ def frames_autocorrelation(frames: Tensor, num_lags: int) -> Tensor:
     """Returns the autocorrelation averaged over example frames and time: complex64 [F, T] to complex128 [num_lags].
 
     It is the biased estimate (each lag over T), which always belongs to a non-negative spectrum.
+
+    Raises:
+        InputError: the samples are fewer than the lags, hold NaN or infinity, or are all zero.
     """
+    if frames.numel() < num_lags:
+        shape = " x ".join(map(str, frames.shape))
+        raise InputError(
+            f"{shape} samples of example frames are too few to learn an autocorrelation of {num_lags} lags"
+        )
+    if not torch.isfinite(torch.view_as_real(frames)).all():
+        raise InputError("the example frames hold NaN or infinity")
+    if not frames.any():
+        raise InputError("the example frames hold nothing but zeros")
     return _correlate(frames, num_lags) / frames.numel()
 
 

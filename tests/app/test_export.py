@@ -399,7 +399,7 @@ def test_evaluation_uses_it(made: Made, tmp_path: Path, monkeypatch: pytest.Monk
         ]
         with initialize_config_dir(str(CONF), version_base=None):
             settings = evaluate_settings(compose("evaluate", ["separator=neural", *overrides]))
-        folder = separate_testset(settings, settings.separator, testset)
+        folder = separate_testset(settings, settings.separator, testset).folder
         (path,) = folder.glob("*_soi_*.npy")
         found.append(np.load(path))
     assert -200 < difference_db(*found) < -40

@@ -34,7 +34,7 @@ def separated(place: Path, *overrides: str) -> Path | None:
     """The folder that ``evaluate.py separator=... testset=set`` writes."""
     wanted = settings("testset=set", *overrides)
     assert wanted.separator is not None
-    return separate_testset(wanted, wanted.separator, place / "set")
+    return separate_testset(wanted, wanted.separator, place / "set").folder
 
 
 def separate(place: Path, *overrides: str) -> Path:

@@ -63,7 +63,7 @@ def separated(*overrides: str) -> Path | None:
     """The folder that ``evaluate.py separator=... testset=set`` writes."""
     wanted = settings("testset=set", *overrides)
     assert wanted.separator is not None
-    return separate_testset(wanted, wanted.separator, Path("set"))
+    return separate_testset(wanted, wanted.separator, Path("set")).folder
 
 
 def contents(folder: Path) -> dict[str, bytes]:

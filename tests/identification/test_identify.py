@@ -4,13 +4,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from rfsep.identification.carriers import derotate
 from rfsep.identification.cyclic import confidence_of, highest, lag_scores, normal_score
-from rfsep.identification.identify import Identified, duty_cycle, identified_modem, identify
+from rfsep.identification.identify import (
+    Identified,
+    duty_cycle,
+    identified_modem,
+    identified_modems,
+    identify,
+)
 from rfsep.identification.prefix import Layout, find_prefix
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.emi import EmiBursts
@@ -212,6 +219,92 @@ def test_period_of_a_slot() -> None:
 def test_bad_frames_are_refused(frames: Tensor, words: str) -> None:
     with pytest.raises(InputError, match=words):
         identify(frames)
+
+
+def test_noise_that_overlapping_frames_repeat_stays_noise() -> None:
+    """A hundred frames of 8,000 samples: without a look at what they share, chance passes for a prefix."""
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        stream = (random.standard_normal(8000) + 1j * random.standard_normal(8000)).astype(np.complex64)
+        starts = random.integers(0, 8000 - 4096 + 1, 100)
+        found = identify(torch.from_numpy(np.stack([stream[start : start + 4096] for start in starts])))
+        assert found.kind.value == "noise"
+
+
+def points_of(name: str) -> np.ndarray:
+    """Points of unit power, by levels of equal distance."""
+    if name == "bpsk":
+        return np.array([1.0, -1.0])
+    levels = np.arange(1.0, {"qpsk": 2, "qam16": 4, "qam64": 8}[name] + 1)
+    grid = np.add.outer(levels, 1j * levels)
+    grid = grid - grid.mean()
+    return (grid / np.sqrt(np.mean(np.abs(grid) ** 2))).ravel()
+
+
+def ofdm_stream(names: list[str], random: np.random.Generator, width: int = 56) -> np.ndarray:
+    """OFDM of FFT 64 and prefix 16 in plain numpy, one constellation a symbol."""
+    grid = np.zeros((len(names), 64), dtype=complex)
+    carriers = [*range(1, 1 + width // 2), *range(64 - width // 2, 64)]
+    for row, name in zip(grid, names, strict=True):
+        row[carriers] = random.choice(points_of(name), width)
+    bodies = np.fft.ifft(grid, axis=1)
+    return np.concatenate((bodies[:, -16:], bodies), axis=1).ravel()
+
+
+def mixed_frames(counts: dict[str, int], random: np.random.Generator) -> Tensor:
+    """Frames of 4,096 samples, each of one constellation, at random times and phases."""
+    rows = []
+    for name in [name for name, count in counts.items() for _ in range(count)]:
+        start, turn = random.integers(80), np.exp(2j * np.pi * random.random())
+        rows.append(turn * ofdm_stream([name] * 53, random)[start : start + 4096])
+    return torch.from_numpy(np.stack(rows).astype(np.complex64))
+
+
+@pytest.mark.parametrize(
+    "counts", [{"bpsk": 50, "qpsk": 50}, {"qpsk": 80, "qam64": 20}, {"bpsk": 40, "qam16": 40, "qpsk": 20}]
+)
+def test_frames_of_several_constellations_are_told_with_their_shares(counts: dict[str, int]) -> None:
+    found = identify(mixed_frames(counts, np.random.default_rng(6)))
+    names, shares = found.constellations.value, found.constellation_shares.value
+    assert names is not None
+    assert shares is not None
+    assert dict(zip(names, shares, strict=True)) == pytest.approx({k: n / 100 for k, n in counts.items()}, abs=0.02)
+    assert list(shares) == sorted(shares, reverse=True)
+    assert found.constellation.value == names[0]
+    assert found.constellation.confidence <= shares[0]
+    assert identified_modem(found) is None
+    modems = identified_modems(found)
+    assert [len(modem.constellation) for modem in modems] == [len(points_of(name)) for name in names]
+
+
+def test_a_stream_whose_packets_change_their_rate_is_not_one_constellation() -> None:
+    """Packets of 20 to 119 symbols of 52 carriers, so that most frames hold two or more of the four."""
+    random, rates = np.random.default_rng(7), ["bpsk", "qpsk", "qam16", "qam64"]
+    names = [name for name in random.choice(rates, 90) for _ in range(random.integers(20, 120))]
+    stream = ofdm_stream(names, random, 52)
+    frames = torch.from_numpy(stream[: len(stream) // 4096 * 4096].reshape(-1, 4096).astype(np.complex64))
+    found = identify(frames)
+    truth = {name: names.count(name) / len(names) for name in rates}
+    assert found.constellation.confidence < 0.5
+    shares = dict(zip(found.constellations.value or (), found.constellation_shares.value or (), strict=True))
+    assert shares == pytest.approx(truth, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["bpsk", "qpsk", "qam16", "qam64"])
+@pytest.mark.parametrize("snr_db", [None, 20.0])
+def test_one_constellation_is_not_several(name: str, snr_db: float | None) -> None:
+    frames = mixed_frames({name: 30}, np.random.default_rng(8))
+    found = identify(frames if snr_db is None else add_noise(frames, snr_db))
+    assert (found.constellation.value, found.constellations.value) == (name, None)
+    assert found.constellation.confidence > 0.6
+
+
+def test_single_carriers_of_two_constellations() -> None:
+    frames = [draw(RandomCrop(LinearModem(name, samples_per_symbol=8)), 12, 8192) for name in ("bpsk", "qpsk")]
+    found = identify(torch.cat(frames))
+    assert set(found.constellations.value or ()) == {"bpsk", "qpsk"}
+    assert found.constellation_shares.value == pytest.approx((0.5, 0.5), abs=0.05)
+    assert found.constellation.confidence < 0.6
 
 
 def test_the_shortest_frames_and_a_single_one_give_an_answer() -> None:

@@ -99,6 +99,27 @@ def test_modem_of_the_interference_is_learned_from_examples() -> None:
     assert torch.equal(learned.separate(batch.mixture).bits, batch.bits)
 
 
+def test_each_window_takes_the_constellation_that_it_holds() -> None:
+    """As good as when each is told; told the one of most frames, every tenth bit of the others is wrong."""
+    kinds = [OfdmModem("qpsk"), OfdmModem("qam64")]
+    sources = [RandomCrop(modem, power=modem.power) for modem in kinds]
+    frames = [
+        source.sample(number, 4096, torch.Generator().manual_seed(5)).waveform
+        for source, number in zip(sources, (24, 8), strict=True)
+    ]
+    learned = JointDetection(QPSK, torch.cat(frames))
+    assert sorted(len(modem.constellation) for modem in learned.interferences) == [4, 64]
+    drawn = [draw(-18.0, 3, noise_power=0.01, interference=modem) for modem in kinds]
+    found = learned.separate(torch.cat([batch.mixture for batch in drawn]))
+    told = [JointDetection(QPSK, NONE, modem).separate(part.mixture) for modem, part in zip(kinds, drawn, strict=True)]
+    assert torch.equal(found.bits, torch.cat([one.bits for one in told]))
+    assert torch.equal(found.bits, torch.cat([batch.bits for batch in drawn]))
+    assert ber(detection(kinds[0]).separate(drawn[1].mixture), drawn[1]) > 0.05
+    order = torch.tensor([4, 0, 2, 5, 1, 3])
+    shuffled = learned.separate(torch.cat([batch.mixture for batch in drawn])[order])
+    assert torch.equal(shuffled.bits, found.bits[order])
+
+
 @pytest.mark.parametrize("noise_power", [0.0, 0.01])
 def test_ofdm_in_ofdm_of_the_same_kind(noise_power: float) -> None:
     """Where linear estimates have every third bit wrong."""

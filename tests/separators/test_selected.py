@@ -1,5 +1,7 @@
 """The separator that tries others takes the right one, lets refusals pass, and shows nobody the trial's frames."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -71,6 +73,28 @@ def test_same_seed_same_choice_and_another_one_other_mixtures() -> None:
         for seed in (0, 0, 1)
     ]
     assert errors[0] == errors[1] != errors[2]
+
+
+class Broken:
+    """Breaks when it is made, or else when it separates."""
+
+    def __init__(self, modem: Modem, examples: Tensor, late: bool) -> None:
+        self.late = late
+        if not late:
+            raise ZeroDivisionError("division by zero")
+
+    def separate(self, mixture: Tensor) -> Separated:
+        raise RuntimeError("an FFT of nothing")
+
+
+@pytest.mark.parametrize(("late", "kind"), [(False, ZeroDivisionError), (True, RuntimeError)])
+def test_a_candidate_that_breaks_leaves_the_others(late: bool, kind: type[Exception]) -> None:
+    candidates = {"broken": partial(Broken, late=late), "lmmse": Lmmse, "joint_detection": JointDetection}
+    selected = Selected(LinearModem(), narrow(), candidates, num_mixtures=1)
+    assert selected.chosen == "lmmse"
+    assert {name: type(error) for name, error in selected.faults.items()} == {"broken": kind}
+    with pytest.raises(InputError, match="no candidate can be selected: broken: "):
+        Selected(LinearModem(), narrow(), {"broken": partial(Broken, late=late)})
 
 
 def test_what_cannot_be_tried_is_refused() -> None:

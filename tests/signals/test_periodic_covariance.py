@@ -6,7 +6,13 @@ from torch import Tensor
 
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
-from rfsep.signals.periodic_covariance import align, learn_periodic_covariance, modem_periodic_covariance
+from rfsep.signals.periodic_covariance import (
+    _learn_blocks,
+    _Seen,
+    align,
+    learn_periodic_covariance,
+    modem_periodic_covariance,
+)
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.signals.statistics import frames_autocorrelation, modem_covariance, toeplitz
 from rfsep.types import InputError, Modem, Sampled
@@ -140,6 +146,30 @@ def test_shrinkage_helps_where_frames_are_few() -> None:
         gained = distance(learned.window(0, 80), truth) / distance(plain / plain.diagonal().real.mean(), truth)
         assert gained == pytest.approx((spread / (noise + spread)) ** 0.5, rel=0.06)
         assert gained < 0.68
+
+
+def test_crops_of_one_stream_count_their_samples_once() -> None:
+    """Random crops overlap by half: periods are still seen to be independent, and the error is that of the stream."""
+    truth = modem_periodic_covariance(OfdmModem()).window(0, 80)
+    stream = draw(OFDM, 1, 200_000, 4).waveform[0]
+    starts = torch.randint(200_000 - 4095, (50,), generator=torch.Generator().manual_seed(2)).tolist()
+    crops = torch.stack([stream[start : start + 4096] for start in starts])
+    found = learn_periodic_covariance(crops, 80, 256)
+    apart = learn_periodic_covariance(stream[: 48 * 4096].view(48, 4096), 80, 256)
+    assert found.independent
+    covered = len(set().union(*(range(start, start + 4096) for start in starts)))
+    noise, spread = noise_and_spread(truth, covered // 80)
+    error = distance(found.window(0, 80), truth)
+    assert error == pytest.approx((noise * spread / (noise + spread)) ** 0.5 / float(truth.norm()), rel=0.08)
+    assert error > distance(apart.window(0, 80), truth)
+    again = learn_periodic_covariance(crops.repeat(3, 1), 80, 256)
+    assert torch.allclose(again.lags, found.lags, rtol=0, atol=1e-6)
+
+
+def test_fewer_samples_than_the_covariance_has_unknowns_are_refused() -> None:
+    frame = draw(RandomCrop(OfdmModem("qpsk", 256, 64, (16, 15))), 1, 5 * 320).waveform
+    with pytest.raises(InputError, match="320 samples has 102400 unknowns, but the example frames hold 5 distinct"):
+        _learn_blocks(_Seen(frame, torch.ones(frame.shape, dtype=torch.bool)), torch.zeros(1, dtype=torch.int64), 320)
 
 
 def test_frames_shorter_than_three_periods_are_refused() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.signals.distinct import distinct_samples
 from rfsep.signals.recordings import OfficialFrames, SigmfRecordings
 from rfsep.types import InputError
 
@@ -59,6 +60,37 @@ def test_files_weigh_the_same_without_dc_and_at_unit_power(recorded: Path) -> No
         assert windows.mean().abs().item() < 0.02
     starts = {round(float(value), 4) for value in sampled.waveform[:, 0].real}
     assert len(starts) > 800  # crops are everywhere in the files
+
+
+def places(frames: torch.Tensor, stream: np.ndarray) -> list[int]:
+    """Where frames were cut from a recording whose first samples are all different."""
+    values = frames.numpy()
+    return sorted(int(np.flatnonzero((stream == row[0]) & (np.roll(stream, -1) == row[1]))[0]) for row in values)
+
+
+def test_examples_do_not_overlap_while_there_is_room(recorded: Path) -> None:
+    """14,000 samples hold 27 frames of 500: the loud file all its 10, and the quiet one 17 of its 18."""
+    source = SigmfRecordings(recorded, recorded / "split.json", "train")
+    frames = source.examples(27, 500, batch_generator(Purpose.EXAMPLES))
+    loud, quiet = (recording.astype(np.complex64) for recording in source.recordings)
+    of_loud = torch.from_numpy(np.isin(frames[:, 0].numpy(), loud) & np.isin(frames[:, 7].numpy(), loud))
+    starts = places(frames[of_loud], loud), places(frames[~of_loud], quiet)
+    assert [len(one) for one in starts] == [10, 17]
+    assert all((np.diff(one) >= 500).all() for one in starts)
+    assert bool(distinct_samples(frames).all())
+    assert torch.equal(frames, source.examples(27, 500, batch_generator(Purpose.EXAMPLES)))
+    assert not torch.equal(frames, source.examples(27, 500, batch_generator(Purpose.TEST)))
+    few = source.examples(6, 500, batch_generator(Purpose.EXAMPLES))
+    assert torch.from_numpy(np.isin(few[:, 0].numpy(), loud)).sum() == 3  # files weigh the same
+
+
+def test_examples_that_find_no_room_overlap(recorded: Path) -> None:
+    source = SigmfRecordings(recorded, recorded / "split.json", "train")
+    frames = source.examples(60, 500, batch_generator(Purpose.EXAMPLES))
+    assert frames.shape == (60, 500)
+    assert 13_500 <= int(distinct_samples(frames).sum()) < 14_000 + 5 * 32  # overlaps of fewer than 32 stay unseen
+    with pytest.raises(InputError, match="no recording has 9001 samples; the longest has 9000"):
+        source.examples(1, 9001, batch_generator(Purpose.EXAMPLES))
 
 
 def test_windows_longer_than_every_file_are_refused(recorded: Path) -> None:

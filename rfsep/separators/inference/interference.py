@@ -1,10 +1,11 @@
 """Models the interference by its modem, or by example frames if no modem is given."""
 
+import warnings
 from typing import NamedTuple
 
 from torch import Tensor
 
-from rfsep.identification.identify import identified_modem, identify
+from rfsep.identification.identify import identified_modems, identify
 from rfsep.separators.inference.gaussian import Bases, GaussianModel
 from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.synchronise import Synchroniser
@@ -53,16 +54,30 @@ def interference_covariance(examples: Tensor, interference: Modem | None) -> Per
     return learn_periodic_covariance(examples, period.value if sure and period.value else 1, _LONGEST_LAG)
 
 
-def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
+def interference_modems(examples: Tensor, interference: Modem | None) -> list[Modem]:
     """Returns the interference's modem, as given or as identified from example frames complex64 [F, T].
+
+    Frames that hold several constellations give one modem each, the most frequent first.
 
     Raises:
         InputError: the frames are not of an OFDM signal with known symbols.
     """
-    modem = identified_modem(identify(examples)) if interference is None else interference
-    if modem is None or not modem_periodic_covariance(modem).independent:
+    found = identified_modems(identify(examples)) if interference is None else [interference]
+    if not found or not modem_periodic_covariance(found[0]).independent:
         raise InputError("the interference is no OFDM whose symbols are known; give interference=")
-    return modem
+    return found
+
+
+def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
+    """As `interference_modems`, where there can be one alone: of several the most frequent, with a warning."""
+    found = interference_modems(examples, interference)
+    if len(found) > 1:
+        sizes = ", ".join(str(len(modem.constellation)) for modem in found)
+        warnings.warn(
+            f"the example frames hold constellations of {sizes} points; that of {sizes.split(',')[0]} is taken for all",
+            stacklevel=2,
+        )
+    return found[0]
 
 
 def window_length(covariance: PeriodicCovariance, block: int) -> int:

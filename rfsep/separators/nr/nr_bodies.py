@@ -73,24 +73,36 @@ def sliced(values: Tensor) -> Tensor:
     return torch.complex(values.real.sign(), values.imag.sign()) * 2**-0.5
 
 
+def holds_body(symbol: Symbol, num_samples: int) -> bool:
+    """The body of a symbol lies in a window."""
+    return symbol.body >= _EARLY and symbol.body - _EARLY + FFT_SIZE <= num_samples
+
+
+def is_comb(carriers: Tensor) -> bool:
+    """Every second of the carriers complex128 [612] is empty, as in a symbol of pilots."""
+    energy = squared(carriers * clear_carriers())
+    return float(energy[1::2].sum()) < _COMB * float(energy[::2].sum())
+
+
 def find_bodies(window: Tensor, symbols: list[Symbol], pilots: Tensor) -> list[Body]:
     """Finds symbols whose bodies lie in a window complex128 [T], and those of ``pilots`` complex128 [n, 612] in them.
 
     Pilots leave every second carrier empty. Products of neighbours, which the channel hardly turns, show which pilots
-    were sent.
+    were sent. If no pilots are known (n = 0), their symbols are left out while there are others.
     """
-    found = []
-    clear = clear_carriers()
+    found, strange = list[Body](), list[Body]()
     for place, symbol in enumerate(symbols):
-        if symbol.body < _EARLY or symbol.body - _EARLY + FFT_SIZE > len(window):
+        if not holds_body(symbol, len(window)):
             continue
-        carriers = cut(window, symbol) * clear
-        energy, sent = squared(carriers), None
-        if float(energy[1::2].sum()) < _COMB * float(energy[::2].sum()):
+        carriers = cut(window, symbol) * clear_carriers()
+        if not is_comb(carriers):
+            found.append(Body(place, None))
+        elif len(pilots):
             even = (carriers * pilots.conj())[:, ::2]
-            sent = pilots[(even[:, 1:] * even[:, :-1].conj()).sum(1).abs().argmax()]
-        found.append(Body(place, sent))
-    return found
+            found.append(Body(place, pilots[(even[:, 1:] * even[:, :-1].conj()).sum(1).abs().argmax()]))
+        else:
+            strange.append(Body(place, None))
+    return found or strange
 
 
 def said_of_channel(carriers: Tensor, sent: Tensor, spread: Tensor, precision: Tensor) -> Observed:
@@ -172,7 +184,7 @@ def cut_off_pilots(
     A channel found from data is known up to a quarter turn; the pilots are turned to match it.
     """
     found = dict[int, Tensor]()
-    if any(body.pilots is not None for body in bodies):
+    if not len(pilots) or any(body.pilots is not None for body in bodies):
         return found  # The next pilots are nine symbols away.
     whole = {body.place for body in bodies}
     for place, symbol in enumerate(symbols):

@@ -7,6 +7,7 @@ constellations. Expectation propagation detects them together (`rfsep.separators
 carriers improve the channel.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,15 +30,16 @@ from rfsep.separators.nr.nr_bodies import (
     spectrum_of_slices,
     summed,
 )
+from rfsep.separators.nr.nr_cell import find_cell
 from rfsep.separators.nr.nr_channel import GAP, Channel, carrier_numbers, fit_taps
 from rfsep.separators.nr.nr_propagation import SOI, Model, Propagated, Schedule, Share, make_model, priors, propagate
 from rfsep.separators.nr.nr_timing import SYMBOL, Symbol, find_symbols, interference_density, otherwise
 from rfsep.separators.nr.nr_waves import NEAR
 from rfsep.separators.windows import in_parallel, overlapped
 from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
-from rfsep.signals.nr_pilots import pilot_grids
+from rfsep.signals.nr_pilots import NUM_CELLS, pilot_grids
 from rfsep.signals.statistics import modem_autocorrelation
-from rfsep.types import Modem, Separated
+from rfsep.types import InputError, Modem, Separated
 
 # Physics: a window of two symbols, one of them with the long prefix, holds a whole symbol wherever they begin.
 _LEAST_SAMPLES = 2 * SYMBOL + 16
@@ -107,6 +109,23 @@ def detected(model_after: Callable[[Propagated | None], Model], points: Tensor) 
     return best
 
 
+def _checked_cell(told: int | None, found: int | None) -> int | None:
+    """The cell that is told, or the one that was found.
+
+    Raises:
+        InputError: no cell has that number.
+    """
+    if told is not None and not 0 <= told < NUM_CELLS:
+        raise InputError(f"nr_detection: cell_id is {told}, expected 0..{NUM_CELLS - 1}")
+    if told is None or found is None or told == found:
+        return told if found is None else found
+    warnings.warn(
+        f"nr_detection: cell_id is {told}, but the example frames carry the pilots of cell {found}: {found} is taken",
+        stacklevel=3,
+    )
+    return found
+
+
 class NrDetection:
     """Estimates a narrow-band SOI in a 5G NR uplink (30 kHz, 612 carriers, QPSK) at 30.72 Msps.
 
@@ -114,18 +133,23 @@ class NrDetection:
 
     Args:
         modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
-        examples: frames of the interference, complex64 [F, T], for `Lmmse`.
-        cell_id: number of the cell whose pilots are sent.
+        examples: frames of the interference, complex64 [F, T], for `Lmmse` and to find the cell.
+        cell_id: number of the cell whose pilots are sent, 0..1007; None: found in the examples. If the examples show
+            another cell than the one given, that cell is taken, with a warning. An unknown cell's pilots are not used.
         block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
     """
 
-    def __init__(self, modem: Modem, examples: Tensor, cell_id: int = 1, block: int = 2560, margin: int = 160) -> None:
+    def __init__(
+        self, modem: Modem, examples: Tensor, cell_id: int | None = None, block: int = 2560, margin: int = 160
+    ) -> None:
         self.modem = modem
         self.block = block
         self.margin = margin
         self.points = modem.constellation
-        self.pilots = pilot_grids(cell_id).flatten(0, 1).to(torch.complex128)
+        self.cell_id = _checked_cell(cell_id, find_cell(examples))
+        grids = torch.zeros((0, 0, NUM_SUBCARRIERS)) if self.cell_id is None else pilot_grids(self.cell_id)
+        self.pilots = grids.flatten(0, 1).to(torch.complex128)
         self._stationary = Lmmse(modem, examples)
         self._soi_power = float(modem_autocorrelation(modem, 1).real)
         self._narrow = fits_band(modem)

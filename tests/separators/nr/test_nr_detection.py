@@ -10,6 +10,7 @@ from rfsep.bounds.nr_genie import NrGenie, symbols_about
 from rfsep.mixtures.mix import Mixer
 from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.separators.nr.nr_bodies import Body, cut, cut_off_pilots, find_bodies, first_channel, sliced
+from rfsep.separators.nr.nr_cell import find_cell
 from rfsep.separators.nr.nr_channel import Channel, carrier_numbers, delays, quarter_turns
 from rfsep.separators.nr.nr_detection import NrDetection
 from rfsep.separators.nr.nr_timing import Symbol, find_symbols, otherwise
@@ -18,6 +19,7 @@ from rfsep.signals import nr
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.nr import NrUplink, nr_ofdm
 from rfsep.signals.nr_pilots import PILOT_SYMBOLS, pilot_grids
+from rfsep.types import InputError
 
 NONE = torch.zeros((0, 0), dtype=torch.complex64)
 sionna = pytest.mark.skipif(importlib.util.find_spec("sionna") is None, reason="needs pip install rfsep[nr]")
@@ -135,6 +137,60 @@ def test_taps_are_delays() -> None:
     torch.testing.assert_close(delays()[:, 29], torch.polar(torch.ones(612).double(), -2 * torch.pi / 1024 * number))
 
 
+def heard(cell: int, number: int = 12, num_samples: int = 4096) -> torch.Tensor:
+    return NrUplink(cell_id=cell).sample(number, num_samples, generator(cell)).waveform
+
+
+@sionna
+@pytest.mark.parametrize(("cell", "number", "num_samples"), [(0, 12, 4096), (77, 30, 2560), (500, 1, 40_000)])
+def test_the_cell_is_found_in_frames_of_sionna(cell: int, number: int, num_samples: int) -> None:
+    """Through fading, at unknown times, in noise 10 dB below."""
+    frames = heard(cell, number, num_samples)
+    noise = torch.randn(frames.shape, dtype=torch.complex64, generator=generator(1))
+    assert find_cell(frames) == cell
+    assert find_cell(frames + 0.3 * noise) == cell
+
+
+@sionna
+def test_the_cell_of_an_uplink_of_another_modulation() -> None:
+    assert find_cell(NrUplink(mcs_indices=[12], cell_id=1007).sample(12, 4096, generator(3)).waveform) == 1007
+
+
+def test_no_cell_in_what_is_no_uplink() -> None:
+    """Noise, silence, frames that are too short, none; and pilots of no cell: a comb of random points."""
+    random = generator(4)
+    for shape in ((8, 4096), (40, 500), (0, 0)):
+        assert find_cell(torch.randn(shape, dtype=torch.complex64, generator=random)) is None
+    assert find_cell(torch.zeros((2, 4096), dtype=torch.complex64)) is None
+    grids = qpsk_slots(4, 4)
+    grids[:, list(PILOT_SYMBOLS), 1::2] = 0
+    assert find_cell(nr_ofdm(grids)) is None
+
+
+@sionna
+def test_a_cell_that_is_told_and_does_not_fit_is_warned_of_and_the_right_one_taken() -> None:
+    modem, frames = LinearModem(), heard(500)
+    found = NrDetection(modem, frames)
+    assert found.cell_id == 500
+    with pytest.warns(UserWarning, match="cell_id is 1, but the example frames carry the pilots of cell 500"):
+        told = NrDetection(modem, frames, cell_id=1)
+    assert torch.equal(told.pilots, found.pilots)
+    assert torch.equal(found.pilots, pilot_grids(500).flatten(0, 1).to(torch.complex128))
+    assert NrDetection(modem, frames, cell_id=500).cell_id == 500
+    with pytest.raises(InputError, match=r"cell_id is 1008, expected 0\.\.1007"):
+        NrDetection(modem, NONE, cell_id=1008)
+
+
+@sionna
+def test_an_uplink_whose_cell_nothing_tells_is_detected_without_its_pilots() -> None:
+    """Symbols of pilots are left out, not taken for data."""
+    modem = LinearModem()
+    batch = Mixer(modem, NrUplink(cell_id=500)).draw(torch.full((3,), -12.0), 2560, generator(3))
+    separator = NrDetection(modem, NONE)
+    assert separator.cell_id is None
+    assert float((separator.separate(batch.mixture).bits != batch.bits).double().mean()) < 0.05
+
+
 @sionna
 def test_bit_errors_stay_near_those_of_the_genie() -> None:
     """At -18 dB a third of the matched filter's bits are wrong; what is left are symbols at the window's ends."""
@@ -144,7 +200,7 @@ def test_bit_errors_stay_near_those_of_the_genie() -> None:
         float((estimate.bits != batch.bits).double().mean())
         for estimate in (
             MatchedFilter(modem, NONE).separate(batch.mixture),
-            NrDetection(modem, NONE).separate(batch.mixture),
+            NrDetection(modem, NONE, cell_id=1).separate(batch.mixture),
             NrGenie(modem, source, 0.0).estimate(batch),
         )
     ]
@@ -158,7 +214,7 @@ def test_windows_that_do_not_fit_are_looked_at_again() -> None:
     """One of whose symbols quick propagation is wrongly sure, and one that ends in a symbol of a long prefix."""
     modem = LinearModem()
     batch = Mixer(modem, NrUplink()).draw(torch.full((100,), -24.0), 2560, generator(5))
-    found = NrDetection(modem, NONE).separate(batch.mixture[[45, 36]])
+    found = NrDetection(modem, NONE, cell_id=1).separate(batch.mixture[[45, 36]])
     assert int((found.bits != batch.bits[[45, 36]]).sum()) == 0
 
 
