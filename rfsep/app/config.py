@@ -16,7 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
@@ -30,6 +30,7 @@ from rfsep.types import InputError, Modem, SignalSource
 
 _UNSET = re.compile(r"Environment variable '(\w+)' not found")
 PRIORS = ("soi_prior", "interference_prior")  # keys of a separator that name runs of priors
+_RECORDINGS = "rfsep.signals.recordings.SigmfRecordings"
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -264,6 +265,9 @@ def build_source(interference: InterferenceOption, split: str) -> SignalSource:
     config = OmegaConf.create(interference.settings)
     if interference.recorded:
         config.split = split
+    if config.source.get("_target_") == _RECORDINGS and "sample_rate_hz" in config:
+        with open_dict(config):
+            config.source.setdefault("sample_rate_hz", config.sample_rate_hz)
     try:
         return cast(SignalSource, instantiate(config.source))
     except (HydraException, OmegaConfBaseException) as error:
