@@ -15,6 +15,7 @@ from rfsep.app.captures.chunks import cut, window_of
 from rfsep.app.captures.labels import relabelling
 from rfsep.app.captures.reception import Found, Reception, Tuning, convert_frames, find_soi, mean_power
 from rfsep.app.captures.results import BITS, FACTS, PARTS, POWER, SCHEMA, SOI, Cost, Job, describe, peak_memory_mb
+from rfsep.app.captures.truth import NEAR_HALF, search, told
 from rfsep.app.config import build_modem, console, errors, separator_of, soi_of
 from rfsep.app.examples import read_examples, tell_doubts
 from rfsep.app.runs import Run, open_run
@@ -28,7 +29,7 @@ from rfsep.storage.captures.doubts import Looked, look_at
 from rfsep.storage.captures.facts import Capture, Hints, OneSegment, check_segment, segments_told
 from rfsep.storage.captures.opening import open_capture
 from rfsep.storage.growing import STATE, GrowingFiles, Grown, check_identity, check_room
-from rfsep.storage.npy import count_errors
+from rfsep.storage.npy import count_errors, read_bits
 from rfsep.storage.weights import weights_digest
 from rfsep.types import InputError, Modem
 
@@ -336,3 +337,12 @@ def _compare(request: Request, job: Job) -> None:
     if compared == 0:
         raise InputError(f"{request.truth}: has no bits to compare")
     console.print(f"BER {errors_found / compared:.4g} ({errors_found} of {compared} bits)", markup=False)
+    if errors_found < NEAR_HALF * compared:
+        return
+    width = (len(job.modem.constellation) - 1).bit_length()
+    symbols = job.modem.num_bits(100 * job.modem.symbol_period) // 100 // width  # of a period
+    received, sent = (read_bits(path, (None,)) for path in (request.out / BITS, request.truth))
+    find = search(received, sent, width, symbols)
+    if find is not None:
+        start = job.reception.tuning.start
+        console.print(f"{request.truth}: {told(find, job.modem, start, request.labels)}", markup=False, soft_wrap=True)
