@@ -16,7 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
@@ -32,6 +32,7 @@ from rfsep.types import InputError, Modem, SignalSource
 _UNSET = re.compile(r"Environment variable '(\w+)' not found")
 TIMING = "timing_network"  # the key of a separator that names a run of a timing network
 BESIDE = ("soi_prior", "interference_prior", TIMING)  # all keys that name runs beside its own; the first two of priors
+_RECORDINGS = "rfsep.signals.recordings.SigmfRecordings"
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -266,6 +267,9 @@ def build_source(interference: InterferenceOption, split: str) -> SignalSource:
     config = OmegaConf.create(interference.settings)
     if interference.recorded:
         config.split = split
+    if config.source.get("_target_") == _RECORDINGS and "sample_rate_hz" in config:
+        with open_dict(config):
+            config.source.setdefault("sample_rate_hz", config.sample_rate_hz)
     try:
         return cast(SignalSource, instantiate(config.source))
     except (HydraException, OmegaConfBaseException) as error:

@@ -1,19 +1,24 @@
-"""Example frames of an interference for the `rfsep` command: of an option of conf/interference or of a file."""
+"""Example frames of an interference for the `rfsep` command: of an option of conf/interference or of files."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rfsep.app.config import drawn_examples, interference_of, options
+from rfsep.app.config import drawn_examples, errors, interference_of, options
 from rfsep.app.settings import Frames
-from rfsep.storage.npy import check_finite, read_complex
-from rfsep.storage.sigmf import SUFFIX, read_sigmf
+from rfsep.storage.captures.doubts import Looked, look_at
+from rfsep.storage.captures.facts import NO_HINTS, Capture, Hints
+from rfsep.storage.captures.listing import capture_paths, is_capture_name
+from rfsep.storage.captures.opening import open_capture
+from rfsep.storage.npy import check_finite, read_complex, read_header
 from rfsep.types import InputError
 
 _SPLITS = ("train", "val", "test")
+_NUMPY = b"\x93NUMPY"
 
 
 class Examples(NamedTuple):
@@ -30,27 +35,34 @@ class Examples(NamedTuple):
     sample_rate_hz: float | None
 
 
-def read_examples(interference: str, num_frames: int, num_samples: int, split: str) -> Examples:
-    """Frames of an option of conf/interference or of a file.
+class _Heard(NamedTuple):
+    """A recording that was looked at from end to end."""
+
+    path: Path
+    capture: Capture
+    looked: Looked
+
+
+def read_examples(
+    interference: str,
+    num_frames: int,
+    num_samples: int,
+    split: str,
+    hints: Hints = NO_HINTS,
+) -> Examples:
+    """Frames of an option of conf/interference, or of recordings: a file, a folder of them, a pattern.
+
+    Frames of recordings do not overlap, do not reach across a gap or a retune, and are spread over all of them; each
+    recording loses its DC offset. A .npy of complex64 [F, T] holds frames already.
 
     Raises:
-        InputError: it is neither, or the file is broken.
+        InputError: it is neither, or a file is broken; recordings of several sample rates.
     """
-    path = Path(interference)
-    if path.suffix == SUFFIX:
-        recording = read_sigmf(path)
-        samples = torch.from_numpy(recording.samples)
-        if len(samples) == 0:
-            raise InputError(f"{path}: holds no samples")
-        frames = _cut(samples - samples.mean(), num_frames, num_samples)  # receivers leave a DC offset
-        return Examples(plain_name(path), frames, recording.sample_rate_hz)
-    if path.suffix == ".npy":
-        array = read_complex(path, (None, None))[:num_frames]
-        check_finite(path, array)
-        return Examples(plain_name(path), torch.tensor(array), None)
+    if interference not in options("interference") and is_capture_name(interference):
+        return _of_files(interference, num_frames, num_samples, hints)
     if interference not in options("interference"):
         names = ", ".join(options("interference"))
-        raise InputError(f"unknown interference '{interference}'; give a {SUFFIX} or .npy file, or one of {names}")
+        raise InputError(f"unknown interference '{interference}'; give a recording or one of {names}")
     if split not in _SPLITS:
         raise InputError(f"split is '{split}'; choose one of {', '.join(_SPLITS)}")
     config = interference_of(interference)
@@ -58,11 +70,70 @@ def read_examples(interference: str, num_frames: int, num_samples: int, split: s
     return Examples(interference, frames, config.sample_rate_hz)
 
 
-def _cut(samples: Tensor, num_frames: int, num_samples: int) -> Tensor:
-    """A recording complex64 [T] in frames, evenly spread over it where it has more of them than are wanted."""
-    frames = samples.unfold(0, min(num_samples, len(samples)), min(num_samples, len(samples)))  # [F, T]
-    kept = torch.linspace(0, len(frames) - 1, min(num_frames, len(frames))).round().long()
-    return frames[kept]
+def _of_files(name: str, num_frames: int, num_samples: int, hints: Hints) -> Examples:
+    """Frames of recordings."""
+    paths = capture_paths(name)
+    if len(paths) == 1 and _holds_frames(paths[0]):
+        array = read_complex(paths[0], (None, None))[:num_frames]
+        check_finite(paths[0], array)
+        return Examples(plain_name(paths[0]), torch.tensor(array), None)
+    heard = [_heard(path, hints) for path in paths]
+    rates = {one.path: one.capture.facts.sample_rate_hz for one in heard}
+    if len(set(rates.values())) > 1:
+        first, other = next((one, two) for one in rates for two in rates if rates[one] != rates[two])
+        raise InputError(
+            f"{name}: recordings of several sample rates: {first.name} has {_rate(rates[first])}, {other.name} has"
+            f" {_rate(rates[other])}; give those of one rate"
+        )
+    frames = _cut(heard, num_frames, num_samples)
+    return Examples(plain_name(Path(name)), frames, rates[paths[0]])
+
+
+def _rate(rate: float | None) -> str:
+    return "no rate" if rate is None else f"{rate:.12g} samples/s"
+
+
+def _holds_frames(path: Path) -> bool:
+    """Whether a file is a .npy of several frames of complex numbers."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if file.read(len(_NUMPY)) != _NUMPY:
+            return False
+    header = read_header(path)
+    return len(header.shape) == 2 and header.dtype.kind == "c" and header.shape[0] != 1
+
+
+def _heard(path: Path, hints: Hints) -> _Heard:
+    """A recording, looked at; doubts about it are told."""
+    capture = open_capture(path, hints)
+    looked = look_at(capture, lambda count: None)
+    tell_doubts(path, capture, looked)
+    return _Heard(path, capture, looked)
+
+
+def tell_doubts(path: Path, capture: Capture, looked: Looked) -> None:
+    """Warn of whatever is strange about a capture, a line each."""
+    for line in (*capture.facts.notes, *looked.doubts):
+        errors.print(f"warning: {path}: {line}")
+
+
+def _cut(heard: list[_Heard], num_frames: int, num_samples: int) -> Tensor:
+    """Recordings in frames complex64 [F, T] without overlap, evenly spread where there are more than are wanted."""
+    longest = max(segment.length for one in heard for segment in one.capture.facts.segments)
+    length = min(num_samples, longest)
+    places = [
+        (one, start)
+        for one in heard
+        for segment in one.capture.facts.segments
+        for start in range(segment.start, segment.start + segment.length - length + 1, length)
+    ]
+    kept = torch.linspace(0, len(places) - 1, min(num_frames, len(places))).round().long().tolist()
+    frames = [
+        one.capture.read(start, length) - np.complex64(one.looked.mean)  # receivers leave a DC offset
+        for one, start in (places[index] for index in kept)
+    ]
+    return torch.from_numpy(np.stack(frames))
 
 
 def plain_name(path: Path) -> str:

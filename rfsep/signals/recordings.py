@@ -1,8 +1,9 @@
-"""Recorded interference: SigMF files and official challenge frames, split by file or frame through a committed list."""
+"""Recorded interference: captures of any kind and official challenge frames, split by file, time or frame."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+import logging
+from collections.abc import Mapping
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -11,14 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rfsep.iq import forget_pages
+from rfsep.iq import forget_pages, from_db
+from rfsep.signals.crops import Recording, apart, crops, draw, sampled, whole
+from rfsep.signals.resampling import Conversion, conversion, resampled
 from rfsep.storage.atomic import read_json
+from rfsep.storage.captures.doubts import look_at
+from rfsep.storage.captures.facts import Hints
+from rfsep.storage.captures.listing import capture_paths
+from rfsep.storage.captures.opening import open_capture
 from rfsep.storage.hdf5 import read_frames
-from rfsep.storage.sigmf import read_sigmf
 from rfsep.types import InputError, Sampled
 
 # the organisers' generator reads the first, copies of their dataset have the second as well
 _OTHER_NAMES = {"testset1_frame": "test1_frame", "test1_frame": "testset1_frame"}
+_MAX_SAMPLES = 1 << 28  # of a file: two gigabytes in memory
+_TIME_SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
+_log = logging.getLogger(__name__)
 
 
 class Recorded(Protocol):
@@ -30,7 +39,7 @@ class Recorded(Protocol):
         ...
 
     def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Frames complex64 [num_frames, num_samples] that overlap only where the recordings are too short for all."""
+        """Frames to learn from, complex64 [num_frames, num_samples], without overlap while there is room."""
         ...
 
 
@@ -68,81 +77,135 @@ def _split(split_list: Path, split: str) -> object:
     splits = read_json(split_list)
     if not isinstance(splits, dict) or split not in splits:
         choices = ", ".join(splits) if isinstance(splits, dict) else "none: not an object"
-        raise InputError(f"{split_list}: unknown split '{split}'; choose one of {choices}")
+        raise InputError(
+            f"{split_list}: unknown split '{split}'; choose one of {choices}, name recordings for it there, or split by"
+            " itself with split_list: files or split_list: time"
+        )
     return splits[split]
 
 
-def _crops(
-    recordings: Sequence[NDArray[np.complex64]], batch_size: int, num_samples: int, generator: torch.Generator
-) -> Sampled:
-    """Draws uniform crops of uniformly chosen recordings complex64 [T_i] that are long enough."""
-    fitting = [index for index, recording in enumerate(recordings) if len(recording) >= num_samples]
-    chosen = torch.tensor(fitting)[torch.randint(0, len(fitting), (batch_size,), generator=generator)]  # [B]
-    place = torch.rand(batch_size, generator=generator, dtype=torch.float64)
-    rows = []
-    for index, fraction in zip(chosen.tolist(), place.tolist(), strict=True):
-        start = int(fraction * (len(recordings[index]) - num_samples + 1))
-        rows.append(torch.from_numpy(np.array(recordings[index][start : start + num_samples])))
-    unknown = torch.full((batch_size,), -1, dtype=torch.int64)
-    no_bits = torch.zeros((batch_size, 0), dtype=torch.uint8)
-    return Sampled(torch.stack(rows), no_bits, unknown, chosen, torch.zeros(batch_size, dtype=torch.int64))
-
-
-def _shares(room: Sequence[int], wanted: int) -> list[int]:
-    """How many of ``wanted`` frames each recording gives, of as many as it has room for: as equal as that allows."""
-    shares = [0] * len(room)
-    while (left := min(wanted, sum(room)) - sum(shares)) > 0:
-        open_ones = [index for index, count in enumerate(room) if shares[index] < count]
-        for index in open_ones[:left]:
-            shares[index] += min(max(1, left // len(open_ones)), room[index] - shares[index])
-    return shares
-
-
-def _apart(
-    recordings: Sequence[NDArray[np.complex64]], num_frames: int, num_samples: int, generator: torch.Generator
-) -> Tensor:
-    """Frames complex64 [num_frames, num_samples] from all over the recordings, without overlap while there is room.
-
-    Frames of a recording keep their order, and random gaps lie between them. Those that find no room are crops at
-    random, which overlap the others. Frames come in a random order.
-    """
-    frames = []
-    for recording, count in zip(
-        recordings, _shares([len(one) // num_samples for one in recordings], num_frames), strict=True
-    ):
-        gaps = torch.rand(count, generator=generator, dtype=torch.float64).sort().values
-        starts = (gaps * (len(recording) - count * num_samples + 1)).long() + torch.arange(count) * num_samples
-        frames += [torch.from_numpy(np.array(recording[start : start + num_samples])) for start in starts.tolist()]
-    if len(frames) < num_frames:
-        frames += _crops(recordings, num_frames - len(frames), num_samples, generator).waveform
-    return torch.stack(frames)[torch.randperm(num_frames, generator=generator)]
-
-
 class SigmfRecordings:
-    """Random windows of SigMF recordings, each file without its DC offset and at unit mean power.
+    """Random windows of recordings, each file without its DC offset and at unit mean power.
 
     Power is normalised once per file, never per window, so bursts stay bursts. A file is chosen first, uniformly, so
-    that a long recording does not outweigh the others.
+    that a long recording does not outweigh the others. No window reaches across a gap or a retune.
 
     Args:
-        folder: folder with ``<name>.sigmf-meta`` and ``<name>.sigmf-data``.
-        split_list: JSON {split: [names]}.
-        split: name of the split.
+        folder: of the recordings, of any kind that `rfsep.storage.captures.opening.open_capture` reads: SigMF, WAV,
+            HDF5 and others. Without a list of names also one file, or a pattern such as ``day*/*.wav``.
+        split_list: JSON {split: [names]}, names being files or ``<name>`` of ``<name>.sigmf-meta``; ``files``: the
+            last 15 % of the files, at least one, are for tests, the 15 % before them for validation; ``time``: of
+            each file the first 70 %, 15 % and 15 %, with ``guard`` samples left out between.
+        split: which of them.
+        sample_rate_hz: that every file should have.
+        resample: convert files of another rate; else they are refused.
+        duty_db: take windows alone whose power is within so many dB of their file's busy level, above or below which
+            half of its energy lies, and bring those to unit mean power; None: all windows, a pause like a burst.
+        guard: samples between two parts of a file.
+        datatype: of raw samples, as SigMF names it.
     """
 
-    def __init__(self, folder: str | Path, split_list: str | Path, split: str) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        split_list: str | Path,
+        split: str,
+        sample_rate_hz: float | None = None,
+        resample: bool = False,
+        duty_db: float | None = None,
+        guard: int = 8192,
+        datatype: str | None = None,
+    ) -> None:
         self.folder = Path(folder)
-        self.names = cast("list[str]", _split(Path(split_list), split))
+        self.split, self.split_list = split, split_list
+        self.sample_rate_hz = sample_rate_hz
+        self.resample = resample
+        self.duty_db = duty_db
+        self.guard = guard
+        self.datatype = datatype
+        self.paths = self._paths()
+        self._busy = cache(self._find_busy)
+
+    def _paths(self) -> list[Path]:
+        """Files of the split."""
+        if self.split_list == "time":
+            _check_split(self.split, "split_list: time")
+            return capture_paths(self.folder)
+        if self.split_list == "files":
+            return _split_files(self.folder, capture_paths(self.folder), self.split)
+        names = cast("list[str]", _split(Path(self.split_list), self.split))
+        metas = [(name, self.folder / f"{name}.sigmf-meta") for name in names]
+        return [self.folder / name if (self.folder / name).is_file() else meta for name, meta in metas]
 
     @cached_property
-    def recordings(self) -> list[NDArray[np.complex64]]:
-        """Returns every file of the split, complex64 [T_i], in the order of the list; read at first use."""
-        loaded = []
-        for name in self.names:
-            samples = read_sigmf(self.folder / f"{name}.sigmf-meta").samples
-            samples = samples - samples.mean(dtype=np.complex128)
-            loaded.append((samples / np.sqrt(np.mean(np.abs(samples) ** 2))).astype(np.complex64))
+    def _loaded(self) -> list[Recording]:
+        """Every file of the split, in the order of the list; read at first use."""
+        loaded = [self._load(path) for path in self.paths]
+        if not loaded:
+            raise InputError(f"{self.folder}: split '{self.split}' of {self.split_list} has no recordings")
         return loaded
+
+    @property
+    def recordings(self) -> list[NDArray[np.complex64]]:
+        """Every file of the split, complex64 [T_i], its stretches one behind the other."""
+        return [recording.samples for recording in self._loaded]
+
+    def _load(self, path: Path) -> Recording:
+        """A file at the common rate, or the split's part of it."""
+        capture = open_capture(path, Hints(datatype=self.datatype))
+        facts = capture.facts
+        if facts.num_samples > _MAX_SAMPLES:
+            raise InputError(f"{path}: has {facts.num_samples} samples, more than the {_MAX_SAMPLES} that are read")
+        for doubt in look_at(capture, lambda count: None).doubts:
+            _log.warning("%s: %s", path, doubt)
+        plan = self._plan(path, facts.sample_rate_hz)
+        pieces = [
+            resampled(capture.read(start, length), plan)
+            for segment in facts.segments
+            for start, length in self._parts(segment.start, segment.length)
+        ]
+        samples = np.concatenate(pieces or [np.zeros(0, np.complex64)])
+        if len(samples) == 0:
+            raise InputError(f"{path}: too short for a part of split '{self.split}' with a guard of {self.guard}")
+        samples = samples - samples.mean(dtype=np.complex128)
+        power = float(np.mean(np.abs(samples) ** 2))
+        if not power > 0:
+            raise InputError(f"{path}: is silent: it has no power to be normalised")
+        ends = np.cumsum([len(piece) for piece in pieces]).tolist()
+        stretches = tuple((end - len(piece), len(piece)) for end, piece in zip(ends, pieces, strict=True))
+        return Recording((samples / np.sqrt(power)).astype(np.complex64), stretches)
+
+    def _plan(self, path: Path, rate_hz: float | None) -> Conversion:
+        """The way to the common rate; to the file's own where none is told."""
+        if rate_hz is None or self.sample_rate_hz is None:
+            known = self.sample_rate_hz or rate_hz or 1.0
+            if rate_hz is not None and self._first_rate is not None and rate_hz != self._first_rate:
+                raise InputError(
+                    f"{path}: has {rate_hz:.12g} samples/s, {self.paths[0]} has {self._first_rate:.12g}: tell the rate"
+                    " that is wanted with sample_rate_hz=, and resample=true"
+                )
+            return conversion(known, known)
+        plan = conversion(rate_hz, self.sample_rate_hz)
+        if plan.up != plan.down and not self.resample:
+            raise InputError(
+                f"{path}: has {rate_hz:.12g} samples/s, and sample_rate_hz is {self.sample_rate_hz:.12g}: set"
+                " resample: true to convert it, or tell the rate that the recordings have"
+            )
+        return plan
+
+    @cached_property
+    def _first_rate(self) -> float | None:
+        return open_capture(self.paths[0], Hints(datatype=self.datatype)).facts.sample_rate_hz
+
+    def _parts(self, start: int, length: int) -> list[tuple[int, int]]:
+        """A stretch, or what the split has of it in time."""
+        if self.split_list != "time":
+            return [(start, length)]
+        place = list(_TIME_SHARES).index(self.split)
+        shares = [0.0, *np.cumsum(list(_TIME_SHARES.values())).tolist()]
+        first = round(shares[place] * length) + (self.guard if place > 0 else 0)
+        end = round(shares[place + 1] * length)
+        return [(start + first, end - first)] if end > first else []
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T] of files that are long enough; ``origin`` is the file's place in the list.
@@ -151,21 +214,81 @@ class SigmfRecordings:
             InputError: no file is as long as a window.
         """
         self._check(num_samples)
-        return _crops(self.recordings, batch_size, num_samples, generator)
+        if self.duty_db is None:
+            return crops(self._loaded, batch_size, num_samples, generator)
+        busy = [self._busy(index, num_samples) for index in range(len(self._loaded))]
+        chosen, places = draw([len(one.starts) for one in busy], batch_size, generator)
+        rows = []
+        for index, place in zip(chosen.tolist(), places, strict=True):
+            start = int(busy[index].starts[place])
+            window = self._loaded[index].samples[start : start + num_samples] * busy[index].gain
+            rows.append(torch.from_numpy(window.astype(np.complex64)))
+        return sampled(rows, chosen)
 
     def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
         """Frames to learn from, complex64 [num_frames, num_samples], spread over the files that are as long.
 
+        They overlap only if the files are too short for all, or if only busy windows are wanted (``duty_db``).
+
         Raises:
             InputError: no file is as long as a frame.
         """
+        if self.duty_db is not None:
+            return self.sample(num_frames, num_samples, generator).waveform
         self._check(num_samples)
-        return _apart(self.recordings, num_frames, num_samples, generator)
+        return apart(self._loaded, num_frames, num_samples, generator)
 
     def _check(self, num_samples: int) -> None:
-        longest = max(len(recording) for recording in self.recordings)
+        longest = max(length for recording in self._loaded for _, length in recording.stretches)
         if longest < num_samples:
-            raise InputError(f"{self.folder}: no recording has {num_samples} samples; the longest has {longest}")
+            raise InputError(
+                f"{self.folder}: no recording has {num_samples} samples; the longest has {longest}: ask for shorter"
+                " windows (num_samples=, data.num_samples= of a training)"
+            )
+
+    def _find_busy(self, index: int, num_samples: int) -> "_Busy":
+        """Where the windows of a file begin that are as loud as its busy level asks."""
+        recording = self._loaded[index]
+        total = np.concatenate(([0.0], np.cumsum(np.square(np.abs(recording.samples), dtype=np.float64))))
+        starts = np.concatenate(
+            [np.arange(first, first + max(0, length - num_samples + 1)) for first, length in recording.stretches]
+        )
+        if len(starts) == 0:
+            return _Busy(starts, 1.0)
+        powers = (total[starts + num_samples] - total[starts]) / num_samples
+        order = np.sort(powers)
+        level = order[np.searchsorted(np.cumsum(order), order.sum() / 2)]  # half of the energy is in louder windows
+        kept = powers >= level * from_db(-float(self.duty_db or 0.0))
+        return _Busy(starts[kept], float(1 / np.sqrt(powers[kept].mean())))
+
+
+class _Busy(NamedTuple):
+    """Windows of a file that are loud enough.
+
+    Attributes:
+        starts: their first samples.
+        gain: that brings them to unit mean power.
+    """
+
+    starts: NDArray[np.int64]
+    gain: float
+
+
+def _check_split(split: str, how: str) -> None:
+    if split not in _TIME_SHARES:
+        raise InputError(f"{how}: unknown split '{split}'; choose one of {', '.join(_TIME_SHARES)}")
+
+
+def _split_files(folder: Path, paths: list[Path], split: str) -> list[Path]:
+    """Files of a split, in the order of their names: the last ones are for tests, those before for validation."""
+    _check_split(split, "split_list: files")
+    if len(paths) < 3:
+        raise InputError(
+            f"{folder}: {len(paths)} files cannot be split into three: split_list: time splits each file in time"
+        )
+    each = max(1, round(_TIME_SHARES["test"] * len(paths)))
+    parts = {"train": paths[: -2 * each], "val": paths[-2 * each : -each], "test": paths[-each:]}
+    return parts[split]
 
 
 class _FrameSplit(NamedTuple):
@@ -215,20 +338,15 @@ class OfficialFrames:
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T]; ``origin`` is the frame's place in the list."""
-        self._check(num_samples)
-        return _crops(self.recordings, batch_size, num_samples, generator)
+        return crops(self._whole(num_samples), batch_size, num_samples, generator)
 
     def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Draws pieces of the frames to learn from, complex64 [num_frames, num_samples].
+        """Frames to learn from, complex64 [num_frames, num_samples], without overlap while there is room."""
+        return apart(self._whole(num_samples), num_frames, num_samples, generator)
 
-        Raises:
-            InputError: the frames are shorter than the pieces.
-        """
-        self._check(num_samples)
-        return _apart(self.recordings, num_frames, num_samples, generator)
-
-    def _check(self, num_samples: int) -> None:
+    def _whole(self, num_samples: int) -> list[Recording]:
         length = len(self.recordings[0])
         if length < num_samples:
             path = _official_file(self.folder, self.file)
             raise InputError(f"{path}: frames have {length} samples, fewer than a window of {num_samples}")
+        return [whole(frame) for frame in self.recordings]

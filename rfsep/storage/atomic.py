@@ -148,9 +148,17 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
     Raises:
         InputError: missing, unreadable, larger than ``max_bytes``, or not JSON.
     """
-    content = read_small(path, max_bytes)
+    return parse_json(path, read_small(path, max_bytes))
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """The value that the bytes of a JSON file say, a byte-order mark left out; the refusals are those of `read_json`.
+
+    Raises:
+        InputError: it is not JSON.
+    """
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_finite_integer)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()

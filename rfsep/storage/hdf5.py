@@ -241,11 +241,14 @@ def find(file: h5py.File, name: str) -> h5py.Dataset:
     """The dataset itself, hard-linked and with its bytes in this very file."""
     path = Path(file.filename)
     with foreign(path, f"dataset {name!r} cannot be read"):
-        link = file.get(name, getlink=True)
-        if link is None:
-            raise fault(path, f"no dataset {name!r}, only {sorted(file)[:20]}")
-        if not isinstance(link, h5py.HardLink):
-            raise fault(path, f"dataset {name!r} is a {type(link).__name__}, links are not followed")
+        parts = [part for part in name.split("/") if part]
+        for place in range(1, len(parts) + 1):  # a link on the way leads out of the file as the last one does
+            step = "/".join(parts[:place])
+            link = file.get(step, getlink=True)
+            if link is None:
+                raise fault(path, f"no dataset {name!r}, only {sorted(file)[:20]}")
+            if not isinstance(link, h5py.HardLink):
+                raise fault(path, f"dataset {step!r} is a {type(link).__name__}, links are not followed")
         found = file[name]
         if not isinstance(found, h5py.Dataset):
             raise fault(path, f"{name!r} is a {type(found).__name__}, expected a dataset")

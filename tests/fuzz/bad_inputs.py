@@ -320,6 +320,13 @@ def _data_link(folder: Path, content: bytes) -> None:
     (folder / "a.sigmf-data").symlink_to("/etc/passwd")
 
 
+def _linked_group(folder: Path, content: bytes) -> None:
+    with h5py.File(folder / "secret.h5", "w") as file:
+        file["group/b"] = WAVES[0]
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["a"] = h5py.ExternalLink("secret.h5", "/group")
+
+
 def _long_safetensors(folder: Path, content: bytes) -> bytes:
     return struct.pack("<Q", 2**63 - 1) + content[8:]
 
@@ -521,6 +528,21 @@ CASES = [
         "sigmf",
         _json(_at("global", "core:sample_rate", value=10**399)),
         "not valid JSON",
+    ),
+    Bad(
+        "capture: a MATLAB element longer than its file",
+        "matlab",
+        lambda folder, content: content[:132] + struct.pack("<I", 2**31) + content[136:],
+        "is truncated: an element of 2147483648 bytes",
+    ),
+    Bad(
+        "capture: a BLUE header that tells of 2^60 bytes",
+        "blue",
+        lambda folder, content: content[:40] + struct.pack("<d", 2.0**60) + content[48:],
+        "of 768",
+    ),
+    Bad(
+        "capture: an external link on the way, `--dataset a/b`", "hdf5_linked", _linked_group, "links are not followed"
     ),
     Bad("SigMF: another SHA-512", "sigmf", _json(_at("global", "core:sha512", value="0" * 128)), "hash"),
     Bad("metrics.csv: other columns", "metrics", lambda folder, content: b"a,b\n1,2\n", "is no file of metrics"),

@@ -1,8 +1,11 @@
 """Every reader of files that may come from strangers: a valid file of its kind, how it is harmed, how it is read."""
 
+import gzip
 import json
 import pickle
 import shutil
+import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +15,10 @@ import h5py
 import mutations
 import numpy as np
 import safetensors.torch
+import scipy.io
+import scipy.io.wavfile
+import sigmf
+import sigmf.archive
 import torch
 import yaml
 from mutations import Mutation, mixed
@@ -22,7 +29,9 @@ from rfsep.app.score import _declared_card
 from rfsep.app.trust import read_interference
 from rfsep.pages.collect import collect
 from rfsep.storage.atomic import write_json
-from rfsep.storage.capture import check_capture, open_capture
+from rfsep.storage.captures.doubts import look_at
+from rfsep.storage.captures.facts import NO_HINTS, Hints
+from rfsep.storage.captures.opening import open_capture
 from rfsep.storage.growing import GrowingFiles, Grown
 from rfsep.storage.hdf5 import read_frames
 from rfsep.storage.hdf5_set import TestSetHeader, read_own_mixtures, read_own_truth, write_mixtures
@@ -32,7 +41,6 @@ from rfsep.storage.npz import read_npz, read_npz_vector
 from rfsep.storage.official import convert, read_official_mixtures, read_official_truth
 from rfsep.storage.pickles import read_arrays
 from rfsep.storage.seal import sealed
-from rfsep.storage.sigmf import read_sigmf
 from rfsep.storage.submissions import find_submissions, list_submissions, read_submission, write_submission
 from rfsep.storage.weights import read_checkpoint, read_metadata, read_weights
 from rfsep.training.metrics_csv import MetricsCsv, read_metrics
@@ -116,10 +124,10 @@ def _read_npy(path: Path) -> None:
     _read_capture(path)
 
 
-def _read_capture(path: Path, datatype: str | None = None) -> None:
+def _read_capture(path: Path, hints: Hints = NO_HINTS) -> None:
     with answered():
-        capture = open_capture(path, datatype)
-        check_capture(capture, lambda count: None)
+        capture = open_capture(path, hints)
+        look_at(capture, lambda count: None)
         assert np.isfinite(capture.read(0, min(3, capture.facts.num_samples))).all()
 
 
@@ -132,6 +140,7 @@ def _read_npz(path: Path) -> None:
         read_npz_vector(path, "a")
     with answered():
         read_npz(path)
+    _read_capture(path)
 
 
 def _make_pickle(folder: Path) -> None:
@@ -199,10 +208,60 @@ def _make_sigmf(folder: Path) -> None:
     (folder / "a.sigmf-data").write_bytes(bytes(range(64)))
 
 
-def _read_sigmf(path: Path) -> None:
-    with answered():
-        read_sigmf(path)
-    _read_capture(path)
+def _samples() -> np.ndarray:
+    return np.round(np.random.default_rng(0).normal(0, 3000, (64, 2))).astype("<i2")
+
+
+def _make_wav(folder: Path) -> None:
+    scipy.io.wavfile.write(folder / "a.wav", 48000, _samples())
+
+
+def _make_matlab(folder: Path) -> None:
+    scipy.io.savemat(folder / "a.mat", {"x": WAVES[0].astype(complex), "fs": 1e6, "name": "x"}, do_compression=True)
+
+
+def _make_blue(folder: Path) -> None:
+    data = _samples().tobytes()
+    head = b"BLUEEEEIEEEI" + struct.pack("<5i2di", 0, 0, 0, 0, 0, 512.0, float(len(data)), 1000) + b"CI"
+    head = head.ljust(256, b"\0") + struct.pack("<2di", 0.0, 1e-6, 1)
+    (folder / "a.blue").write_bytes(head.ljust(512, b"\0") + data)
+
+
+def _make_archive(folder: Path) -> None:
+    _make_sigmf(folder)
+    sigmf.archive.SigMFArchive(sigmf.fromfile(str(folder / "a.sigmf-meta")), name=str(folder / "b.sigmf"))
+
+
+def _make_zipped_archive(folder: Path) -> None:
+    _make_sigmf(folder)
+    sigmf.archive.SigMFArchive(sigmf.fromfile(str(folder / "a.sigmf-meta")), name=str(folder / "b.sigmf.zip"))
+
+
+def _make_packed_archive(folder: Path) -> None:
+    _make_archive(folder)
+    (folder / "b.sigmf.gz").write_bytes(gzip.compress((folder / "b.sigmf").read_bytes()))
+
+
+def _make_digital_rf(folder: Path) -> None:
+    name = "filled/2023-11-14T22-00-00/rf@1700000000.200.h5"
+    archive = Path(__file__).parents[1] / "storage" / "captures" / "digital_rf.zip"
+    with zipfile.ZipFile(archive) as opened:
+        (folder / "rf@1700000000.200.h5").write_bytes(opened.read(name))
+
+
+def _make_pairs(folder: Path) -> None:
+    pairs = np.zeros(64, [("r", "<i2"), ("i", "<i2")])
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_dataset("group/received", data=pairs, chunks=(8,), compression="gzip")
+
+
+def _make_grouped(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["a/b"] = WAVES[0]
+
+
+def _read_grouped(path: Path) -> None:
+    _read_capture(path, Hints(dataset="a/b"))
 
 
 def _read_manifest(path: Path) -> None:
@@ -340,7 +399,18 @@ READERS: dict[str, Reader] = {
     "truth": Reader(_truth, _set, _read_set, mixed()),
     "official_metadata": Reader(_metadata, _official, _read_official, _npy_mutation),
     "official_truth": Reader(_official_truth, _official, _read_official, _pickle_mutation),
-    "sigmf": Reader("a.sigmf-meta", _make_sigmf, _read_sigmf, _json_mutation),
+    "sigmf": Reader("a.sigmf-meta", _make_sigmf, _read_capture, _json_mutation),
+    "wav": Reader("a.wav", _make_wav, _read_capture, mixed()),
+    "matlab": Reader("a.mat", _make_matlab, _read_capture, mixed()),
+    "blue": Reader("a.blue", _make_blue, _read_capture, mixed()),
+    "sigmf_archive": Reader("b.sigmf", _make_archive, _read_capture, mixed()),
+    "sigmf_archive_packed": Reader("b.sigmf.gz", _make_packed_archive, _read_capture, mixed()),
+    "sigmf_archive_zip": Reader(
+        "b.sigmf.zip", _make_zipped_archive, _read_capture, mixed(mutations.of_zip(_json_mutation))
+    ),
+    "digital_rf": Reader("rf@1700000000.200.h5", _make_digital_rf, _read_capture, mixed()),
+    "hdf5_linked": Reader("a.h5", _make_grouped, _read_grouped, mixed()),
+    "hdf5_pairs": Reader("a.h5", _make_pairs, _read_capture, mixed()),
     "manifest": Reader("manifest.json", _set, _read_manifest, _json_mutation),
     "safetensors": Reader("a.safetensors", _make_safetensors, _read_safetensors, mixed(mutations.of_safetensors)),
     "checkpoint": Reader("a.ckpt", _make_checkpoint, _read_checkpoint, mixed(mutations.of_zip(_pickle_mutation))),

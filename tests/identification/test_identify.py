@@ -28,7 +28,7 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.signals.recordings import SigmfRecordings
 from rfsep.signals.single_carrier import BurstyQam
-from rfsep.storage.sigmf import read_sigmf
+from rfsep.storage.captures.opening import open_capture
 from rfsep.types import InputError, SignalSource
 
 ROOT = Path(__file__).parents[2]
@@ -323,7 +323,7 @@ def recordings(kind: str) -> Path:
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_real_wifi(split: str) -> None:
     source = SigmfRecordings(recordings("wifi20"), ROOT / "data" / "splits" / "wifi20.json", split)
-    source.names = [name for name in source.names if "conducted" in name]
+    source.paths = [path for path in source.paths if "conducted" in path.name]
     found = identify(draw(source, 24, 8192), 20e6)
     assert (found.kind.value, found.fft_size.value, found.cyclic_prefix_length.value) == ("ofdm", 64, 16)
     assert min(found.fft_size.confidence, found.cyclic_prefix_length.confidence) > 0.99
@@ -333,7 +333,8 @@ def test_real_wifi(split: str) -> None:
 
 @pytest.mark.parametrize("name", ["lte20-f1815p3-a", "lte20-f1890", "lte20-f2360"])
 def test_real_lte(name: str) -> None:
-    samples = torch.from_numpy(read_sigmf(recordings("lte20") / f"{name}.sigmf-meta").samples)
+    capture = open_capture(recordings("lte20") / f"{name}.sigmf-meta")
+    samples = torch.from_numpy(capture.read(0, capture.facts.num_samples))
     found = identify((samples - samples.mean()).unfold(0, 16384, 65536), 19.2e6)
     assert (found.fft_size.value, found.statistical_period.value) == (1280, 9600)
     assert (found.cyclic_prefix_length.value, found.first_cyclic_prefix_length.value) == (90, 100)

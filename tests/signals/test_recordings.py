@@ -202,3 +202,78 @@ def test_real_recordings_are_the_ones_of_the_split(kind: str) -> None:
     for split in splits:
         for recording in SigmfRecordings(folder, ROOT / "data" / "splits" / f"{kind}.json", split).recordings:
             assert np.mean(np.abs(recording) ** 2) == pytest.approx(1.0, abs=1e-3)
+
+
+def _raw(path: Path, samples: np.ndarray) -> None:
+    samples.astype("<c8").tofile(path)
+
+
+def test_a_list_of_several_rates_is_refused_or_converted(tmp_path: Path) -> None:
+    for name, rate in (("a", "1Msps"), ("b", "20Msps")):
+        _raw(tmp_path / f"{name}_{rate}.cf32", np.exp(2j * np.pi * 0.01 * np.arange(40_000)))
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["a_1Msps.cf32", "b_20Msps.cf32"]}))
+    arguments = (tmp_path, tmp_path / "split.json", "train")
+    with pytest.raises(InputError, match=r"b_20Msps.cf32: has 20000000 samples/s, .*a_1Msps.cf32 has 1000000"):
+        SigmfRecordings(*arguments).recordings  # noqa: B018
+    with pytest.raises(InputError, match=r"b_20Msps.cf32: has 20000000 samples/s, and sample_rate_hz is 1000000"):
+        SigmfRecordings(*arguments, sample_rate_hz=1e6).recordings  # noqa: B018
+    slow, fast = SigmfRecordings(*arguments, sample_rate_hz=1e6, resample=True).recordings
+    assert (len(slow), len(fast)) == (40_000, 2_000)
+    cycles = np.angle(fast[501:1500] * fast[500:1499].conj()) / (2 * np.pi)
+    assert np.abs(cycles - 0.2).max() < 1e-3  # 20 times as many cycles a sample
+
+
+def test_time_and_files_are_split_without_a_list(tmp_path: Path) -> None:
+    _raw(tmp_path / "one.cf32", np.arange(100_000) % 977 + 1j)
+    whole = np.arange(100_000)
+    lengths = {"train": 70_000, "val": 14_000, "test": 14_000}
+    firsts = {"train": 0, "val": 71_000, "test": 86_000}
+    for split, length in lengths.items():
+        (part,) = SigmfRecordings(tmp_path / "one.cf32", "time", split, guard=1000).recordings
+        expected = whole[firsts[split] :][:length] % 977 + 0.0
+        expected -= expected.mean()
+        assert np.abs(part.real - expected / expected.std()).max() < 1e-3
+    with pytest.raises(InputError, match=r"one\.cf32: too short for a part of split 'test' with a guard of 20000"):
+        SigmfRecordings(tmp_path / "one.cf32", "time", "test", guard=20_000).recordings  # noqa: B018
+    with pytest.raises(InputError, match="1 files cannot be split into three: split_list: time"):
+        SigmfRecordings(tmp_path, "files", "train")
+    for name in "abcdefghi":
+        _raw(tmp_path / f"{name}.cf32", np.arange(10) + 1j)
+    named = {split: [one.stem for one in SigmfRecordings(tmp_path, "files", split).paths] for split in lengths}
+    assert named == {"train": ["a", "b", "c", "d", "e", "f"], "val": ["g", "h"], "test": ["i", "one"]}
+    with pytest.raises(InputError, match="unknown split 'validation'; choose one of train, val, test"):
+        SigmfRecordings(tmp_path, "files", "validation")
+
+
+def test_no_window_reaches_across_a_gap(tmp_path: Path) -> None:
+    """Samples before the gap are 1 and -1 in turn, behind it 1j and -1j."""
+    samples = np.concatenate((np.tile([1, -1], 150), np.tile([1j, -1j], 250)))
+    samples.astype("<c8").tofile(tmp_path / "a.sigmf-data")
+    captures = [{"core:sample_start": 0, "core:frequency": 1e9}, {"core:sample_start": 300, "core:frequency": 2e9}]
+    fields = {"core:datatype": "cf32_le", "core:sample_rate": 1e6, "core:version": "1.2.0"}
+    content = {"global": fields, "captures": captures, "annotations": []}
+    (tmp_path / "a.sigmf-meta").write_text(json.dumps(content))
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["a"]}))
+    source = SigmfRecordings(tmp_path, tmp_path / "split.json", "train")
+    windows = source.sample(300, 200, batch_generator(Purpose.TEST, 0)).waveform
+    real = (windows.real.abs() > 0.5).all(1)
+    assert bool((real | (windows.imag.abs() > 0.5).all(1)).all())
+    assert real.float().mean().item() == pytest.approx(101 / 402, abs=0.08)  # places in both stretches weigh the same
+    with pytest.raises(InputError, match=r"no recording has 501 samples; the longest has 500.*num_samples="):
+        source.sample(1, 501, batch_generator(Purpose.TEST, 0))
+
+
+def test_duty_takes_bursts_alone_at_unit_power(tmp_path: Path) -> None:
+    """Bursts of a twentieth of the time: without it a window of nominal 0 dB is 13 dB off, and mostly noise."""
+    noise = np.random.default_rng(0).standard_normal((200_000, 2)) @ np.array([1, 1j])
+    busy = np.arange(200_000) % 20_000 < 1000
+    _raw(tmp_path / "a.cf32", noise * np.where(busy, 1.0, 1e-3))
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["a.cf32"]}))
+    arguments = (tmp_path, tmp_path / "split.json", "train")
+    for duty_db, low, high in ((None, 0.85, 0.99), (3.0, 0.0, 0.0)):
+        source = SigmfRecordings(*arguments, duty_db=duty_db)
+        powers = source.sample(2000, 400, batch_generator(Purpose.TEST, 0)).waveform.abs().square().mean(1)
+        assert low <= float((powers < 0.25).float().mean()) <= high
+        if duty_db is not None:
+            assert float(powers.mean()) == pytest.approx(1.0, abs=0.02)
+            assert float(powers.min()) > 0.4

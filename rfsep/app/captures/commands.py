@@ -12,7 +12,8 @@ from rfsep.app.scripts import loading
 Capture = Annotated[
     Path,
     typer.Argument(
-        help="the recording: NAME.sigmf-meta, a .npy of complex64 [T], an .h5 or .hdf5, or raw samples with --datatype",
+        help="the recording: SigMF (meta file, data file or archive), WAV or RF64, HDF5, MATLAB, .npy, .npz, Digital"
+        " RF, BLUE, .iq.tar, or raw samples with --datatype",
         show_default=False,
     ),
 ]
@@ -22,9 +23,40 @@ Datatype = Annotated[
         help="of raw samples, as SigMF names it: cf32_le, ci16_le, ci8, rf32_le, ...; integers are scaled to [-1, 1)"
     ),
 ]
-Dataset = Annotated[str | None, typer.Option(help="of an HDF5 file that has several of complex samples")]
+Dataset = Annotated[
+    str | None,
+    typer.Option(help="name of the array in an HDF5, MATLAB or .npz file, of a recording in an archive, of a channel"),
+]
+Channel = Annotated[int | None, typer.Option(min=0, help="of a recording of several, counted from 0")]
+Segment = Annotated[
+    int | None, typer.Option(min=0, help="of a recording with gaps or retunes, counted from 0; default: each by itself")
+]
+
+
+def rate_number(text: str) -> float:
+    """A number, or a quotient of two: 50e6/3.
+
+    >>> rate_number("50e6/3")
+    16666666.666666666
+
+    Raises:
+        BadParameter: it is neither.
+    """
+    parts = text.split("/")
+    try:
+        values = [float(part) for part in parts]
+        return values[0] if len(values) == 1 else values[0] / values[1]
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"'{text}' is no number of Hz, such as 20e6 or 50e6/3") from None
+
+
 SampleRate = Annotated[
-    float | None, typer.Option(help="of the recording in Hz, where the file does not say it or says it wrongly")
+    float | None,
+    typer.Option(
+        parser=rate_number,
+        metavar="HZ",
+        help="of the recording in Hz, where the file does not say it or says it wrongly; 50e6/3 is a number too",
+    ),
 ]
 
 
@@ -58,7 +90,7 @@ def separate_command(
         str | None,
         typer.Option(
             help="interference to learn from, as the same receiver hears it: an option of conf/interference (its"
-            " training split), a .sigmf-meta, or a .npy of complex64 [F, T]"
+            " training split), a recording as above, a folder or a pattern of them, or a .npy of complex64 [F, T]"
         ),
     ] = None,
     setting: Annotated[
@@ -70,7 +102,11 @@ def separate_command(
     sample_rate: SampleRate = None,
     resample: Annotated[
         float | None,
-        typer.Option(help="rate in Hz at which the SOI has its samples per symbol (qpsk: 16); default: the capture's"),
+        typer.Option(
+            parser=rate_number,
+            metavar="HZ",
+            help="rate in Hz at which the SOI has its samples per symbol (qpsk: 16); default: the capture's",
+        ),
     ] = None,
     offset_hz: Annotated[float, typer.Option(help="of the SOI's carrier from the capture's centre")] = 0.0,
     phase_deg: Annotated[float, typer.Option(help="of the SOI's carrier")] = 0.0,
@@ -88,6 +124,11 @@ def separate_command(
     keep_dc: Annotated[bool, typer.Option("--keep-dc", help="do not take away the receiver's DC offset")] = False,
     chunk_samples: Annotated[int, typer.Option(min=1, help="separated at once, about; memory follows it")] = 163840,
     truth: Annotated[Path | None, typer.Option(help="the bits sent, .npy of uint8: tells the BER")] = None,
+    channel: Channel = None,
+    segment: Segment = None,
+    labels: Annotated[
+        str | None, typer.Option(help="label map of the sender, such as gnuradio; docs/captures.md has them all")
+    ] = None,
 ) -> None:
     """Separate a recording of any length, chunk by chunk, in bounded memory.
 
@@ -113,7 +154,8 @@ def separate_command(
 
     request = Request(
         capture, out, separator, run, soi, examples, setting or [], datatype, dataset, sample_rate, resample, offset_hz,
-        phase_deg, soi_start, soi_power_db, keep_dc, chunk_samples, truth,
+        phase_deg, soi_start, soi_power_db, keep_dc, chunk_samples, truth, channel,
+        segment, labels,
     )  # fmt: skip
     try:
         separate_capture(request)
@@ -132,6 +174,8 @@ def embed_command(
     datatype: Datatype = None,
     dataset: Dataset = None,
     sample_rate: SampleRate = None,
+    channel: Channel = None,
+    segment: Segment = None,
 ) -> None:
     """Put a signal of random bits into a recording, at its rate and carrier: a capture whose truth is known.
 
@@ -145,5 +189,7 @@ def embed_command(
     """
     with loading():
         from rfsep.app.captures.embed import embed_capture
+        from rfsep.storage.captures.facts import Hints
 
-    embed_capture(capture, out, sinr_db, soi, seconds, seed, datatype, dataset, sample_rate)
+    hints = Hints(datatype, dataset, channel)
+    embed_capture(capture, out, sinr_db, soi, seconds, seed, hints, sample_rate, segment)

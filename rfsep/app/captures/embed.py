@@ -10,11 +10,14 @@ import numpy.typing as npt
 import torch
 
 from rfsep.app.config import build_modem, console, soi_of
+from rfsep.app.examples import tell_doubts
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.constellations import map_bits
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.storage.atomic import staged
-from rfsep.storage.capture import Capture, open_capture
+from rfsep.storage.captures.doubts import look_at
+from rfsep.storage.captures.facts import Capture, Hints, OneSegment, check_segment, segments_told
+from rfsep.storage.captures.opening import open_capture
 from rfsep.storage.growing import Grown
 from rfsep.storage.sigmf import write_meta
 from rfsep.types import InputError, Modem
@@ -35,24 +38,6 @@ class Embedded(NamedTuple):
 
     samples: npt.NDArray[np.complex64]
     bits: npt.NDArray[np.uint8]
-
-
-class Level(NamedTuple):
-    """Mean of a recording, and its mean power around that."""
-
-    mean: complex
-    power: float
-
-
-def recording_power(capture: Capture) -> Level:
-    """How loud a recording is, without its DC offset."""
-    total, squares, count = 0j, 0.0, capture.facts.num_samples
-    for start in range(0, count, 1 << 20):
-        piece = capture.read(start, min(1 << 20, count - start))
-        total += complex(piece.sum(dtype=np.complex128))
-        squares += float(np.square(piece.view(np.float32), dtype=np.float64).sum())
-    mean = total / count
-    return Level(mean, squares / count - abs(mean) ** 2)
 
 
 def embedded(
@@ -104,6 +89,18 @@ def _repeated(capture: Capture, start: int, count: int, length: int) -> npt.NDAr
     return np.concatenate(pieces)
 
 
+def _one_segment(path: Path, hints: Hints, number: int | None) -> Capture:
+    """A capture, or the one segment of it that a number names.
+
+    Raises:
+        InputError: it has several and no number is given: a SOI goes on where a recording does not.
+    """
+    capture = open_capture(path, hints)
+    if number is None and len(capture.facts.segments) > 1:
+        raise InputError(f"{path}: has {segments_told(capture.facts)}: choose one with --segment")
+    return OneSegment(capture, check_segment(path, capture.facts, number or 0))
+
+
 def embed_capture(
     capture: Path,
     out: Path,
@@ -111,16 +108,16 @@ def embed_capture(
     soi: str,
     seconds: float | None,
     seed: int,
-    datatype: str | None,
-    dataset: str | None,
+    hints: Hints,
     sample_rate: float | None,
+    segment: int | None,
 ) -> None:
     """Put a signal of random bits into a recording and write both with the truth; see the options of ``rfsep embed``.
 
     Raises:
         InputError: the recording cannot be read, has no power or no rate, or holds no symbol.
     """
-    config, opened = soi_of(soi), open_capture(capture, datatype, dataset)
+    config, opened = soi_of(soi), _one_segment(capture, hints, segment)
     modem, rate = build_modem(config), sample_rate or opened.facts.sample_rate_hz
     if rate is None or not 0 < rate < math.inf:
         raise InputError(f"{capture}: sample rate {rate}; give a positive --sample-rate")
@@ -129,7 +126,9 @@ def embed_capture(
     count = opened.facts.num_samples if seconds is None else round(seconds * rate)
     if count < modem.symbol_period or modem.num_bits(count) == 0:
         raise InputError(f"{count} samples have room for no symbol of {soi}")
-    if not 0 < (power := recording_power(opened).power) < math.inf:
+    looked = look_at(opened, lambda count: None)
+    tell_doubts(capture, opened, looked)
+    if not 0 < (power := looked.power - abs(looked.mean) ** 2) < math.inf:
         raise InputError(f"{capture}: its power is {power}: silent, or with NaN or infinity in it")
     gain = soi_gain(modem, power, sinr_db)
     truth = Grown(_TRUTH, np.dtype("u1"), (modem.num_bits(count),), header=True)
@@ -138,10 +137,11 @@ def embed_capture(
         for block in embedded(opened, modem, gain, count, batch_generator(Purpose.TEST, seed)):
             samples.write(block.samples.data)
             sent.write(block.bits.data)
-    name = f"{config.name} at {sinr_db:g} dB SINR in {opened.facts.path.name}"
-    provenance = {"sinr_db": sinr_db, "seed": seed, "soi": soi, "recording": opened.facts.path.name, "soi_gain": gain}
+    name = f"{config.name} at {sinr_db:g} dB SINR in {opened.facts.source.name}"
+    provenance = {"sinr_db": sinr_db, "seed": seed, "soi": soi, "recording": opened.facts.source.name, "soi_gain": gain}
     meta = (out / _CAPTURE).with_suffix(".sigmf-meta")
-    write_meta(meta, float(rate), opened.facts.frequency_hz, name, [], provenance)
+    facts = opened.facts
+    write_meta(meta, float(rate), facts.frequency_hz, name, [], provenance, facts.origin, facts.segments[0].datetime)
     level = 20 * np.log10(gain)
     console.print(f"{name}: {count / rate:.4g} s in {meta}, bits in {out / _TRUTH}", markup=False, soft_wrap=True)
     console.print(f"amplitude of the SOI: {level:.2f} dB", markup=False)

@@ -1,44 +1,24 @@
 """A capture as the SOI's receiver hears it: at its carrier, rate, timing, phase and level, any stretch of it."""
 
 import math
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.signal import firwin, upfirdn
 from torch import Tensor
 
 from rfsep.iq import squared
+from rfsep.signals.resampling import REACH, Conversion, converted, filtered, needed
 from rfsep.signals.statistics import modem_covariance
-from rfsep.storage.capture import Capture
+from rfsep.storage.captures.facts import Capture
 from rfsep.types import InputError, Modem
 
-_LARGEST_FACTOR = 4096  # of a conversion between sample rates: its filter has 40 taps a phase
-_REACH = 20  # samples at the lower rate on each side of the conversion filter
-_SIDELOBES = 8.0  # Kaiser's beta: about 80 dB
 _LOOKED_AT = 1 << 20  # samples from which level and timing are estimated
 _LONGEST = 32  # samples of a window, or a symbol period
 _PARTS = 16  # into which they are cut, to say how sure the estimate is
 _SURE = 3.0  # standard errors that the level must exceed
 Samples = npt.NDArray[np.complex64]
-
-
-class Conversion(NamedTuple):
-    """A change of sample rate by ``up / down``.
-
-    Attributes:
-        up: factor.
-        down: factor, without a common divisor.
-        taps: float32 [n], low-pass filter at ``up`` times the input's rate, delayed by ``delay`` of its samples.
-        delay: a multiple of ``down``.
-    """
-
-    up: int
-    down: int
-    taps: npt.NDArray[np.float32]
-    delay: int
 
 
 class Tuning(NamedTuple):
@@ -71,57 +51,6 @@ class Found(NamedTuple):
     start: int
     power: float
     error: float
-
-
-def conversion(from_hz: float, to_hz: float) -> Conversion:
-    """The polyphase conversion between two sample rates.
-
-    Raises:
-        InputError: their ratio is no fraction of two numbers up to 4,096.
-
-    >>> conversion(19.2e6, 20e6)[:2]
-    (25, 24)
-    """
-    ratio = Fraction(to_hz) / Fraction(from_hz)
-    if max(ratio.numerator, ratio.denominator) > _LARGEST_FACTOR:
-        raise InputError(
-            f"no conversion from {from_hz:.12g} to {to_hz:.12g} samples/s: the ratio {ratio} needs factors up to"
-            f" {_LARGEST_FACTOR}"
-        )
-    up, down = ratio.numerator, ratio.denominator
-    if up == down:
-        return Conversion(1, 1, np.ones(1, np.float32), 0)
-    half = _REACH * max(up, down)
-    taps = up * firwin(2 * half + 1, 0.9 / max(up, down), window=("kaiser", _SIDELOBES))
-    padding = -half % down
-    return Conversion(up, down, np.concatenate((np.zeros(padding), taps)).astype(np.float32), half + padding)
-
-
-def converted(piece: Samples, place: int, plan: Conversion, start: int, count: int) -> Samples:
-    """Samples ``start`` to ``start + count`` at the new rate.
-
-    Every sample is the same sum in the same order, however a signal is cut.
-
-    Args:
-        piece: complex64 [n] at the old rate, enough of it: see `needed`.
-        place: of its first sample, a multiple of ``plan.down``.
-        plan: the conversion.
-        start: first sample wanted.
-        count: how many.
-    """
-    if plan.up == plan.down:
-        return piece[start - place : start - place + count]
-    first = start + (plan.delay - place * plan.up) // plan.down
-    return _filtered(piece, plan)[first : first + count]
-
-
-def needed(plan: Conversion, start: int, count: int) -> tuple[int, int]:
-    """First sample, a multiple of ``plan.down``, and end of what `converted` needs of the old rate."""
-    if plan.up == plan.down:
-        return start, start + count
-    reach = len(plan.taps) // plan.up + 1
-    first = (start * plan.down // plan.up - reach) // plan.down * plan.down
-    return first, (start + count) * plan.down // plan.up + reach + 1
 
 
 class Reception:
@@ -166,18 +95,12 @@ def convert_frames(frames: Tensor, sample_rate_hz: float, plan: Conversion, offs
     turned = frames.numpy() * carrier if turn else frames.numpy()
     if plan.up == plan.down:
         return torch.from_numpy(turned)
-    edge = -(-_REACH * max(plan.up, plan.down) // plan.down)  # samples at the new rate
+    edge = -(-REACH * max(plan.up, plan.down) // plan.down)  # samples at the new rate
     count = frames.shape[1] * plan.up // plan.down - 2 * edge
     if count < 1:
         raise InputError(f"example frames of {frames.shape[1]} samples are too short for the change of sample rate")
     first = edge + plan.delay // plan.down
-    return torch.from_numpy(_filtered(turned, plan)[:, first : first + count])
-
-
-def _filtered(signal: Samples, plan: Conversion) -> Samples:
-    """The conversion's filter over the last axis; part by part, for scipy's loop takes twice as long over both."""
-    parts = [upfirdn(plan.taps, np.ascontiguousarray(part), plan.up, plan.down) for part in (signal.real, signal.imag)]
-    return np.stack(parts, -1).view(np.complex64)[..., 0]
+    return torch.from_numpy(filtered(turned, plan)[:, first : first + count])
 
 
 def find_soi(samples: Samples, modem: Modem, start: int | None) -> Found:

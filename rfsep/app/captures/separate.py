@@ -1,10 +1,6 @@
 """What `rfsep separate` does: a capture of any length through a separator, chunk by chunk, in bounded memory."""
 
 import math
-import re
-import resource
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,39 +11,30 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import Tensor
 
 from rfsep.app.build import completed, learns_from_examples, network_arguments, separator_parts
-from rfsep.app.captures.chunks import Chunks, cut, window_of
-from rfsep.app.captures.page import Stretch, write_separation_page
-from rfsep.app.captures.reception import (
-    Conversion,
-    Found,
-    Reception,
-    Tuning,
-    conversion,
-    convert_frames,
-    find_soi,
-    mean_power,
-)
-from rfsep.app.config import build_modem, console, separator_of, soi_of
-from rfsep.app.examples import read_examples
-from rfsep.app.places import commit
+from rfsep.app.captures.chunks import cut, window_of
+from rfsep.app.captures.labels import relabelling
+from rfsep.app.captures.reception import Found, Reception, Tuning, convert_frames, find_soi, mean_power
+from rfsep.app.captures.results import BITS, FACTS, PARTS, POWER, SCHEMA, SOI, Cost, Job, describe, peak_memory_mb
+from rfsep.app.captures.truth import NEAR_HALF, search, told
+from rfsep.app.config import build_modem, console, errors, separator_of, soi_of
+from rfsep.app.examples import read_examples, tell_doubts
 from rfsep.app.runs import Run, open_run
 from rfsep.app.settings import SeparatorOption
 from rfsep.app.trust import check_targets
 from rfsep.challenge.provenance import code_version, targets
+from rfsep.signals.resampling import Conversion, conversion
 from rfsep.signals.statistics import modem_autocorrelation
-from rfsep.storage.atomic import read_json, write_json
-from rfsep.storage.capture import Capture, check_capture, open_capture
+from rfsep.storage.atomic import read_json
+from rfsep.storage.captures.doubts import Looked, look_at
+from rfsep.storage.captures.facts import Capture, Hints, OneSegment, check_segment, segments_told
+from rfsep.storage.captures.opening import open_capture
 from rfsep.storage.growing import STATE, GrowingFiles, Grown, check_identity, check_room
-from rfsep.storage.npy import count_errors, read_floats
-from rfsep.storage.sigmf import write_meta
+from rfsep.storage.npy import count_errors, read_bits
 from rfsep.storage.weights import weights_digest
-from rfsep.types import InputError, Modem, Separator
+from rfsep.types import InputError, Modem
 
-SOI, BITS, POWER, FACTS, PAGE = "soi.sigmf-data", "bits.npy", "power.npy", "separate.json", "report.html"
-_SHOWN = 40960  # samples of which the page shows spectrum and symbols
+_ROUNDING_PPM = 1e-6  # of the quotient of two floating-point rates
 _LOOKED_AT = 1 << 20  # samples from which DC, level and timing are estimated
-_PARTS = 8  # of a chunk, whose powers are kept
-_SCHEMA = 1
 
 
 class Request(NamedTuple):
@@ -71,31 +58,9 @@ class Request(NamedTuple):
     keep_dc: bool
     chunk_samples: int
     truth: Path | None
-
-
-class Job(NamedTuple):
-    """A separator, a tuned capture, and what identifies the run."""
-
-    separator: Separator
-    modem: Modem
-    capture: Capture
-    reception: Reception
-    sample_rate_hz: float
-    chunks: Chunks
-    identity: dict[str, Any]
-    sha256: str
-
-
-class Cost(NamedTuple):
-    """What the chunks of this process cost; those of one that was stopped before are not in it.
-
-    Attributes:
-        processor_seconds: of all threads.
-        memory_mb: pairs of seconds of signal done, and the most memory so far.
-    """
-
-    processor_seconds: float
-    memory_mb: list[list[float]]
+    channel: int | None
+    segment: int | None
+    labels: str | None
 
 
 def progress() -> Progress:
@@ -108,24 +73,49 @@ def progress() -> Progress:
 def separate_capture(request: Request) -> None:
     """Separate a capture into ``request.out``; what is finished already is only told.
 
+    A capture with gaps or retunes is separated segment by segment, each into a folder of its own, unless
+    ``request.segment`` names one.
+
     Raises:
         InputError: anything about the request or the capture is wrong; a folder with another run.
     """
-    job = prepare(request)
+    _check_numbers(request)
+    capture = open_capture(request.capture, Hints(request.datatype, request.dataset, request.channel))
+    segments = capture.facts.segments
+    if request.segment is not None or len(segments) == 1:
+        segment = check_segment(request.capture, capture.facts, request.segment or 0)
+        _separate_segment(request, OneSegment(capture, segment))
+        return
+    told = f"{request.capture}: has {segments_told(capture.facts)}; no window crosses from one to the next"
+    if request.truth is not None:
+        raise InputError(f"{told}: --truth is of one of them, name it with --segment")
+    errors.print(f"warning: {told}, each goes into a folder of its own (--segment N: that one alone)")
+    for number, segment in enumerate(segments):
+        console.print(f"segment {number}", markup=False)
+        one = request._replace(segment=number, out=request.out / f"segment-{number}")
+        try:
+            _separate_segment(one, OneSegment(capture, segment))
+        except InputError as error:
+            raise InputError(f"segment {number}: {error}") from error
+
+
+def _separate_segment(request: Request, capture: Capture) -> None:
+    """Separate a capture without seams."""
+    job = prepare(request, capture)
     facts_path = request.out / FACTS
     if facts_path.is_file():
         content = read_json(facts_path)
         check_identity(request.out, job.identity, content.get("identity") if isinstance(content, dict) else None)
         (request.out / STATE).unlink(missing_ok=True)  # of a process killed in its last moment
         console.print(f"{request.out} is finished already", markup=False, soft_wrap=True)
-        _compare(request)
+        _compare(request, job)
         return
     with GrowingFiles(request.out, job.identity, files_of(job)) as files:
         cost = _work(job, files)
         files.finish()
-        _describe(request, job, files.seconds, cost)
+        describe(request.out, job, files.seconds, cost)
         files.forget()
-    _compare(request)
+    _compare(request, job)
 
 
 def files_of(job: Job) -> list[Grown]:
@@ -134,44 +124,42 @@ def files_of(job: Job) -> list[Grown]:
     return [
         Grown(SOI, np.dtype("<c8"), (total,), header=False),
         Grown(BITS, np.dtype("u1"), (job.modem.num_bits(total),), header=True),
-        Grown(POWER, np.dtype("<f4"), (job.chunks.number(), _PARTS, 2), header=True),
+        Grown(POWER, np.dtype("<f4"), (job.chunks.number(), PARTS, 2), header=True),
     ]
 
 
-def prepare(request: Request) -> Job:
+def prepare(request: Request, capture: Capture) -> Job:
     """Everything that is needed before the first chunk; whatever is wrong is found here.
+
+    Args:
+        request: of the command line.
+        capture: without seams.
 
     Raises:
         InputError: see `separate_capture`.
     """
-    _check_numbers(request)
     config, run = _separator_option(request)
     soi = soi_of(request.soi)
     modem = build_modem(soi)
     if modem.num_bits(100 * modem.symbol_period) == 0:
         raise InputError(f"soi {request.soi} carries no bits: there is nothing to receive")
-    capture = open_capture(request.capture, request.datatype, request.dataset)
-    rate = request.sample_rate or capture.facts.sample_rate_hz
-    if rate is None:
-        raise InputError(f"{request.capture}: does not say its sample rate; give --sample-rate")
-    if abs(request.offset_hz) > rate / 2:
-        raise InputError(f"--offset-hz {request.offset_hz:g} lies outside a capture of {rate:g} samples/s")
+    rate, plan = _rates(request, capture)
     new_rate = request.resample or rate
-    plan = conversion(rate, new_rate)
     examples = _examples(request, config, run, new_rate)
     arguments = network_arguments(config.method, run, modem, examples)
     separator = separator_parts(config, modem, examples, arguments).make(None)
     if not (request.out / STATE).exists() and not (request.out / FACTS).exists():  # before the whole file is read
         check_room(request.out, 8 * capture.facts.num_samples * plan.up // plan.down)
     fast = arguments.get("fast")
-    digest = _checked(capture)
+    labels = None if request.labels is None else relabelling(request.labels, modem)
+    looked = _checked(request.capture, capture)
     reception = _receive(request, capture, rate, plan, modem)
     if reception.num_samples < modem.symbol_period:
         raise InputError(f"{request.capture}: has no whole symbol behind --soi-start")
     chunks = cut(reception.num_samples, request.chunk_samples, window_of(config.method, arguments), modem.symbol_period)
     identity = {
-        "schema": _SCHEMA,
-        "source": {"name": capture.facts.path.name, "sha256": digest, "datatype": capture.facts.datatype},
+        "schema": SCHEMA,
+        "source": _source(request, capture, looked.sha256),
         "sample_rate_hz": rate,
         "separator": config.identity(),
         "network": None if run is None else weights_digest(run.model.state_dict()),
@@ -183,7 +171,39 @@ def prepare(request: Request) -> Job:
         "chunks": chunks._asdict(),
         "code": code_version(["rfsep.app.captures.separate", *targets(config.identity())]),
     }
-    return Job(separator, modem, capture, reception, new_rate, chunks, identity, digest)
+    return Job(separator, modem, capture, reception, new_rate, chunks, identity, labels)
+
+
+def _source(request: Request, capture: Capture, sha256: str) -> dict[str, Any]:
+    """What tells the capture from others, plain values."""
+    facts = capture.facts
+    told = {"name": facts.source.name, "sha256": sha256, "datatype": facts.datatype}
+    asked = {name: getattr(request, name) for name in ("dataset", "channel", "segment", "labels")}
+    return told | {name: value for name, value in asked.items() if value is not None}
+
+
+def _rates(request: Request, capture: Capture) -> tuple[float, Conversion]:
+    """The capture's rate in Hz, and the way to the SOI's.
+
+    Raises:
+        InputError: nobody says the rate, a carrier lies outside of it, no conversion.
+    """
+    told, facts = request.sample_rate, capture.facts
+    rate = told or facts.sample_rate_hz
+    if rate is None:
+        raise InputError(f"{request.capture}: does not say its sample rate; give --sample-rate")
+    if told is not None and facts.sample_rate_hz is not None and told != facts.sample_rate_hz:
+        errors.print(f"warning: {request.capture}: says {facts.sample_rate_hz:.12g} samples/s; {told:.12g} is believed")
+    if abs(request.offset_hz) > rate / 2:
+        raise InputError(f"--offset-hz {request.offset_hz:g} lies outside a capture of {rate:g} samples/s")
+    plan = conversion(rate, request.resample or rate)
+    if abs(plan.error_ppm) > _ROUNDING_PPM:
+        slip = abs(plan.error_ppm) * 1e-6 * facts.num_samples * plan.up / plan.down
+        errors.print(
+            f"warning: {plan.up}/{plan.down} is the nearest ratio of {rate:.12g} and {request.resample:.12g} samples/s,"
+            f" {abs(plan.error_ppm):.2g} ppm off: {slip:.2g} samples over the whole capture"
+        )
+    return rate, plan
 
 
 def _check_numbers(request: Request) -> None:
@@ -226,6 +246,8 @@ def _examples(request: Request, config: SeparatorOption, run: Run | None, rate_h
         )
     found = read_examples(request.examples, 200, 8192, "train")
     own_rate = found.sample_rate_hz or request.sample_rate or rate_hz
+    if found.sample_rate_hz is None:
+        errors.print(f"warning: {request.examples}: does not say its sample rate; {own_rate:.12g} Hz is believed")
     frames = convert_frames(found.frames, own_rate, conversion(own_rate, rate_hz), request.offset_hz)
     power = float(frames.abs().square().mean())
     if not power > 0:
@@ -233,11 +255,13 @@ def _examples(request: Request, config: SeparatorOption, run: Run | None, rate_h
     return frames / math.sqrt(power)
 
 
-def _checked(capture: Capture) -> str:
-    """SHA-256 of a capture without holes."""
+def _checked(path: Path, capture: Capture) -> Looked:
+    """A look at a capture without holes; doubts about it are told."""
     with progress() as bar:
-        task = bar.add_task(f"checking {capture.facts.path.name}", total=capture.facts.num_samples, speed="")
-        return check_capture(capture, lambda count: bar.advance(task, count))
+        task = bar.add_task(f"checking {path.name}", total=capture.facts.num_samples, speed="")
+        looked = look_at(capture, lambda count: bar.advance(task, count))
+    tell_doubts(path, capture, looked)
+    return looked
 
 
 def _receive(request: Request, capture: Capture, rate: float, plan: Conversion, modem: Modem) -> Reception:
@@ -254,6 +278,8 @@ def _receive(request: Request, capture: Capture, rate: float, plan: Conversion, 
         found = find_soi(stretch, modem, request.soi_start)
     given = request.soi_power_db is not None
     power = 10 ** ((request.soi_power_db or 0.0) / 10) if given else found.power * modem_power
+    if not 0 < power < math.inf:
+        raise InputError(f"{request.capture}: the SOI's level comes out as {power}: are these samples of its datatype?")
     start = found.start if request.soi_start is None else request.soi_start
     how = "given" if given else f"estimated, standard error {100 * found.error / found.power:.1f} %"
     console.print(
@@ -295,84 +321,28 @@ def _separated(job: Job, begin: int, first: int, end: int, stop: int) -> dict[st
         raise InputError(f"the separator gave NaN or infinity between samples {first} and {end}")
     bits = [job.modem.num_bits(place - begin) for place in (first, end)]
     kept = (mixture[0, first - begin : end - begin].numpy(), soi)
-    powers = [[mean_power(part) for part in np.array_split(one, _PARTS)] for one in kept]
+    powers = [[mean_power(part) for part in np.array_split(one, PARTS)] for one in kept]
     return {
         SOI: soi,
-        BITS: estimate.bits[0, slice(*bits)].numpy(),
+        BITS: job.relabelled(estimate.bits[0, slice(*bits)].numpy()),
         POWER: np.asarray(powers, np.float32).T[None],
     }
 
 
-def peak_memory_mb() -> float:
-    """Most memory that this program had so far; not that of the one that started it, which getrusage counts too."""
-    status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found[1]) / (1 << 10)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def _describe(request: Request, job: Job, seconds: float, cost: Cost) -> None:
-    """Write everything that is said about the samples; separate.json is the last, and means that all is there."""
-    facts, tuning = job.capture.facts, job.reception.tuning
-    duration = job.chunks.total / job.sample_rate_hz
-    name = str(job.identity["separator"]["name"])
-    provenance = {"command": shlex.join(["rfsep", *sys.argv[1:]]), "commit": commit(), **job.identity}
-    frequency = None if facts.frequency_hz is None else facts.frequency_hz + tuning.offset_hz
-    label = str(job.identity["soi"]["name"])
-    annotation = {
-        "core:sample_start": 0,
-        "core:sample_count": job.chunks.total,
-        "core:label": label,
-        "core:comment": f"estimated by {name}; bits in {BITS}, a symbol begins at sample 0",
-        "core:generator": "rfsep separate",
-    }
-    description = f"{label} separated from {facts.path.name} by rfsep ({name}), at the modem's own power"
-    meta = (request.out / SOI).with_suffix(".sigmf-meta")
-    write_meta(meta, job.sample_rate_hz, frequency, description, [annotation], provenance)
-    figures = {
-        "schema": _SCHEMA,
-        "separator": name,
-        "num_samples": job.chunks.total,
-        "num_bits": job.modem.num_bits(job.chunks.total),
-        "sample_rate_hz": job.sample_rate_hz,
-        "signal_seconds": duration,
-        "seconds": seconds,
-        "real_time_factor": duration / max(seconds, 1e-9),
-        **cost._asdict(),
-        **{key: provenance[key] for key in ("command", "commit")},
-        "identity": job.identity,
-    }
-    ends_s = np.array([job.chunks.bounds(index)[2] for index in range(job.chunks.number())]) / job.sample_rate_hz
-    powers = read_floats(request.out / POWER, (None, _PARTS, 2))
-    write_separation_page(request.out / PAGE, figures, _stretch(request, job), powers, ends_s)
-    write_json(request.out / FACTS, figures)
-    console.print(
-        f"{duration:.4g} s of signal in {seconds:.4g} s: {figures['real_time_factor']:.3g} x real time, memory up to"
-        f" {peak_memory_mb():.0f} MB",
-        markup=False,
-    )
-    names = ", ".join((meta.name, SOI, BITS, POWER, PAGE, FACTS))
-    console.print(f"written into {request.out}: {names}", markup=False, soft_wrap=True)
-
-
-def _stretch(request: Request, job: Job) -> Stretch:
-    """Samples from the middle, before and after, for the page."""
-    count = min(job.chunks.total, _SHOWN)
-    period = job.modem.symbol_period
-    start = (job.chunks.total - count) // 2 // period * period
-    mixture = job.reception.read(start, count)
-    estimate = open_capture(request.out / SOI, "cf32_le").read(start, count)
-    symbols = [job.modem.analyse(torch.from_numpy(one)[None])[0].numpy() for one in (mixture, estimate)]
-    ideal = job.modem.constellation.numpy()
-    return Stretch(start, job.sample_rate_hz, ideal, mixture, estimate, symbols[0], symbols[1])
-
-
-def _compare(request: Request) -> None:
+def _compare(request: Request, job: Job) -> None:
     """Tell the bit error rate where the truth is known."""
     if request.truth is None:
         return
-    errors, compared = count_errors(request.out / BITS, request.truth)
+    errors_found, compared = count_errors(request.out / BITS, request.truth)
     if compared == 0:
         raise InputError(f"{request.truth}: has no bits to compare")
-    console.print(f"BER {errors / compared:.4g} ({errors} of {compared} bits)", markup=False)
+    console.print(f"BER {errors_found / compared:.4g} ({errors_found} of {compared} bits)", markup=False)
+    if errors_found < NEAR_HALF * compared:
+        return
+    width = (len(job.modem.constellation) - 1).bit_length()
+    symbols = job.modem.num_bits(100 * job.modem.symbol_period) // 100 // width  # of a period
+    received, sent = (read_bits(path, (None,)) for path in (request.out / BITS, request.truth))
+    find = search(received, sent, width, symbols)
+    if find is not None:
+        start = job.reception.tuning.start
+        console.print(f"{request.truth}: {told(find, job.modem, start, request.labels)}", markup=False, soft_wrap=True)

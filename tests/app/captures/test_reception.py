@@ -1,13 +1,16 @@
 """A capture tuned to the SOI: any stretch is the same however it is asked for, and level and timing are found."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from rfsep.app.captures.reception import Reception, Tuning, conversion, convert_frames, find_soi
+from rfsep.app.captures.reception import Reception, Tuning, convert_frames, find_soi
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
-from rfsep.storage.capture import CaptureFacts
+from rfsep.signals.resampling import conversion
+from rfsep.storage.captures.facts import facts_of
 from rfsep.types import InputError
 
 
@@ -16,7 +19,7 @@ class Held:
 
     def __init__(self, samples: np.ndarray) -> None:
         self.samples = samples.astype(np.complex64)
-        self.facts = CaptureFacts(None, "cf32_le", len(samples), None, None, "", None)  # type: ignore[arg-type]
+        self.facts = facts_of(Path("held"), "held", "cf32_le", len(samples))
 
     def read(self, start: int, count: int) -> np.ndarray:
         assert start >= 0

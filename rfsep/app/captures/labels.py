@@ -1,0 +1,78 @@
+"""Which bits a point of a constellation carries, as other people's transmitters have it."""
+
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rfsep.types import InputError, Modem
+
+Labels = npt.NDArray[np.uint8]
+_CLOSE = 1e-3  # between two points that are the same one
+SWAPPED = "swapped"
+# points in the order of their labels, first bit most significant; tests/reference/make_label_maps.py measures them
+LEVELS = (-3, -1, 1, 3)
+MAPS: dict[str, dict[int, tuple[complex, ...]]] = {}
+
+
+def own_labels(width: int) -> Labels:
+    """Bits uint8 [2**width, width] of every point's number, first bit most significant."""
+    return np.array(list(product((0, 1), repeat=width)), np.uint8)
+
+
+def relabelling(name: str, modem: Modem) -> Labels:
+    """Bits uint8 [points, bits] that a sender's label map gives to each point of a modem's constellation.
+
+    Args:
+        name: of a program whose map is known; ``swapped``, the two bits of a point exchanged; or our bits in the
+            sender's order, a for the first, in upper case where it is inverted: ``bA``.
+        modem: whose points are labelled.
+
+    Raises:
+        InputError: no such map, or none for that constellation.
+
+    >>> from rfsep.signals.linear_modem import LinearModem
+    >>> relabelling("bA", LinearModem()).tolist()  # of the points 00, 01, 10, 11
+    [[0, 1], [1, 1], [0, 0], [1, 0]]
+    """
+    width = (len(modem.constellation) - 1).bit_length()
+    if name in MAPS:
+        return _of_map(name, modem.constellation.numpy())
+    spelled = "ba" if name == SWAPPED and width == 2 else name
+    own, letters = own_labels(width), "abcdefgh"[:width]
+    if sorted(spelled.lower()) != list(letters):
+        raise InputError(
+            f"unknown label map '{name}'; choose one of {', '.join([*MAPS, SWAPPED])}, or order the letters {letters},"
+            " in upper case where a bit is inverted"
+        )
+    columns = [own[:, letters.index(letter.lower())] ^ letter.isupper() for letter in spelled]
+    return np.stack(columns, -1).astype(np.uint8)
+
+
+def _of_map(name: str, points: npt.NDArray[np.complex64]) -> Labels:
+    """The labels that a program gives to points, wherever it has the same ones."""
+    theirs = np.array(MAPS[name].get(len(points), ()))
+    if len(theirs) != len(points):
+        raise InputError(f"label map '{name}' is known for {', '.join(map(str, MAPS[name]))} points, not {len(points)}")
+    theirs = theirs / np.sqrt(np.mean(np.abs(theirs) ** 2)) * np.sqrt(np.mean(np.abs(points) ** 2))
+    distances = np.abs(points[:, None] - theirs)
+    if distances.min(1).max() > _CLOSE:
+        raise InputError(f"label map '{name}' has its points elsewhere: turn the carrier with --phase-deg, or the SOI")
+    labels: Labels = own_labels((len(points) - 1).bit_length())[distances.argmin(1)]
+    return labels
+
+
+def turned_labels(points: torch.Tensor, degrees: float) -> Labels | None:
+    """Our bits of every point after a turn of the carrier, as ``--phase-deg`` turns it; None where points miss points.
+
+    >>> from rfsep.signals.constellations import constellation
+    >>> turned_labels(constellation("qpsk"), 90).tolist()
+    [[0, 1], [1, 1], [0, 0], [1, 0]]
+    """
+    own = points.numpy()
+    distances = np.abs(own[:, None] * np.exp(-1j * np.deg2rad(degrees)) - own)
+    if distances.min(1).max() > _CLOSE:
+        return None
+    labels: Labels = own_labels((len(own) - 1).bit_length())[distances.argmin(1)]
+    return labels

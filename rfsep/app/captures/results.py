@@ -1,0 +1,147 @@
+"""What `rfsep separate` writes beside samples and bits: meta file, figures, page."""
+
+import datetime as dt
+import re
+import resource
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rfsep.app.captures.chunks import Chunks
+from rfsep.app.captures.page import Stretch, write_separation_page
+from rfsep.app.captures.reception import Reception
+from rfsep.app.config import console
+from rfsep.app.places import commit
+from rfsep.storage.atomic import write_json
+from rfsep.storage.captures.facts import Capture
+from rfsep.storage.captures.opening import open_capture
+from rfsep.storage.npy import read_floats
+from rfsep.storage.sigmf import write_meta
+from rfsep.types import Modem, Separator
+
+SOI, BITS, POWER, FACTS, PAGE = "soi.sigmf-data", "bits.npy", "power.npy", "separate.json", "report.html"
+PARTS = 8  # of a chunk, whose powers are kept
+SCHEMA = 1
+_SHOWN = 40960  # samples of which the page shows spectrum and symbols
+
+
+class Job(NamedTuple):
+    """A separator, a tuned capture, and what identifies the run."""
+
+    separator: Separator
+    modem: Modem
+    capture: Capture
+    reception: Reception
+    sample_rate_hz: float
+    chunks: Chunks
+    identity: dict[str, Any]
+    labels: npt.NDArray[np.uint8] | None
+
+    def relabelled(self, bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Bits uint8 [N] in the sender's labels, where those are another's."""
+        if self.labels is None:
+            return bits
+        symbols = bits.reshape(-1, self.labels.shape[1])
+        weights = 1 << np.arange(symbols.shape[1])[::-1]
+        return self.labels[symbols @ weights].reshape(-1)
+
+
+class Cost(NamedTuple):
+    """What the chunks of this process cost; those of one that was stopped before are not in it.
+
+    Attributes:
+        processor_seconds: of all threads.
+        memory_mb: pairs of seconds of signal done, and the most memory so far.
+    """
+
+    processor_seconds: float
+    memory_mb: list[list[float]]
+
+
+def peak_memory_mb() -> float:
+    """Most memory that this program had so far; not that of the one that started it, which getrusage counts too."""
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) / (1 << 10)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def describe(out: Path, job: Job, seconds: float, cost: Cost) -> None:
+    """Write everything that is said about the samples; separate.json is the last, and means that all is there."""
+    facts, tuning = job.capture.facts, job.reception.tuning
+    duration = job.chunks.total / job.sample_rate_hz
+    name = str(job.identity["separator"]["name"])
+    provenance = {"command": shlex.join(["rfsep", *sys.argv[1:]]), "commit": commit(), **job.identity}
+    frequency = None if facts.frequency_hz is None else facts.frequency_hz + tuning.offset_hz
+    label = str(job.identity["soi"]["name"])
+    annotation = {
+        "core:sample_start": 0,
+        "core:sample_count": job.chunks.total,
+        "core:label": label,
+        "core:comment": f"estimated by {name}; bits in {BITS}, a symbol begins at sample 0",
+        "core:generator": "rfsep separate",
+    }
+    description = f"{label} separated from {facts.source.name} by rfsep ({name}), at the modem's own power"
+    meta = (out / SOI).with_suffix(".sigmf-meta")
+    begins = later(facts.segments[0].datetime, tuning.start / job.sample_rate_hz)
+    write_meta(meta, job.sample_rate_hz, frequency, description, [annotation], provenance, facts.origin, begins)
+    figures = {
+        "schema": SCHEMA,
+        "separator": name,
+        "num_samples": job.chunks.total,
+        "num_bits": job.modem.num_bits(job.chunks.total),
+        "sample_rate_hz": job.sample_rate_hz,
+        "signal_seconds": duration,
+        "seconds": seconds,
+        "real_time_factor": duration / max(seconds, 1e-9),
+        **cost._asdict(),
+        **{key: provenance[key] for key in ("command", "commit")},
+        "identity": job.identity,
+    }
+    _write_page(out, job, figures)
+    write_json(out / FACTS, figures)
+    console.print(
+        f"{duration:.4g} s of signal in {seconds:.4g} s: {figures['real_time_factor']:.3g} x real time, memory up to"
+        f" {peak_memory_mb():.0f} MB",
+        markup=False,
+    )
+    names = ", ".join((meta.name, SOI, BITS, POWER, PAGE, FACTS))
+    console.print(f"written into {out}: {names}", markup=False, soft_wrap=True)
+
+
+def _write_page(out: Path, job: Job, figures: dict[str, Any]) -> None:
+    ends_s = np.array([job.chunks.bounds(index)[2] for index in range(job.chunks.number())]) / job.sample_rate_hz
+    powers = read_floats(out / POWER, (None, PARTS, 2))
+    write_separation_page(out / PAGE, figures, _stretch(out, job), powers, ends_s)
+
+
+def later(datetime: str, seconds: float) -> str:
+    """A time of day as SigMF writes it, so many seconds later; empty where it cannot be read.
+
+    >>> later("2024-05-06T07:08:09.5Z", 0.25), later("", 1.0)
+    ('2024-05-06T07:08:09.750000Z', '')
+    """
+    try:
+        begin = dt.datetime.fromisoformat(datetime)
+        shifted = begin.astimezone(dt.UTC) if begin.tzinfo else begin.replace(tzinfo=dt.UTC)
+        return (shifted + dt.timedelta(seconds=seconds)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _stretch(out: Path, job: Job) -> Stretch:
+    """Samples from the middle, before and after, for the page."""
+    count = min(job.chunks.total, _SHOWN)
+    period = job.modem.symbol_period
+    start = (job.chunks.total - count) // 2 // period * period
+    mixture = job.reception.read(start, count)
+    estimate = open_capture(out / SOI).read(start, count)
+    symbols = [job.modem.analyse(torch.from_numpy(one)[None])[0].numpy() for one in (mixture, estimate)]
+    ideal = job.modem.constellation.numpy()
+    return Stretch(start, job.sample_rate_hz, ideal, mixture, estimate, symbols[0], symbols[1])

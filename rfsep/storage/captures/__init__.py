@@ -1,0 +1,1 @@
+"""Captures that people bring: one reader for every kind of file."""
