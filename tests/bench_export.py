@@ -20,7 +20,7 @@ import torch
 from bench import write
 
 from rfsep.app.config import instantiate, option
-from rfsep.app.export import DTYPES, Exported, compiled_network, converted
+from rfsep.app.networks.export import DTYPES, Exported, compiled_network, converted
 from rfsep.iq import to_channels
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer

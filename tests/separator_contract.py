@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rfsep.app.build import completed, learns_from_examples, network_arguments, separator_parts
 from rfsep.app.config import build_modem, build_soi, build_source, interference_of, separator_of, soi_of
-from rfsep.app.runs import open_run
+from rfsep.app.networks.runs import open_run
 from rfsep.iq import power
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer

@@ -24,7 +24,7 @@ from rfsep.app.config import (
     separator_of,
     soi_of,
 )
-from rfsep.app.kinds import KINDS
+from rfsep.app.networks.kinds import KINDS
 from rfsep.app.places import CONF, ROOT
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.ofdm_modem import OfdmModem

@@ -18,9 +18,9 @@ from rfsep.app.config import (
     separator_of,
 )
 from rfsep.app.failures import Failures
-from rfsep.app.kinds import exported, kind_of
-from rfsep.app.priors import open_beside
-from rfsep.app.runs import Run
+from rfsep.app.networks.kinds import exported, kind_of
+from rfsep.app.networks.priors import open_beside
+from rfsep.app.networks.runs import Run
 from rfsep.app.settings import Frames, Node, SeparatorOption
 from rfsep.app.trust import check_targets, read_interference
 from rfsep.challenge.separate import SeparatorFactory
@@ -116,7 +116,7 @@ def learns_from_examples(option: SeparatorOption, run: Run | None) -> bool:
 
 
 def network_arguments(method: Node, run: Run | None, modem: Modem, examples: torch.Tensor) -> dict[str, Any]:
-    """What the constructor of a separator takes of a run: see `rfsep.app.kinds.Kind.separator_arguments`.
+    """What the constructor of a separator takes of a run: see `rfsep.app.networks.kinds.Kind.separator_arguments`.
 
     Args:
         method: of the separator, with ``_target_``; what it gives itself is left alone.

@@ -17,7 +17,8 @@ app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False, rich_ma
 @app.callback()
 def _rfsep(
     config_dir: Annotated[
-        Path | None, typer.Option(help="folder of your own options, laid out as conf/ is (soi/, interference/, ...)")
+        Path | None,
+        typer.Option(help="folder of your own options, with soi/, interference/ and the others as in conf/"),
     ] = None,
 ) -> None:
     """Separate a radio signal of interest from interference.
@@ -115,8 +116,8 @@ def export_command(
     train.py takes such files.
     """
     with loading():
-        from rfsep.app.official import export_official
-        from rfsep.app.runs import export_network
+        from rfsep.app.networks.official import export_official
+        from rfsep.app.networks.runs import export_network
 
     if form is None:
         export_network(run, out, dtype, num_samples)
@@ -163,7 +164,7 @@ def prior_command(
 ) -> None:
     """Sample a diffusion prior, and compare losses, spectrum, correlations and symbols with the signal's own."""
     with loading():
-        from rfsep.app.priors import report_prior
+        from rfsep.app.networks.priors import report_prior
 
     report_prior(run, num_windows, num_samples, lag, out)
 
@@ -177,7 +178,7 @@ def tokenizer_command(
 ) -> None:
     """Take a signal through its tokens: error with and without quantisation, wrong bits, which codes occur."""
     with loading():
-        from rfsep.app.tokenizers import report_tokenizer
+        from rfsep.app.networks.tokenizers import report_tokenizer
 
     report_tokenizer(run, num_bits, num_samples, out)
 
@@ -189,7 +190,7 @@ def tokenizer_runs_command(
 ) -> None:
     """Say of several tokenizers how they were trained and what they reached, side by side."""
     with loading():
-        from rfsep.app.tokenizers import report_tokenizer_runs
+        from rfsep.app.networks.tokenizers import report_tokenizer_runs
 
     report_tokenizer_runs(runs, out)
 

@@ -26,8 +26,8 @@ from rfsep.app.config import (
 )
 from rfsep.app.estimates import network_settings, progress, speaks
 from rfsep.app.failures import Failures
-from rfsep.app.priors import open_beside
-from rfsep.app.runs import Run, locate, open_run
+from rfsep.app.networks.priors import open_beside
+from rfsep.app.networks.runs import Run, locate, open_run
 from rfsep.app.settings import EvaluateSettings, Frames, Node, Processes, SeparatorOption
 from rfsep.challenge.comparison import Contender, Data, Estimate, compare, forget, kept_levels, measure_level
 from rfsep.challenge.provenance import code_version, targets

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rfsep.app.build import Parts, completed, export_name
 from rfsep.app.config import console, in_sweep, separator_of
-from rfsep.app.priors import open_beside
-from rfsep.app.runs import Run
+from rfsep.app.networks.priors import open_beside
+from rfsep.app.networks.runs import Run
 from rfsep.app.settings import EvaluateSettings, Frames, Processes, SeparatorOption
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.challenge.scoring import Row

@@ -36,11 +36,11 @@ from rfsep.app.config import (
 from rfsep.app.doors import evaluate_settings
 from rfsep.app.estimates import SubmissionPlace, TypeJob, separate_alone, separate_together, speaks
 from rfsep.app.failures import Failures
+from rfsep.app.networks.runs import Run, flops_per_sample, open_run
+from rfsep.app.networks.timing import run_timing_error
 from rfsep.app.places import commit
-from rfsep.app.runs import Run, flops_per_sample, open_run
 from rfsep.app.score import make_leaderboard, score_submissions
 from rfsep.app.settings import EvaluateSettings, Frames, SeparatorOption
-from rfsep.app.timing import run_timing_error
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.pages.leaderboard import table
 from rfsep.storage.atomic import read_json, write_json

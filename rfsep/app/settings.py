@@ -95,7 +95,7 @@ class ModelOption:
 
     Attributes:
         name: in files.
-        kind: one of `rfsep.app.kinds.KINDS`.
+        kind: one of `rfsep.app.networks.kinds.KINDS`.
         network: the class and its arguments.
     """
 

@@ -13,8 +13,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from rfsep.app.build import check_separator
 from rfsep.app.config import build_mixer, console, in_sweep, instantiate
 from rfsep.app.doors import command_line, train_identity, train_settings
-from rfsep.app.kinds import kind_of
-from rfsep.app.runs import (
+from rfsep.app.networks.kinds import kind_of
+from rfsep.app.networks.runs import (
     Run,
     flops_per_sample,
     open_run,

@@ -21,7 +21,7 @@ def network_input(mixture: Tensor, guide: Separator | None) -> Tensor:
 
 
 class FastNetwork(Protocol):
-    """A network compiled for windows of one length; see `rfsep.app.export`."""
+    """A network compiled for windows of one length; see `rfsep.app.networks.export`."""
 
     num_samples: int
     name: str

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from rfsep.app import trust
+from rfsep.app.networks.runs import open_run
 from rfsep.app.places import ROOT, ZOO
-from rfsep.app.runs import open_run
 from rfsep.storage.weights import weights_digest
 
 BEFORE = """

@@ -7,8 +7,8 @@ import pytest
 import torch
 from shell import command, fail, pixels, prepare, succeed
 
-from rfsep.app.priors import open_prior
-from rfsep.app.runs import export
+from rfsep.app.networks.priors import open_prior
+from rfsep.app.networks.runs import export
 from rfsep.pages.style import PALETTE
 
 TINY = [

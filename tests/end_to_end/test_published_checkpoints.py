@@ -10,7 +10,7 @@ import pytest
 import torch
 from shell import ROOT, fail, succeed
 
-from rfsep.app.runs import open_run
+from rfsep.app.networks.runs import open_run
 from rfsep.storage.weights import read_weights
 
 STILL = ["data.num_samples=320", "trainer.max_steps=0"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from shell import fail, prepare, succeed
 
-from rfsep.app.runs import export
-from rfsep.app.timing import open_timing
+from rfsep.app.networks.runs import export
+from rfsep.app.networks.timing import open_timing
 from rfsep.mixtures.endless import Purpose, batch_generator
 
 TINY = [

@@ -7,8 +7,8 @@ import pytest
 import torch
 from shell import command, fail, pixels, prepare, succeed
 
-from rfsep.app.runs import export
-from rfsep.app.tokenizers import open_tokenizer
+from rfsep.app.networks.runs import export
+from rfsep.app.networks.tokenizers import open_tokenizer
 from rfsep.pages.style import PALETTE
 
 TINY = [

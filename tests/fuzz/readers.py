@@ -24,7 +24,7 @@ import yaml
 from mutations import Mutation, mixed
 
 from rfsep.app.config import CONFIG_ERRORS, one_line
-from rfsep.app.runs import ZOO, open_run
+from rfsep.app.networks.runs import ZOO, open_run
 from rfsep.app.score import _declared_card
 from rfsep.app.trust import read_interference
 from rfsep.pages.collect import collect

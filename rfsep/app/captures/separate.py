@@ -18,7 +18,7 @@ from rfsep.app.captures.results import BITS, FACTS, PARTS, POWER, SCHEMA, SOI, C
 from rfsep.app.captures.truth import NEAR_HALF, search, told
 from rfsep.app.config import build_modem, console, errors, separator_of, soi_of
 from rfsep.app.examples import read_examples, tell_doubts
-from rfsep.app.runs import Run, open_run
+from rfsep.app.networks.runs import Run, open_run
 from rfsep.app.settings import SeparatorOption
 from rfsep.app.trust import check_targets
 from rfsep.challenge.provenance import code_version, targets

@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from rfsep.app.config import CONFIG_ERRORS, console, instantiate, one_line
-from rfsep.app.export import write_export
-from rfsep.app.kinds import kind_of
+from rfsep.app.networks.export import write_export
+from rfsep.app.networks.kinds import kind_of
 from rfsep.app.places import ZOO
 from rfsep.app.settings import NetworkConfig, TrainSettings
 from rfsep.app.trust import read_network
@@ -243,7 +243,7 @@ def export_network(source: str, out: Path | None, dtype: str | None, num_samples
 
     Args:
         source: see `locate`.
-        out: see `export`; None: make the network faster for this machine, see `rfsep.app.export.write_export`.
+        out: see `export`; None: make the network faster for this machine, see `rfsep.app.networks.export.write_export`.
         dtype: of the stored weights, or in which the network computes.
         num_samples: of a window of a faster network.
 

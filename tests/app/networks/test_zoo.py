@@ -12,7 +12,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import rfsep.app.runs
+import rfsep.app.networks.runs
 from rfsep.app.build import check_separator, completed, network_arguments
 from rfsep.app.commands import main
 from rfsep.app.compare import run_comparison
@@ -26,11 +26,11 @@ from rfsep.app.config import (
     soi_named,
 )
 from rfsep.app.doors import evaluate_settings
+from rfsep.app.networks.priors import check_prior
+from rfsep.app.networks.runs import export, open_run
+from rfsep.app.networks.timing import open_timing
+from rfsep.app.networks.tokenizers import check_tokenizer
 from rfsep.app.places import CONF, ROOT, ZOO
-from rfsep.app.priors import check_prior
-from rfsep.app.runs import export, open_run
-from rfsep.app.timing import open_timing
-from rfsep.app.tokenizers import check_tokenizer
 from rfsep.metrics import floored_db, row_mse
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
@@ -156,7 +156,7 @@ def folder(tmp_path: Path) -> Path:
     return run
 
 
-def outputs(run: rfsep.app.runs.Run) -> torch.Tensor:
+def outputs(run: rfsep.app.networks.runs.Run) -> torch.Tensor:
     with torch.no_grad():
         estimate: torch.Tensor = run.model(torch.linspace(-1, 1, 640).reshape(1, 2, 320))
     return estimate
@@ -201,7 +201,7 @@ def test_half_the_bytes_of_half_precision(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_zoo_opens_by_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rfsep.app.runs, "ZOO", tmp_path / "zoo")
+    monkeypatch.setattr(rfsep.app.networks.runs, "ZOO", tmp_path / "zoo")
     with pytest.raises(InputError, match=r"zoo:a: .*a\.yaml not found; the zoo has no network yet"):
         open_run("zoo:a")
     export(str(folder), tmp_path / "zoo" / "b.safetensors", "bfloat16")
@@ -244,7 +244,7 @@ def test_digest_tells_weights_apart_but_not_files(folder: Path, tmp_path: Path) 
     assert weights_digest(first) != weights_digest(second)
 
 
-def with_separator(folder: Path, node: dict[str, Any] | None, guide: str | None = None) -> rfsep.app.runs.Run:
+def with_separator(folder: Path, node: dict[str, Any] | None, guide: str | None = None) -> rfsep.app.networks.runs.Run:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump(config | {"separator": node, "guide": guide}))
     return open_run(str(folder))

@@ -17,13 +17,13 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 
-import rfsep.app.export
+import rfsep.app.networks.export
 from rfsep.app.build import completed, export_name, network_arguments
 from rfsep.app.config import instantiate, register_resolvers, separator_of
 from rfsep.app.doors import evaluate_settings
 from rfsep.app.evaluate import separate_testset
+from rfsep.app.networks.runs import Run, open_run
 from rfsep.app.places import CONF
-from rfsep.app.runs import Run, open_run
 from rfsep.app.trust import read_network
 from rfsep.challenge.provenance import code_version
 from rfsep.mixtures.endless import Purpose, batch_generator
@@ -87,7 +87,7 @@ def exported_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RFSEP_CACHE", str(made.cache))
         opened = open_run(str(made.run))
-        rfsep.app.export.write_export(opened.model, opened.config, "tiny", None, None, lambda what: None)
+        rfsep.app.networks.export.write_export(opened.model, opened.config, "tiny", None, None, lambda what: None)
     return made
 
 
@@ -139,7 +139,7 @@ def test_an_export_is_the_network_to_rounding(made: Made, run: Run) -> None:
     assert facts["margin_db"] > 20
     assert facts["speed_up"] > 1
     assert facts["mixtures"] == "QPSK in OFDMQPSK"
-    fast = rfsep.app.export.fitting(run.model, run.config, BLOCK)
+    fast = rfsep.app.networks.export.fitting(run.model, run.config, BLOCK)
     assert fast is not None
     for rows in (1, 3, 40):
         inputs = torch.view_as_real(mixtures(rows, BLOCK)).transpose(1, 2)  # not contiguous
@@ -176,11 +176,11 @@ def test_a_separator_uses_it_for_windows_of_its_length(run: Run, capsys: pytest.
 def test_another_network_has_no_export(made: Made, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with torch.no_grad():
         next(run.model.parameters()).mul_(1.001)
-    assert rfsep.app.export.fitting(run.model, run.config, BLOCK) is None
+    assert rfsep.app.networks.export.fitting(run.model, run.config, BLOCK) is None
     run = open_run(str(made.run))
-    assert rfsep.app.export.fitting(run.model, run.config, 2 * BLOCK) is None
+    assert rfsep.app.networks.export.fitting(run.model, run.config, 2 * BLOCK) is None
     run.config.model.network["channels"] = 9
-    assert rfsep.app.export.fitting(run.model, run.config, BLOCK) is None
+    assert rfsep.app.networks.export.fitting(run.model, run.config, BLOCK) is None
     assert capsys.readouterr().out == "", "nobody exported them, so there is nothing to say"
 
 
@@ -198,17 +198,17 @@ def ignored(run: Run, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_stale_export_is_ignored(
     run: Run, key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = rfsep.app.export._circumstances(NETWORK)
+    here = rfsep.app.networks.export._circumstances(NETWORK)
     assert here["code"] == code_version(["rfsep.models.unet"])
     assert all(here.values())
-    monkeypatch.setattr(rfsep.app.export, "_circumstances", lambda network: here | {key: "another"})
+    monkeypatch.setattr(rfsep.app.networks.export, "_circumstances", lambda network: here | {key: "another"})
     assert f"{key} was {here[key]}, is another" in ignored(run, capsys)
 
 
 def test_a_spoilt_or_foreign_export_is_ignored(
     made: Made, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    folder, cache = only(made.cache), lambda: rfsep.app.export._opened.cache_clear()
+    folder, cache = only(made.cache), lambda: rfsep.app.networks.export._opened.cache_clear()
     cache()
     manifest, numbers = folder / "export.json", folder / "network.bin"
     sound = {path: path.read_bytes() for path in (manifest, numbers)}
@@ -240,7 +240,7 @@ def test_an_export_of_one_network_does_not_serve_for_another(
     """Moved to the other's place, sealed as it is."""
     with torch.no_grad():
         next(run.model.parameters()).mul_(1.5)
-    other = rfsep.app.export._folder(rfsep.app.export._identity(run.model, run.config, BLOCK))
+    other = rfsep.app.networks.export._folder(rfsep.app.networks.export._identity(run.model, run.config, BLOCK))
     only(made.cache).rename(other)
     assert "no seal" in ignored(run, capsys)
 
@@ -259,7 +259,7 @@ def test_a_run_folder_brings_no_export(made: Made, run: Run, monkeypatch: pytest
 def test_without_openvino_the_network_runs(
     made: Made, run: Run, rfsep_command: Rfsep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rfsep.app.export._opened.cache_clear()
+    rfsep.app.networks.export._opened.cache_clear()
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert "pip install 'rfsep[fast]'" in ignored(run, capsys)
     status, _, complaint = rfsep_command("export", str(made.run))
@@ -293,7 +293,7 @@ def test_an_export_that_is_not_the_network_or_is_slow_is_not_written(
     made: Made, rfsep_command: Rfsep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RFSEP_CACHE", str(tmp_path / "none"))
-    convert = rfsep.app.export.converted
+    convert = rfsep.app.networks.export.converted
 
     def another(model: torch.nn.Module, example: torch.Tensor) -> tuple[bytes, bytes]:
         with torch.no_grad():
@@ -301,14 +301,14 @@ def test_an_export_that_is_not_the_network_or_is_slow_is_not_written(
             next(model.parameters()).mul_(1.2)
         return convert(model, example)
 
-    monkeypatch.setattr(rfsep.app.export, "converted", another)
+    monkeypatch.setattr(rfsep.app.networks.export, "converted", another)
     status, said, complaint = rfsep_command("export", str(made.run), "--dtype", "float32")
     assert status == 2, said
     assert float(re.findall(r"differs by (\S+) dB", complaint)[0]) > -60
     parts = tuple((only(made.cache) / name).read_bytes() for name in ("network.xml", "network.bin"))
-    monkeypatch.setattr(rfsep.app.export, "converted", lambda model, example: parts)
+    monkeypatch.setattr(rfsep.app.networks.export, "converted", lambda model, example: parts)
     seconds = iter([1.0, 1.25])
-    monkeypatch.setattr(rfsep.app.export, "_processor_seconds", lambda network, inputs: next(seconds))
+    monkeypatch.setattr(rfsep.app.networks.export, "_processor_seconds", lambda network, inputs: next(seconds))
     status, _, complaint = rfsep_command("export", str(made.run))
     assert status == 2
     assert "slower, 0.80 x" in complaint
@@ -335,7 +335,7 @@ def test_it_is_checked_on_what_the_network_learned(
 ) -> None:
     register_resolvers()
     config = read_network(run_folder(tmp_path / "run", **changes) / "config.yaml")
-    examples = rfsep.app.export._examples(config, BLOCK)
+    examples = rfsep.app.networks.export._examples(config, BLOCK)
     assert examples.mixtures == mixtures
     assert examples.inputs.shape == (12, channels, BLOCK)
     power = examples.inputs[:, :2].square().sum(1).mean(1).view(3, 4).mean(1)
@@ -344,12 +344,14 @@ def test_it_is_checked_on_what_the_network_learned(
 
 def test_own_error_bounds_the_difference() -> None:
     """A network that errs little has to be exported better than one that errs much."""
-    checked = rfsep.app.export.ExportCheck(-45.0, 15.0, 2.0, "QPSK in OFDMQPSK")
+    checked = rfsep.app.networks.export.ExportCheck(-45.0, 15.0, 2.0, "QPSK in OFDMQPSK")
     with pytest.raises(InputError, match=r"differs by -45\.0 dB, 15\.0 dB below its own error .* --dtype float32"):
-        rfsep.app.export._refuse_difference("x", checked, "bfloat16")
-    rfsep.app.export._refuse_difference("x", checked._replace(margin_db=21.0), "bfloat16")
+        rfsep.app.networks.export._refuse_difference("x", checked, "bfloat16")
+    rfsep.app.networks.export._refuse_difference("x", checked._replace(margin_db=21.0), "bfloat16")
     with pytest.raises(InputError, match="differs by nan dB"):
-        rfsep.app.export._refuse_difference("x", checked._replace(error_db=float("nan"), margin_db=21.0), "float32")
+        rfsep.app.networks.export._refuse_difference(
+            "x", checked._replace(error_db=float("nan"), margin_db=21.0), "float32"
+        )
 
 
 def test_a_recording_is_separated_by_a_network(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rfsep.app.config import console
-from rfsep.app.runs import open_run
+from rfsep.app.networks.runs import open_run
 from rfsep.app.settings import NetworkConfig
 from rfsep.models.official import to_official
 from rfsep.signals.diffusion_schedule import betas
@@ -19,7 +19,7 @@ def export_official(source: str, out: Path | None, form: str, dtype: str | None,
     state of an optimiser: official training cannot go on from it.
 
     Args:
-        source: see `rfsep.app.runs.locate`.
+        source: see `rfsep.app.networks.runs.locate`.
         out: the file, such as weights-2000.pt.
         form: official.
         dtype: must be None, as weights are written as they are.

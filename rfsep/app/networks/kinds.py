@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rfsep.app.config import build_modem, example_frames, instantiate, separator_of
-from rfsep.app.export import Exported, fitting
+from rfsep.app.networks.export import Exported, fitting
 from rfsep.app.settings import NetworkConfig, Node, TrainSettings
 from rfsep.challenge.provenance import code_version, targets
 from rfsep.training.views import Views

@@ -17,10 +17,10 @@ from rfsep.app.config import (
     soi_named,
     soi_option,
 )
-from rfsep.app.kinds import learned_signal
-from rfsep.app.runs import open_run
+from rfsep.app.networks.kinds import learned_signal
+from rfsep.app.networks.runs import open_run
+from rfsep.app.networks.timing import open_timing
 from rfsep.app.settings import NetworkConfig, Node
-from rfsep.app.timing import open_timing
 from rfsep.app.trust import trusted_signal
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.pages.studies.prior_check import Learned, Noise, gaussian_losses, noise_losses, summary, write_prior_figure
@@ -58,7 +58,7 @@ def open_prior(source: str, bfloat16: bool = False) -> OpenedPrior:
     """The diffusion prior of a run folder, an exported one or the zoo.
 
     Args:
-        source: see `rfsep.app.runs.locate`.
+        source: see `rfsep.app.networks.runs.locate`.
         bfloat16: run the network in bfloat16.
 
     Raises:
@@ -77,7 +77,7 @@ def open_beside(key: str, source: str) -> LearnedPrior | TimingNetwork:
 
     Args:
         key: of the separator's config.
-        source: see `rfsep.app.runs.locate`.
+        source: see `rfsep.app.networks.runs.locate`.
 
     Raises:
         InputError: no such run, or a network of another kind.
@@ -127,7 +127,7 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Sampl
     Samples start on the grid; symbols are read where their phase is known: of a SOI.
 
     Args:
-        source: see `rfsep.app.runs.locate`.
+        source: see `rfsep.app.networks.runs.locate`.
         num_windows: to sample, and to measure on.
         num_samples: of a window; None for the training's.
     """
@@ -204,7 +204,7 @@ def report_prior(source: str, num_windows: int, num_samples: int | None, lag: in
     """Sample a prior, and write prior.json and prior.png: ``rfsep prior``.
 
     Args:
-        source: see `rfsep.app.runs.locate`.
+        source: see `rfsep.app.networks.runs.locate`.
         num_windows: to sample.
         num_samples: of a window; None for the training's.
         lag: whose correlation is told.

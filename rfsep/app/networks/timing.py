@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from rfsep.app.config import build_modem, build_soi, build_source, console, interference_of, soi_of
-from rfsep.app.runs import open_run
+from rfsep.app.networks.runs import open_run
 from rfsep.app.settings import EvaluateSettings, Node
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.metrics import score
@@ -31,7 +31,7 @@ def open_timing(source: str) -> TimingNetwork:
     """Opens the timing network of a run folder, of an exported one or of the zoo.
 
     Args:
-        source: see `rfsep.app.runs.locate`.
+        source: see `rfsep.app.networks.runs.locate`.
 
     Raises:
         InputError: no such run, or its network tells no timing.

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rfsep.app.config import build_modem, build_soi, build_source, console, interference_option, soi_option
-from rfsep.app.kinds import learned_signal
-from rfsep.app.priors import signal_settings
-from rfsep.app.runs import open_run
+from rfsep.app.networks.kinds import learned_signal
+from rfsep.app.networks.priors import signal_settings
+from rfsep.app.networks.runs import open_run
 from rfsep.app.settings import Node
 from rfsep.app.trust import read_network, trusted_signal
 from rfsep.iq import from_channels, power, to_channels
@@ -45,7 +45,7 @@ def open_tokenizer(source: str) -> Opened:
     """The tokenizer of a run folder, an exported one or the zoo.
 
     Args:
-        source: see `rfsep.app.runs.locate`.
+        source: see `rfsep.app.networks.runs.locate`.
 
     Raises:
         InputError: no such run, or its network is no tokenizer.
@@ -142,7 +142,7 @@ def check_tokenizer(source: str, num_bits: int, num_samples: int) -> MeasuredTok
     """Take windows through tokens, of recordings those that nothing was learned from.
 
     Args:
-        source: see `rfsep.app.runs.locate`.
+        source: see `rfsep.app.networks.runs.locate`.
         num_bits: at least, or as many samples of a signal without known bits.
         num_samples: of a window, cut to whole tokens.
     """
@@ -179,7 +179,7 @@ def report_tokenizer(source: str, num_bits: int, num_samples: int, out: Path | N
     """Take a signal through its tokens, and write tokenizer.json and tokenizer.png: ``rfsep tokenizer``.
 
     Args:
-        source: see `rfsep.app.runs.locate`.
+        source: see `rfsep.app.networks.runs.locate`.
         num_bits: to send, or samples of a signal without known bits.
         num_samples: of a window.
         out: folder; None for the run's own, or runs/tokenizer/NAME for one of the zoo.
