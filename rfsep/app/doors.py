@@ -1,13 +1,24 @@
 """The doors of the commands: what hydra composed comes in, checked and frozen settings go on."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from rfsep.app.config import interference_option, plain, separator_option, soi_option
+from rfsep.app.config import (
+    CONFIG_ERRORS,
+    interference_option,
+    one_line,
+    plain,
+    register_resolvers,
+    separator_option,
+    soi_option,
+)
+from rfsep.app.places import CONF
 from rfsep.app.settings import (
     EvaluateSettings,
     Frames,
@@ -24,6 +35,24 @@ from rfsep.types import InputError
 
 _PLACES = ("run", "out", "views", "logger", "command")  # keys that decide no result: names, devices and limits
 _LIMITS = ("accelerator", "devices", "num_nodes", "max_time", "compile")
+
+
+def composed(config_name: str, words: Sequence[str]) -> DictConfig:
+    """What hydra composes of the words of a command line, without one.
+
+    Args:
+        config_name: train, evaluate or prepare.
+        words: KEY=VALUE each.
+
+    Raises:
+        InputError: an option or a key that conf/ does not know.
+    """
+    register_resolvers()
+    try:
+        with initialize_config_dir(str(CONF), version_base=None):
+            return compose(config_name, overrides=list(words))
+    except CONFIG_ERRORS as error:
+        raise InputError(one_line(error)) from None
 
 
 def whole(config: DictConfig, key: str) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,25 +43,25 @@ class Request(NamedTuple):
 
     capture: Path
     out: Path
-    separator: str | None
-    run: str | None
-    soi: str
-    examples: str | None
-    settings: list[str]
-    datatype: str | None
-    dataset: str | None
-    sample_rate: float | None
-    resample: float | None
-    offset_hz: float
-    phase_deg: float
-    soi_start: int | None
-    soi_power_db: float | None
-    keep_dc: bool
-    chunk_samples: int
-    truth: Path | None
-    channel: int | None
-    segment: int | None
-    labels: str | None
+    separator: str | None = None
+    run: str | None = None
+    soi: str = "qpsk"
+    examples: str | None = None
+    settings: Sequence[str] = ()
+    datatype: str | None = None
+    dataset: str | None = None
+    sample_rate: float | None = None
+    resample: float | None = None
+    offset_hz: float = 0.0
+    phase_deg: float = 0.0
+    soi_start: int | None = None
+    soi_power_db: float | None = None
+    keep_dc: bool = False
+    chunk_samples: int = 163840
+    truth: Path | None = None
+    channel: int | None = None
+    segment: int | None = None
+    labels: str | None = None
 
 
 def progress() -> Progress:
