@@ -554,7 +554,8 @@ def table() -> str:
 def label_table() -> str:
     """Markdown: the points of other transmitters' labels, and our bits in their order where that is all."""
     rows = [
-        "| `--labels` | QPSK 00, 01, 10, 11 | is | 16-QAM 0000, 0001, 0010, 0011, 0100 | is |\n| --- | --- | --- | --- | --- |\n"
+        "| `--labels` | QPSK 00, 01, 10, 11 | is | 16-QAM 0000, 0001, 0010, 0011, 0100 | is |\n",
+        "| --- | --- | --- | --- | --- |\n",
     ]
     for name, maps in MAPS.items():
         cells = []
