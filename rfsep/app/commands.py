@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from rfsep.app.captures.commands import embed_command, separate_command
+from rfsep.app.captures.commands import Channel, Dataset, Datatype, embed_command, rate_number, separate_command
 from rfsep.app.places import add_config_dir, user_folders
 from rfsep.app.scripts import loading, script
 
@@ -61,19 +61,30 @@ app.command("embed", short_help="put a known signal into a recording, to try thi
 @app.command("identify", short_help="what an interference is: OFDM, single carrier or noise")
 def identify_command(
     interference: Annotated[
-        str, typer.Argument(help="an option of conf/interference, a .sigmf-meta, or a .npy of complex64 [F, T]")
+        str,
+        typer.Argument(
+            help="an option of conf/interference, a recording, a folder or a pattern of them, or a .npy of complex64"
+            " [F, T]"
+        ),
     ],
     num_frames: Annotated[int, typer.Option(min=1, help="frames to look at")] = 200,
     num_samples: Annotated[int, typer.Option(min=1, help="samples of a frame; a .npy is used as it is")] = 8192,
     split: Annotated[str, typer.Option(help="of recordings in conf/: train, val or test")] = "train",
-    sample_rate_hz: Annotated[float | None, typer.Option(help="where the file does not say it")] = None,
+    sample_rate_hz: Annotated[
+        float | None, typer.Option(parser=rate_number, metavar="HZ", help="where the file does not say it")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="folder for interference.yaml and picture.png")] = None,
+    datatype: Datatype = None,
+    dataset: Dataset = None,
+    channel: Channel = None,
 ) -> None:
     """Say what an interference is: OFDM with its prefix and carriers, a single carrier, or noise."""
     with loading():
         from rfsep.app.identify import identify_interference
+        from rfsep.storage.captures.facts import Hints
 
-    identify_interference(interference, num_frames, num_samples, split, sample_rate_hz, out)
+    hints = Hints(datatype, dataset, channel)
+    identify_interference(interference, num_frames, num_samples, split, sample_rate_hz, out, hints)
 
 
 @app.command("export", short_help="a trained network made faster for this machine, or as two files")

@@ -22,6 +22,7 @@ from rich.console import Console
 from yaml import YAMLError
 
 from rfsep.app.places import CONF, ROOT, add_config_dir, option_files
+from rfsep.app.quoting import quoting_hint
 from rfsep.app.settings import BoundOption, Frames, InterferenceOption, Mixing, Node, SeparatorOption, SoiOption
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
@@ -71,7 +72,7 @@ def _command_line_fault(error: BaseException, config_name: str) -> str:
         groups = [str(next(iter(entry))) for entry in config.pop("defaults") if isinstance(entry, DictConfig)]
         keys = [str(key) for key in config if key != "hydra"]
         return f"unknown key '{unknown[1]}'; the keys of conf/{config_name}.yaml are {', '.join(groups + keys)}"
-    return text
+    return quoting_hint(text, sys.argv[1:]) or text
 
 
 def register_resolvers() -> None:

@@ -13,7 +13,7 @@ from rfsep.app.settings import Frames
 from rfsep.storage.captures.doubts import Looked, look_at
 from rfsep.storage.captures.facts import NO_HINTS, Capture, Hints
 from rfsep.storage.captures.listing import capture_paths, is_capture_name
-from rfsep.storage.captures.opening import open_capture
+from rfsep.storage.captures.opening import open_among_others
 from rfsep.storage.npy import check_finite, read_complex, read_header
 from rfsep.types import InputError
 
@@ -106,7 +106,7 @@ def _holds_frames(path: Path) -> bool:
 
 def _heard(path: Path, hints: Hints) -> _Heard:
     """A recording, looked at; doubts about it are told."""
-    capture = open_capture(path, hints)
+    capture = open_among_others(path, hints)
     looked = look_at(capture, lambda count: None)
     tell_doubts(path, capture, looked)
     return _Heard(path, capture, looked)

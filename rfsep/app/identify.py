@@ -14,11 +14,18 @@ from rfsep.pages.studies.identify import draw
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.storage.atomic import staged
+from rfsep.storage.captures.facts import Hints
 from rfsep.types import InputError
 
 
 def identify_interference(
-    interference: str, num_frames: int, num_samples: int, split: str, sample_rate_hz: float | None, out: Path | None
+    interference: str,
+    num_frames: int,
+    num_samples: int,
+    split: str,
+    sample_rate_hz: float | None,
+    out: Path | None,
+    hints: Hints,
 ) -> None:
     """Identify an interference, print the findings, and write interference.yaml and picture.png.
 
@@ -29,10 +36,11 @@ def identify_interference(
         split: of recordings.
         sample_rate_hz: where the file does not say it.
         out: folder; None for runs/identify/NAME.
+        hints: of a recording's datatype, array and channel.
     """
     if sample_rate_hz is not None and not 0 < sample_rate_hz < float("inf"):
         raise InputError(f"sample_rate_hz is {sample_rate_hz}, expected a positive number")
-    examples = read_examples(interference, num_frames, num_samples, split)
+    examples = read_examples(interference, num_frames, num_samples, split, hints)
     rate = examples.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
     identified = identify(examples.frames, rate)
     folder = Path("runs") / "identify" / examples.name if out is None else out

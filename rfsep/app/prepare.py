@@ -26,6 +26,7 @@ from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.signals.recordings import Recorded, check_apart
 from rfsep.storage.locks import among_others
+from rfsep.storage.mixture_files import SET, check_name
 from rfsep.storage.official import convert
 from rfsep.storage.test_set import TestSetHeader, is_written, write_mixtures
 from rfsep.types import InputError
@@ -119,6 +120,7 @@ def check_recordings(settings: PrepareSettings) -> None:
 
 def write_type(settings: PrepareSettings) -> None:
     """Write mixture/ and truth/ of one mixture type."""
+    check_name(settings.out, "test set", settings.out.resolve().name, SET)  # before the work: submissions bear it
     check_recordings(settings)
     hosted = settings.seed is None
     seed = secrets.randbits(62) if settings.seed is None else settings.seed

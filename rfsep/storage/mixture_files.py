@@ -10,7 +10,8 @@ import numpy.typing as npt
 from rfsep.storage.faults import fault
 
 NAME = r"[A-Za-z0-9-]+"  # of an SOI or an interference
-LABEL = r"[A-Za-z0-9_-]+"  # of a submission or a test set
+LABEL = r"[A-Za-z0-9_-]+"  # of a submission
+SET = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a test set, whose name is that of its folder
 Pair = tuple[str, str]
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rfsep.storage.atomic import staged
 from rfsep.storage.faults import fault
-from rfsep.storage.mixture_files import LABEL, NAME, check_name
+from rfsep.storage.mixture_files import LABEL, NAME, SET, check_name
 from rfsep.storage.npy import as_bits, check_finite, check_shape, read_bits, read_complex
 
 KINDS = ("soi", "bits")
@@ -71,6 +71,8 @@ def list_submissions(entry: Entry, testset: str) -> list[Submission]:
     if not folder.is_dir():
         raise fault(folder, "no such folder")
     if id is None:
+        if strange := _strange_ids(folder, testset):
+            raise fault(folder, f"id {strange[0]!r} cannot be that of a submission, expected {LABEL}: rename its files")
         raise fault(folder, f"no file <ID>_{testset}_estimated_{{soi,bits}}_<SOI>_<INTERFERENCE>.npy")
     pairs = sorted({(name[2], name[3]) for name in _names(folder, testset) if name[1] == id})
     submissions = [_submission(folder, id, testset, *pair) for pair in pairs]
@@ -124,7 +126,7 @@ def write_submission(
         InputError: a chunk of another shape or dtype, NaN, bits other than 0 and 1, too few or too many rows, a name
             that cannot stand in a file name, or files that cannot be written.
     """
-    for what, name, pattern in (("id", id, LABEL), ("test set", testset, LABEL), ("soi", soi_name, NAME)):
+    for what, name, pattern in (("id", id, LABEL), ("test set", testset, SET), ("soi", soi_name, NAME)):
         check_name(folder, what, name, pattern)
     check_name(folder, "interference", interference_name)
     target = _submission(folder, id, testset, soi_name, interference_name)
@@ -148,6 +150,12 @@ def _names(folder: Path, testset: str) -> list[re.Match[str]]:
     """Parsed names of the estimates in a folder, of whichever method."""
     pattern = re.compile(rf"({LABEL})_{re.escape(testset)}_estimated_(?:soi|bits)_({NAME})_({NAME})\.npy")
     return [match for path in folder.iterdir() if (match := pattern.fullmatch(path.name))]
+
+
+def _strange_ids(folder: Path, testset: str) -> list[str]:
+    """Ids in names of estimates that would be some but for the id."""
+    pattern = re.compile(rf"(.+)_{re.escape(testset)}_estimated_(?:soi|bits)_{NAME}_{NAME}\.npy")
+    return sorted({match[1] for path in folder.iterdir() if (match := pattern.fullmatch(path.name))})
 
 
 def _entries(folder: Path, testset: str) -> list[Entry]:

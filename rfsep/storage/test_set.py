@@ -12,7 +12,7 @@ from pathlib import Path
 from rfsep.storage import hdf5_set, official
 from rfsep.storage.hdf5_set import TestSetHeader, is_written, write_mixtures
 from rfsep.storage.manifest import verify
-from rfsep.storage.mixture_files import MixtureFile, Pair, TruthFile
+from rfsep.storage.mixture_files import SET, MixtureFile, Pair, TruthFile, check_name
 
 __all__ = [
     "MixtureFile",
@@ -61,9 +61,13 @@ def set_name(folder: Path) -> str:
     """The name that submissions bear: the folder's for our test sets, that of the files for official ones.
 
     Raises:
-        InputError: as `list_mixtures`.
+        InputError: as `list_mixtures`; a folder whose name no submission could bear.
     """
-    return folder.resolve().name if _is_own(folder) else official.find_official(folder).testset
+    if not _is_own(folder):
+        return official.find_official(folder).testset
+    name = folder.resolve().name
+    check_name(folder, "test set", name, SET)
+    return name
 
 
 def _is_own(folder: Path) -> bool:

@@ -222,6 +222,9 @@ def test_identify_takes_a_folder_of_recordings_of_one_rate(rfsep: Rfsep, tmp_pat
     assert "fft_size: 64" in said
     status, said, told = rfsep("identify", "day/*.sigmf-meta", "--out", "found2")
     assert "fft_size: 64" in said
+    samples.tofile("raw.bin")
+    status, said, told = rfsep("identify", "raw.bin", "--datatype", "cf32_le", "--num-samples", "4096", "--out", "raw")
+    assert "fft_size: 64" in said, told
     write_sigmf(tmp_path / "day" / "x", samples, [{"sample_start": 0}], rate=20e6)
     status, _, told = rfsep("identify", "day", "--out", "no")
     assert status == 2

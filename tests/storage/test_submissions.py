@@ -253,3 +253,21 @@ def test_system_refuses_to_write(tmp_path: Path, refused: Any, largest_file: Any
     with refused(SOI_FILE, "cannot be written"), largest_file(size):
         write(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("id", ["my team", "team.v2"])
+def test_an_id_that_no_file_may_bear_is_named(tmp_path: Path, refused: Any, id: str) -> None:
+    for kind in ("soi", "bits"):
+        (tmp_path / f"{id}_set_estimated_{kind}_QPSK_OFDMQPSK.npy").touch()
+    (entry,) = find_submissions(tmp_path, "set")
+    with refused(tmp_path.name, repr(id), "cannot be that of a submission"):
+        list_submissions(entry, "set")
+
+
+def test_a_set_may_have_a_version_in_its_name(tmp_path: Path, refused: Any) -> None:
+    rows = [(np.zeros((1, 4), np.complex64), np.zeros((1, 2), np.uint8))]
+    write_submission(tmp_path, "team", "set.v2", "QPSK", "OFDMQPSK", rows, 1, 4, 2)
+    (entry,) = find_submissions(tmp_path, "set.v2")
+    assert entry.id == "team"
+    with refused("test set 'my set'", "cannot stand in a file name"):
+        write_submission(tmp_path, "team", "my set", "QPSK", "OFDMQPSK", rows, 1, 4, 2)

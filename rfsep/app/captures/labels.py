@@ -11,9 +11,25 @@ from rfsep.types import InputError, Modem
 Labels = npt.NDArray[np.uint8]
 _CLOSE = 1e-3  # between two points that are the same one
 SWAPPED = "swapped"
-# points in the order of their labels, first bit most significant; tests/reference/make_label_maps.py measures them
-LEVELS = (-3, -1, 1, 3)
-MAPS: dict[str, dict[int, tuple[complex, ...]]] = {}
+# Points in the order of their labels, first bit most significant, as tests/reference/make_label_maps.py measured them.
+_REFLECTED_4 = (1 + 1j, -1 + 1j, 1 - 1j, -1 - 1j)
+_REFLECTED_8 = (2**0.5, 1 + 1j, -1 + 1j, 2**0.5 * 1j, 1 - 1j, -(2**0.5) * 1j, -(2**0.5), -1 - 1j)
+_REFLECTED_16 = tuple(complex(i, q) for i in (-3, -1, 3, 1) for q in (-3, -1, 3, 1))
+_GNURADIO_16 = (
+    1 - 1j, -1 - 1j, 3 - 3j, -3 - 3j, -3 - 1j, 3 - 1j, -1 - 3j, 1 - 3j,
+    -3 + 3j, 3 + 3j, -1 + 1j, 1 + 1j, 1 + 3j, -1 + 3j, 3 + 1j, -3 + 1j,
+)  # fmt: skip
+MAPS: dict[str, dict[int, tuple[complex, ...]]] = {
+    "gnuradio": {4: (-1 - 1j, 1 - 1j, -1 + 1j, 1 + 1j), 16: _GNURADIO_16},
+    "liquid": {4: _REFLECTED_4, 8: _REFLECTED_8, 16: _REFLECTED_16},
+    "commpy": {4: (-1 - 1j, -1 + 1j, 1 - 1j, 1 + 1j), 8: _REFLECTED_8, 16: _REFLECTED_16},
+    "komm": {4: _REFLECTED_4, 8: _REFLECTED_8, 16: _REFLECTED_16},
+    "octave": {
+        4: _REFLECTED_4,
+        8: _REFLECTED_8,
+        16: tuple(complex(i, q) for i in (-3, -1, 1, 3) for q in (3, 1, -1, -3)),
+    },
+}
 
 
 def own_labels(width: int) -> Labels:

@@ -245,7 +245,7 @@ def _examples(request: Request, config: SeparatorOption, run: Run | None, rate_h
             f"separator {config.name} learns the interference from examples: give --examples, an option of"
             " conf/interference or a recording of it"
         )
-    found = read_examples(request.examples, 200, 8192, "train")
+    found = read_examples(request.examples, 200, 8192, "train", Hints(datatype=request.datatype))
     own_rate = found.sample_rate_hz or request.sample_rate or rate_hz
     if found.sample_rate_hz is None:
         errors.print(f"warning: {request.examples}: does not say its sample rate; {own_rate:.12g} Hz is believed")

@@ -101,6 +101,16 @@ def open_capture(path: Path, hints: Hints = NO_HINTS) -> Capture:
     return capture
 
 
+def open_among_others(path: Path, hints: Hints) -> Capture:
+    """Open one of several files: the datatype of raw samples is not meant for those that say theirs.
+
+    Raises:
+        InputError: see `open_capture`.
+    """
+    says_itself = path.is_dir() or path.name.endswith((META, DATA)) or (path.is_file() and _kind(path)[1] is not None)
+    return open_capture(path, hints._replace(datatype=None) if says_itself else hints)
+
+
 def _folder(path: Path, hints: Hints) -> Capture:
     if not find_digital_rf(path):
         raise fault(path, "is a folder without a Digital RF recording: name one file")

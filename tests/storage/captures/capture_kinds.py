@@ -1,4 +1,4 @@
-"""Kinds of capture files, made without rfsep; run as a script, this writes the table of docs/captures.md.
+"""Kinds of capture files, made without rfsep; run as a script, this writes the tables of docs/captures.md.
 
 Each case lays out a file and says what becomes of it: its samples, compared with numpy's, or words of the refusal.
 """
@@ -6,6 +6,7 @@ Each case lays out a file and says what becomes of it: its samples, compared wit
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import lzma
 import re
@@ -26,10 +27,13 @@ import scipy.io.wavfile
 import sigmf
 import sigmf.archive
 
+from rfsep.app.captures.labels import MAPS, relabelling
+from rfsep.signals.linear_modem import LinearModem
 from rfsep.storage.captures.facts import Hints
 
 ROOT = Path(__file__).parents[3]
 MARK = re.compile(r"(<!-- capture kinds -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+LABELS = re.compile(r"(<!-- label maps -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 RATE = 48000.0
 _generator = np.random.default_rng(3)
 PARTS = _generator.integers(-100, 100, (600, 2)) / 128  # I and Q, multiples of 1/128 in any format
@@ -547,9 +551,38 @@ def table() -> str:
     return "".join(rows)
 
 
+def label_table() -> str:
+    """Markdown: the points of other transmitters' labels, and our bits in their order where that is all."""
+    rows = [
+        "| `--labels` | QPSK 00, 01, 10, 11 | is | 16-QAM 0000, 0001, 0010, 0011, 0100 | is |\n",
+        "| --- | --- | --- | --- | --- |\n",
+    ]
+    for name, maps in MAPS.items():
+        cells = []
+        for constellation, shown in (("qpsk", 4), ("qam16", 5)):
+            modem = LinearModem(constellation)
+            points = maps[len(modem.constellation)]
+            cells += [", ".join(f"{one.real:+.0f}{one.imag:+.0f}j" for one in points[:shown]), _spelled(name, modem)]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |\n")
+    return "".join(rows)
+
+
+def _spelled(name: str, modem: LinearModem) -> str:
+    """The letters that give the same labels; nothing where none do."""
+    width = (len(modem.constellation) - 1).bit_length()
+    wanted = relabelling(name, modem)
+    for order in itertools.permutations("abcdef"[:width]):
+        for upper in itertools.product((False, True), repeat=width):
+            letters = "".join(one.upper() if up else one for one, up in zip(order, upper, strict=True))
+            if np.array_equal(relabelling(letters, modem), wanted):
+                return f"`{letters}`"
+    return ""
+
+
 def rendered(text: str) -> str:
-    """The page with the table as it is now."""
-    return MARK.sub(lambda match: f"{match[1]}{table()}{match[3]}", text)
+    """The page with its tables as they are now."""
+    text = MARK.sub(lambda match: f"{match[1]}{table()}{match[3]}", text)
+    return LABELS.sub(lambda match: f"{match[1]}{label_table()}{match[3]}", text)
 
 
 if __name__ == "__main__":

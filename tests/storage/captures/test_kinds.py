@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from capture_kinds import CASES, MARK, ROOT, Case, table
+from capture_kinds import CASES, LABELS, MARK, ROOT, Case, rendered
 
 from rfsep.storage.captures.doubts import look_at
 from rfsep.storage.captures.opening import open_capture
@@ -33,8 +33,9 @@ def test_kind(tmp_path: Path, case: Case) -> None:
 
 
 def test_page_has_every_kind() -> None:
-    """python tests/storage/captures/capture_kinds.py writes the table."""
-    found = MARK.search((ROOT / "docs" / "captures.md").read_text())
-    assert found
-    assert found[2] == table()
+    """python tests/storage/captures/capture_kinds.py writes the tables."""
+    page = (ROOT / "docs" / "captures.md").read_text()
+    assert MARK.search(page)
+    assert LABELS.search(page)
+    assert rendered(page) == page
     assert len(CASES) >= 45
