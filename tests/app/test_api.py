@@ -11,11 +11,16 @@ import torch
 import rfsep
 
 
+LIGHT = """
+import sys
+import rfsep
+assert not {"torch", "numpy"} & set(sys.modules)
+print([bool(getattr(rfsep, name)) for name in rfsep.__all__])
+"""
+
+
 def test_import_is_light_and_every_name_is_there() -> None:
-    code = "import sys, rfsep
-assert not {'torch', 'numpy'} & set(sys.modules)
-"
-    code += "print([bool(getattr(rfsep, name)) for name in rfsep.__all__])"
+    code = LIGHT
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str([True] * len(rfsep.__all__))
