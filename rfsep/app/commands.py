@@ -115,8 +115,7 @@ def export_command(
     train.py takes such files.
     """
     with loading():
-        from rfsep.app.official import export_official
-        from rfsep.app.runs import export_network
+        from rfsep.app.runs import export_network, export_official
 
     if form is None:
         export_network(run, out, dtype, num_samples)

@@ -15,9 +15,17 @@ from rfsep.app.places import ZOO
 from rfsep.app.settings import NetworkConfig, TrainSettings
 from rfsep.app.trust import read_network
 from rfsep.models.cost import forward_flops
-from rfsep.models.official import from_official
+from rfsep.models.official import from_official, to_official
+from rfsep.signals.diffusion_schedule import betas
 from rfsep.storage.atomic import write_text
-from rfsep.storage.weights import SUFFIXES, read_checkpoint, read_metadata, read_weights, write_weights
+from rfsep.storage.weights import (
+    SUFFIXES,
+    read_checkpoint,
+    read_metadata,
+    read_weights,
+    write_checkpoint,
+    write_weights,
+)
 from rfsep.types import InputError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -266,3 +274,48 @@ def export_network(source: str, out: Path | None, dtype: str | None, num_samples
         markup=False,
         soft_wrap=True,
     )
+
+
+def export_official(source: str, out: Path | None, form: str, dtype: str | None, num_samples: int | None) -> None:
+    """Write the best weights of a WaveNet or DiffWave into a .pt that the official scripts load, and say so.
+
+    ``model`` holds the weights by their official names, ``cfg`` the sizes, and the noise levels of a prior. There is no
+    state of an optimiser: official training cannot go on from it.
+
+    Args:
+        source: see `locate`.
+        out: the file, such as weights-2000.pt.
+        form: official.
+        dtype: must be None, as weights are written as they are.
+        num_samples: must be None.
+
+    Raises:
+        InputError: other arguments, no such run, a network that is neither, or a file that cannot be written.
+    """
+    if form != "official":
+        raise InputError(f"--as is '{form}'; choose official, or leave it out")
+    if out is None or out.suffix != ".pt" or dtype is not None or num_samples is not None:
+        raise InputError("--as official needs --out NAME.pt, and takes neither --dtype nor --num-samples")
+    run = open_run(source)
+    try:
+        weights = to_official(run.model.state_dict())
+    except ValueError as error:
+        raise InputError(f"{source}: cannot be written as official: {error}") from None
+    config = {"model": _sizes(run.model, run.config), "trainer": {"fast_sampling": False}}
+    write_checkpoint(out, {"step": run.facts.get("chosen_steps"), "model": weights, "cfg": config})
+    console.print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
+
+
+def _sizes(network: Any, config: NetworkConfig) -> dict[str, Any]:
+    """What the official classes are built of."""
+    levels: dict[str, Any] = {}
+    if config.model.kind == "prior":
+        schedule = {key: value for key, value in config.objective["schedule"].items() if key != "_target_"}
+        levels["noise_schedule"] = {"train_noise_schedule": betas(**schedule).tolist()}
+        network = network.wavenet
+    return levels | {
+        "input_channels": 2,
+        "residual_channels": network.channels,
+        "residual_layers": len(network.blocks),
+        "dilation_cycle_length": network.cycle,
+    }
