@@ -17,7 +17,13 @@ from rfsep.app.trust import read_network
 from rfsep.models.cost import forward_flops
 from rfsep.models.official import from_official
 from rfsep.storage.atomic import write_text
-from rfsep.storage.weights import SUFFIXES, read_checkpoint, read_metadata, read_weights, write_weights
+from rfsep.storage.weights import (
+    SUFFIXES,
+    read_checkpoint,
+    read_metadata,
+    read_weights,
+    write_weights,
+)
 from rfsep.types import InputError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
