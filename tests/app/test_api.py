@@ -10,7 +10,6 @@ import torch
 
 import rfsep
 
-
 LIGHT = """
 import sys
 import rfsep
