@@ -1,6 +1,8 @@
 """HDF5 of strangers, and our own layout."""
 
+import mmap
 import os
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from rfsep.storage.atomic import sha256
 from rfsep.storage.hdf5 import (
     Slot,
+    _unpacked_length,
     lay_out,
     open_hdf5,
     read_attribute,
@@ -20,6 +23,7 @@ from rfsep.storage.hdf5 import (
     read_string,
     write_frames,
 )
+from rfsep.storage.hdf5_heap import _ends
 
 FRAMES = (np.arange(12) * (1 + 2j)).astype(np.complex64).reshape(3, 4)
 
@@ -84,17 +88,27 @@ def test_sig_type_that_is_there_is_a_text(path: Path, refused: Any) -> None:
         read_frames(path)
 
 
-@pytest.mark.parametrize("packing", ["gzip", "lzf", None])
-@pytest.mark.parametrize("sums", [False, True])
-def test_chunk_of_too_few_bytes(path: Path, refused: Any, packing: str | None, sums: bool) -> None:
-    """The HDF5 library takes what lies behind it in memory for numbers."""
-    short = {"gzip": zlib.compress(bytes(40)), "lzf": b"\x1f" + bytes(32) + b"\x07" + bytes(8), None: bytes(40)}
-    with h5py.File(path, "w") as file:
-        options = {"compression": packing, "fletcher32": sums, "shuffle": True}
-        dataset = file.create_dataset("dataset", (3, 4), "<c8", chunks=(3, 4), **options)
-        dataset.id.write_direct_chunk((0, 0), short[packing] + bytes(4 * sums))
-    with refused("a.h5", "'/dataset' has a chunk that unpacks to fewer than its 96 bytes"):
-        read(path)
+@pytest.mark.parametrize("sums", [0, 1])
+def test_length_of_a_chunk_once_its_filters_are_undone(sums: int) -> None:
+    """Packed by zlib, by hand as LZF (33 literals, then a reference of 7 bytes), or not at all."""
+    packed = {
+        h5py.h5z.FILTER_DEFLATE: zlib.compress(bytes(40)),
+        h5py.h5z.FILTER_LZF: b"\x1f" + bytes(32) + b"\xa0\x00" + b"\x00" + bytes(1),
+        h5py.h5z.FILTER_SHUFFLE: bytes(40),
+    }
+    for name, stored in packed.items():
+        filters = [name, *[h5py.h5z.FILTER_FLETCHER32] * sums]
+        assert _unpacked_length(stored + bytes(4 * sums), filters, 96) == 40, name
+
+
+@pytest.mark.parametrize(("objects", "ends"), [([(1, 8), (2, 16)], True), ([(1, 8), (0, 0)], False)])
+def test_a_heap_is_walked_to_its_end(tmp_path: Path, objects: list[tuple[int, int]], ends: bool) -> None:
+    """Number and bytes of each object of a heap; this file is a heap alone, which no library reads."""
+    content = b"".join(struct.pack("<H6xQ", index, size) + bytes(-(-size // 8) * 8) for index, size in objects)
+    heap = b"GCOL\x01\x00\x00\x00" + struct.pack("<Q", 16 + len(content)) + content
+    (tmp_path / "heap").write_bytes(heap)
+    with (tmp_path / "heap").open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert _ends(mapped, 0) is ends
 
 
 def test_fixed_length_string(path: Path, refused: Any) -> None:
