@@ -78,11 +78,11 @@ def test_noise_has_no_modem(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["ofdm_qspk"], ["ofdm_qspk", "ofdm_qpsk", ".npy"]),
+        (["ofdm_qspk"], ["ofdm_qspk", "ofdm_qpsk", "recording"]),
         (["nowhere.npy"], ["nowhere.npy"]),
         (["nowhere.sigmf-meta"], ["nowhere.sigmf-meta"]),
         (["broken.npy"], ["broken.npy", "row 1, sample 7 is NaN"]),
-        (["real.npy"], ["real.npy", "float32", "complex64"]),
+        (["real.npy"], ["real.npy", "(3, 1000)", "[T, 2] of real I and Q"]),
         (["ofdm_qpsk", "--num-samples", "100"], ["100 samples", "512"]),
         (["ofdm_qpsk", "--num-frames", "0"], ["--num-frames"]),
         (["ofdm_qpsk", "--split", "all"], ["'all'", "train, val, test"]),
@@ -95,7 +95,7 @@ def test_noise_has_no_modem(tmp_path: Path) -> None:
 )
 def test_wrong_words_and_files_are_refused_in_one_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
     values = np.ones((2, 1000), np.complex64)
-    np.save(tmp_path / "real.npy", values.real)
+    np.save(tmp_path / "real.npy", np.ones((3, 1000), np.float32))
     values[1, 7] = np.nan
     np.save(tmp_path / "broken.npy", values)
     before = sorted(tmp_path.rglob("*"))
