@@ -181,7 +181,7 @@ class SigmfRecordings:
             known = self.sample_rate_hz or rate_hz or 1.0
             if rate_hz is not None and self._first_rate is not None and rate_hz != self._first_rate:
                 raise InputError(
-                    f"{path}: has {rate_hz:.12g} samples/s, {self.paths[0]} has {self._first_rate:.12g}: tell the rate"
+                    f"{path}: has {rate_hz:.12g} samples/s, a file before it {self._first_rate:.12g}: tell the rate"
                     " that is wanted with sample_rate_hz=, and resample=true"
                 )
             return conversion(known, known)
@@ -195,7 +195,9 @@ class SigmfRecordings:
 
     @cached_property
     def _first_rate(self) -> float | None:
-        return open_capture(self.paths[0], Hints(datatype=self.datatype)).facts.sample_rate_hz
+        """Rate of the first file that tells one."""
+        rates = (open_capture(path, Hints(datatype=self.datatype)).facts.sample_rate_hz for path in self.paths)
+        return next((rate for rate in rates if rate is not None), None)
 
     def _parts(self, start: int, length: int) -> list[tuple[int, int]]:
         """A stretch, or what the split has of it in time."""

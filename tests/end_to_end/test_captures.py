@@ -88,6 +88,17 @@ def test_a_retune_is_not_read_across(rfsep: Rfsep, tmp_path: Path) -> None:
     assert "choose one with --segment" in told
 
 
+def test_a_segment_that_is_too_short_is_left_out_and_the_others_finish(rfsep: Rfsep) -> None:
+    samples, _ = mixture(HALF)
+    seams = [{"sample_start": place, "global_index": place * 2} for place in (0, 20_000, 20_010)]
+    write_sigmf(Path("heard"), samples, seams)
+    status, _, told = rfsep("separate", "heard.sigmf-meta", *FILTER, "--soi-start", "0", "--out", "out")
+    assert status == 2
+    assert "1 of 3 segments were left out" in told
+    assert "segment 1 is left out" in told
+    assert [len(np.fromfile(f"out/segment-{number}/soi.sigmf-data", "<c8")) for number in (0, 2)] == [20_000, 19_990]
+
+
 def test_a_gap_is_not_read_across(rfsep: Rfsep) -> None:
     """1,000 samples are missing, half a symbol more than whole ones; the first 96 belong to no capture."""
     samples, bits = mixture(2 * HALF + 1000)

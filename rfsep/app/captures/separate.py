@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,24 +86,40 @@ def separate_capture(request: Request) -> None:
     segments = capture.facts.segments
     if request.segment is not None or len(segments) == 1:
         segment = check_segment(request.capture, capture.facts, request.segment or 0)
-        _separate_segment(request, OneSegment(capture, segment))
+        one = OneSegment(capture, segment)
+        _separate_segment(request, one, lambda: _checked(request.capture, one))
         return
+    _separate_segments(request, capture)
+
+
+def _separate_segments(request: Request, capture: Capture) -> None:
+    """Separate every segment of a capture; one that cannot be is told and left out, and the others finish.
+
+    Raises:
+        InputError: of a segment that was left out.
+    """
+    segments = capture.facts.segments
     told = f"{request.capture}: has {segments_told(capture.facts)}; no window crosses from one to the next"
     if request.truth is not None:
         raise InputError(f"{told}: --truth is of one of them, name it with --segment")
     errors.print(f"warning: {told}, each goes into a folder of its own (--segment N: that one alone)")
+    look, faults = cache(lambda: _checked(request.capture, capture)), list[str]()  # the file is read once
     for number, segment in enumerate(segments):
         console.print(f"segment {number}", markup=False)
         one = request._replace(segment=number, out=request.out / f"segment-{number}")
         try:
-            _separate_segment(one, OneSegment(capture, segment))
+            _separate_segment(one, OneSegment(capture, segment), look)
         except InputError as error:
-            raise InputError(f"segment {number}: {error}") from error
+            faults.append(str(error))
+            if len(faults) <= number:  # the others are no worse for it
+                errors.print(f"warning: segment {number} is left out: {error}")
+    if faults:
+        raise InputError(f"{len(faults)} of {len(segments)} segments were left out: {faults[0]}")
 
 
-def _separate_segment(request: Request, capture: Capture) -> None:
-    """Separate a capture without seams."""
-    job = prepare(request, capture)
+def _separate_segment(request: Request, capture: Capture, look: Callable[[], Looked]) -> None:
+    """Separate a capture without seams, after a look at it or at what it is part of."""
+    job = prepare(request, capture, look)
     facts_path = request.out / FACTS
     if facts_path.is_file():
         content = read_json(facts_path)
@@ -129,12 +146,13 @@ def files_of(job: Job) -> list[Grown]:
     ]
 
 
-def prepare(request: Request, capture: Capture) -> Job:
+def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> Job:
     """Everything that is needed before the first chunk; whatever is wrong is found here.
 
     Args:
         request: of the command line.
         capture: without seams.
+        look: at all of the file, once everything else is right.
 
     Raises:
         InputError: see `separate_capture`.
@@ -153,7 +171,7 @@ def prepare(request: Request, capture: Capture) -> Job:
         check_room(request.out, 8 * capture.facts.num_samples * plan.up // plan.down)
     fast = arguments.get("fast")
     labels = None if request.labels is None else relabelling(request.labels, modem)
-    looked = _checked(request.capture, capture)
+    looked = look()
     reception = _receive(request, capture, rate, plan, modem)
     if reception.num_samples < modem.symbol_period:
         raise InputError(f"{request.capture}: has no whole symbol behind --soi-start")
