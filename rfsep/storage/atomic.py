@@ -24,7 +24,8 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary names beside ``paths``; what was written there is renamed together when the block ends well.
 
     The caller creates every temporary file inside the block. Upon any failure the temporary files, and those already
-    renamed, are removed.
+    renamed, are removed. An interrupt after the last renaming removes nothing: what it finds is whole, and may have
+    taken the place of an older file.
 
     Raises:
         InputError: an OSError in the block or in the renaming (a full disk, say); names the files.
@@ -43,7 +44,8 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
         for folder in sorted({path.parent for path in paths}):
             _sync(folder)
     except BaseException as error:
-        for leftover in (*temporaries, *renamed):
+        whole = len(renamed) == len(paths) and not isinstance(error, Exception)
+        for leftover in (*temporaries, *([] if whole else renamed)):
             _remove(leftover)
         if isinstance(error, OSError):
             names = " and ".join(str(path) for path in paths)

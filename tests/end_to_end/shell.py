@@ -44,10 +44,10 @@ SAME = ["testset", "interference=ofdm_qpsk", "num_samples=640", "num_per_sinr=3"
 
 
 def pixels(picture: Path, colour: str) -> int:
-    """How many pixels of a picture are of a colour such as #ff0000."""
+    """How many pixels of a picture are of a colour such as #ff0000, or near it, as the edges of a thin line are."""
     with Image.open(picture) as opened:
-        values = np.asarray(opened.convert("RGB"))
-    return int((values == ImageColor.getrgb(colour)).all(2).sum())
+        values = np.asarray(opened.convert("RGB"), np.int64)
+    return int((np.abs(values - np.array(ImageColor.getrgb(colour))) < 48).all(2).sum())
 
 
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[Any], most_s: float = 600) -> None:

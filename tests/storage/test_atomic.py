@@ -49,6 +49,24 @@ def test_file_and_folder_are_synced_before_and_after_the_renaming(
     assert events[1:] == ["replace", f"sync {tmp_path.name}"]
 
 
+def test_an_interrupt_behind_the_renaming_keeps_the_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the folder is synced: the new file has taken the old one's place, and nothing else has it."""
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"old")
+    real_sync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}") == str(tmp_path):
+            raise KeyboardInterrupt
+        real_sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["last.ckpt"]
+
+
 def test_failure_keeps_the_old_file(tmp_path: Path, refused: Any) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
