@@ -67,7 +67,7 @@ def fit(steps, folder, resume=None):
     trainer = pl.Trainer(
         max_steps=steps, val_check_interval=2, check_val_every_n_epoch=None, num_sanity_val_steps=0, accelerator="cpu",
         logger=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
-        callbacks=[rates, pl.callbacks.ModelCheckpoint(folder, save_last=True, monitor="error")],
+        callbacks=[rates, pl.callbacks.ModelCheckpoint(folder, save_last=True, save_top_k=-1)],
     )
     trainer.fit(Model(), data, data, ckpt_path=resume, weights_only=False if resume else None)
     return rates.seen
