@@ -1,4 +1,4 @@
-"""The functions of ``import rfsep``: the commands as calls, and the parts that they are made of."""
+"""The functions of ``import rfsep``: the commands as calls, and the parts that they use."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ from rfsep.storage.atomic import read_json
 from rfsep.storage.captures.listing import capture_paths, is_capture_name
 from rfsep.types import InputError, Modem, Separator, SignalSource
 
-LEVELS_DB = tuple(range(-30, 1, 3))  # of the challenge
+# The challenge's levels.
+LEVELS_DB = tuple(range(-30, 1, 3))
 
 
 def load_soi(name: str) -> Modem:
@@ -46,7 +47,7 @@ def load_interference(name: str, split: str = "train") -> SignalSource:
     Args:
         name: option of conf/interference, or recordings: a file, a folder of them, or a pattern such as ``day*/*.wav``.
             One file is split in time, several are split by file.
-        split: of recordings: train, val or test.
+        split: split of the recordings: train, val or test.
 
     Raises:
         InputError: it is neither.
@@ -65,7 +66,7 @@ def load_examples(name: str, num_frames: int = 200, num_samples: int = 8192) -> 
     Args:
         name: option of conf/interference, or recordings, see `load_interference`.
         num_frames: frames; a short recording gives fewer.
-        num_samples: samples of a frame.
+        num_samples: samples per frame.
 
     Raises:
         InputError: it is neither, or the frames are silent.
@@ -123,10 +124,10 @@ def make_test_set(
         out: folder that receives ``mixture/`` and ``truth/``.
         soi: option of conf/soi.
         interference: option of conf/interference.
-        num_samples: of a mixture.
-        num_per_sinr: mixtures of each level.
+        num_samples: samples per mixture.
+        num_per_sinr: mixtures per level.
         sinr_db: levels in dB, rising.
-        seed: None: from the operating system, so that nobody can make the truth again.
+        seed: None to draw it from the operating system, so that nobody can make the truth again.
 
     Raises:
         InputError: an unknown option, or a number that is none.

@@ -1,4 +1,4 @@
-"""Separators made of what their YAMLs say, of networks, priors and example frames."""
+"""Builds separators from their YAMLs, networks, priors and example frames."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,11 +29,11 @@ from rfsep.types import InputError, Modem
 
 
 class Parts(NamedTuple):
-    """A separator ready to be made, and what its card tells.
+    """A separator ready to be made, with facts for its card.
 
     Attributes:
         make: factory, see `SeparatorFactory`.
-        oracle: it is told the SINR.
+        oracle: the separator is told the SINR.
     """
 
     make: SeparatorFactory
@@ -47,14 +47,14 @@ def separator_parts(
     extra: Mapping[str, Any],
     failures: Failures | None = None,
 ) -> Parts:
-    """Factory of a separator.
+    """Returns a separator's factory and facts.
 
     Args:
-        option: of the separator, see `completed`.
-        modem: of the SOI.
+        option: option of the separator, see `completed`.
+        modem: modem of the SOI.
         examples: frames of the interference, complex64 [F, T].
-        extra: what else its constructor takes: a model, a given autocorrelation, the interference's modem.
-        failures: told of candidates of a selection that broke; None: each is told in a line.
+        extra: further constructor arguments: a model, a given autocorrelation, the interference's modem.
+        failures: collects the candidates of a selection that broke; None to report each in a line.
     """
     oracle = option.method.get("sinr") == "known"
     arguments = dict(extra)
@@ -79,21 +79,21 @@ def separator_parts(
 
 
 def frames_to_learn_from(interference: str, frames: Frames, needed: bool) -> torch.Tensor:
-    """Frames of an interference, by its name in files, for a separator that learns from them; none for others."""
+    """Returns frames of an interference, named as in files, for a separator that needs them, else none."""
     if not needed:
         return torch.zeros((0, 0), dtype=torch.complex64)
     return example_frames(interference_named(interference), frames)
 
 
 def completed(option: SeparatorOption, run: Run | None) -> SeparatorOption:
-    """A separator's option with what it refers to: the methods of its candidates, the separator of its run.
+    """Returns a separator's option with its references filled in: the methods of its candidates, its run's separator.
 
     The separator that a run was trained for stands in place of the method; settings that the command line or an
     experiment changed in the method still hold. Such a separator may learn from examples. With ``fast: false`` the
     network runs as it is, whatever was exported.
 
     Args:
-        option: of the separator.
+        option: option of the separator.
         run: None for a separator without a network.
     """
     if option.candidates:
@@ -110,19 +110,19 @@ def completed(option: SeparatorOption, run: Run | None) -> SeparatorOption:
 
 
 def learns_from_examples(option: SeparatorOption, run: Run | None) -> bool:
-    """Whether a separator, or the guide of its network, asks for example frames of the interference."""
+    """Tells whether a separator, or the guide of its network, asks for example frames of the interference."""
     guide = None if run is None else run.config.guide
     return (option.learns and option.interference is None) or (guide is not None and separator_of(guide).learns)
 
 
 def network_arguments(method: Node, run: Run | None, modem: Modem, examples: torch.Tensor) -> dict[str, Any]:
-    """What the constructor of a separator takes of a run: see `rfsep.app.networks.kinds.Kind.separator_arguments`.
+    """Returns a separator's arguments from a run, see `rfsep.app.networks.kinds.Kind.separator_arguments`.
 
     Args:
-        method: of the separator, with ``_target_``; what it gives itself is left alone.
+        method: the separator's ``_target_`` and arguments; arguments given here are left alone.
         run: None for a separator without a network.
-        modem: of the SOI, for the guide.
-        examples: of the interference, for the guide.
+        modem: modem of the SOI, for the guide.
+        examples: frames of the interference, for the guide.
     """
     if run is None:
         return {}
@@ -130,10 +130,10 @@ def network_arguments(method: Node, run: Run | None, modem: Modem, examples: tor
 
 
 def export_name(option: SeparatorOption, run: Run | None) -> str | None:
-    """What provenance calls the export that stands in for a run's network; None where the network itself runs.
+    """Returns the name in provenance of the export that replaces a run's network; None where the network itself runs.
 
     Args:
-        option: of the separator.
+        option: option of the separator.
         run: None for a separator without a network.
     """
     found = None if run is None else exported(run.config, run.model, completed(option, run).method)
@@ -141,11 +141,11 @@ def export_name(option: SeparatorOption, run: Run | None) -> str | None:
 
 
 def check_separator(node: Any, kind: str) -> None:
-    """Find out before the training whether a config's ``separator`` may be made around a network.
+    """Checks before the training that a config's ``separator`` may be made around a network.
 
     Args:
-        node: of the config, plain.
-        kind: of the network.
+        node: this part of the config, plain.
+        kind: kind of the network.
 
     Raises:
         InputError: it is no separator of ours, or the network is shown neither mixtures nor tokens.

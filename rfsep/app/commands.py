@@ -1,4 +1,4 @@
-"""The ``rfsep`` command: its words and options. Whatever takes time to import is imported by the word that needs it."""
+"""The ``rfsep`` command, its subcommands and options. Each subcommand imports slow modules only when it runs."""
 
 import sys
 from pathlib import Path
@@ -48,17 +48,17 @@ def _rfsep(
       completes commands, options and names of conf/ in this shell, from the
       next one on.
 
-    Exit status: 0 done, 2 something is wrong with what was given (one line says what), 130 interrupted.
+    Exit status: 0 done, 2 invalid input (one line names the fault), 130 interrupted.
     """
     if config_dir is not None:
         add_config_dir(config_dir)
 
 
-app.command("separate", short_help="a recording into the samples and bits of a signal")(separate_command)
-app.command("embed", short_help="put a known signal into a recording, to try things on")(embed_command)
+app.command("separate", short_help="separate a recording into the samples and bits of a signal")(separate_command)
+app.command("embed", short_help="embed a known signal in a recording, for experiments")(embed_command)
 
 
-@app.command("identify", short_help="what an interference is: OFDM, single carrier or noise")
+@app.command("identify", short_help="identify an interference: OFDM, single carrier or noise")
 def identify_command(
     interference: Annotated[
         str,
@@ -68,17 +68,18 @@ def identify_command(
         ),
     ],
     num_frames: Annotated[int, typer.Option(min=1, help="frames to look at")] = 200,
-    num_samples: Annotated[int, typer.Option(min=1, help="samples of a frame; a .npy is used as it is")] = 8192,
-    split: Annotated[str, typer.Option(help="of recordings in conf/: train, val or test")] = "train",
+    num_samples: Annotated[int, typer.Option(min=1, help="samples per frame; a .npy is used as it is")] = 8192,
+    split: Annotated[str, typer.Option(help="split of recordings in conf/: train, val or test")] = "train",
     sample_rate_hz: Annotated[
-        float | None, typer.Option(parser=rate_number, metavar="HZ", help="where the file does not say it")
+        float | None,
+        typer.Option(parser=rate_number, metavar="HZ", help="sample rate, where the file does not say it"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder for interference.yaml and picture.png")] = None,
     datatype: Datatype = None,
     dataset: Dataset = None,
     channel: Channel = None,
 ) -> None:
-    """Say what an interference is: OFDM with its prefix and carriers, a single carrier, or noise."""
+    """Identify an interference: OFDM with its prefix and carriers, a single carrier, or noise."""
     with loading():
         from rfsep.app.identify import identify_interference
         from rfsep.storage.captures.facts import Hints
@@ -87,7 +88,7 @@ def identify_command(
     identify_interference(interference, num_frames, num_samples, split, sample_rate_hz, out, hints)
 
 
-@app.command("export", short_help="a trained network made faster for this machine, or as two files")
+@app.command("export", short_help="make a trained network faster for this machine, or write it as two files")
 def export_command(
     run: Annotated[str, typer.Argument(help="run folder of train.py, or zoo:NAME")],
     out: Annotated[
@@ -96,7 +97,7 @@ def export_command(
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="with --out, of the stored weights: float32 (default), bfloat16 or float16; else in which the network"
+            help="with --out, type of the weights: float32 (default), bfloat16 or float16; else in which the network"
             " computes: bfloat16 (default where the processor has it) or float32"
         ),
     ] = None,
@@ -106,10 +107,10 @@ def export_command(
     ] = None,
     num_samples: Annotated[
         int | None,
-        typer.Option(min=16, max=1 << 22, help="of a window, without --out; default: as the network was trained"),
+        typer.Option(min=16, max=1 << 22, help="samples per window, without --out; default: the training's"),
     ] = None,
 ) -> None:
-    """Make a trained network faster for this machine; or, with --out, write it as two files that travel.
+    """Make a trained network faster for this machine; with --out, write it as two portable files.
 
     \b
     rfsep export runs/demo/QPSK_OFDMQPSK
@@ -136,13 +137,13 @@ def export_command(
         export_official(run, out, form, dtype, num_samples)
 
 
-@app.command("compete", short_help="all separators and networks on a test set, and the leaderboard")
+@app.command("compete", short_help="run all separators and networks on a test set, and make the leaderboard")
 def compete_command(
     testset: Annotated[Path, typer.Argument(help="folder of a test set with its truth")],
     out: Annotated[Path, typer.Option(help="folder of the submissions and of the leaderboard")],
-    processes: Annotated[int, typer.Option(min=1, help="at a time, of one thread each")] = 2,
-    minutes: Annotated[float | None, typer.Option(min=0, help="stop then; the same command goes on")] = None,
-    max_seconds: Annotated[float, typer.Option(min=0, help="leave a separator out where a mixture takes longer")] = 2.5,
+    processes: Annotated[int, typer.Option(min=1, help="processes at a time, with one thread each")] = 2,
+    minutes: Annotated[float | None, typer.Option(min=0, help="stop after this time; the same command resumes")] = None,
+    max_seconds: Annotated[float, typer.Option(min=0, help="leave out separators that take longer per mixture")] = 2.5,
 ) -> None:
     """Run every separator of conf/separator and every network of the zoo on a test set, and compare them."""
     with loading():
@@ -151,11 +152,11 @@ def compete_command(
     compete(testset, out, Limits(processes, minutes, max_seconds))
 
 
-@app.command("curves", short_help="learning curves of several runs")
+@app.command("curves", short_help="draw learning curves of several runs")
 def curves_command(
     runs: Annotated[list[Path], typer.Argument(help="run folders of train.py")],
     out: Annotated[Path, typer.Option(help="picture: .png, .svg or .pdf")],
-    metric: Annotated[str | None, typer.Option(help="of metrics.csv, such as val/ber or val/mse_db/-12")] = None,
+    metric: Annotated[str | None, typer.Option(help="column of metrics.csv, such as val/ber or val/mse_db/-12")] = None,
 ) -> None:
     """Draw learning curves of several runs on one plot: validation BER, or else MSE, over training FLOPs."""
     with loading():
@@ -165,12 +166,12 @@ def curves_command(
     print(f"{drawn} of {len(runs)} runs in {out}")
 
 
-@app.command("prior", short_help="what a diffusion prior has learned")
+@app.command("prior", short_help="check what a diffusion prior has learned")
 def prior_command(
     run: Annotated[str, typer.Argument(help="run folder of train.py with objective=ddpm, or zoo:NAME")],
     num_windows: Annotated[int, typer.Option(min=1, help="windows to sample")] = 50,
-    num_samples: Annotated[int | None, typer.Option(min=320, help="of a window; default: the training's")] = None,
-    lag: Annotated[int, typer.Option(min=1, max=159, help="whose correlation is told: the FFT size of OFDM")] = 64,
+    num_samples: Annotated[int | None, typer.Option(min=320, help="samples per window; default: training's")] = None,
+    lag: Annotated[int, typer.Option(min=1, max=159, help="lag of the correlation: the FFT size of OFDM")] = 64,
     out: Annotated[Path | None, typer.Option(help="folder for prior.json and prior.png; default: the run's")] = None,
 ) -> None:
     """Sample a diffusion prior, and compare losses, spectrum, correlations and symbols with the signal's own."""
@@ -180,33 +181,34 @@ def prior_command(
     report_prior(run, num_windows, num_samples, lag, out)
 
 
-@app.command("tokenizer", short_help="what a tokenizer keeps of its signal")
+@app.command("tokenizer", short_help="check what a tokenizer keeps of its signal")
 def tokenizer_command(
     run: Annotated[str, typer.Argument(help="run folder of train.py with objective=tokenizer, or zoo:NAME")],
-    num_bits: Annotated[int, typer.Option(min=1, help="to send, or samples of a signal without known bits")] = 1000000,
-    num_samples: Annotated[int, typer.Option(min=1024, help="of a window")] = 2560,
+    num_bits: Annotated[int, typer.Option(min=1, help="bits, or samples of a signal without known bits")] = 1000000,
+    num_samples: Annotated[int, typer.Option(min=1024, help="samples per window")] = 2560,
     out: Annotated[Path | None, typer.Option(help="folder for tokenizer.json and .png; default: the run's")] = None,
 ) -> None:
-    """Take a signal through its tokens: error with and without quantisation, wrong bits, which codes occur."""
+    """Encode and decode a signal's tokens: error with and without quantisation, wrong bits, codes that occur."""
     with loading():
         from rfsep.app.networks.tokenizers import report_tokenizer
 
     report_tokenizer(run, num_bits, num_samples, out)
 
 
-@app.command("tokenizer-runs", short_help="how several tokenizers were trained, and what they reached")
+@app.command("tokenizer-runs", short_help="compare training and results of several tokenizers")
 def tokenizer_runs_command(
     runs: Annotated[list[Path], typer.Argument(help="run folders of train.py with objective=tokenizer")],
     out: Annotated[Path, typer.Option(help="JSON file")],
 ) -> None:
-    """Say of several tokenizers how they were trained and what they reached, side by side."""
+    """Compare several tokenizers side by side: their training and their results."""
     with loading():
         from rfsep.app.networks.tokenizers import report_tokenizer_runs
 
     report_tokenizer_runs(runs, out)
 
 
-_HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}  # what follows is hydra's to read, --help included
+# Hydra reads the words that follow, --help included.
+_HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def _by_hydra(name: str, context: typer.Context) -> None:
@@ -239,15 +241,16 @@ def _refuse(text: str, status: int) -> NoReturn:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether an error is the user's and told in one line."""
-    from rfsep.app.config import CONFIG_ERRORS  # loaded already, or the error is none of these
+    """Tells whether an error is the user's and is reported in one line."""
+    # If this is not loaded yet, the error is none of these.
+    from rfsep.app.config import CONFIG_ERRORS
     from rfsep.types import InputError
 
     return isinstance(error, (InputError, OSError, *CONFIG_ERRORS))
 
 
 def main() -> None:
-    """Run the command; an error of the user's is told in one line and ends with exit status 2."""
+    """Runs the command; the user's errors are reported in one line and end with exit status 2."""
     try:
         status = app(standalone_mode=False)
     except TyperException as error:

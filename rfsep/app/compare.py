@@ -47,17 +47,18 @@ from rfsep.types import InputError, Modem
 
 # keys of an entry of a comparison's YAML that are no arguments of its separator
 _NO_ARGUMENTS = ("use", "run", "examples", "modem", "interference_autocorrelation", "interference", "label")
-_CODE = ("rfsep.challenge.comparison", "rfsep.mixtures.fixed")  # what every figure follows from
+# Every figure depends on these modules.
+_CODE = ("rfsep.challenge.comparison", "rfsep.mixtures.fixed")
 
 
 class _Comparison(NamedTuple):
-    """A comparison's YAML made real.
+    """The objects of a comparison's YAML.
 
     Attributes:
-        data: its mixtures.
-        settings: all that they follow from.
-        separator: the parts of a separator from its entry in the YAML and the network that it names.
-        bound: a bound's arguments, which tell it what no separator knows.
+        data: the mixtures.
+        settings: everything that determines the mixtures.
+        separator: returns a separator's parts from its entry in the YAML and the network that it names.
+        bound: a bound's arguments, with the truth that no separator knows.
     """
 
     data: Data
@@ -67,7 +68,7 @@ class _Comparison(NamedTuple):
 
 
 def _given_mixtures(setting: Node, levels: list[float], number: int) -> _Comparison:
-    """Mixtures that a class of their own draws, for bounds that know it; no separator has a modem to start from."""
+    """Returns mixtures drawn by their own class, for bounds that know it; separators have no modem to start from."""
     mixtures = instantiate(setting["mixtures"])
 
     def separator(entry: Row, run: Run | None) -> Parts:
@@ -78,7 +79,7 @@ def _given_mixtures(setting: Node, levels: list[float], number: int) -> _Compari
 
 
 def _radio_mixtures(setting: Node, levels: list[float], number: int) -> _Comparison:
-    """Mixtures of a SOI and an interference of conf/."""
+    """Returns mixtures of a SOI and an interference of conf/."""
     soi, interference = soi_of(setting["soi"]), interference_of(setting["interference"])
     modem, source = build_modem(soi), build_source(interference, "test")
     mixing = {key: setting[key] for key in ("empirical", "random_phase", "noise_power")}
@@ -103,10 +104,11 @@ def _radio_mixtures(setting: Node, levels: list[float], number: int) -> _Compari
 
 
 def _separator_parts(entry: Row, run: Run | None, soi: Modem, source: Any, examples: Tensor) -> Parts:
-    """Separator of an entry of a comparison's YAML: ``use`` names its option, the rest differs from that."""
+    """Returns the separator of a comparison's entry: ``use`` names its option, and the rest overrides that option."""
     usual = separator_of(entry["use"])
     named = {key: entry.get(key, run_named) for key, run_named in usual.beside.items()}
-    option = completed(replace(usual, fast=False, beside=named), run)  # the network itself, not its export
+    # Published figures are those of the network itself, not of its export.
+    option = completed(replace(usual, fast=False, beside=named), run)
     changes = {key: value for key, value in entry.items() if key not in (*_NO_ARGUMENTS, *BESIDE)}
     option = replace(option, method={**option.method, **changes})
     modem = build_modem(soi_of(entry["modem"])) if "modem" in entry else soi
@@ -120,14 +122,14 @@ def _separator_parts(entry: Row, run: Run | None, soi: Modem, source: Any, examp
 
 
 def _network_cost(run: Run) -> Row:
-    """What a row of results.json tells of its network."""
+    """Returns the fields of results.json that describe a row's network."""
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     cost = {f"train_{key}": run.facts.get(key) for key in ("minutes", "core_minutes", "flops")}
     return {"network": {"parameters": parameters, **cost}}
 
 
 def _open(name: str, written: Row, option: SeparatorOption | None) -> Run | None:
-    """The network of an entry; None where its separator has none."""
+    """Returns the network of an entry; None where its separator has none."""
     if option is None or option.checkpoint is None:
         return None
     if "run" not in written:
@@ -136,14 +138,14 @@ def _open(name: str, written: Row, option: SeparatorOption | None) -> Run | None
 
 
 class _Ready(NamedTuple):
-    """An entry, and what its row tells beside its figures."""
+    """An entry with the fields that its row has besides its figures."""
 
     entry: Contender
     cost: Row
 
 
 def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Ready:
-    """An entry of a comparison's YAML, ready to be compared; nothing is made before it is needed."""
+    """Returns an entry of a comparison's YAML, ready to be compared; separators are made only when needed."""
     group, option = "bound" if bound else "separator", None if bound else separator_of(written["use"])
     run = _open(name, written, option)
     if option is None:
@@ -165,7 +167,8 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Re
         made = parts().make(level)
         return lambda batch: made.separate(batch.mixture)
 
-    blind = cache(lambda: separator(0.0))  # one for all levels, as it is told none
+    # A blind separator is told no level, so one serves all levels.
+    blind = cache(lambda: separator(0.0))
     limit = cache(lambda: instantiate(method, **comparison.bound).estimate)
 
     def make(level: float) -> Estimate:
@@ -179,7 +182,7 @@ def _entry(name: str, written: Row, comparison: _Comparison, bound: bool) -> _Re
 
 
 def _wanted(settings: EvaluateSettings, setting: Node) -> list[tuple[str, Row, bool]]:
-    """Name, YAML and kind of the entries that are asked for: all, or those of ``separator=`` and ``bounds=``.
+    """Returns name, YAML and kind of the requested entries: all, or those of ``separator=`` and ``bounds=``.
 
     ``separator=NAME`` stands for NAME and its variants NAME:..., and so does each of ``bounds``.
     """
@@ -195,7 +198,7 @@ def _wanted(settings: EvaluateSettings, setting: Node) -> list[tuple[str, Row, b
 
 
 def _with_run(separators: Row, chosen: list[str], run: str) -> list[str]:
-    """The one chosen network, opened from another run; changes ``separators``."""
+    """Changes ``separators`` so that the one chosen network opens another run, and returns its name in a list."""
     networks = [name for name in chosen if "run" in separators[name]]
     plainly = [name for name in networks if ":" not in name] or networks
     if len(plainly) != 1:
@@ -210,7 +213,7 @@ def _beside(written: Row) -> list[str]:
 
 
 def _is_there(name: str, written: Row) -> bool:
-    """The networks of an entry are there, or it has none; says so where one is not."""
+    """Tells whether an entry's networks, if any, are there; reports a missing one."""
     for key in [key for key in ("run", *BESIDE) if key in written]:
         missing = locate(written[key], separator_of(written["use"]).checkpoint or "best").missing()
         if missing:
@@ -220,7 +223,7 @@ def _is_there(name: str, written: Row) -> bool:
 
 
 def _named(entries: Row, names: Collection[str], key: str) -> list[str]:
-    """Entries with one of the names, and the variants of those."""
+    """Returns the entries with one of the names, and their variants."""
     families = {name.split(":")[0] for name in entries}
     for name in names:
         if name not in families and name not in entries:
@@ -237,16 +240,16 @@ def _say_what_is_kept(entry: Contender, data: Data, folder: Path) -> None:
 
 
 def _rows(path: Path, data: Data) -> dict[str, Row]:
-    """Rows that the experiment has by now; rows at other levels cannot stand in the same table."""
+    """Returns the experiment's rows so far; rows at other levels cannot stand in the same table."""
     kept = read_json(path) if path.is_file() else {"rows": []}
     return {row["separator"]: row for row in kept["rows"] if row["sir_db"] == sorted(data.sir_db)}
 
 
 def run_comparison(settings: EvaluateSettings, setting: Node) -> int:
-    """A published comparison: results.json and a figure in runs/<experiment>/; returns how many entries broke.
+    """Runs a published comparison, writes results.json and a figure to runs/<experiment>/, and counts broken entries.
 
     Args:
-        settings: of evaluate.py with an experiment.
+        settings: settings of evaluate.py with an experiment.
         setting: the experiment's ``comparison``.
     """
     number = setting["num_mixtures"] if settings.num_mixtures is None else settings.num_mixtures
@@ -261,7 +264,8 @@ def run_comparison(settings: EvaluateSettings, setting: Node) -> int:
     path = folder / "results.json"
     order = [*(setting.get("separators") or {}), *(setting.get("bounds") or {})]
     published = [Published(**curve) for curve in setting["published"]]
-    if settings.fresh and speaks(processes):  # the others, if any, begin when this process joins them
+    # Other processes, if any, begin when this one joins them.
+    if settings.fresh and speaks(processes):
         for entry, _ in entries:
             forget(entry, folder)
     if processes.several and not _measured_together(processes, entries, comparison.data, folder):
@@ -281,7 +285,7 @@ def run_comparison(settings: EvaluateSettings, setting: Node) -> int:
 
 
 def _measured(entry: Contender, data: Data, folder: Path) -> Row:
-    """The row of an entry, with a bar that tells how far it is."""
+    """Measures an entry with a progress bar, and returns its row."""
     _say_what_is_kept(entry, data, folder)
     with progress() as bar:
         task = bar.add_task(entry.name, total=len(data.sir_db) * data.num_mixtures)
@@ -289,8 +293,9 @@ def _measured(entry: Contender, data: Data, folder: Path) -> Row:
 
 
 def _measured_together(processes: Processes, entries: list[_Ready], data: Data, folder: Path) -> bool:
-    """Measure and keep the levels of all entries in several processes; whether this one goes on with them."""
-    from rfsep.training.predict import share  # an import of seconds
+    """Measures and keeps the levels of all entries in several processes; returns whether this one continues."""
+    # This import takes seconds.
+    from rfsep.training.predict import share
 
     pieces = [(entry, level) for entry, _ in entries for level in sorted(data.sir_db)]
     identity = json.dumps([entry.settings for entry, _ in entries], sort_keys=True)
@@ -302,7 +307,7 @@ def _measured_together(processes: Processes, entries: list[_Ready], data: Data, 
 
 
 def _draw(name: str, setting: Node, folder: Path, rows: list[Row], published: list[Published]) -> None:
-    """The pictures of a comparison."""
+    """Draws the pictures of a comparison."""
     write_figure(folder / "figure.png", rows, published, name, level="sir_db")
     if reference := setting.get("learned_against"):
         write_learning_figure(folder / "learning.png", rows, str(reference), name)
@@ -313,10 +318,10 @@ def _draw(name: str, setting: Node, folder: Path, rows: list[Row], published: li
 
 
 def run_landscape(settings: EvaluateSettings, landscape: Node) -> None:
-    """The loss of a toy mixture: results.json and a figure in runs/<experiment>/.
+    """Computes the loss of a toy mixture, and writes results.json and a figure to runs/<experiment>/.
 
     Args:
-        settings: of evaluate.py with an experiment.
+        settings: settings of evaluate.py with an experiment.
         landscape: class and arguments of the toy.
     """
     folder = settings.out or Path("runs", settings.name)

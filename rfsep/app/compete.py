@@ -20,7 +20,8 @@ from rfsep.storage.seal import is_sealed
 from rfsep.storage.test_set import list_mixtures, read_mixtures
 from rfsep.types import InputError
 
-_FIRST = "passthrough"  # runs alone, so that the baselines are computed once
+# This separator runs alone, so that the baselines are computed once.
+_FIRST = "passthrough"
 _REFUSAL = "fits no mixture type"
 _PAUSE_S = 0.2
 
@@ -29,8 +30,8 @@ class Competitor(NamedTuple):
     """One run of evaluate.py.
 
     Attributes:
-        id: of its submission, and its folder's name.
-        arguments: what to separate with.
+        id: id of its submission, and name of its folder.
+        arguments: arguments of the separation.
         types: mixture types to try, such as QPSK_OFDMQPSK.
     """
 
@@ -40,12 +41,12 @@ class Competitor(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How much work is done.
+    """Limits of the work.
 
     Attributes:
-        processes: at a time, of one thread each.
-        minutes: after which nothing starts and what runs is stopped; None: no limit.
-        max_seconds_per_mixture: a separator is left out where it is slower.
+        processes: number of processes at a time, each with one thread.
+        minutes: time after which nothing starts and running work is stopped; None for no limit.
+        max_seconds_per_mixture: slower separators are left out.
     """
 
     processes: int
@@ -54,7 +55,7 @@ class Limits(NamedTuple):
 
 
 def entries(testset: Path) -> Iterator[Competitor]:
-    """What can enter: each separator, those with networks once a network of the zoo, those with priors once a prior.
+    """Yields all competitors: every separator, once per network or prior of the zoo where it needs one.
 
     A network, or a prior, enters for the types with the interference that it learned. Where the test set lacks that, a
     network that sees tokens may try them all: the grid is the interference's own, or it learned several.
@@ -62,7 +63,8 @@ def entries(testset: Path) -> Iterator[Competitor]:
     pairs = list_mixtures(testset)
     every = ["_".join(pair) for pair in pairs]
     cards = {path.stem: read_network(path) for path in sorted(ZOO.glob("*.yaml"))}
-    parts = ("tokenizer", "timing")  # kinds that separate nothing by themselves
+    # Networks of these kinds separate nothing by themselves.
+    parts = ("tokenizer", "timing")
     cards = {name: card for name, card in cards.items() if card.model.kind not in parts}
     for name in option_files("separator"):
         separator = separator_of(name)
@@ -80,14 +82,14 @@ def entries(testset: Path) -> Iterator[Competitor]:
 
 
 def _learned(config: NetworkConfig, pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """The types with the signal that a network of the zoo learned: an interference, or of a prior of the SOI, a SOI."""
+    """Returns the types with the signal that a network of the zoo learned: an interference, or a SOI for its prior."""
     signal = config.objective["which"] if config.model.kind == "prior" else "interference"
     place = 0 if signal == "soi" else 1
     return ["_".join(pair) for pair in pairs if pair[place] == (config.card or {}).get(signal)]
 
 
 def compete(testset: Path, out: Path, limits: Limits) -> None:
-    """Run what is not finished, and write the leaderboard of all that is.
+    """Runs all unfinished entries, and writes the leaderboard of the finished ones.
 
     Args:
         testset: folder of the test set, with truth.
@@ -121,7 +123,7 @@ def compete(testset: Path, out: Path, limits: Limits) -> None:
 
 
 def _finished(folder: Path, digests: dict[str, str]) -> bool:
-    """Whether a submission was scored here, on the mixtures that the test set has now."""
+    """Tells whether a submission was scored here, on the mixtures that the test set has now."""
     path = folder / "scores.json"
     if not path.is_file() or not is_sealed(scores := read_json(path)):
         return False
@@ -130,7 +132,7 @@ def _finished(folder: Path, digests: dict[str, str]) -> bool:
 
 
 def _run(entry: Competitor, testset: Path, out: Path, limits: Limits, end: float | None) -> bool:
-    """Separate and score in a process of its own; says how it went. False where it failed."""
+    """Separates and scores in a separate process, and reports the outcome; returns False where it failed."""
     log = out / f"{entry.id}.log"
     config_dirs = [word for folder in user_folders() for word in ("--config-dir", str(folder))]
     command = [sys.executable, "-m", "rfsep.app.commands", "evaluate", *config_dirs, *entry.arguments]

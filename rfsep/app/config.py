@@ -1,4 +1,4 @@
-"""What the scripts share: running a hydra task with one-line errors, and turning configs into objects."""
+"""Shared parts of the scripts: running a hydra task with one-line errors, and turning configs into objects."""
 
 import copyreg
 import logging
@@ -31,8 +31,10 @@ from rfsep.storage.faults import printable
 from rfsep.types import InputError, Modem, SignalSource
 
 _UNSET = re.compile(r"Environment variable '(\w+)' not found")
-TIMING = "timing_network"  # the key of a separator that names a run of a timing network
-BESIDE = ("soi_prior", "interference_prior", TIMING)  # all keys that name runs beside its own; the first two of priors
+# A separator's key for the run of a timing network.
+TIMING = "timing_network"
+# All keys of a separator for runs besides its own; the first two name priors.
+BESIDE = ("soi_prior", "interference_prior", TIMING)
 _RECORDINGS = "rfsep.signals.recordings.SigmfRecordings"
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -40,18 +42,18 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 class NotNamedError(InputError):
-    """Recordings that the environment variable for them does not name, so that others may stand for them."""
+    """Raised for recordings whose environment variable is not set, so that others may replace them."""
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error without line breaks, of the cause where hydra wraps one."""
+    """Returns an error's message without line breaks; where hydra wraps a cause, the cause's message."""
     while isinstance(error, HydraException | OmegaConfBaseException) and isinstance(error.__cause__, ValueError):
         error = error.__cause__
     return printable(" ".join(line.strip() for line in str(error).strip().splitlines()))
 
 
 def _fault(error: BaseException) -> str:
-    """What is wrong with a value, in one line."""
+    """Returns the fault of a value in one line."""
     text = one_line(error)
     if variable := _UNSET.search(text):
         return f"{variable[1]} is not set: data/README.md says which recordings it has to name"
@@ -59,7 +61,7 @@ def _fault(error: BaseException) -> str:
 
 
 def _command_line_fault(error: BaseException, config_name: str) -> str:
-    """What is wrong with a key or an option on the command line, with the choices."""
+    """Returns the fault of a key or an option on the command line, with the choices."""
     text = _fault(error)
     if missing := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
         group, name = missing.groups()
@@ -76,7 +78,7 @@ def _command_line_fault(error: BaseException, config_name: str) -> str:
 
 
 def register_resolvers() -> None:
-    """What the YAMLs of conf/ use beside OmegaConf's own: ``${root:path}`` is a path beside conf/."""
+    """Registers the resolver of the YAMLs in conf/: ``${root:path}`` is a path beside conf/."""
     OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
 
 
@@ -85,7 +87,7 @@ def _console(name: str) -> Console:
 
 
 def _by_name(one: Console) -> tuple[Callable[[str], Console], tuple[str]]:
-    """How a console goes to another process with a task that prints to it: that process has its own."""
+    """Reduces a console by its name, so that a task sent to another process prints to that process's own."""
     return _console, ("errors" if one is errors else "console",)
 
 
@@ -97,11 +99,12 @@ class _Guarded:
         self.config_name = config_name
 
     def __call__(self, config: DictConfig) -> None:
-        """Do the task; hydra lets SystemExit pass without a word of its own."""
+        """Does the task; hydra passes SystemExit on without a message of its own."""
         register_resolvers()
         try:
             for source in HydraConfig.get().runtime.config_sources:
-                if source.provider == "command-line":  # of --config-dir
+                # This source is the folder of --config-dir.
+                if source.provider == "command-line":
                     add_config_dir(Path(source.path))
             self.task(config)
         except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
@@ -113,13 +116,14 @@ class _Guarded:
 
 
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
-    """Run a hydra task; what the user got wrong is told in one line and ends with exit status 2.
+    """Runs a hydra task; the user's errors are reported in one line and end with exit status 2.
 
     Args:
         task: takes the composed config.
         config_name: file in conf/.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra hands its errors on instead of printing them and exiting with 1
+    # With this, hydra raises its errors instead of printing them and exiting with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")
@@ -133,13 +137,13 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
 
 
 def options(group: str) -> dict[str, DictConfig]:
-    """Every YAML of a config group by its file name, for example ``options("soi")["qpsk"]``."""
+    """Returns every YAML of a config group by its file name, for example ``options("soi")["qpsk"]``."""
     register_resolvers()
     return {name: cast(DictConfig, OmegaConf.load(path)) for name, path in option_files(group).items()}
 
 
 def option(group: str, name: str) -> DictConfig:
-    """One YAML of a config group.
+    """Returns one YAML of a config group.
 
     Raises:
         InputError: there is none of that name.
@@ -153,7 +157,7 @@ def option(group: str, name: str) -> DictConfig:
 
 @cache
 def _stems(group: str) -> dict[str, str]:
-    """File names of a config group by the ``name:`` inside."""
+    """Returns the file names of a config group, keyed by the ``name:`` inside."""
     return {config.name: stem for stem, config in options(group).items()}
 
 
@@ -165,21 +169,21 @@ def _named(group: str, name: str) -> DictConfig:
 
 
 def soi_option(content: DictConfig | Node) -> SoiOption:
-    """The settings of a soi config."""
+    """Returns the settings of a soi config."""
     config = content if isinstance(content, DictConfig) else OmegaConf.create(content)
     settings = plain(config, resolve=False)
     return SoiOption(str(config.name), plain(config.modem), plain(config.get("source")), settings)
 
 
 def interference_option(content: DictConfig | Node) -> InterferenceOption:
-    """The settings of an interference config."""
+    """Returns the settings of an interference config."""
     config = content if isinstance(content, DictConfig) else OmegaConf.create(content)
     rate = float(config.sample_rate_hz)
     return InterferenceOption(str(config.name), rate, "split" in config, plain(config, resolve=False))
 
 
 def separator_option(config: DictConfig) -> SeparatorOption:
-    """The settings of a separator config."""
+    """Returns the settings of a separator config."""
     told, checkpoint = config.get("interference"), config.get("checkpoint")
     return SeparatorOption(
         name=str(config.name),
@@ -195,30 +199,30 @@ def separator_option(config: DictConfig) -> SeparatorOption:
 
 
 def soi_of(name: str) -> SoiOption:
-    """The option of conf/soi by its file's name, such as qpsk."""
+    """Returns the option of conf/soi by its file's name, such as qpsk."""
     return soi_option(option("soi", name))
 
 
 def soi_named(name: str) -> SoiOption:
-    """The option of conf/soi whose ``name:`` is the one used in files, such as QPSK."""
+    """Returns the option of conf/soi whose ``name:`` is the one used in files, such as QPSK."""
     return soi_option(_named("soi", name))
 
 
 def interference_of(name: str) -> InterferenceOption:
-    """The option of conf/interference by its file's name, such as ofdm_qpsk."""
+    """Returns the option of conf/interference by its file's name, such as ofdm_qpsk."""
     return interference_option(option("interference", name))
 
 
 def interference_named(name: str) -> InterferenceOption:
-    """The option of conf/interference whose ``name:`` is the one used in files, such as OFDMQPSK."""
+    """Returns the option of conf/interference whose ``name:`` is the one used in files, such as OFDMQPSK."""
     return interference_option(_named("interference", name))
 
 
 def separator_of(name: str, settings: Sequence[str] = ()) -> SeparatorOption:
-    """The option of conf/separator by its file's name, with values changed as on a command line.
+    """Returns the option of conf/separator by its file's name, with values changed as on a command line.
 
     Args:
-        name: of its YAML.
+        name: name of its YAML.
         settings: KEY=VALUE each, such as ``method.block=1280``.
 
     Raises:
@@ -228,41 +232,41 @@ def separator_of(name: str, settings: Sequence[str] = ()) -> SeparatorOption:
 
 
 def separator_named(name: str) -> SeparatorOption:
-    """The option of conf/separator whose ``name:`` is the one used in files."""
+    """Returns the option of conf/separator whose ``name:`` is the one used in files."""
     return separator_option(_named("separator", name))
 
 
 def bound_of(name: str) -> BoundOption:
-    """The option of conf/bound by its file's name."""
+    """Returns the option of conf/bound by its file's name."""
     config = option("bound", name)
     return BoundOption(str(config.label), plain(config.method))
 
 
 def instantiate(config: DictConfig | dict[str, Any], **arguments: Any) -> Any:
-    """hydra's instantiate, with lists and dicts as plain Python containers."""
+    """Instantiates a config by hydra, with lists and dicts as plain Python containers."""
     return hydra.utils.instantiate(config, **arguments, _convert_="all")
 
 
 def plain(config: Any, resolve: bool = True) -> Any:
-    """A config's list or dict as plain Python containers, with its references followed; anything else as it is."""
+    """Returns a config's list or dict as plain containers with its references followed, anything else as it is."""
     return OmegaConf.to_container(config, resolve=resolve) if OmegaConf.is_config(config) else config
 
 
 def build_modem(soi: SoiOption) -> Modem:
-    """The modem of a SOI."""
+    """Returns the modem of a SOI."""
     return cast(Modem, instantiate(soi.modem))
 
 
 def build_soi(soi: SoiOption) -> SignalSource:
-    """The source of a SOI: its ``source`` where it has one, else its modem, synchronised."""
+    """Returns the source of a SOI: its ``source`` where it has one, else its modem, synchronised."""
     return cast(SignalSource, instantiate(soi.modem if soi.source is None else soi.source))
 
 
 def build_source(interference: InterferenceOption, split: str) -> SignalSource:
-    """The source of an interference; ``split`` matters to recordings only.
+    """Returns the source of an interference; ``split`` matters to recordings only.
 
     Raises:
-        NotNamedError: of recordings, where the variable for their folder is not set.
+        NotNamedError: the variable for the recordings' folder is not set.
         InputError: it cannot be made.
     """
     config = OmegaConf.create(interference.settings)
@@ -279,24 +283,24 @@ def build_source(interference: InterferenceOption, split: str) -> SignalSource:
 
 
 def build_mixer(mixing: Mixing, split: str) -> Mixer:
-    """The mixer of SOI and interference; ``split`` matters to recordings only."""
+    """Returns the mixer of SOI and interference; ``split`` matters to recordings only."""
     source = build_source(mixing.interference, split)
     augment = instantiate(mixing.augment) if split == "train" and mixing.augment is not None else None
     return Mixer(build_soi(mixing.soi), source, augment=augment, **mixing.conventions)
 
 
 def in_sweep() -> bool:
-    """Whether this is one job of several of the same command line, which hydra's ``-m`` makes."""
+    """Tells whether this is one of several jobs of the same command line, as hydra's ``-m`` starts them."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def example_frames(interference: InterferenceOption, frames: Frames) -> torch.Tensor:
-    """Frames of the training split that separators may learn from: complex64 [num_frames, num_samples]."""
+    """Returns the frames of the training split that separators may learn from: complex64 [num_frames, num_samples]."""
     return drawn_examples(interference, "train", frames)
 
 
 def drawn_examples(interference: InterferenceOption, split: str, frames: Frames) -> torch.Tensor:
-    """Frames complex64 [num_frames, num_samples] of a split of an interference.
+    """Returns frames complex64 [num_frames, num_samples] of a split of an interference.
 
     Those of recordings overlap only where the recordings are too short for all.
     """
@@ -307,7 +311,7 @@ def drawn_examples(interference: InterferenceOption, split: str, frames: Frames)
 
 
 def overridden(config: DictConfig, settings: Sequence[str]) -> DictConfig:
-    """A config with values changed as on a command line, ``method.block=1280``.
+    """Returns a config with values changed as on a command line, ``method.block=1280``.
 
     Raises:
         InputError: not KEY=VALUE, or a key that the config does not have.

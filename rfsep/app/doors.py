@@ -1,4 +1,4 @@
-"""The doors of the commands: what hydra composed comes in, checked and frozen settings go on."""
+"""The doors of the commands: hydra's configs come in, checked and frozen settings go on."""
 
 import shlex
 from collections.abc import Sequence
@@ -33,12 +33,13 @@ from rfsep.app.settings import (
 )
 from rfsep.types import InputError
 
-_PLACES = ("run", "out", "views", "logger", "command")  # keys that decide no result: names, devices and limits
+# These keys do not affect results: names, devices and limits.
+_PLACES = ("run", "out", "views", "logger", "command")
 _LIMITS = ("accelerator", "devices", "num_nodes", "max_time", "compile")
 
 
 def composed(config_name: str, words: Sequence[str]) -> DictConfig:
-    """What hydra composes of the words of a command line, without one.
+    """Returns the config that hydra composes from words as on a command line.
 
     Args:
         config_name: train, evaluate or prepare.
@@ -80,7 +81,7 @@ def numbers(config: DictConfig, key: str) -> list[float]:
 
 
 def _text(config: DictConfig, key: str) -> str | None:
-    """A name or a path of a config; None where it is null."""
+    """Returns a name or a path of a config; None where it is null."""
     value = OmegaConf.select(config, key)
     return None if value is None else str(value)
 
@@ -90,7 +91,7 @@ def _path(config: DictConfig, key: str) -> Path | None:
 
 
 def _names(config: DictConfig, key: str) -> tuple[str, ...] | None:
-    """A list of names, or one name in place of it; None where it is null."""
+    """Returns a list of names, or one name in place of it; None where it is null."""
     value = plain(OmegaConf.select(config, key))
     if value is None:
         return None
@@ -109,20 +110,21 @@ def _mixing(config: DictConfig) -> Mixing:
 
 
 def train_identity(config: DictConfig) -> Node:
-    """Everything in a training config that decides the result, unresolved, so that no path of a machine is in it."""
+    """Returns the parts of a training config that decide the result, unresolved, so that they hold no local path."""
     content: Node = cast("Node", OmegaConf.to_container(config))
     for key in _PLACES:
         content.pop(key, None)
     for key in _LIMITS:
         content["trainer"].pop(key, None)
     content["data"].pop("num_workers", None)
-    if content["data"].get("repeat_after") is None:  # as in runs that do not know the word
+    # Older runs do not have this key.
+    if content["data"].get("repeat_after") is None:
         content["data"].pop("repeat_after", None)
     return content
 
 
 def _check_training(config: DictConfig) -> None:
-    """Refuse numbers that are none."""
+    """Refuses settings that should be numbers and are not."""
     if any(key in config for key in ("comparison", "timing_error")):
         raise InputError(f"experiment={config.name} is a comparison: python evaluate.py experiment={config.name}")
     for key in ("data.num_samples", "data.batch_size", "data.val_per_sinr", "trainer.val_every"):
@@ -137,16 +139,16 @@ def _check_training(config: DictConfig) -> None:
 
 
 def command_line() -> str:
-    """The command line of this run, of one job where it is a sweep."""
+    """Returns the command line of this run, in a sweep that of this job."""
     return shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
 
 
 def train_settings(config: DictConfig, command: str) -> TrainSettings:
-    """Settings of train.py.
+    """Returns the settings of train.py.
 
     Args:
         config: as hydra composed it.
-        command: that the run's card will tell.
+        command: command line for the run's card.
 
     Raises:
         InputError: a number that is none, or a comparison in place of an experiment that trains.
@@ -188,7 +190,7 @@ def train_settings(config: DictConfig, command: str) -> TrainSettings:
 
 
 def evaluate_settings(config: DictConfig) -> EvaluateSettings:
-    """Settings of evaluate.py.
+    """Returns the settings of evaluate.py.
 
     Raises:
         InputError: a number that is none, or a comparison without levels.
@@ -224,7 +226,7 @@ def evaluate_settings(config: DictConfig) -> EvaluateSettings:
 
 
 def prepare_settings(config: DictConfig) -> PrepareSettings:
-    """Settings of data/prepare.py, for one mixture type.
+    """Returns the settings of data/prepare.py, for one mixture type.
 
     Raises:
         InputError: a number that is none, or levels that do not rise.
@@ -249,7 +251,7 @@ def prepare_settings(config: DictConfig) -> PrepareSettings:
 
 
 def with_sources(config: DictConfig, soi: Node, interference: Node) -> DictConfig:
-    """A config of data/prepare.py with another SOI and interference, given as the settings of their YAMLs."""
+    """Returns a config of data/prepare.py with another SOI and interference, given as the settings of their YAMLs."""
     one = config.copy()
     one.soi, one.interference = soi, interference
     return one

@@ -31,7 +31,7 @@ from rfsep.storage.weights import weights_digest
 
 
 def progress() -> Progress:
-    """The progress display of long work; nothing where output is not a terminal."""
+    """Returns the progress display of long work; nothing where output is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
@@ -45,7 +45,7 @@ class TypeJob(NamedTuple):
 
 
 def network_settings(run: Run) -> Row:
-    """What the figures of a network follow from, beside the separator around it."""
+    """Returns the settings that determine a network's figures, apart from the separator around it."""
     guide = run.config.guide
     return {
         "weights": weights_digest(run.model.state_dict()),
@@ -56,14 +56,14 @@ def network_settings(run: Run) -> Row:
 
 
 class SubmissionPlace(NamedTuple):
-    """Where a submission goes, and the names that its files bear."""
+    """The folder of a submission and the names of its files."""
 
     folder: Path
     id: str
     testset: str
 
     def write(self, job: TypeJob, rows: Iterable[SeparatedRows]) -> None:
-        """Both files of a mixture type."""
+        """Writes both files of a mixture type."""
         mixtures = job.mixtures
         rows_and_samples = mixtures.mixture.shape
         names = (self.id, self.testset, mixtures.soi, mixtures.interference)
@@ -71,7 +71,7 @@ class SubmissionPlace(NamedTuple):
 
 
 def separate_alone(place: SubmissionPlace, job: TypeJob) -> float:
-    """Separate a mixture type in this process; returns the seconds that it took."""
+    """Separates a mixture type in this process, and returns the seconds that it took."""
     mixtures, num_bits, parts = job
     with progress() as bar:
         task = bar.add_task(f"{place.id}: {mixtures.soi} in {mixtures.interference}", total=len(mixtures.mixture))
@@ -81,16 +81,17 @@ def separate_alone(place: SubmissionPlace, job: TypeJob) -> float:
 
 
 def speaks(processes: Processes) -> bool:
-    """Whether this process tells of the work: the only one, or the first of those that do it together."""
+    """Tells whether this process reports on the work: it is the only one, or the first of several."""
     if not processes.several:
         return True
-    from rfsep.training.predict import is_first  # an import of seconds
+    # This import takes seconds.
+    from rfsep.training.predict import is_first
 
     return is_first()
 
 
 def _identity(option: SeparatorOption, examples: Frames, jobs: Sequence[TypeJob], runs: Sequence[Run | None]) -> str:
-    """Digest of all that estimates follow from, so that those of something else are not taken for them."""
+    """Returns a digest of everything that determines the estimates, so that kept parts of other runs are not used."""
     told, named = option.interference, [(key, run) for key, run in option.beside.items() if run is not None]
     settings: dict[str, Any] = {
         "separator": completed(option, None).identity(),
@@ -112,12 +113,13 @@ def separate_together(
     jobs: Sequence[TypeJob],
     runs: Sequence[Run | None],
 ) -> float | None:
-    """Separate all mixture types in several processes, which keep their parts in the submission until all is done.
+    """Separates all mixture types in several processes, which keep their parts in the submission until all is done.
 
     Returns:
-        The seconds that it took all of them; None in processes that have nothing more to do.
+        The seconds that all of them took; None in processes that have nothing more to do.
     """
-    from rfsep.training.predict import share  # an import of seconds
+    # This import takes seconds.
+    from rfsep.training.predict import share
 
     identity, processes = _identity(option, settings.examples, jobs, runs), settings.processes
     kept = place.folder / ".parts" / identity
@@ -147,7 +149,7 @@ def separate_together(
 
 
 def _parts_kept(kept: Path, pieces: Iterable[int], seconds: list[float]) -> Iterator[SeparatedRows]:
-    """The rows of a mixture type from the files that hold them, in order; adds to ``seconds`` what they took."""
+    """Yields the rows of a mixture type from their files in order, and appends their times to ``seconds``."""
     for piece in pieces:
         part = read_npz(kept / f"{piece}.npz")
         seconds.append(float(part["seconds"]))

@@ -52,13 +52,13 @@ from rfsep.types import InputError, Separator
 
 
 def _total(networks: Collection[Run], fact: str) -> float | None:
-    """Sum of what the runs recorded of themselves; None where one of them did not."""
+    """Returns the sum of a fact over the runs; None where one of them did not record it."""
     values = [network.facts[fact] for network in networks if fact in network.facts]
     return sum(values) if values and len(values) == len(networks) else None
 
 
 def _submission_card(name: str, blind: bool, runs: Sequence[Run | None], seconds: float) -> Row:
-    """card.json: what a submission is and what it cost; minutes and FLOPs of all its networks together."""
+    """Returns card.json: a submission's method and cost, with the total minutes and FLOPs of its networks."""
     networks = {id(run): run for run in runs if run is not None}.values()
     opened = next(iter(networks), None)
     parameters, macs = 0, None
@@ -83,7 +83,7 @@ def _submission_card(name: str, blind: bool, runs: Sequence[Run | None], seconds
 def _open_runs(
     option: SeparatorOption, source: str | None, pairs: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Run | None]:
-    """The training run of each mixture type: ``run=`` itself, or the folder <SOI>_<INTERFERENCE> in it."""
+    """Returns the training run of each mixture type: ``run=`` itself, or the folder <SOI>_<INTERFERENCE> in it."""
     if source is None:
         if option.checkpoint is not None:
             raise InputError(f"separator={option.name} needs run=FOLDER, made by train.py, or run=zoo:NAME")
@@ -100,7 +100,7 @@ def _open_runs(
 def _job(
     option: SeparatorOption, frames: Frames, testset: Path, pair: Pair, opened: Run | None, failures: Failures
 ) -> TypeJob:
-    """A mixture type with the separator that is ready for it."""
+    """Returns a mixture type with the separator that is ready for it."""
     mixtures = read_mixtures(testset, *pair)
     modem = build_modem(soi_named(pair[0]))
     own = completed(option, opened)
@@ -110,7 +110,7 @@ def _job(
 
 
 def mixture_types(testset: Path, asked: Sequence[str] | None) -> list[Pair]:
-    """The mixture types of a test set that are asked for, such as QPSK_OFDMQPSK; all where it is None.
+    """Returns the requested mixture types of a test set, such as QPSK_OFDMQPSK; all where ``asked`` is None.
 
     Raises:
         InputError: one that is not there.
@@ -130,7 +130,7 @@ def _fitting(
     runs: Mapping[Pair, Run | None],
     failures: Failures,
 ) -> list[TypeJob]:
-    """The mixture types for which the separator can be made and is not too slow; what it says of the others is told.
+    """Returns the mixture types that the separator accepts and is fast enough for; reports why others are left out.
 
     Raises:
         InputError: it can be made for none.
@@ -143,7 +143,8 @@ def _fitting(
                 made = job.parts.make(float(job.mixtures.sinr_db[0]))
                 _check_pace(made, job.mixtures, settings.max_seconds_per_mixture)
                 jobs.append(job if job.parts.oracle else job._replace(parts=Parts(partial(_already, made), False)))
-        except (InputError, *CONFIG_ERRORS) as error:  # of the second, only what an InputError made
+        except (InputError, *CONFIG_ERRORS) as error:
+            # Of CONFIG_ERRORS, only those that an InputError caused.
             refusals.append(f"{'_'.join(pair)}: {one_line(error)}")
     if not jobs and refusals:
         raise InputError(f"separator={option.name} fits no mixture type of {testset}; {'; '.join(refusals)}")
@@ -153,10 +154,10 @@ def _fitting(
 
 
 def _check_pace(made: Separator, mixtures: MixtureFile, limit: float | None) -> None:
-    """Try a separator on two mixtures, of which it has seen one, so that what is prepared once is not counted.
+    """Times a separator on two mixtures after a first try on one, so that one-off preparation does not count.
 
     Raises:
-        InputError: it takes longer than ``limit``, in seconds a mixture.
+        InputError: it takes longer than ``limit`` seconds per mixture.
     """
     if limit is None:
         return
@@ -169,16 +170,16 @@ def _check_pace(made: Separator, mixtures: MixtureFile, limit: float | None) -> 
 
 
 def _already(made: Separator, sinr_db: float | None) -> Separator:
-    """A factory of one separator, which does not look at the SINR."""
+    """Returns a factory of one separator, which does not look at the SINR."""
     return made
 
 
 class Done(NamedTuple):
-    """What became of a separator on a test set.
+    """The outcome of a separator on a test set.
 
     Attributes:
-        folder: of the submission; None in a process that helped another one with it, or if nothing could be separated.
-        num_failed: mixture types, and candidates of a selection, that broke and are left out.
+        folder: folder of the submission; None in a helping process, or if nothing could be separated.
+        num_failed: number of mixture types, and of candidates of a selection, that broke and are left out.
     """
 
     folder: Path | None
@@ -186,10 +187,10 @@ class Done(NamedTuple):
 
 
 def separate_testset(settings: EvaluateSettings, option: SeparatorOption, testset: Path) -> Done:
-    """Run a separator over the mixture types of a test set; one that breaks is left out.
+    """Runs a separator over the mixture types of a test set; one that breaks is left out.
 
     Args:
-        settings: of evaluate.py.
+        settings: settings of evaluate.py.
         option: the separator.
         testset: folder of the test set.
     """
@@ -203,10 +204,12 @@ def separate_testset(settings: EvaluateSettings, option: SeparatorOption, testse
     failures = Failures(folder.parent / f"{folder.name}.failed.log")
     if settings.fitting:
         jobs = _fitting(option, settings, testset, runs, failures)
-    else:  # faults show before anything is written
+    else:
+        # Separators are made here, so that faults show before anything is written.
         jobs = [_job(option, settings.examples, testset, pair, run, failures) for pair, run in runs.items()]
     place = SubmissionPlace(folder, name, set_name(testset))
-    with alone_in(folder) if speaks(processes) else nullcontext():  # one for all of those that work together
+    # One lock serves all processes that work together.
+    with alone_in(folder) if speaks(processes) else nullcontext():
         if processes.several:
             seconds = separate_together(settings, option, place, jobs, list(runs.values()))
         else:
@@ -224,7 +227,7 @@ def separate_testset(settings: EvaluateSettings, option: SeparatorOption, testse
 def _one_after_another(
     place: SubmissionPlace, jobs: Sequence[TypeJob], failures: Failures
 ) -> tuple[float, list[TypeJob]]:
-    """The seconds that mixture types took, and those that did not break."""
+    """Separates mixture types in turn; returns the seconds they took, and the types that did not break."""
     seconds, done = 0.0, list[TypeJob]()
     for job in jobs:
         with failures.left_out(f"{job.mixtures.soi}_{job.mixtures.interference}"):
@@ -234,7 +237,7 @@ def _one_after_another(
 
 
 def check_bounds(bounds: Sequence[str], testset: Path, pairs: Iterable[Pair], with_truth: bool) -> None:
-    """Find out before the work whether every bound that is asked for can be computed.
+    """Checks before the work that every requested bound can be computed.
 
     Raises:
         InputError: one that conf/bound does not know, a test set without truth, recordings that are not here.
@@ -248,7 +251,7 @@ def check_bounds(bounds: Sequence[str], testset: Path, pairs: Iterable[Pair], wi
 
 
 def main(config: DictConfig) -> None:
-    """Do what the command line asks for."""
+    """Does what the command line asks for."""
     settings = evaluate_settings(config)
     console.quiet = not speaks(settings.processes)
     if settings.comparison is not None:
@@ -267,7 +270,7 @@ def main(config: DictConfig) -> None:
 
 
 def _separate_or_score(settings: EvaluateSettings) -> None:
-    """Separate a test set and score that, or score what was submitted."""
+    """Separates a test set and scores the result, or scores submissions."""
     testset, option, submissions = settings.testset, settings.separator, settings.submissions
     if testset is None or (option is None) == (not submissions):
         raise InputError(
@@ -287,8 +290,9 @@ def _separate_or_score(settings: EvaluateSettings) -> None:
 
 
 def _log_standings(place: Path, settings: dict[str, Any]) -> None:
-    """The rows of leaderboard.json as a table of Weights & Biases."""
-    import wandb  # a second, for those who ask for it
+    """Logs the rows of leaderboard.json as a table of Weights & Biases."""
+    # This import takes a second, so only those who ask for it wait.
+    import wandb
 
     columns, rows = table(read_json(place / "leaderboard.json")["boards"])
     with wandb.init(job_type="leaderboard", dir=place, **settings) as run:
@@ -296,6 +300,6 @@ def _log_standings(place: Path, settings: dict[str, Any]) -> None:
 
 
 def _end(refused: int) -> None:
-    """Exit with status 2 where something was refused in a line of its own and the rest went on."""
+    """Exits with status 2 if anything was refused, after the rest was done."""
     if refused:
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""Example frames of an interference for the `rfsep` command: of an option of conf/interference or of files."""
+"""Example frames of an interference for the `rfsep` command, from an option of conf/interference or from files."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ class Examples(NamedTuple):
     """Example frames of an interference.
 
     Attributes:
-        name: for the folder that is written.
+        name: name for the output folder.
         frames: complex64 [F, T].
         sample_rate_hz: None where it is unknown.
     """
@@ -36,7 +36,7 @@ class Examples(NamedTuple):
 
 
 class _Heard(NamedTuple):
-    """A recording that was looked at from end to end."""
+    """A recording that has been examined from end to end."""
 
     path: Path
     capture: Capture
@@ -50,7 +50,7 @@ def read_examples(
     split: str,
     hints: Hints = NO_HINTS,
 ) -> Examples:
-    """Frames of an option of conf/interference, or of recordings: a file, a folder of them, a pattern.
+    """Returns frames of an option of conf/interference, or of recordings: a file, a folder or a pattern.
 
     Frames of recordings do not overlap, do not reach across a gap or a retune, and are spread over all of them; each
     recording loses its DC offset. A .npy of complex64 [F, T] holds frames already.
@@ -71,7 +71,7 @@ def read_examples(
 
 
 def _of_files(name: str, num_frames: int, num_samples: int, hints: Hints) -> Examples:
-    """Frames of recordings."""
+    """Returns frames of recordings."""
     paths = capture_paths(name)
     if len(paths) == 1 and _holds_frames(paths[0]):
         array = read_complex(paths[0], (None, None))[:num_frames]
@@ -94,7 +94,7 @@ def _rate(rate: float | None) -> str:
 
 
 def _holds_frames(path: Path) -> bool:
-    """Whether a file is a .npy of several frames of complex numbers."""
+    """Tells whether a file is a .npy of several frames of complex numbers."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -105,7 +105,7 @@ def _holds_frames(path: Path) -> bool:
 
 
 def _heard(path: Path, hints: Hints) -> _Heard:
-    """A recording, looked at; doubts about it are told."""
+    """Examines a recording, warns of doubts about it, and returns it."""
     capture = open_among_others(path, hints)
     looked = look_at(capture, lambda count: None)
     tell_doubts(path, capture, looked)
@@ -113,13 +113,13 @@ def _heard(path: Path, hints: Hints) -> _Heard:
 
 
 def tell_doubts(path: Path, capture: Capture, looked: Looked) -> None:
-    """Warn of whatever is strange about a capture, a line each."""
+    """Warns of everything that is strange about a capture, in one line each."""
     for line in (*capture.facts.notes, *looked.doubts):
         errors.print(f"warning: {path}: {line}")
 
 
 def _cut(heard: list[_Heard], num_frames: int, num_samples: int) -> Tensor:
-    """Recordings in frames complex64 [F, T] without overlap, evenly spread where there are more than are wanted."""
+    """Cuts recordings into frames complex64 [F, T] without overlap, evenly spread where more exist than are wanted."""
     longest = max(segment.length for one in heard for segment in one.capture.facts.segments)
     length = min(num_samples, longest)
     places = [
@@ -130,12 +130,13 @@ def _cut(heard: list[_Heard], num_frames: int, num_samples: int) -> Tensor:
     ]
     kept = torch.linspace(0, len(places) - 1, min(num_frames, len(places))).round().long().tolist()
     frames = [
-        one.capture.read(start, length) - np.complex64(one.looked.mean)  # receivers leave a DC offset
+        # The mean is the receiver's DC offset.
+        one.capture.read(start, length) - np.complex64(one.looked.mean)
         for one, start in (places[index] for index in kept)
     ]
     return torch.from_numpy(np.stack(frames))
 
 
 def plain_name(path: Path) -> str:
-    """The name of a file as a folder may have it."""
+    """Returns the name of a file as a folder may have it."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).strip(".") or "interference"

@@ -1,4 +1,4 @@
-"""What breaks while the rest of a command goes on: told in a line each, with the tracebacks in a log."""
+"""Failures that do not stop a command: one line for each, with the tracebacks in a log."""
 
 import traceback
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from rfsep.types import InputError
 class Failures:
     """Parts of a command's work that broke.
 
-    What is wrong with the input (`InputError`, or a file that cannot be read or written) is no such part: it ends the
-    command as ever.
+    Faults of the input (`InputError`, or a file that cannot be read or written) are not among them: they end the
+    command as usual.
 
     Args:
         log: file of tracebacks, written when the first part breaks.
 
     Attributes:
-        names: of the parts.
+        names: names of the parts that broke.
     """
 
     def __init__(self, log: Path) -> None:
@@ -28,7 +28,7 @@ class Failures:
 
     @contextmanager
     def left_out(self, name: str) -> Iterator[None]:
-        """Leaves out a part that breaks in the block.
+        """Leaves out a part that breaks within the block.
 
         Raises:
             InputError: the input is at fault.
@@ -44,7 +44,7 @@ class Failures:
             self.note(name, error)
 
     def note(self, name: str, error: BaseException) -> None:
-        """Tells that a part broke."""
+        """Reports that a part broke."""
         while isinstance(error, CONFIG_ERRORS) and error.__cause__ is not None:
             error = error.__cause__
         self.log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Says what an interference is: ``rfsep identify``."""
+"""Identifies an interference: ``rfsep identify``."""
 
 import io
 from pathlib import Path
@@ -27,16 +27,16 @@ def identify_interference(
     out: Path | None,
     hints: Hints,
 ) -> None:
-    """Identify an interference, print the findings, and write interference.yaml and picture.png.
+    """Identifies an interference, prints the findings, and writes interference.yaml and picture.png.
 
     Args:
         interference: option of conf/interference, or a file, see `read_examples`.
         num_frames: frames to look at.
-        num_samples: of a frame.
-        split: of recordings.
-        sample_rate_hz: where the file does not say it.
+        num_samples: samples per frame.
+        split: split of the recordings.
+        sample_rate_hz: sample rate for a file that does not state it.
         out: folder; None for runs/identify/NAME.
-        hints: of a recording's datatype, array and channel.
+        hints: a recording's datatype, array and channel.
     """
     if sample_rate_hz is not None and not 0 < sample_rate_hz < float("inf"):
         raise InputError(f"sample_rate_hz is {sample_rate_hz}, expected a positive number")
@@ -55,7 +55,7 @@ def identify_interference(
 
 
 def _shown(value: Any) -> str:
-    """A value as text: six digits, ranges and pairs with a comma."""
+    """Returns a value as text: six digits, ranges and pairs with a comma."""
     if isinstance(value, tuple):
         return ", ".join(_shown(part) for part in value)
     if isinstance(value, bool):
@@ -64,7 +64,7 @@ def _shown(value: Any) -> str:
 
 
 def lines(identified: Identified) -> list[str]:
-    """One line a finding, those without a value left out.
+    """Returns one line per finding that has a value.
 
     >>> from rfsep.identification.identify import Finding
     >>> lines(Identified(Finding("ofdm", 1.0), fft_size=Finding(64, 0.999)))
@@ -78,7 +78,7 @@ def lines(identified: Identified) -> list[str]:
 
 
 def as_yaml(interference: str, frames: Tensor, identified: Identified, sample_rate_hz: float | None) -> str:
-    """The findings, and the modem as `rfsep.app.trust.read_interference` takes it, where one is known."""
+    """Returns the findings, and the modem as `rfsep.app.trust.read_interference` takes it, where one is known."""
     arguments = modem_arguments(identified)
     kind = OfdmModem if identified.kind.value == "ofdm" else LinearModem
     target = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}

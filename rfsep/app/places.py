@@ -1,4 +1,4 @@
-"""Where conf/, data/ and the zoo are: beside the package in a checkout, inside it where it is installed."""
+"""Paths of conf/, data/ and the zoo: beside the package in a checkout, inside it once installed."""
 
 import subprocess
 from pathlib import Path
@@ -7,15 +7,16 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
 CONF = ROOT / "conf"
 ZOO = _PACKAGE / "zoo"
-_user_folders: list[Path] = []  # the user's own, named by --config-dir
+# The user's own folders, named by --config-dir.
+_user_folders: list[Path] = []
 
 
 def add_config_dir(folder: Path) -> None:
-    """Find options in a folder of the user's own, too, laid out as conf/ is.
+    """Adds a folder of the user's own options, laid out like conf/.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        FileExistsError: it has an option that conf/ has, which would hide one of the two.
+        FileExistsError: an option exists in both this folder and conf/, and one would hide the other.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"--config-dir {folder}: no such folder")
@@ -28,12 +29,12 @@ def add_config_dir(folder: Path) -> None:
 
 
 def user_folders() -> list[Path]:
-    """The folders that `add_config_dir` was told of."""
+    """Returns the folders given to `add_config_dir`."""
     return list(_user_folders)
 
 
 def option_files(group: str) -> dict[str, Path]:
-    """The YAMLs of a config group by their names, sorted.
+    """Returns the YAMLs of a config group by their names, sorted.
 
     >>> [name for name in option_files("logger")]
     ['csv', 'wandb']
@@ -43,10 +44,11 @@ def option_files(group: str) -> dict[str, Path]:
 
 
 def commit() -> str:
-    """Commit of this checkout, with + where files differ from it; unknown outside of one."""
+    """Returns the commit of this checkout, with + where files differ from it; "unknown" outside a checkout."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:  # no git here
+    except OSError:
+        # Git is not installed.
         return "unknown"
     return done.stdout.strip() or "unknown"

@@ -31,11 +31,12 @@ from rfsep.storage.official import convert
 from rfsep.storage.test_set import TestSetHeader, is_written, write_mixtures
 from rfsep.types import InputError
 
-_TRAINING = ("train", "val")  # splits whose recordings may not stand in a test set
+# Recordings of these splits may not be in a test set.
+_TRAINING = ("train", "val")
 
 
 def main(config: DictConfig) -> None:
-    """Write mixture/ and truth/ of one mixture type, or of several."""
+    """Writes mixture/ and truth/ of one mixture type, or of several."""
     if config.types is None:
         write_type(prepare_settings(config))
         return
@@ -48,22 +49,23 @@ def main(config: DictConfig) -> None:
 
 
 def mixture_types(config: DictConfig) -> Iterator[PrepareSettings]:
-    """The settings of each type: every SOI with every interference, of each line the first one here.
+    """Yields the settings of each type: every SOI with every interference, from each line the first one available.
 
     Raises:
-        InputError: no alternative is here, or something else than names.
+        InputError: no alternative is available, or ``types`` holds something other than names.
     """
     sois, slots = listed(config, "soi"), listed(config, "interference")
     wanted = [slot if isinstance(slot, list) else [slot] for slot in slots]
     usual = prepare_settings(config)
-    chosen = [first_here(usual, [str(name) for name in names]) for names in wanted]  # before the work
+    # Check this before the work.
+    chosen = [first_here(usual, [str(name) for name in names]) for names in wanted]
     for soi in sois:
         for interference in chosen:
             yield prepare_settings(with_sources(config, soi_of(str(soi)).settings, interference.settings))
 
 
 def listed(config: DictConfig, key: str) -> list[Any]:
-    """What ``types`` has under a key."""
+    """Returns the entries of ``types`` under a key."""
     types = plain(config.types)
     names = types.get(key) if isinstance(types, dict) else None
     if not isinstance(names, list) or not names:
@@ -72,10 +74,10 @@ def listed(config: DictConfig, key: str) -> list[Any]:
 
 
 def first_here(settings: PrepareSettings, names: list[str]) -> InterferenceOption:
-    """The first interference that needs no recordings, or whose folder is named; says why those before it are not.
+    """Returns the first interference without recordings or with a named folder; reports why earlier ones are skipped.
 
     Raises:
-        InputError: none is here; recordings whose folder is named, and that are not whole: nothing stands for them.
+        InputError: none is available, or the recordings in a named folder are incomplete; nothing replaces those.
     """
     refusals = []
     for name in names:
@@ -92,10 +94,10 @@ def first_here(settings: PrepareSettings, names: list[str]) -> InterferenceOptio
 
 
 def check_whole(settings: PrepareSettings, interference: InterferenceOption) -> None:
-    """Draw from an interference, and from every split of recordings: a missing file is found before the work.
+    """Draws once from an interference, and from every split of recordings, to find missing files before the work.
 
     Raises:
-        NotNamedError: no variable names them.
+        NotNamedError: no environment variable names the recordings.
         InputError: a file is missing or damaged, or those of the split are too short.
     """
     lengths = dict.fromkeys(_TRAINING, 1) if interference.recorded else {}
@@ -104,10 +106,10 @@ def check_whole(settings: PrepareSettings, interference: InterferenceOption) -> 
 
 
 def check_recordings(settings: PrepareSettings) -> None:
-    """Make sure that no recording that is trained on stands in a test set.
+    """Refuses test sets with recordings that networks train on.
 
     Raises:
-        InputError: the split is one to train on, or shares a recording with one.
+        InputError: the split is for training, or shares a recording with one that is.
     """
     interference, split = settings.mixing.interference, settings.split
     if not interference.recorded:
@@ -119,8 +121,9 @@ def check_recordings(settings: PrepareSettings) -> None:
 
 
 def write_type(settings: PrepareSettings) -> None:
-    """Write mixture/ and truth/ of one mixture type."""
-    check_name(settings.out, "test set", settings.out.resolve().name, SET)  # before the work: submissions bear it
+    """Writes mixture/ and truth/ of one mixture type."""
+    # Submissions bear this name, so it is checked before the work.
+    check_name(settings.out, "test set", settings.out.resolve().name, SET)
     check_recordings(settings)
     hosted = settings.seed is None
     seed = secrets.randbits(62) if settings.seed is None else settings.seed
@@ -141,7 +144,8 @@ def write_type(settings: PrepareSettings) -> None:
         settings=settings.identity,
     )
     folder = settings.out
-    with among_others(folder / "mixture", folder / "truth"):  # of another type, at the same time
+    # Another process may write another type at the same time.
+    with among_others(folder / "mixture", folder / "truth"):
         mixtures = fixed_mixtures(mixer, settings.sinr_db, settings.num_per_sinr, num_samples, seed)
         write_mixtures(folder, header, mixtures)
     console.print(f"{header.num_mixtures} mixtures of {header.soi} and {header.interference} in {folder}")

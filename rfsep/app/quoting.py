@@ -1,23 +1,24 @@
-"""Words of a command line that hydra reads as grammar: how to quote them."""
+"""Suggests quotes for words of a command line that hydra reads as grammar."""
 
 import os
 import re
 import shlex
 from collections.abc import Iterable
 
-_PLAIN = re.compile(r"[\w./:+%@$\\* -]*", re.ASCII)  # hydra takes these for text
+# Hydra reads these characters as text.
+_PLAIN = re.compile(r"[\w./:+%@$\\* -]*", re.ASCII)
 _GRAMMAR = ("override_grammar", "Ambiguous value", "Sweep parameters")
 
 
 def quoting_hint(message: str, words: Iterable[str]) -> str | None:
-    """The words that hydra's complaint is about, each quoted so that the shell and hydra leave it alone.
+    """Returns the words that a complaint of hydra's is about, quoted so that shell and hydra take them literally.
 
     Args:
-        message: of hydra.
-        words: of the command line.
+        message: hydra's message.
+        words: words of the command line.
 
     Returns:
-        None where the complaint is of another kind, or no word needs quotes.
+        None where the complaint is about something else, or no word needs quotes.
 
     >>> print(quoting_hint("... override_grammar/basic for details", ["testset=runs/a#b", "separator=lmmse"]))
     quote what has , [ ] { } ( ) = ~ # or other signs in it: 'testset="runs/a#b"'

@@ -1,4 +1,4 @@
-"""What the host of a challenge does: score submissions beside baselines and bounds, and write their pages."""
+"""The work of a challenge's host: scoring submissions beside baselines and bounds, and writing their pages."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,13 +57,15 @@ from rfsep.storage.submissions import Entry, Submission, find_submissions, list_
 from rfsep.storage.test_set import list_mixtures, read_mixtures, read_truth, set_name, verify
 from rfsep.types import InputError
 
-BASELINES = {  # rows that stand beside every submission: option of conf/separator and what differs from its YAML
+# Rows beside every submission: option of conf/separator, and overrides of its YAML.
+BASELINES = {
     "passthrough": ("passthrough", {}),
     "matched_filter": ("matched_filter", {}),
     "matched_filter:hard": ("matched_filter", {"remodulation": "hard"}),
     "lmmse": ("lmmse", {}),
 }
-_EXAMPLE_SINR_DB = -12.0  # the page shows a mixture of the level next to this
+# The page shows a mixture of the level nearest to this one.
+_EXAMPLE_SINR_DB = -12.0
 _EXAMPLE_SAMPLES = 40960
 _LARGEST_CARD_BYTES = 1 << 16
 _LARGEST_NUMBER = 1e30
@@ -84,7 +86,7 @@ _CARD_FIELDS: dict[str, type | UnionType] = {
 
 
 def _declared_card(path: Path, name: str) -> Row:
-    """The card that came with a submission; what it does not tell, or tells in another type, is None.
+    """Returns the card that came with a submission; missing fields, and fields of another type, are None.
 
     ``measured`` says whether evaluate.py wrote it here; else its figures are what the team declares. A card that names
     another id is of another method, whose files lie in the same folder.
@@ -100,7 +102,7 @@ def _declared_card(path: Path, name: str) -> Row:
 
 
 def _told(value: object, kind: type | UnionType) -> bool:
-    """Whether a value of a card can be shown: of its type, a number that is a count or a cost, words of one line."""
+    """Tells whether a card's value can be shown: its type is right, a number is a count or cost, text is one line."""
     if isinstance(value, str):
         return kind is str and value.isprintable() and len(value) <= _LONGEST_WORDS
     if isinstance(value, bool):
@@ -109,7 +111,7 @@ def _told(value: object, kind: type | UnionType) -> bool:
 
 
 def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[Row]:
-    """Rows of the baselines ``names`` on a mixture type."""
+    """Returns the rows of the baselines ``names`` on a mixture type."""
     modem, measured = build_modem(soi_named(pair.mixtures.soi)), measured_sinr_db(pair)
     num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
     for name in names:
@@ -126,7 +128,7 @@ def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list
 
 
 def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> list[Row]:
-    """Baseline rows of a mixture type, kept or made now; without those whose recordings are not here."""
+    """Returns a mixture type's baseline rows, kept or made now, except those whose recordings are missing."""
     path = baselines_path(testset)
 
     def followed(names: Sequence[str]) -> Row:
@@ -148,7 +150,7 @@ def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> list[Row]:
 
 
 def _bounds(settings: EvaluateSettings, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
-    """Rows of the bounds that were asked for on a mixture type; they see its truth."""
+    """Returns the rows of the requested bounds on a mixture type; they see its truth."""
     rows = []
     for name in settings.bounds:
         entry = bound_of(name)
@@ -163,7 +165,7 @@ def _bounds(settings: EvaluateSettings, pair: Pair, measured: Sequence[float | N
 
 
 def _example(submission: Submission, pair: Pair) -> Example:
-    """The mixture that the page shows before and after separation."""
+    """Returns the mixture that the page shows before and after separation."""
     mixtures, truth = pair.mixtures, pair.truth
     modem = build_modem(soi_named(mixtures.soi))
     row = int(np.abs(mixtures.sinr_db - _EXAMPLE_SINR_DB).argmin())
@@ -186,7 +188,7 @@ def _example(submission: Submission, pair: Pair) -> Example:
 
 
 def _pair(testset: Path, soi: str, interference: str) -> Pair:
-    """A mixture type with its truth."""
+    """Returns a mixture type with its truth."""
     mixtures, truth = read_mixtures(testset, soi, interference), read_truth(testset, soi, interference)
     if truth is None:
         raise InputError(f"{testset}: no truth for {soi} in {interference}: cannot score")
@@ -194,7 +196,7 @@ def _pair(testset: Path, soi: str, interference: str) -> Pair:
 
 
 class _Scored(NamedTuple):
-    """A submitted mixture type: its row, what stands beside it, what the page shows of it, and where it falls short."""
+    """A submitted mixture type: its row, the rows beside it, its example on the page, and where it falls short."""
 
     row: Row
     beside: list[Row]
@@ -205,19 +207,20 @@ class _Scored(NamedTuple):
 
 
 def _is_listed(testset: Path) -> bool:
-    """Whether a test set is one of ours, whose files stay on the disk and are listed with their SHA-256."""
+    """Tells whether a test set is one of ours, whose files stay on the disk and are listed with their SHA-256."""
     return (testset / "manifest.json").is_file()
 
 
 def _errors(testset: Path, submission: Submission) -> Estimates:
-    """Errors of a submitted mixture type."""
+    """Returns the errors of a submitted mixture type."""
     return submission_errors(submission, _pair(testset, submission.soi, submission.interference))
 
 
 def _scored(settings: EvaluateSettings, testset: Path, submission: Submission, errors: Estimates) -> _Scored:
     pair = _pair(testset, submission.soi, submission.interference)
     beside = _beside(settings, testset, pair)
-    measured = beside[0]["measured_sinr_db"]  # of the test set, and kept with its baselines
+    # The measured SINR belongs to the test set, and is kept with its baselines.
+    measured = beside[0]["measured_sinr_db"]
     row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured)
     limits = _bounds(settings, pair, measured)
     curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
@@ -227,14 +230,14 @@ def _scored(settings: EvaluateSettings, testset: Path, submission: Submission, e
 
 
 def _show(one: _Scored) -> None:
-    """Print the table of a mixture type, and below it where the submission is of no use."""
+    """Prints the table of a mixture type, and below it where the submission is useless."""
     console.print(score_table(f"{one.row['soi']} in {one.row['interference']}", [*one.beside, one.row, *one.limits]))
     if one.shortfalls:
         console.print(one.shortfalls, soft_wrap=True)
 
 
 def _scores_folder(settings: EvaluateSettings, folder: Path, card: Row, testset: Path, several: bool) -> Path:
-    """Where scores go: ``out=``, else into a submission of ours (its card bears our seal), else below runs/."""
+    """Returns the folder for scores: ``out=``, else the submission if its card bears our seal, else one below runs/."""
     id = str(card["id"])
     if settings.out is not None:
         return settings.out / id if several else settings.out
@@ -242,20 +245,22 @@ def _scores_folder(settings: EvaluateSettings, folder: Path, card: Row, testset:
 
 
 def score_submission(settings: EvaluateSettings, entry: Entry, testset: Path, several: bool = False) -> str:
-    """Score a submission beside the baselines: tables, scores.json, examples.npz and index.html; returns its id.
+    """Scores a submission beside the baselines, writes scores.json, examples.npz and index.html, and returns its id.
 
     Args:
-        settings: of evaluate.py.
+        settings: settings of evaluate.py.
         entry: the submission.
         testset: folder of the test set, with truth, verified.
-        several: it is one of several, each of which gets a folder of its id below ``out=``.
+        several: the submission is one of several, and each gets a folder named by its id below ``out=``.
     """
     submissions = list_submissions(entry, set_name(testset))
     id = submissions[0].id
     card = _declared_card(entry.folder / "card.json", id)
     out = _scores_folder(settings, entry.folder, card, testset, several)
-    threads = torch.get_num_threads() if _is_listed(testset) else 1  # official truth is a gigabyte in memory each
-    with ThreadPoolExecutor(threads) as pool:  # every file is looked at before the work
+    # Official truth takes a gigabyte of memory per file.
+    threads = torch.get_num_threads() if _is_listed(testset) else 1
+    # Every file is checked before the work.
+    with ThreadPoolExecutor(threads) as pool:
         errors = list(pool.map(partial(_errors, testset), submissions))
     scored = []
     for submission, found in zip(submissions, errors, strict=True):
@@ -288,19 +293,19 @@ def score_submission(settings: EvaluateSettings, entry: Entry, testset: Path, se
 def score_submissions(
     settings: EvaluateSettings, testset: Path, places: Sequence[Path], only: str | None = None
 ) -> int:
-    """Score submissions; of several, those that are wrong are refused in one line each, and the others are scored.
+    """Scores submissions; of several, faulty ones are refused in one line each, and the others are scored.
 
     Args:
-        settings: of evaluate.py.
+        settings: settings of evaluate.py.
         testset: folder of the test set, with truth.
         places: submissions, side by side in a folder or each in its own, and folders of such folders.
-        only: the id to score; None: every one that is there.
+        only: the id to score; None to score all.
 
     Returns:
-        How many were refused.
+        The number of refused submissions.
 
     Raises:
-        InputError: the test set is damaged, or the only submission is wrong.
+        InputError: the test set is damaged, or the only submission is faulty.
     """
     if _is_listed(testset):
         record = None if settings.fresh else baselines_path(testset).with_name("verified.json")
@@ -324,7 +329,7 @@ def score_submissions(
 
 
 def _check_one_of_several(entry: Entry, places: Sequence[Path], seen: dict[str | None, Path]) -> None:
-    """Refuse links inside a folder of submissions, and the id of another submission."""
+    """Refuses links inside a folder of submissions, and ids that another submission has."""
     if entry.folder.is_symlink() and entry.folder not in places:
         raise fault(entry.folder, "is a symbolic link, which a folder of submissions may not hold")
     if entry.id in seen:
@@ -332,11 +337,11 @@ def _check_one_of_several(entry: Entry, places: Sequence[Path], seen: dict[str |
 
 
 def make_leaderboard(place: Path, signals: bool = True) -> int:
-    """Compare what this host scored below a folder; returns how many scores.json were refused, each in a line.
+    """Compares all scores of this host below a folder; returns how many scores.json were refused, in one line each.
 
     Args:
         place: the folder.
-        signals: show one mixture of each type, its truth and what became of it.
+        signals: show one mixture per type, with its truth and estimates.
     """
     refused = write_leaderboard(place, signals)
     for line in refused:

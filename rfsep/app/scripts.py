@@ -16,7 +16,7 @@ _NO_TEXT = re.compile(r"[+-]?[\d_]*\.?[\d_]*(e[+-]?[\d_]+)?|[+-]?(inf|nan)|true|
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """End by Ctrl-C with status 130 while modules load, which takes seconds; an extension may swallow the exception."""
+    """Ends on Ctrl-C with status 130 while modules load for seconds; an extension may swallow the exception."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         os.write(2, b"interrupted; nothing was written\n")
@@ -30,7 +30,7 @@ def loading() -> Iterator[None]:
 
 
 def as_text(word: str) -> str:
-    """A word of the command line, quoted for hydra where it gives a name that reads as a number.
+    """Returns a word of the command line, quoted for hydra where its value is a name that reads as a number.
 
     >>> [as_text(word) for word in ("run=2026_11_30", "id=1.10", "run=first", "run=1e3,b", "seed=3", "run=null")]
     ["run='2026_11_30'", "id='1.10'", 'run=first', "run='1e3',b", 'seed=3', 'run=null']
@@ -43,10 +43,10 @@ def as_text(word: str) -> str:
 
 
 def script(name: str) -> None:
-    """Run ``train``, ``evaluate`` or ``prepare`` on the words of ``sys.argv``, and exit.
+    """Runs ``train``, ``evaluate`` or ``prepare`` on the words of ``sys.argv``, and exits.
 
     Args:
-        name: of the command, and of its YAML in conf/.
+        name: name of the command and of its YAML in conf/.
     """
     if name == "prepare":
         if sys.argv[1:2] not in (["testset"], ["--help"]):

@@ -1,4 +1,4 @@
-"""Settings of the commands, as frozen dataclasses that are made at each command's door; nothing of hydra's is in them.
+"""Settings of the commands: frozen dataclasses, made at each command's door and free of hydra's types.
 
 A `Node` is a part of a YAML in plain containers; `rfsep.app.config.instantiate` makes an object of its ``_target_``.
 """
@@ -16,9 +16,9 @@ class SoiOption:
     """One YAML of conf/soi.
 
     Attributes:
-        name: in files, such as QPSK.
-        modem: of the signal.
-        source: where windows are not simply the modem's.
+        name: name in files, such as QPSK.
+        modem: modem of the signal.
+        source: source of the windows where the modem alone does not give them.
         settings: the whole YAML, references unresolved.
     """
 
@@ -33,9 +33,9 @@ class InterferenceOption:
     """One YAML of conf/interference.
 
     Attributes:
-        name: in files, such as OFDMQPSK.
-        sample_rate_hz: of its samples.
-        recorded: it has splits, and may need a variable that names its folder.
+        name: name in files, such as OFDMQPSK.
+        sample_rate_hz: sample rate in Hz.
+        recorded: the interference has splits, and may need an environment variable for its folder.
         settings: the whole YAML, references unresolved.
     """
 
@@ -47,18 +47,18 @@ class InterferenceOption:
 
 @dataclass(frozen=True)
 class SeparatorOption:
-    """One YAML of conf/separator, or what a command line made of it.
+    """One YAML of conf/separator, with the changes of a command line.
 
     Attributes:
-        name: in files, of a submission.
-        blind: it is told nothing that a separator may not know.
-        learns: it asks for example frames of the interference.
+        name: name in files of a submission.
+        blind: the separator is told nothing beyond what a separator may know.
+        learns: the separator asks for example frames of the interference.
         method: the class and its arguments.
-        interference: file that rfsep identify wrote, in place of examples.
-        checkpoint: of its network, best or last; None for a separator without a network.
-        fast: the network runs as rfsep export compiled it, where it did.
+        interference: a file from rfsep identify, in place of examples.
+        checkpoint: checkpoint of its network, best or last; None for a separator without a network.
+        fast: the network runs from its export, where rfsep export made one.
         candidates: names of the separators that it chooses from.
-        beside: keys that take a run of a network beside its own, with the run that is named: of a prior, of a timing.
+        beside: runs of further networks by key, such as a prior or a timing network.
     """
 
     name: str
@@ -72,7 +72,7 @@ class SeparatorOption:
     beside: Mapping[str, str | None] = field(default_factory=dict)
 
     def identity(self) -> Node:
-        """Everything of it that an estimate follows from, in plain containers."""
+        """Returns every setting that affects an estimate, in plain containers."""
         return asdict(self)
 
 
@@ -81,7 +81,7 @@ class BoundOption:
     """One YAML of conf/bound.
 
     Attributes:
-        label: in figures and tables.
+        label: label in figures and tables.
         method: the class and its arguments.
     """
 
@@ -94,7 +94,7 @@ class ModelOption:
     """One YAML of conf/model.
 
     Attributes:
-        name: in files.
+        name: name in files.
         kind: one of `rfsep.app.networks.kinds.KINDS`.
         network: the class and its arguments.
     """
@@ -109,8 +109,8 @@ class ObjectiveOption:
     """One YAML of conf/objective.
 
     Attributes:
-        kind: of the models that learn by it.
-        ema_decay: of the average of the weights.
+        kind: kind of the models that learn by it.
+        ema_decay: decay of the average of the weights.
         monitor: metric that chooses the best checkpoint.
         module: the class and its arguments.
     """
@@ -131,20 +131,20 @@ class Frames:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """How a network is or was trained, as far as opening and using it needs.
+    """The training settings that opening and using a network needs.
 
     Attributes:
-        name: of its experiment, or of the exported network.
+        name: name of its experiment, or of the exported network.
         model: the network.
-        num_samples: of a training window.
-        guide: option of conf/separator whose estimate it improves.
-        separator: the separator that it is for, in place of that of conf/separator/neural.
-        objective: class and arguments of its objective; of an exported network, what tells the signal that it learned.
+        num_samples: samples per training window.
+        guide: option of conf/separator whose estimate the network improves.
+        separator: the separator around it, in place of that of conf/separator/neural.
+        objective: class and arguments of its objective; for an exported network, the parts that name its signal.
         soi: settings of the SOI, where the file has them.
         interference: settings of the interference, where the file has them.
-        card: of an exported network.
-        seed: of its training.
-        command: of its training.
+        card: card of an exported network.
+        seed: seed of its training.
+        command: command line of its training.
     """
 
     name: str
@@ -160,7 +160,7 @@ class NetworkConfig:
     command: str | None
 
     def signal(self, which: str) -> Node | None:
-        """Settings of the ``soi`` or the ``interference``, where the file has them."""
+        """Returns the settings of the ``soi`` or the ``interference``, where the file has them."""
         return {"soi": self.soi, "interference": self.interference}[which]
 
 
@@ -179,19 +179,19 @@ class TrainSettings:
     """A training run.
 
     Attributes:
-        network: what is trained, and what its file will tell.
-        objective: by which it learns.
-        mixing: of its mixtures.
-        data: arguments of `rfsep.training.data.MixtureData` beside the mixers and the seed.
+        network: the network, with the facts for its file.
+        objective: the objective of the training.
+        mixing: conventions of its mixtures.
+        data: arguments of `rfsep.training.data.MixtureData` besides the mixers and the seed.
         trainer: arguments of `rfsep.training.fit.TrainerSettings`.
         examples: frames that a guide learns from.
-        seed: of weights and data.
+        seed: seed of weights and data.
         out: folder of all experiments.
-        run: name of the run; None: a hash of ``identity``.
-        init_from: whose weights it starts from.
-        tokenizer: run whose tokenizer the network holds.
-        views: folder that keeps what slow guides found.
-        wandb: arguments of Lightning's WandbLogger; None: metrics.csv alone.
+        run: name of the run; None for a hash of ``identity``.
+        init_from: network whose weights it starts from.
+        tokenizer: run of the tokenizer that the network holds.
+        views: folder for the estimates of slow guides.
+        wandb: arguments of Lightning's WandbLogger; None for metrics.csv alone.
         identity: everything that decides the result, references unresolved.
         text: the YAML that is written into the run's folder.
     """
@@ -222,18 +222,18 @@ class Processes:
 
     @property
     def several(self) -> bool:
-        """Whether they are more than one."""
+        """Whether there is more than one process."""
         return (self.devices, self.num_nodes) != (1, 1)
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """What evaluate.py is asked for; conf/evaluate.yaml explains each word.
+    """A request to evaluate.py; conf/evaluate.yaml explains each key.
 
     Attributes:
-        name: of the experiment, where one is asked for.
+        name: name of the experiment, if any.
         comparison: settings of a published comparison.
-        landscape: of a toy problem: class and arguments.
+        landscape: class and arguments of a toy problem.
         timing_error: settings of a count of wrong timings.
         wandb: arguments of wandb.init for the leaderboard's standings.
     """
@@ -266,15 +266,15 @@ class PrepareSettings:
     """A mixture type of a test set that data/prepare.py makes.
 
     Attributes:
-        mixing: of its mixtures.
-        split: of recordings.
-        num_samples: of a mixture.
-        num_per_sinr: mixtures of each level.
+        mixing: conventions of its mixtures.
+        split: split of the recordings.
+        num_samples: samples per mixture.
+        num_per_sinr: mixtures per level.
         sinr_db: levels, rising.
-        seed: None: from the operating system.
+        seed: None to draw it from the operating system.
         out: folder of the test set.
         official: also write the files of the ICASSP 2024 challenge.
-        identity: everything that the mixtures follow from beside the seed, references unresolved.
+        identity: every setting that determines the mixtures besides the seed, references unresolved.
     """
 
     mixing: Mixing

@@ -35,7 +35,7 @@ from rfsep.types import InputError
 
 
 def run_folder(settings: TrainSettings) -> Path:
-    """runs/<experiment>/<run>, where <run> is ``run=`` or a hash of what decides the result.
+    """Returns runs/<experiment>/<run>, where <run> is ``run=`` or a hash of all settings that affect the result.
 
     Raises:
         InputError: the folder holds a run of another configuration.
@@ -45,7 +45,8 @@ def run_folder(settings: TrainSettings) -> Path:
     if (folder / "config.yaml").is_file():
         content, before = copy.deepcopy(settings.identity), train_identity(load_config(folder / "config.yaml"))
         for one in (content, before):
-            one["trainer"].pop("max_steps")  # more steps may be asked of the same run
+            # The same run may continue for more steps.
+            one["trainer"].pop("max_steps")
         differing = [key for key in content if content[key] != before.get(key)]
         if differing:
             raise InputError(f"{folder} holds a run with other settings in {', '.join(differing)}; give another run=")
@@ -53,7 +54,7 @@ def run_folder(settings: TrainSettings) -> Path:
 
 
 def check(settings: TrainSettings) -> None:
-    """Refuse what could only fail later."""
+    """Refuses settings that would only fail later."""
     network, learns = settings.network, settings.objective.kind
     model = network.model
     kind_of(network)
@@ -70,22 +71,24 @@ def check(settings: TrainSettings) -> None:
 
 
 def loggers(settings: TrainSettings, folder: Path) -> list[Logger]:
-    """Loggers beside metrics.csv."""
+    """Returns the loggers besides metrics.csv."""
     if settings.wandb is None:
         return []
-    from pytorch_lightning.loggers import WandbLogger  # an import of seconds
+    # This import takes seconds.
+    from pytorch_lightning.loggers import WandbLogger
 
     return [WandbLogger(name=folder.name, save_dir=folder, **settings.wandb)]
 
 
 @rank_zero_only
 def conclude(outcome: Outcome, monitor: str, folder: Path) -> None:
-    """Make a finished run's folder a portable model, and say where the results are."""
+    """Makes a finished run's folder a portable model, and reports where the results are."""
     portable = folder / "model.safetensors"
     for place in (folder, folder / "checkpoints"):
         sweep(place)
     if outcome.finished and (outcome.trained or not portable.is_file()):
-        if not outcome.trained:  # killed when all was learned, before all was written
+        # The run was killed after the training, before everything was written.
+        if not outcome.trained:
             redraw(folder)
         write_weights_of(open_run(str(folder)), portable)
     state = "finished" if outcome.finished else "stopped at its time limit; the same command goes on"
@@ -96,7 +99,7 @@ def conclude(outcome: Outcome, monitor: str, folder: Path) -> None:
 
 @rank_zero_only
 def keep_start(model: torch.nn.Module, settings: TrainSettings, folder: Path) -> None:
-    """Make a run folder of the weights that a run would start from, for a run of no steps."""
+    """Makes a run folder with the initial weights, for a run of zero steps."""
     facts = dict.fromkeys(("steps", "chosen_steps", "minutes", "core_minutes", "flops"), 0)
     write_text(folder / "config.yaml", settings.text)
     write_weights_of(Run(model, settings.network, facts), folder / "model.safetensors")
@@ -104,7 +107,7 @@ def keep_start(model: torch.nn.Module, settings: TrainSettings, folder: Path) ->
 
 
 def main(config: DictConfig) -> None:
-    """Instantiate the parts, train them, and say where the results are."""
+    """Instantiates the parts, trains them, and reports where the results are."""
     settings = train_settings(config, command_line())
     check(settings)
     settings = with_tokenizer(settings)

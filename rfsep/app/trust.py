@@ -1,4 +1,4 @@
-"""Configs that somebody else wrote: reading them, and refusing all in them that could do more than name our classes."""
+"""Reads configs from untrusted authors, and refuses everything that does more than name this package's classes."""
 
 import importlib
 import io
@@ -14,11 +14,14 @@ from rfsep.app.settings import ModelOption, NetworkConfig, Node
 from rfsep.storage.atomic import read_small
 from rfsep.types import InputError, Modem
 
-RUN_PACKAGES = ("rfsep.models.", "rfsep.separators.")  # all that the config of a run folder may instantiate
+# The config of a run folder may instantiate classes of these packages only.
+RUN_PACKAGES = ("rfsep.models.", "rfsep.separators.")
 _LARGEST_CONFIG_BYTES = 1 << 20
 _DEEPEST_CONFIG = 50
-_FLAGS = ("tokens", "prior", "tokenizer")  # of a model in run folders of before ``kind:``
-_MOVED = {  # modules of separators by their names in run folders of before the separators had families
+# Run folders older than ``kind:`` mark their models with these flags.
+_FLAGS = ("tokens", "prior", "tokenizer")
+# Modules of separators that have moved, by their names in older run folders.
+_MOVED = {
     "rfsep.separators.aligned": "rfsep.separators.tokens.aligned",
     "rfsep.separators.alpha_rgs": "rfsep.separators.score_based.alpha_rgs",
     "rfsep.separators.basis": "rfsep.separators.score_based.basis",
@@ -35,9 +38,9 @@ _MOVED = {  # modules of separators by their names in run folders of before the 
 
 
 def load_config(path: Path) -> DictConfig:
-    """A YAML file as a config, whoever wrote it: a few lines that unfold to gigabytes are refused.
+    """Reads an untrusted YAML file as a config; a few lines that unfold to gigabytes are refused.
 
-    Classes that have moved since it was written are named as they are now, and so is a model's kind.
+    Old names of classes and of a model's kind become the current ones.
 
     Raises:
         InputError: it cannot be read, is too large, no YAML mapping, or uses aliases.
@@ -49,7 +52,7 @@ def load_config(path: Path) -> DictConfig:
         config = OmegaConf.create(_as_now(plain(OmegaConf.load(io.StringIO(text)), resolve=False)))
     except InputError:
         raise
-    except Exception as error:  # foreign YAML can go wrong in any way; none of them is ours
+    except Exception as error:  # Foreign YAML can fail in any way, which is the file's fault.
         raise InputError(f"{path}: is not valid YAML: {one_line(error)}") from None
     if not isinstance(config, DictConfig):
         raise InputError(f"{path}: is no YAML mapping")
@@ -57,7 +60,7 @@ def load_config(path: Path) -> DictConfig:
 
 
 def _as_now(content: Any) -> Any:
-    """A config of whatever version, plain, as it would be written now."""
+    """Returns a config of any version in plain containers, as the current version would write it."""
     found = _renamed(content)
     model = found.get("model") if isinstance(found, dict) else None
     if isinstance(model, dict) and "network" in model and "kind" not in model:
@@ -67,7 +70,7 @@ def _as_now(content: Any) -> Any:
 
 
 def _renamed(node: Any) -> Any:
-    """Plain containers with every class named where it is now; what is no known old name stays as it is."""
+    """Returns plain containers with moved classes renamed to their current places."""
     if isinstance(node, list):
         return [_renamed(child) for child in node]
     if not isinstance(node, dict):
@@ -80,7 +83,7 @@ def _renamed(node: Any) -> Any:
 
 
 def _check_yaml(path: Path, text: str) -> None:
-    """Refuse what parses to far more than it says: aliases of aliases, endless nesting."""
+    """Refuses text that parses to far more than its length: aliases of aliases, endless nesting."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.AliasEvent):
@@ -91,21 +94,21 @@ def _check_yaml(path: Path, text: str) -> None:
 
 
 def _is_own_class(target: object, packages: tuple[str, ...]) -> bool:
-    """The dotted path names a class defined in a module of ``packages``: not what such a module imports."""
+    """Tells whether a dotted path names a class defined in a module of ``packages``, not one that it imports."""
     if not isinstance(target, str) or not target.startswith(packages):
         return False
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError:  # rfsep.models.unet.torch.os is no module of ours
+    except ImportError:  # rfsep.models.unet.torch.os, for example, is not a module of this package.
         return False
     return isinstance(found, type) and found.__module__ == module
 
 
 def check_targets(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> None:
-    """Refuse a config that would instantiate anything but classes of these packages, models and separators if none.
+    """Refuses a config that would instantiate classes outside these packages, by default models and separators.
 
-    A reference in it is refused too, for what it leads to was not looked at: see `checked`.
+    A reference is refused too, because its target was not checked: see `checked`.
     """
     if isinstance(node, str) and "${" in node:
         raise InputError(f"{path}: '{node}' leads to what cannot be looked at; refused")
@@ -121,9 +124,9 @@ def check_targets(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGE
 
 
 def checked(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> Any:
-    """A part of somebody's config that may be instantiated: see `check_targets`.
+    """Returns a part of an untrusted config that may be instantiated: see `check_targets`.
 
-    References are followed before the look, and none may be left behind it: what ``${...}`` stands for could name any
+    References are followed before the check, and none may remain after it: a remaining ``${...}`` could name any
     class, and hydra would follow it.
 
     Raises:
@@ -138,10 +141,10 @@ def checked(node: Any, path: Path, packages: tuple[str, ...] = RUN_PACKAGES) -> 
 
 
 def read_network(path: Path) -> NetworkConfig:
-    """The config of a run folder or of an exported network, whoever wrote it: nothing in it leads elsewhere.
+    """Reads the untrusted config of a run folder or of an exported network; nothing in it leads elsewhere.
 
     Raises:
-        InputError: it cannot be read, lacks what a run's config has, or names other classes than models and separators.
+        InputError: it cannot be read, lacks parts of a run's config, or names classes other than models and separators.
     """
     config = load_config(path)
     content = plain(config, resolve=False)
@@ -172,12 +175,12 @@ def read_network(path: Path) -> NetworkConfig:
 
 
 def _mapping(node: Any) -> Node:
-    """A mapping as it is; anything else that stands in its place as an empty one."""
+    """Returns a mapping as it is, and an empty one in place of anything else."""
     return node if isinstance(node, dict) else {}
 
 
 def trusted_signal(settings: Node, source: str) -> Node:
-    """Settings of a signal, whoever wrote them, that may be instantiated: of recordings, those of the test split.
+    """Returns untrusted settings of a signal that may be instantiated; recordings are taken from the test split.
 
     Raises:
         InputError: another class than those of rfsep.signals, or a reference that leads elsewhere.
@@ -187,7 +190,7 @@ def trusted_signal(settings: Node, source: str) -> Node:
 
 
 def read_interference(path: Path) -> Modem:
-    """The modem in an ``interference.yaml`` of ``rfsep identify``, whoever wrote it.
+    """Returns the modem in an untrusted ``interference.yaml`` of ``rfsep identify``.
 
     Raises:
         InputError: no such file, no YAML, no modem in it, another class than one of rfsep.signals, or arguments that

@@ -1,4 +1,4 @@
-"""How a long signal is cut so that a separator's windows fall where they would in the uncut one."""
+"""Cuts a long signal so that a separator's windows fall where they would in the uncut signal."""
 
 import importlib
 import inspect
@@ -7,21 +7,21 @@ from typing import Any, NamedTuple
 
 from rfsep.types import InputError
 
-_BLOCK = 2560  # samples in a window of a separator that has none
+_BLOCK = 2560  # samples per window for a separator that does not state it
 
 
 class Chunks(NamedTuple):
-    """How a long signal is cut: chunks of whole windows that overlap, of each of which the middle is kept.
+    """The cuts of a long signal: overlapping chunks of whole windows, of which the middle is kept.
 
-    Chunk i begins ``i * step`` samples in, at a place where a window of the uncut signal begins too, so windows see
-    the same samples. Two windows before and two behind what is kept are the neighbour's: they, and what a demodulator
-    makes of them, would know of an edge that is not there.
+    Chunk i begins at sample ``i * step``, where a window of the uncut signal begins too, so windows see the same
+    samples. The two windows before the kept part and the two after it belong to the neighbours: they, and bits
+    demodulated from them, would suffer from an edge that the uncut signal does not have.
 
     Attributes:
         total: samples of the signal.
-        hop: between the beginnings of two windows, a multiple of the symbol period.
-        windows: beginnings of windows in what is kept of a chunk.
-        block: samples in a window.
+        hop: samples from one window to the next, a multiple of the symbol period.
+        windows: windows that begin in the kept part of a chunk.
+        block: samples per window.
     """
 
     total: int
@@ -30,7 +30,7 @@ class Chunks(NamedTuple):
     block: int
 
     def number(self) -> int:
-        """Chunks in all.
+        """Returns the number of chunks.
 
         >>> Chunks(total=10000, hop=100, windows=10, block=100).number()
         9
@@ -38,10 +38,10 @@ class Chunks(NamedTuple):
         return max(1, (self.total - 2 * self.hop) // (self.hop * self.windows))
 
     def bounds(self, index: int) -> tuple[int, int, int, int]:
-        """First sample of a chunk, first and end of what is kept of it, end of the chunk.
+        """Returns the beginning of a chunk, beginning and end of its kept part, and the end of the chunk.
 
         >>> cut = Chunks(total=10000, hop=100, windows=10, block=100)
-        >>> [cut.bounds(i) for i in (0, 1, 8)]  # the last is longer
+        >>> [cut.bounds(i) for i in (0, 1, 8)]  # the last chunk is longer
         [(0, 0, 1200, 1400), (1000, 1200, 2200, 2400), (8000, 8200, 10000, 10000)]
         """
         step = self.hop * self.windows
@@ -54,7 +54,7 @@ class Chunks(NamedTuple):
 
 
 def window_of(method: Any, arguments: Mapping[str, Any]) -> tuple[int, int]:
-    """Window and margin of a separator, in samples, as its config or its class has them; of candidates the longest."""
+    """Returns a separator's window and margin in samples, from its config or class; of candidates the longest."""
     if "candidates" in method:
         return max(window_of(candidate, arguments) for candidate in method["candidates"].values())
     known = parameters_of(method["_target_"])
@@ -70,13 +70,13 @@ def window_of(method: Any, arguments: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def parameters_of(target: str) -> Mapping[str, inspect.Parameter]:
-    """The arguments of a class's constructor, by name."""
+    """Returns the arguments of a class's constructor, by name."""
     module, _, name = target.rpartition(".")
     return inspect.signature(getattr(importlib.import_module(module), name)).parameters
 
 
 def cut(total: int, chunk_samples: int, window: tuple[int, int], period: int) -> Chunks:
-    """Chunks of about ``chunk_samples`` of a signal.
+    """Returns the cuts of a signal into chunks of about ``chunk_samples``.
 
     Raises:
         InputError: the margins leave nothing of a window.

@@ -20,21 +20,22 @@ Capture = Annotated[
 Datatype = Annotated[
     str | None,
     typer.Option(
-        help="of raw samples, as SigMF names it: cf32_le, ci16_le, ci8, rf32_le, ...; integers are scaled to [-1, 1)"
+        help="datatype of raw samples, as SigMF names it: cf32_le, ci16_le, ci8, ...; integers are scaled to [-1, 1)"
     ),
 ]
 Dataset = Annotated[
     str | None,
     typer.Option(help="name of the array in an HDF5, MATLAB or .npz file, of a recording in an archive, of a channel"),
 ]
-Channel = Annotated[int | None, typer.Option(min=0, help="of a recording of several, counted from 0")]
+Channel = Annotated[int | None, typer.Option(min=0, help="channel of a recording with several, counted from 0")]
 Segment = Annotated[
-    int | None, typer.Option(min=0, help="of a recording with gaps or retunes, counted from 0; default: each by itself")
+    int | None,
+    typer.Option(min=0, help="segment of a recording with gaps or retunes, from 0; default: every one"),
 ]
 
 
 def rate_number(text: str) -> float:
-    """A number, or a quotient of two: 50e6/3.
+    """Returns a number, or a quotient of two: 50e6/3.
 
     >>> rate_number("50e6/3")
     16666666.666666666
@@ -55,31 +56,31 @@ SampleRate = Annotated[
     typer.Option(
         parser=rate_number,
         metavar="HZ",
-        help="of the recording in Hz, where the file does not say it or says it wrongly; 50e6/3 is a number too",
+        help="sample rate in Hz, where the file does not state it or states it wrongly; 50e6/3 is valid too",
     ),
 ]
 
 
 def _separators() -> list[str]:
-    """For the shell to complete."""
+    """Returns the names of separators, for completion in the shell."""
     return list(option_files("separator"))
 
 
 def _sois() -> list[str]:
-    """For the shell to complete."""
+    """Returns the names of SOIs, for completion in the shell."""
     return list(option_files("soi"))
 
 
 def separate_command(
     capture: Capture,
-    out: Annotated[Path, typer.Option(help="folder of the results; made, or gone on with", show_default=False)],
+    out: Annotated[Path, typer.Option(help="folder of the results; made, or continued", show_default=False)],
     separator: Annotated[
         str | None, typer.Option(help="an option of conf/separator", autocompletion=_separators)
     ] = None,
     run: Annotated[
         str | None,
         typer.Option(
-            help="a trained network: run folder of train.py, or zoo:NAME; as rfsep export compiled it, where it did"
+            help="a trained network: run folder of train.py, or zoo:NAME; runs from its export, if any"
             " (--set fast=false: as it is)"
         ),
     ] = None,
@@ -108,8 +109,8 @@ def separate_command(
             help="rate in Hz at which the SOI has its samples per symbol (qpsk: 16); default: the capture's",
         ),
     ] = None,
-    offset_hz: Annotated[float, typer.Option(help="of the SOI's carrier from the capture's centre")] = 0.0,
-    phase_deg: Annotated[float, typer.Option(help="of the SOI's carrier")] = 0.0,
+    offset_hz: Annotated[float, typer.Option(help="offset of the SOI's carrier from the capture's centre")] = 0.0,
+    phase_deg: Annotated[float, typer.Option(help="phase of the SOI's carrier")] = 0.0,
     soi_start: Annotated[
         int | None,
         typer.Option(
@@ -121,9 +122,9 @@ def separate_command(
     soi_power_db: Annotated[
         float | None, typer.Option(help="power of the SOI in the capture's numbers; default: estimated")
     ] = None,
-    keep_dc: Annotated[bool, typer.Option("--keep-dc", help="do not take away the receiver's DC offset")] = False,
-    chunk_samples: Annotated[int, typer.Option(min=1, help="separated at once, about; memory follows it")] = 163840,
-    truth: Annotated[Path | None, typer.Option(help="the bits sent, .npy of uint8: tells the BER")] = None,
+    keep_dc: Annotated[bool, typer.Option("--keep-dc", help="keep the receiver's DC offset")] = False,
+    chunk_samples: Annotated[int, typer.Option(min=1, help="samples per chunk, about; memory grows with it")] = 163840,
+    truth: Annotated[Path | None, typer.Option(help="the bits sent, .npy of uint8, to report the BER")] = None,
     channel: Channel = None,
     segment: Segment = None,
     labels: Annotated[
@@ -138,16 +139,16 @@ def separate_command(
     rfsep separate heard.npy --sample-rate 20e6 --resample 19.2e6 --offset-hz 1e5 \\
       --separator matched_filter --soi-start 7 --soi-power-db -20 --out there
 
-    The recording is tuned first: DC taken away, the SOI's carrier moved to zero, the rate converted, the first symbol
-    put on sample 0, the SOI scaled to its modem's own power. Timing and level are found from what repeats with the
-    symbol period, unless they are given; a phase, and a carrier that drifts, are not: the SOI is taken as coherent.
+    The recording is tuned first: DC removed, the SOI's carrier moved to zero, the rate converted, the first symbol
+    moved to sample 0, the SOI scaled to its modem's own power. Timing and level are estimated from the statistics that
+    repeat with the symbol period, unless they are given. Phase and carrier drift are not: the SOI counts as coherent.
 
     Into --out go soi.sigmf-data and soi.sigmf-meta (the estimate as cf32_le, with annotation and provenance), bits.npy
-    (uint8, one bit a byte, in the order of the symbols), power.npy (float32 [chunks, 8, 2]: of mixture and estimate in
-    each eighth of a chunk), separate.json (settings, hashes, real-time factor, memory) and report.html.
+    (uint8, one bit per byte, in the order of the symbols), power.npy (float32 [chunks, 8, 2]: the power of mixture and
+    estimate in each eighth of a chunk), separate.json (settings, hashes, real-time factor, memory) and report.html.
 
-    Ctrl-C, a kill or a power cut cost a few seconds: the same command goes on, to the same bytes. Another command into
-    the same folder is refused. Exit status: 0 done, 2 something is wrong with what was given, 130 interrupted.
+    Ctrl-C, a kill or a power cut cost a few seconds: the same command continues, to the same bytes. Another command
+    into the same folder is refused. Exit status: 0 done, 2 invalid input, 130 interrupted.
     """
     with loading():
         from rfsep.app.captures.separate import Request, separate_capture
@@ -168,16 +169,16 @@ def embed_command(
     capture: Capture,
     out: Annotated[Path, typer.Option(help="folder of the capture and its truth", show_default=False)],
     sinr_db: Annotated[float, typer.Option(help="power of the SOI over that of the recording", show_default=False)],
-    soi: Annotated[str, typer.Option(help="what is put in, an option of conf/soi", autocompletion=_sois)] = "qpsk",
-    seconds: Annotated[float | None, typer.Option(help="of the result; a shorter recording is repeated")] = None,
-    seed: Annotated[int, typer.Option(help="of the bits")] = 0,
+    soi: Annotated[str, typer.Option(help="the embedded signal, an option of conf/soi", autocompletion=_sois)] = "qpsk",
+    seconds: Annotated[float | None, typer.Option(help="length of the result; a shorter recording is repeated")] = None,
+    seed: Annotated[int, typer.Option(help="seed of the bits")] = 0,
     datatype: Datatype = None,
     dataset: Dataset = None,
     sample_rate: SampleRate = None,
     channel: Channel = None,
     segment: Segment = None,
 ) -> None:
-    """Put a signal of random bits into a recording, at its rate and carrier: a capture whose truth is known.
+    """Embed a signal of random bits in a recording, at its rate and carrier, to make a capture with known truth.
 
     \b
     rfsep embed recordings/lte20/lte20-f1852p5.sigmf-meta --sinr-db -6 --out heard

@@ -1,4 +1,4 @@
-"""A signal of interest put into a recording, as one would send it there: for captures whose truth is known."""
+"""Embeds a signal of interest in a recording, to make captures with known truth."""
 
 import math
 from collections.abc import Iterator
@@ -24,8 +24,9 @@ from rfsep.types import InputError, Modem
 
 _CAPTURE = "capture.sigmf-data"
 _TRUTH = "truth_bits.npy"
-_BLOCK = 1 << 14  # symbol periods written at once
-_CONTEXT = 16  # symbol periods modulated on each side of a block, more than any pulse is long
+_BLOCK = 1 << 14  # number of symbol periods written at once
+# So many symbol periods are modulated on each side of a block, more than any pulse spans.
+_CONTEXT = 16
 
 
 class Embedded(NamedTuple):
@@ -33,7 +34,7 @@ class Embedded(NamedTuple):
 
     Attributes:
         samples: complex64 [n].
-        bits: uint8 [m], of the symbols that begin in it.
+        bits: bits of the symbols that begin in the block, uint8 [m].
     """
 
     samples: npt.NDArray[np.complex64]
@@ -43,22 +44,22 @@ class Embedded(NamedTuple):
 def embedded(
     capture: Capture, modem: Modem, gain: float, num_samples: int, generator: torch.Generator
 ) -> Iterator[Embedded]:
-    """Blocks of a recording plus ``gain`` times a SOI of random bits whose first symbol begins at sample 0.
+    """Yields blocks of a recording plus ``gain`` times a SOI of random bits whose first symbol begins at sample 0.
 
     The recording is repeated where it is shorter than ``num_samples``; the SOI is one signal from end to end.
 
     Args:
         capture: the recording.
-        modem: of the SOI.
+        modem: modem of the SOI.
         gain: amplitude of the SOI.
-        num_samples: in all.
-        generator: of the bits.
+        num_samples: total number of samples.
+        generator: generator of the bits.
     """
     period, length = modem.symbol_period, capture.facts.num_samples
     each = modem.num_bits(period)
     periods = -(-num_samples // period)
     total = modem.num_bits(num_samples)
-    known = torch.zeros(0, dtype=torch.uint8)  # bits from the period ``first`` on
+    known = torch.zeros(0, dtype=torch.uint8)  # bits of the periods from ``first`` on
     first, drawn = 0, 0
     for start in range(0, periods, _BLOCK):
         end = min(start + _BLOCK, periods)
@@ -74,12 +75,12 @@ def embedded(
 
 
 def soi_gain(modem: Modem, recording_power: float, sinr_db: float) -> float:
-    """Amplitude at which a SOI stands ``sinr_db`` above a recording of so much power."""
+    """Returns the amplitude that puts a SOI ``sinr_db`` above a recording of the given power."""
     return math.sqrt(recording_power * 10 ** (sinr_db / 10) / float(modem_autocorrelation(modem, 1).real))
 
 
 def _repeated(capture: Capture, start: int, count: int, length: int) -> npt.NDArray[np.complex64]:
-    """Samples complex64 [count] of a recording that begins again where it ends."""
+    """Returns samples complex64 [count] of an endlessly repeated recording."""
     pieces = []
     while count:
         place = start % length
@@ -90,10 +91,10 @@ def _repeated(capture: Capture, start: int, count: int, length: int) -> npt.NDAr
 
 
 def _one_segment(path: Path, hints: Hints, number: int | None) -> Capture:
-    """A capture, or the one segment of it that a number names.
+    """Returns a capture, or its segment of the given number.
 
     Raises:
-        InputError: it has several and no number is given: a SOI goes on where a recording does not.
+        InputError: it has several segments and no number is given, and a SOI must not cross their boundaries.
     """
     capture = open_capture(path, hints)
     if number is None and len(capture.facts.segments) > 1:
@@ -112,7 +113,7 @@ def embed_capture(
     sample_rate: float | None,
     segment: int | None,
 ) -> None:
-    """Put a signal of random bits into a recording and write both with the truth; see the options of ``rfsep embed``.
+    """Embeds a signal of random bits in a recording and writes both with the truth; see ``rfsep embed --help``.
 
     Raises:
         InputError: the recording cannot be read, has no power or no rate, or holds no symbol.

@@ -1,4 +1,4 @@
-"""Which bits a point of a constellation carries, as other people's transmitters have it."""
+"""The bits of constellation points in the label maps of other transmitters."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ import torch
 from rfsep.types import InputError, Modem
 
 Labels = npt.NDArray[np.uint8]
-_CLOSE = 1e-3  # between two points that are the same one
+_CLOSE = 1e-3  # Points closer than this are the same.
 SWAPPED = "swapped"
 # Points in the order of their labels, first bit most significant, as tests/reference/make_label_maps.py measured them.
 _REFLECTED_4 = (1 + 1j, -1 + 1j, 1 - 1j, -1 - 1j)
@@ -33,15 +33,15 @@ MAPS: dict[str, dict[int, tuple[complex, ...]]] = {
 
 
 def own_labels(width: int) -> Labels:
-    """Bits uint8 [2**width, width] of every point's number, first bit most significant."""
+    """Returns bits uint8 [2**width, width] of every point's number, first bit most significant."""
     return np.array(list(product((0, 1), repeat=width)), np.uint8)
 
 
 def relabelling(name: str, modem: Modem) -> Labels:
-    """Bits uint8 [points, bits] that a sender's label map gives to each point of a modem's constellation.
+    """Returns bits uint8 [points, bits] that a sender's label map gives to each point of a modem's constellation.
 
     Args:
-        name: of a program whose map is known; ``swapped``, the two bits of a point exchanged; or our bits in the
+        name: a program whose map is known; ``swapped``, with the two bits of a point exchanged; or our bits in the
             sender's order, a for the first, in upper case where it is inverted: ``bA``.
         modem: whose points are labelled.
 
@@ -49,7 +49,7 @@ def relabelling(name: str, modem: Modem) -> Labels:
         InputError: no such map, or none for that constellation.
 
     >>> from rfsep.signals.linear_modem import LinearModem
-    >>> relabelling("bA", LinearModem()).tolist()  # of the points 00, 01, 10, 11
+    >>> relabelling("bA", LinearModem()).tolist()  # labels of the points 00, 01, 10, 11
     [[0, 1], [1, 1], [0, 0], [1, 0]]
     """
     width = (len(modem.constellation) - 1).bit_length()
@@ -67,7 +67,7 @@ def relabelling(name: str, modem: Modem) -> Labels:
 
 
 def _of_map(name: str, points: npt.NDArray[np.complex64]) -> Labels:
-    """The labels that a program gives to points, wherever it has the same ones."""
+    """Returns a program's labels of points, where its constellation has the same points."""
     theirs = np.array(MAPS[name].get(len(points), ()))
     if len(theirs) != len(points):
         raise InputError(f"label map '{name}' is known for {', '.join(map(str, MAPS[name]))} points, not {len(points)}")
@@ -80,7 +80,7 @@ def _of_map(name: str, points: npt.NDArray[np.complex64]) -> Labels:
 
 
 def turned_labels(points: torch.Tensor, degrees: float) -> Labels | None:
-    """Our bits of every point after a turn of the carrier, as ``--phase-deg`` turns it; None where points miss points.
+    """Returns our bits of every point after a turn by ``--phase-deg``; None where the turned points match no points.
 
     >>> from rfsep.signals.constellations import constellation
     >>> turned_labels(constellation("qpsk"), 90).tolist()

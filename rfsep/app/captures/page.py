@@ -1,4 +1,4 @@
-"""The page of a separated capture: what was heard, what was made of it, and how the power went over time."""
+"""The page of a separated capture: mixture, estimate, and power over time."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -15,7 +15,7 @@ from rfsep.pages.report import decibels
 from rfsep.pages.style import PALETTE, SCREEN, SCREEN_INK
 from rfsep.storage.atomic import write_atomically
 
-_POINTS = 1000  # of a curve over hours
+_POINTS = 1000  # most points of a curve
 _LEAST = 1e-12
 
 
@@ -29,7 +29,7 @@ class Stretch(NamedTuple):
         mixture: complex64 [T].
         estimate: complex64 [T].
         mixture_symbols: complex64 [S], matched-filter outputs of the mixture.
-        estimate_symbols: complex64 [S], the same of the estimate.
+        estimate_symbols: complex64 [S], matched-filter outputs of the estimate.
     """
 
     start: int
@@ -48,14 +48,14 @@ def write_separation_page(
     powers: npt.NDArray[np.float32],
     ends_s: npt.NDArray[np.float64],
 ) -> None:
-    """Write the page; it needs no other file and no network.
+    """Writes the page; it needs no other file and no network.
 
     Args:
         path: HTML file, replaced as a whole or not at all.
         figures: separate.json as a dict.
         stretch: samples to show.
-        powers: float32 [chunks, parts, 2], of mixture and estimate, in equal parts of each chunk.
-        ends_s: float64 [chunks], in seconds, of each chunk.
+        powers: powers of mixture and estimate in equal parts of each chunk, float32 [chunks, parts, 2].
+        ends_s: end of each chunk in seconds, float64 [chunks].
     """
     environment = Environment(
         loader=PackageLoader("rfsep", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -81,7 +81,7 @@ def write_separation_page(
 
 
 def power_over_time(powers: npt.NDArray[np.float32], ends_s: npt.NDArray[np.float64]) -> str:
-    """PNG data URI of the power of mixture and estimate in dB, of so many chunks at once that few points remain.
+    """Draws the power of mixture and estimate in dB as a PNG data URI, averaged over chunks so that few points remain.
 
     Args:
         powers: float32 [chunks, parts, 2].
@@ -113,7 +113,7 @@ def power_over_time(powers: npt.NDArray[np.float32], ends_s: npt.NDArray[np.floa
 
 
 def _facts(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The tiles: (what, value) each."""
+    """Returns the tiles as pairs of a name and a value."""
     tuning = figures["identity"]["tuning"]
     return [
         ("Signal", f"{figures['signal_seconds']:.4g} s at {figures['sample_rate_hz'] / 1e6:.6g} Msamples/s"),

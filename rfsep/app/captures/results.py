@@ -1,4 +1,4 @@
-"""What `rfsep separate` writes beside samples and bits: meta file, figures, page."""
+"""Writes the results of `rfsep separate` besides samples and bits: meta file, figures, page."""
 
 import datetime as dt
 import re
@@ -25,13 +25,14 @@ from rfsep.storage.sigmf import write_meta
 from rfsep.types import Modem, Separator
 
 SOI, BITS, POWER, FACTS, PAGE = "soi.sigmf-data", "bits.npy", "power.npy", "separate.json", "report.html"
-PARTS = 8  # of a chunk, whose powers are kept
+PARTS = 8  # Powers are kept for so many parts of a chunk.
 SCHEMA = 1
-_SHOWN = 40960  # samples of which the page shows spectrum and symbols
+# The page shows spectrum and symbols of so many samples.
+_SHOWN = 40960
 
 
 class Job(NamedTuple):
-    """A separator, a tuned capture, and what identifies the run."""
+    """A separator, a tuned capture, and the identity of the run."""
 
     separator: Separator
     modem: Modem
@@ -43,7 +44,7 @@ class Job(NamedTuple):
     labels: npt.NDArray[np.uint8] | None
 
     def relabelled(self, bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Bits uint8 [N] in the sender's labels, where those are another's."""
+        """Returns bits uint8 [N] in the sender's labels, where those differ from ours."""
         if self.labels is None:
             return bits
         symbols = bits.reshape(-1, self.labels.shape[1])
@@ -52,11 +53,11 @@ class Job(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What the chunks of this process cost; those of one that was stopped before are not in it.
+    """The cost of this process's chunks; those of an earlier, stopped process are not included.
 
     Attributes:
-        processor_seconds: of all threads.
-        memory_mb: pairs of seconds of signal done, and the most memory so far.
+        processor_seconds: processor time of all threads.
+        memory_mb: pairs of the seconds of signal done and the peak memory so far.
     """
 
     processor_seconds: float
@@ -64,7 +65,7 @@ class Cost(NamedTuple):
 
 
 def peak_memory_mb() -> float:
-    """Most memory that this program had so far; not that of the one that started it, which getrusage counts too."""
+    """Returns this program's peak memory so far, without that of its parent, which getrusage counts too."""
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         return int(found[1]) / (1 << 10)
@@ -73,7 +74,7 @@ def peak_memory_mb() -> float:
 
 
 def describe(out: Path, job: Job, seconds: float, cost: Cost) -> None:
-    """Write everything that is said about the samples; separate.json is the last, and means that all is there."""
+    """Writes every description of the samples; separate.json comes last, and means that all is there."""
     facts, tuning = job.capture.facts, job.reception.tuning
     duration = job.chunks.total / job.sample_rate_hz
     name = str(job.identity["separator"]["name"])
@@ -122,7 +123,7 @@ def _write_page(out: Path, job: Job, figures: dict[str, Any]) -> None:
 
 
 def later(datetime: str, seconds: float) -> str:
-    """A time of day as SigMF writes it, so many seconds later; empty where it cannot be read.
+    """Returns a SigMF datetime shifted by ``seconds``; empty where it cannot be read.
 
     >>> later("2024-05-06T07:08:09.5Z", 0.25), later("", 1.0)
     ('2024-05-06T07:08:09.750000Z', '')
@@ -136,7 +137,7 @@ def later(datetime: str, seconds: float) -> str:
 
 
 def _stretch(out: Path, job: Job) -> Stretch:
-    """Samples from the middle, before and after, for the page."""
+    """Returns samples from the middle, before and after separation, for the page."""
     count = min(job.chunks.total, _SHOWN)
     period = job.modem.symbol_period
     start = (job.chunks.total - count) // 2 // period * period

@@ -1,4 +1,4 @@
-"""What `rfsep separate` does: a capture of any length through a separator, chunk by chunk, in bounded memory."""
+"""Separates a capture of any length chunk by chunk, in bounded memory: `rfsep separate`."""
 
 import math
 import time
@@ -35,12 +35,12 @@ from rfsep.storage.npy import count_errors, read_bits
 from rfsep.storage.weights import weights_digest
 from rfsep.types import InputError, Modem
 
-_ROUNDING_PPM = 1e-6  # of the quotient of two floating-point rates
-_LOOKED_AT = 1 << 20  # samples from which DC, level and timing are estimated
+_ROUNDING_PPM = 1e-6  # rounding error of the quotient of two floating-point rates
+_LOOKED_AT = 1 << 20  # number of samples that DC, level and timing are estimated from
 
 
 class Request(NamedTuple):
-    """What the command line asks for; see the options of `rfsep separate`."""
+    """The request of a command line; see the options of `rfsep separate`."""
 
     capture: Path
     out: Path
@@ -66,20 +66,20 @@ class Request(NamedTuple):
 
 
 def progress() -> Progress:
-    """The display of long work; nothing where output is not a terminal."""
+    """Returns the progress display of long work, which shows nothing where the output is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[speed]}"))
     shown = console.is_terminal
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown)
 
 
 def separate_capture(request: Request) -> None:
-    """Separate a capture into ``request.out``; what is finished already is only told.
+    """Separates a capture into ``request.out``; finished work is only reported.
 
-    A capture with gaps or retunes is separated segment by segment, each into a folder of its own, unless
+    A capture with gaps or retunes is separated segment by segment, each into its own folder, unless
     ``request.segment`` names one.
 
     Raises:
-        InputError: anything about the request or the capture is wrong; a folder with another run.
+        InputError: anything about the request or the capture is wrong, or the folder holds another run.
     """
     _check_numbers(request)
     capture = open_capture(request.capture, Hints(request.datatype, request.dataset, request.channel))
@@ -93,17 +93,18 @@ def separate_capture(request: Request) -> None:
 
 
 def _separate_segments(request: Request, capture: Capture) -> None:
-    """Separate every segment of a capture; one that cannot be is told and left out, and the others finish.
+    """Separates every segment of a capture; a failing one is reported and left out, and the others finish.
 
     Raises:
-        InputError: of a segment that was left out.
+        InputError: a segment was left out.
     """
     segments = capture.facts.segments
     told = f"{request.capture}: has {segments_told(capture.facts)}; no window crosses from one to the next"
     if request.truth is not None:
         raise InputError(f"{told}: --truth is of one of them, name it with --segment")
     errors.print(f"warning: {told}, each goes into a folder of its own (--segment N: that one alone)")
-    look, faults = cache(lambda: _checked(request.capture, capture)), list[str]()  # the file is read once
+    # The check reads the file only once for all segments.
+    look, faults = cache(lambda: _checked(request.capture, capture)), list[str]()
     for number, segment in enumerate(segments):
         console.print(f"segment {number}", markup=False)
         one = request._replace(segment=number, out=request.out / f"segment-{number}")
@@ -111,20 +112,22 @@ def _separate_segments(request: Request, capture: Capture) -> None:
             _separate_segment(one, OneSegment(capture, segment), look)
         except InputError as error:
             faults.append(str(error))
-            if len(faults) <= number:  # the others are no worse for it
+            # Without a separated segment so far, the error at the end says it all.
+            if len(faults) <= number:
                 errors.print(f"warning: segment {number} is left out: {error}")
     if faults:
         raise InputError(f"{len(faults)} of {len(segments)} segments were left out: {faults[0]}")
 
 
 def _separate_segment(request: Request, capture: Capture, look: Callable[[], Looked]) -> None:
-    """Separate a capture without seams, after a look at it or at what it is part of."""
+    """Separates a capture without seams, after a check of its whole file."""
     job = prepare(request, capture, look)
     facts_path = request.out / FACTS
     if facts_path.is_file():
         content = read_json(facts_path)
         check_identity(request.out, job.identity, content.get("identity") if isinstance(content, dict) else None)
-        (request.out / STATE).unlink(missing_ok=True)  # of a process killed in its last moment
+        # A process killed at the very end leaves its state behind.
+        (request.out / STATE).unlink(missing_ok=True)
         console.print(f"{request.out} is finished already", markup=False, soft_wrap=True)
         _compare(request, job)
         return
@@ -137,7 +140,7 @@ def _separate_segment(request: Request, capture: Capture, look: Callable[[], Loo
 
 
 def files_of(job: Job) -> list[Grown]:
-    """Samples, bits and powers of a run."""
+    """Returns the files of a run: samples, bits and powers."""
     total = job.chunks.total
     return [
         Grown(SOI, np.dtype("<c8"), (total,), header=False),
@@ -147,12 +150,12 @@ def files_of(job: Job) -> list[Grown]:
 
 
 def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> Job:
-    """Everything that is needed before the first chunk; whatever is wrong is found here.
+    """Prepares everything that the first chunk needs, and finds all faults of the input.
 
     Args:
-        request: of the command line.
-        capture: without seams.
-        look: at all of the file, once everything else is right.
+        request: request of the command line.
+        capture: a capture without seams.
+        look: checks the whole file, once everything else is right.
 
     Raises:
         InputError: see `separate_capture`.
@@ -167,7 +170,8 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
     examples = _examples(request, config, run, new_rate)
     arguments = network_arguments(config.method, run, modem, examples)
     separator = separator_parts(config, modem, examples, arguments).make(None)
-    if not (request.out / STATE).exists() and not (request.out / FACTS).exists():  # before the whole file is read
+    # Check the room on the disk before the whole file is read.
+    if not (request.out / STATE).exists() and not (request.out / FACTS).exists():
         check_room(request.out, 8 * capture.facts.num_samples * plan.up // plan.down)
     fast = arguments.get("fast")
     labels = None if request.labels is None else relabelling(request.labels, modem)
@@ -194,7 +198,7 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
 
 
 def _source(request: Request, capture: Capture, sha256: str) -> dict[str, Any]:
-    """What tells the capture from others, plain values."""
+    """Returns plain values that identify the capture."""
     facts = capture.facts
     told = {"name": facts.source.name, "sha256": sha256, "datatype": facts.datatype}
     asked = {name: getattr(request, name) for name in ("dataset", "channel", "segment", "labels")}
@@ -202,10 +206,10 @@ def _source(request: Request, capture: Capture, sha256: str) -> dict[str, Any]:
 
 
 def _rates(request: Request, capture: Capture) -> tuple[float, Conversion]:
-    """The capture's rate in Hz, and the way to the SOI's.
+    """Returns the capture's rate in Hz, and the conversion to the SOI's rate.
 
     Raises:
-        InputError: nobody says the rate, a carrier lies outside of it, no conversion.
+        InputError: the rate is unknown, a carrier lies outside the band, or no conversion exists.
     """
     told, facts = request.sample_rate, capture.facts
     rate = told or facts.sample_rate_hz
@@ -226,7 +230,7 @@ def _rates(request: Request, capture: Capture) -> tuple[float, Conversion]:
 
 
 def _check_numbers(request: Request) -> None:
-    """Refuse what is no number of a rate, a carrier or a level, and a truth that is none."""
+    """Refuses invalid values of rates, carriers and levels, and invalid truth files."""
     for name in ("sample_rate", "resample"):
         value = getattr(request, name)
         if value is not None and not 0 < value < math.inf:
@@ -240,7 +244,7 @@ def _check_numbers(request: Request) -> None:
 
 
 def _separator_option(request: Request) -> tuple[SeparatorOption, Run | None]:
-    """The separator's config with what ``--set`` changes, and its network."""
+    """Returns the separator's config with what ``--set`` changes, and its network."""
     if request.separator is None and request.run is None:
         raise InputError("give --separator NAME (an option of conf/separator), or --run FOLDER or zoo:NAME")
     config = separator_of(request.separator or "neural", request.settings)
@@ -255,7 +259,7 @@ def _separator_option(request: Request) -> tuple[SeparatorOption, Run | None]:
 
 
 def _examples(request: Request, config: SeparatorOption, run: Run | None, rate_hz: float) -> Tensor:
-    """Frames of the interference, treated as the capture, at unit power; none for a separator that learns from none."""
+    """Returns frames of the interference, tuned like the capture, at unit power; none for a separator without need."""
     if not learns_from_examples(config, run):
         return torch.zeros((0, 0), dtype=torch.complex64)
     if request.examples is None:
@@ -275,7 +279,7 @@ def _examples(request: Request, config: SeparatorOption, run: Run | None, rate_h
 
 
 def _checked(path: Path, capture: Capture) -> Looked:
-    """A look at a capture without holes; doubts about it are told."""
+    """Checks a capture, warns of doubts about it, and returns the findings."""
     with progress() as bar:
         task = bar.add_task(f"checking {path.name}", total=capture.facts.num_samples, speed="")
         looked = look_at(capture, lambda count: bar.advance(task, count))
@@ -284,7 +288,7 @@ def _checked(path: Path, capture: Capture) -> Looked:
 
 
 def _receive(request: Request, capture: Capture, rate: float, plan: Conversion, modem: Modem) -> Reception:
-    """The capture at the SOI's carrier, rate, timing and level; what the request leaves open is estimated."""
+    """Returns the capture at the SOI's carrier, rate, timing and level; unspecified ones are estimated."""
     head = capture.read(0, min(capture.facts.num_samples, _LOOKED_AT))
     dc = 0j if request.keep_dc else complex(head.mean(dtype=np.complex128))
     phase = math.radians(request.phase_deg)
@@ -310,7 +314,7 @@ def _receive(request: Request, capture: Capture, rate: float, plan: Conversion, 
 
 
 def _work(job: Job, files: GrowingFiles) -> Cost:
-    """Separate the chunks that are not done yet."""
+    """Separates the remaining chunks."""
     count, rate, memory = job.chunks.number(), job.sample_rate_hz, []
     marks = {max(1, round(count * tenth / 10)) for tenth in range(1, 11)}
     processor = time.process_time()
@@ -329,7 +333,7 @@ def _work(job: Job, files: GrowingFiles) -> Cost:
 
 
 def _separated(job: Job, begin: int, first: int, end: int, stop: int) -> dict[str, Any]:
-    """What is kept of a chunk: samples, bits, and the power of mixture and estimate."""
+    """Separates a chunk, and returns the kept samples, bits, and powers of mixture and estimate."""
     mixture = torch.from_numpy(job.reception.read(begin, stop - begin))[None]
     estimate = job.separator.separate(mixture)
     expected = (tuple(mixture.shape), (1, job.modem.num_bits(stop - begin)))
@@ -349,7 +353,7 @@ def _separated(job: Job, begin: int, first: int, end: int, stop: int) -> dict[st
 
 
 def _compare(request: Request, job: Job) -> None:
-    """Tell the bit error rate where the truth is known."""
+    """Reports the bit error rate where the truth is known."""
     if request.truth is None:
         return
     errors_found, compared = count_errors(request.out / BITS, request.truth)
@@ -359,7 +363,7 @@ def _compare(request: Request, job: Job) -> None:
     if errors_found < NEAR_HALF * compared:
         return
     width = (len(job.modem.constellation) - 1).bit_length()
-    symbols = job.modem.num_bits(100 * job.modem.symbol_period) // 100 // width  # of a period
+    symbols = job.modem.num_bits(100 * job.modem.symbol_period) // 100 // width  # symbols per period
     received, sent = (read_bits(path, (None,)) for path in (request.out / BITS, request.truth))
     find = search(received, sent, width, symbols)
     if find is not None:

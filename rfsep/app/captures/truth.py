@@ -1,4 +1,4 @@
-"""Received bits of which half are wrong: the shift, the label map or the turn of the carrier that makes them right."""
+"""Finds the shift, label map or turn of the carrier that explains why half of the received bits are wrong."""
 
 from itertools import permutations
 from typing import NamedTuple
@@ -10,20 +10,20 @@ from rfsep.app.captures.labels import SWAPPED, Labels, own_labels, relabelling, 
 from rfsep.types import Modem
 
 Bits = npt.NDArray[np.uint8]
-NEAR_HALF = 0.3  # a bit error rate from which a search is worth its time
-_MOST_SYMBOLS = 1 << 17  # that are searched
-_FEWEST_SYMBOLS = 64  # that have to overlap
-_SURE = 0.2  # the bit error rate of a find; of a chance hit it is far higher
+NEAR_HALF = 0.3  # bit error rate above which a search is worth its time
+_MOST_SYMBOLS = 1 << 17  # most symbols that are searched
+_FEWEST_SYMBOLS = 64  # fewest symbols that have to overlap
+_SURE = 0.2  # highest bit error rate of a find; that of a chance hit is far higher
 
 
 class Find(NamedTuple):
-    """What makes received bits right.
+    """A correction of received bits.
 
     Attributes:
-        shift: symbols of ours before the first one of the truth; negative: of the truth before ours.
-        spelled: our bits in the truth's order, as `rfsep.app.captures.labels.relabelling` takes them.
-        errors: bits that are still wrong.
-        compared: bits.
+        shift: number of our symbols before the first one of the truth; negative if the truth begins earlier.
+        spelled: our bits in the truth's order, in the notation of `rfsep.app.captures.labels.relabelling`.
+        errors: number of remaining bit errors.
+        compared: number of compared bits.
     """
 
     shift: int
@@ -33,15 +33,15 @@ class Find(NamedTuple):
 
 
 def search(received: Bits, sent: Bits, width: int, step: int) -> Find | None:
-    """The shift and the order and inversion of a symbol's bits under which most bits are right; None where none is.
+    """Returns the shift, bit order and inversion under which most bits are right; None where there is none.
 
-    Correlations of every bit of a symbol with every bit of the truth's, at all shifts at once, tell them.
+    It correlates every bit of a symbol with every bit of the truth's symbols, at all shifts at once.
 
     Args:
         received: uint8 [N].
         sent: uint8 [M].
-        width: bits of a symbol.
-        step: symbols that shifts are multiples of.
+        width: bits per symbol.
+        step: shifts are multiples of this many symbols.
     """
     ours, truth = (1 - 2.0 * bits[: len(bits) // width * width].reshape(-1, width) for bits in (received, sent))
     ours, truth = ours[:_MOST_SYMBOLS], truth[:_MOST_SYMBOLS]
@@ -67,7 +67,7 @@ def search(received: Bits, sent: Bits, width: int, step: int) -> Find | None:
 
 
 def _counted(received: Bits, sent: Bits, width: int, shift: int, spelled: str) -> Find | None:
-    """The find, with its errors over all that overlaps."""
+    """Returns a find with its errors over the whole overlap."""
     columns = [ord(letter.lower()) - ord("a") for letter in spelled]
     inverted = np.array([letter.isupper() for letter in spelled])
     ours, truth = (bits[: len(bits) // width * width].reshape(-1, width) for bits in (received, sent))
@@ -79,16 +79,16 @@ def _counted(received: Bits, sent: Bits, width: int, shift: int, spelled: str) -
 
 
 def told(find: Find, modem: Modem, start: int, labels: str | None) -> str:
-    """A find as options of the command.
+    """Returns a find as command-line options.
 
     Args:
-        find: not None.
-        modem: of the SOI.
-        start: sample at which the run took the first symbol to begin.
-        labels: map that the received bits are in; None: ours.
+        find: the correction.
+        modem: modem of the SOI.
+        start: sample at which the run assumed the first symbol to begin.
+        labels: label map of the received bits; None for ours.
     """
     width = len(find.spelled)
-    symbols = modem.num_bits(100 * modem.symbol_period) // 100 // width  # of a period
+    symbols = modem.num_bits(100 * modem.symbol_period) // 100 // width  # symbols per period
     place = start + find.shift // symbols * modem.symbol_period
     options, wanted = [], relabelling(find.spelled, modem)
     if find.shift and place >= 0:

@@ -1,1 +1,1 @@
-"""Trained networks where they are kept: opening, exporting and describing them, each kind as it needs."""
+"""Opens, exports and describes trained networks of every kind."""

@@ -1,10 +1,10 @@
-"""Networks made faster for this machine: exported by OpenVINO, kept in the user's cache, used where they fit.
+"""Makes networks faster for this machine: OpenVINO exports, kept in the user's cache and used where they fit.
 
-An export is a graph and its numbers, which OpenVINO compiles when it is opened. It is taken from one place alone, the
-cache folder of the user, and only with the seal of this user's key (`rfsep.storage.seal`) around everything it follows
-from: SHA-256 of its two files, the network's settings and weights, the code that defines it, the versions of torch and
-OpenVINO, and the processor. A run folder, a submission or somebody else's cache cannot bring one along. What does not
-fit is ignored in one line, and the network itself runs.
+An export is a graph and its numbers, which OpenVINO compiles when it is opened. It is only taken from the user's cache
+folder, and only with the seal of this user's key (`rfsep.storage.seal`) over everything that determines it: SHA-256 of
+its two files, the network's settings and weights, the code that defines it, the versions of torch and OpenVINO, and the
+processor. A run folder, a submission or another user's cache cannot supply one. An export that does not fit is ignored
+with a one-line warning, and the network itself runs.
 """
 
 import datetime
@@ -51,25 +51,27 @@ from rfsep.storage.seal import is_sealed, sealed
 from rfsep.storage.weights import weights_digest
 from rfsep.types import InputError, Separator
 
-DTYPES = {"bfloat16": "bf16", "float32": "f32"}  # in which it computes, as OpenVINO names them
-MARGIN_DB = 20.0  # of the difference below the network's own error: its MSE then moves by less than 0.05 dB on average
-# of the difference, relative to the output, however bad the network is: each of tens of layers rounds to 2 ** -9 of
-# its numbers (-54 dB), or to 2 ** -24 (-144 dB)
+# Data types of the computation, with OpenVINO's names.
+DTYPES = {"bfloat16": "bf16", "float32": "f32"}
+# The difference must lie this far below the network's own error: its MSE then moves by less than 0.05 dB on average.
+MARGIN_DB = 20.0
+# Largest difference relative to the output, however bad the network is: each of tens of layers rounds to 2 ** -9 of
+# its numbers (-54 dB), or to 2 ** -24 (-144 dB).
 LARGEST_DB = {"bfloat16": -30.0, "float32": -100.0}
 _SINR_DB = (-24.0, -12.0, 0.0)
-_ROWS = 4  # mixtures of each level
+_ROWS = 4  # mixtures per level
 _SCHEMA = 1
 _GRAPH, _NUMBERS, _MANIFEST = "network.xml", "network.bin", "export.json"
 
 
 class ExportCheck(NamedTuple):
-    """How an export compares with its network, on generated mixtures.
+    """Comparison of an export with its network on generated mixtures.
 
     Attributes:
         error_db: power of the difference over that of the network's output, at the worst SINR.
         margin_db: the network's own MSE over the power of the difference, at the worst SINR.
-        speed_up: processor time of the network over that of the export.
-        mixtures: which they were.
+        speed_up: ratio of the network's processor time to that of the export.
+        mixtures: mixture types of the comparison.
     """
 
     error_db: float
@@ -79,12 +81,12 @@ class ExportCheck(NamedTuple):
 
 
 class Exported:
-    """An export, opened: float32 [B, C, L] to float32 [B, 2, L], L being ``num_samples``; safe to call from threads.
+    """An opened export: float32 [B, C, L] to float32 [B, 2, L], L being ``num_samples``; safe to call from threads.
 
     Args:
         compiled: OpenVINO's model.
-        num_samples: of the windows it was made for.
-        name: what provenance calls it.
+        num_samples: samples per window that it was made for.
+        name: name in provenance.
     """
 
     def __init__(self, compiled: Any, num_samples: int, name: str) -> None:
@@ -93,18 +95,18 @@ class Exported:
         self._compiled = compiled
 
     def __call__(self, mixture: Tensor) -> Tensor:
-        """What the network would say, but for rounding."""
+        """Returns the network's output, up to rounding."""
         found = self._compiled.create_infer_request().infer([mixture.contiguous().numpy()], share_inputs=True)
         return torch.from_numpy(found[0])
 
 
 class _Examples(NamedTuple):
-    """What an export is checked on.
+    """Examples that an export is checked on.
 
     Attributes:
-        inputs: of the network, float32 [levels * rows, C, L].
+        inputs: inputs of the network, float32 [levels * rows, C, L].
         truth: SOI as channels, float32 [levels * rows, 2, L].
-        mixtures: which they are.
+        mixtures: mixture types of the examples.
     """
 
     inputs: Tensor
@@ -113,14 +115,14 @@ class _Examples(NamedTuple):
 
 
 def exports_folder() -> Path:
-    """Where exports are: below RFSEP_CACHE, else in the user's cache."""
+    """Returns the folder of exports: below RFSEP_CACHE, else in the user's cache."""
     named = os.environ.get("RFSEP_CACHE")
     usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rfsep"
     return (Path(named) if named else usual) / "exports"
 
 
 def _openvino() -> Any:
-    """The library, with its reports to its maker switched off: it sends one at every import."""
+    """Returns the OpenVINO module with its telemetry switched off, which reports at every import."""
     cast("dict[str, Any]", sys.modules).setdefault("openvino_telemetry", None)
     try:
         return importlib.import_module("openvino")
@@ -129,7 +131,7 @@ def _openvino() -> Any:
 
 
 def _identity(model: nn.Module, config: NetworkConfig, num_samples: int) -> dict[str, Any]:
-    """What an export is of."""
+    """Returns everything that identifies an export's network."""
     network = config.model.network
     return {"network": network, "weights": weights_digest(model.state_dict()), "num_samples": num_samples}
 
@@ -139,7 +141,7 @@ def _folder(identity: Mapping[str, Any]) -> Path:
 
 
 def _circumstances(network: Any) -> dict[str, str | None]:
-    """What an export was made with; another of any may compute another thing."""
+    """Returns the versions and processor of an export; a change in any of them may change its results."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
@@ -157,10 +159,10 @@ def _circumstances(network: Any) -> dict[str, str | None]:
 
 
 def check_exportable(config: NetworkConfig, source: str) -> None:
-    """Find out before the work whether a run's network can be exported.
+    """Checks before the work that a run's network can be exported.
 
     Raises:
-        InputError: it is none that `rfsep.separators.neural.Neural` shows waveforms to.
+        InputError: it is not a network that `rfsep.separators.neural.Neural` shows waveforms to.
     """
     usual = f"{Neural.__module__}.{Neural.__qualname__}"
     own = config.separator
@@ -175,19 +177,19 @@ def check_exportable(config: NetworkConfig, source: str) -> None:
 
 
 def _learned(config: NetworkConfig, key: str) -> str:
-    """Name of the SOI or interference that a network learned, of a run's config or an exported one."""
+    """Returns the name of the SOI or interference that a network learned, from a run's or an exported config."""
     told = (config.card or {}).get(key) or (config.signal(key) or {}).get("name")
     return "" if told is None else str(told)
 
 
 def _examples(config: NetworkConfig, num_samples: int) -> _Examples:
-    """Mixtures of the types that a network learned; where they are not known or not here, QPSK in OFDM-QPSK."""
+    """Returns mixtures of the types that a network learned; QPSK in OFDM-QPSK where they are not available."""
     generator, levels = batch_generator(Purpose.TEST, 0), torch.tensor(_SINR_DB).repeat_interleave(_ROWS)
     try:
         soi, interference = soi_named(_learned(config, "soi")), interference_named(_learned(config, "interference"))
         source = build_source(interference, "val")
         batch = Mixer(build_soi(soi), source).draw(levels, num_samples, generator)
-    except InputError:  # no such option any more, or a recording that is missing or too short
+    except InputError:  # The option no longer exists, or a recording is missing or too short.
         soi, interference = soi_of("qpsk"), interference_of("ofdm_qpsk")
         source = build_source(interference, "val")
         batch = Mixer(build_soi(soi), source).draw(levels, num_samples, generator)
@@ -202,7 +204,7 @@ def _examples(config: NetworkConfig, num_samples: int) -> _Examples:
 
 
 def converted(model: nn.Module, example: Tensor) -> tuple[bytes, bytes]:
-    """A network as OpenVINO writes it, for any number of windows of the example's shape: graph and numbers."""
+    """Converts a network by OpenVINO, for any number of windows of the example's shape; returns graph and numbers."""
     openvino = _openvino()
     try:
         with torch.no_grad(), warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory() as name:
@@ -215,7 +217,7 @@ def converted(model: nn.Module, example: Tensor) -> tuple[bytes, bytes]:
 
 
 def compiled_network(graph: bytes, numbers: bytes, dtype: str) -> Any:
-    """A converted network ready to run on as many threads as torch uses, none of them bound to a core."""
+    """Compiles a converted network for as many threads as torch uses, none of them bound to a core."""
     openvino = _openvino()
     settings = {
         "INFERENCE_PRECISION_HINT": DTYPES[dtype],
@@ -231,18 +233,18 @@ def compiled_network(graph: bytes, numbers: bytes, dtype: str) -> Any:
 
 
 def fast_dtype() -> str:
-    """bfloat16 where this processor multiplies it, else float32."""
+    """Returns bfloat16 where this processor multiplies in it, else float32."""
     known = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bfloat16" if "BF16" in known else "float32"
 
 
 def _power_db(value: Tensor) -> Tensor:
-    """Mean power of channels float32 [levels * rows, 2, L] at each level, in dB: float32 [levels]."""
+    """Returns the mean power of channels float32 [levels * rows, 2, L] at each level, in dB: float32 [levels]."""
     return 10 * value.double().square().reshape(len(_SINR_DB), -1).mean(1).clamp_min(1e-30).log10()
 
 
 def _processor_seconds(network: Callable[[Tensor], Tensor], inputs: Tensor) -> float:
-    """Shortest processor time of a call, of three."""
+    """Returns the shortest processor time of three calls in seconds."""
     times = []
     for _ in range(3):
         started = time.process_time()
@@ -252,7 +254,7 @@ def _processor_seconds(network: Callable[[Tensor], Tensor], inputs: Tensor) -> f
 
 
 def compare(model: nn.Module, exported: Callable[[Tensor], Tensor], examples: _Examples) -> ExportCheck:
-    """Run both on the same mixtures."""
+    """Compares a network and its export on the same mixtures."""
     with torch.inference_mode():
         plainly, fast = model(examples.inputs), exported(examples.inputs)
         difference = _power_db(fast - plainly)
@@ -263,7 +265,7 @@ def compare(model: nn.Module, exported: Callable[[Tensor], Tensor], examples: _E
 
 
 def _refuse_difference(source: str, checked: ExportCheck, dtype: str) -> None:
-    """Raise InputError where an export is not the network, or not worth having."""
+    """Refuses an export that differs too much from its network, or is not worth having."""
     near = checked.error_db <= LARGEST_DB[dtype] and checked.margin_db >= MARGIN_DB
     if not near or not math.isfinite(checked.error_db + checked.margin_db):
         advice = "; --dtype float32 rounds less" if dtype != "float32" else ""
@@ -284,18 +286,18 @@ def write_export(
     num_samples: int | None,
     tell: Callable[[str], None],
 ) -> tuple[Path, ExportCheck]:
-    """Export a network into the user's cache, where it is the network within rounding and faster.
+    """Exports a network into the user's cache, if the export is faster and equal up to rounding.
 
     Args:
-        model: of a run, in evaluation mode.
-        config: of the run.
+        model: a run's model, in evaluation mode.
+        config: config of the run.
         source: the run's name for messages and provenance.
-        dtype: see `DTYPES`; None: see `fast_dtype`.
-        num_samples: of a window; None: as the network was trained.
-        tell: is told what is going on.
+        dtype: one of `DTYPES`; None for that of `fast_dtype`.
+        num_samples: samples per window; None for the training's.
+        tell: is called with progress messages.
 
     Returns:
-        The folder, and how the export compares.
+        The folder, and the comparison with the network.
 
     Raises:
         InputError: a network that sees no waveforms, one that OpenVINO cannot convert or that comes out different or
@@ -335,7 +337,7 @@ def write_export(
 
 
 def fitting(model: nn.Module, config: NetworkConfig, num_samples: int) -> Exported | None:
-    """The export of a network for windows of ``num_samples``, where there is one; one that does not fit is told of."""
+    """Returns a network's export for windows of ``num_samples``, if any; warns of one that does not fit."""
     folder = _folder(identity := _identity(model, config, num_samples))
     manifest = folder / _MANIFEST
     if not manifest.is_file():
@@ -347,12 +349,13 @@ def fitting(model: nn.Module, config: NetworkConfig, num_samples: int) -> Export
         return None
 
 
-@lru_cache(maxsize=8)  # mixture types of a test set share a network
+# Mixture types of a test set may share a network.
+@lru_cache(maxsize=8)
 def _opened(folder: Path, identity_text: str, modified: int, num_threads: int) -> Exported:
-    """Check everything about an export, and open it.
+    """Checks everything about an export, and opens it.
 
     Raises:
-        InputError: not sealed, damaged, of another network, or made under other circumstances.
+        InputError: not sealed, damaged, of another network, or made with other versions or on another processor.
     """
     manifest, identity = read_json(folder / _MANIFEST), json.loads(identity_text)
     if not is_sealed(manifest) or manifest.get("schema") != _SCHEMA or manifest.get("identity") != identity:

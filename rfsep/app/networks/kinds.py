@@ -20,17 +20,17 @@ class Kind(Protocol):
     """One kind of network."""
 
     def inputs(self, config: NetworkConfig, model: nn.Module) -> list[Tensor]:
-        """Inputs of a forward pass over one training window, whose cost is counted."""
+        """Returns the inputs of a forward pass over one training window, to count its cost."""
         ...
 
     def objective_arguments(self, settings: TrainSettings, model: nn.Module) -> dict[str, Any]:
-        """Arguments that the objective takes beside its network."""
+        """Returns the objective's arguments besides its network."""
         ...
 
     def separator_arguments(
         self, config: NetworkConfig, model: nn.Module, method: Node, modem: Modem, examples: Tensor
     ) -> dict[str, Any]:
-        """Arguments that the separator around the network takes beside modem and examples.
+        """Returns the separator's arguments besides modem and examples.
 
         Raises:
             InputError: networks of this kind separate nothing.
@@ -38,12 +38,12 @@ class Kind(Protocol):
         ...
 
     def signal(self, config: NetworkConfig) -> Node:
-        """Parts of the config that tell which signal the network learned; empty for networks that see mixtures."""
+        """Returns the parts of the config that name the learned signal; empty for networks that see mixtures."""
         ...
 
 
 class Waveform:
-    """Sees mixtures float32 [B, 2, T], or [B, 4, T] beside a guide's estimate, and gives the SOI's waveform."""
+    """Sees mixtures float32 [B, 2, T], or [B, 4, T] with a guide's estimate, and returns the SOI's waveform."""
 
     def inputs(self, config: NetworkConfig, model: nn.Module) -> list[Tensor]:
         """See `Kind`."""
@@ -53,7 +53,8 @@ class Waveform:
     def objective_arguments(self, settings: TrainSettings, model: nn.Module) -> dict[str, Any]:
         """See `Kind`."""
         config, modem = settings.network, build_modem(settings.mixing.soi)
-        if config.separator is not None:  # find out before the training whether it can be made
+        # Check before the training that the separator can be made.
+        if config.separator is not None:
             nothing = torch.zeros((0, 0), dtype=torch.complex64)
             block = {} if "block" in config.separator else {"block": config.num_samples}
             instantiate(config.separator, modem=modem, examples=nothing, model=model, **block)
@@ -66,7 +67,7 @@ class Waveform:
     def separator_arguments(
         self, config: NetworkConfig, model: nn.Module, method: Node, modem: Modem, examples: Tensor
     ) -> dict[str, Any]:
-        """Network, window, guide, and the network's export where there is one and ``fast`` does not decline it."""
+        """Returns network, window, guide, and the network's export if there is one and ``fast`` allows it."""
         arguments: dict[str, Any] = {"model": model, "block": method.get("block") or config.num_samples}
         if config.guide is not None:
             arguments["guide"] = _guide(config.guide, modem, examples)
@@ -80,7 +81,7 @@ class Waveform:
 
 
 class Tokens:
-    """Sees a mixture that a separator of its own has cut into tokens."""
+    """Sees a mixture that its own separator has cut into tokens."""
 
     def inputs(self, config: NetworkConfig, model: nn.Module) -> list[Tensor]:
         """See `Kind`."""
@@ -111,7 +112,7 @@ class Tokens:
 
 
 class Prior:
-    """A diffusion prior: finds the noise in a signal, told its level."""
+    """A diffusion prior: finds the noise in a signal, given the noise level."""
 
     def inputs(self, config: NetworkConfig, model: nn.Module) -> list[Tensor]:
         """See `Kind`."""
@@ -128,7 +129,7 @@ class Prior:
         raise InputError(f"model {config.model.name} is a prior of one signal, which separates nothing by itself")
 
     def signal(self, config: NetworkConfig) -> Node:
-        """Which signal it learned, the period at whose symbols it is aligned, and its noise levels."""
+        """Returns the learned signal, the symbol period that it is aligned to, and its noise levels."""
         return _signal(config, ("which", "period", "schedule"))
 
 
@@ -150,7 +151,7 @@ class Tokenizer:
         raise InputError(f"model {config.model.name} makes tokens of one signal, and separates nothing by itself")
 
     def signal(self, config: NetworkConfig) -> Node:
-        """Which signal it learned."""
+        """Returns the learned signal."""
         return _signal(config, ("which",))
 
 
@@ -193,7 +194,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_of(config: NetworkConfig) -> Kind:
-    """The kind of a network.
+    """Returns the kind of a network.
 
     Raises:
         InputError: its model names none of `KINDS`.
@@ -205,12 +206,12 @@ def kind_of(config: NetworkConfig) -> Kind:
 
 
 def learned_signal(config: NetworkConfig, kind: str, source: str) -> Node:
-    """Settings of the objective that a network of one signal learned by, with ``which``: soi or interference.
+    """Returns the objective's settings of a network of one signal, with ``which``: soi or interference.
 
     Args:
-        config: of a run, or an exported one.
-        kind: that the network must be of: prior or tokenizer.
-        source: where it comes from, for the refusal.
+        config: config of a run or of an exported network.
+        kind: kind that the network must have: prior or tokenizer.
+        source: source of the network, for the error message.
 
     Raises:
         InputError: it is of another kind.
@@ -223,7 +224,7 @@ def learned_signal(config: NetworkConfig, kind: str, source: str) -> Node:
 
 
 def exported(config: NetworkConfig, model: nn.Module, method: Node) -> Exported | None:
-    """The export that stands in for a run's network; None where there is none, or the separator declines it."""
+    """Returns the export that replaces a run's network; None if there is none, or the separator declines it."""
     if config.model.kind != "waveform" or "fast" in method:
         return None
     return fitting(model, config, method.get("block") or config.num_samples)
@@ -239,7 +240,7 @@ def _example_inputs(config: NetworkConfig, model: nn.Module) -> list[Tensor]:
 
 
 def _signal(config: NetworkConfig, keys: tuple[str, ...]) -> Node:
-    """Settings of an objective of one signal, and that signal's own settings where the run has them."""
+    """Returns the settings of an objective of one signal, and that signal's own settings where the run has them."""
     settings = {key: config.objective.get(key) for key in keys}
     which = str(settings["which"])
     own = config.signal(which)
@@ -247,7 +248,7 @@ def _signal(config: NetworkConfig, keys: tuple[str, ...]) -> Node:
 
 
 def _kept_views(settings: TrainSettings) -> Views | None:
-    """Where guidance is kept, with everything that it follows from beside the mixture: guides, examples, their code."""
+    """Returns the cache of guidance, keyed by everything besides the mixture: guides, examples, their code."""
     if settings.views is None:
         return None
     known: Node = {key: settings.identity[key] for key in ("soi", "interference", "examples")}

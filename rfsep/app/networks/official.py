@@ -1,4 +1,4 @@
-"""Trained networks written as the RF Challenge's organisers and alpha-RGS's authors keep theirs."""
+"""Writes trained networks in the formats of the RF Challenge's organisers and of alpha-RGS's authors."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from rfsep.types import InputError
 
 
 def export_official(source: str, out: Path | None, form: str, dtype: str | None, num_samples: int | None) -> None:
-    """Write the best weights of a WaveNet or DiffWave into a .pt that the official scripts load, and say so.
+    """Writes the best weights of a WaveNet or DiffWave into a .pt that the official scripts load, and says so.
 
     ``model`` holds the weights by their official names, ``cfg`` the sizes, and the noise levels of a prior. There is no
-    state of an optimiser: official training cannot go on from it.
+    optimiser state, so official training cannot resume from it.
 
     Args:
         source: see `rfsep.app.networks.runs.locate`.
@@ -43,7 +43,7 @@ def export_official(source: str, out: Path | None, form: str, dtype: str | None,
 
 
 def _sizes(network: Any, config: NetworkConfig) -> dict[str, Any]:
-    """What the official classes are built of."""
+    """Returns the arguments of the official classes."""
     levels: dict[str, Any] = {}
     if config.model.kind == "prior":
         schedule = {key: value for key, value in config.objective["schedule"].items() if key != "_target_"}

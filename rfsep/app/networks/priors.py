@@ -1,4 +1,4 @@
-"""Trained diffusion priors where they are kept: opening them, and sampling them beside the signal that they learned."""
+"""Opens trained diffusion priors, and samples them beside the signals that they learned."""
 
 import math
 from pathlib import Path
@@ -35,17 +35,18 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.storage.atomic import write_json
 from rfsep.types import Modem, Sampled
 
-_NO_PERIOD = 80  # at whose cycle frequency a signal is looked at that has no modem: that of Wi-Fi's symbols at 20 MHz
+# A signal without a modem is examined at the cycle frequency of this period, that of Wi-Fi's symbols at 20 MHz.
+_NO_PERIOD = 80
 
 
 class OpenedPrior(NamedTuple):
-    """A prior opened again.
+    """An opened prior.
 
     Attributes:
         prior: the network with its noise levels.
-        which: signal that it learned: soi or interference.
-        signal: settings of that signal, as in conf/soi or conf/interference; whoever wrote them.
-        num_samples: of the windows that it was trained on.
+        which: the learned signal: soi or interference.
+        signal: untrusted settings of that signal, as in conf/soi or conf/interference.
+        num_samples: samples per training window.
     """
 
     prior: LearnedPrior
@@ -55,14 +56,14 @@ class OpenedPrior(NamedTuple):
 
 
 def open_prior(source: str, bfloat16: bool = False) -> OpenedPrior:
-    """The diffusion prior of a run folder, an exported one or the zoo.
+    """Opens the diffusion prior of a run folder, of an exported one or of the zoo.
 
     Args:
         source: see `rfsep.app.networks.runs.locate`.
         bfloat16: run the network in bfloat16.
 
     Raises:
-        InputError: no such run, or its network is no prior.
+        InputError: no such run, or its network is not a prior.
     """
     run = open_run(source)
     settings = learned_signal(run.config, "prior", source)
@@ -73,10 +74,10 @@ def open_prior(source: str, bfloat16: bool = False) -> OpenedPrior:
 
 
 def open_beside(key: str, source: str) -> LearnedPrior | TimingNetwork:
-    """Opens what a separator's constructor takes for one of the keys `rfsep.app.config.BESIDE`.
+    """Opens the network that a separator's constructor takes for one of the keys `rfsep.app.config.BESIDE`.
 
     Args:
-        key: of the separator's config.
+        key: key of the separator's config.
         source: see `rfsep.app.networks.runs.locate`.
 
     Raises:
@@ -86,10 +87,10 @@ def open_beside(key: str, source: str) -> LearnedPrior | TimingNetwork:
 
 
 def signal_settings(config: NetworkConfig, which: str) -> Node:
-    """Settings of the signal that a network learned: its own, or those of the option that its card names.
+    """Returns the settings of the signal that a network learned: its own, or those of the option that its card names.
 
     Args:
-        config: of the network.
+        config: config of the network.
         which: soi or interference.
     """
     if (own := config.signal(which)) is not None:
@@ -99,12 +100,12 @@ def signal_settings(config: NetworkConfig, which: str) -> Node:
 
 
 class SampledPrior(NamedTuple):
-    """What `rfsep.pages.studies.prior_check` describes.
+    """The subject of `rfsep.pages.studies.prior_check`.
 
     Attributes:
         learned: samples beside the signal.
-        period: of the signal's symbols, in samples.
-        name: of the signal.
+        period: period of the signal's symbols in samples.
+        name: name of the signal.
     """
 
     learned: Learned
@@ -113,7 +114,7 @@ class SampledPrior(NamedTuple):
 
 
 def _windows(opened: OpenedPrior, num_windows: int, num_samples: int) -> Sampled:
-    """Windows of the signal, of recordings those that nothing was learned from."""
+    """Draws windows of the signal; of recordings, those that nothing was learned from."""
     if opened.which == "soi":
         source = build_soi(soi_option(opened.signal))
     else:
@@ -122,14 +123,14 @@ def _windows(opened: OpenedPrior, num_windows: int, num_samples: int) -> Sampled
 
 
 def check_prior(source: str, num_windows: int, num_samples: int | None) -> SampledPrior:
-    """Sample a prior, and measure its loss on test windows of its signal.
+    """Samples a prior, and measures its loss on test windows of its signal.
 
-    Samples start on the grid; symbols are read where their phase is known: of a SOI.
+    Samples start on the grid. Symbols are read only for a SOI, whose phase is known.
 
     Args:
         source: see `rfsep.app.networks.runs.locate`.
-        num_windows: to sample, and to measure on.
-        num_samples: of a window; None for the training's.
+        num_windows: windows to sample, and to measure on.
+        num_samples: samples per window; None for the training's.
     """
     opened = open_prior(source)
     opened = opened._replace(signal=trusted_signal(opened.signal, source))
@@ -164,9 +165,9 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Sampl
 
 
 def _analytic_noise(opened: OpenedPrior, sampled: Sampled) -> Noise | None:
-    """What the analytic prior of windows on a grid makes of white noise like the learned one's; None where none is.
+    """Returns the analytic prior's noise estimates, for comparison with the learned ones; None where none exists.
 
-    Its symbols stand in noise of their own, of ``seen`` times the power of the white noise a sample.
+    The analytic prior's symbols have their own noise, of ``seen`` times the power of the white noise per sample.
     """
     modem, schedule = _modem(opened), opened.prior.schedule
     if modem is None or opened.prior.period is None:
@@ -182,7 +183,8 @@ def _analytic_noise(opened: OpenedPrior, sampled: Sampled) -> Noise | None:
     def noise(noisy: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         amplitude, sigma = float(schedule.alpha_bar[step[0]]) ** 0.5, float(schedule.sigma[step[0]])
         ratio = opened.prior.noise_variance * seen * (sigma / amplitude) ** 2
-        alpha_bar = 1 / (1 + ratio)  # at which the analytic prior's own noise is as strong
+        # At this alpha-bar, the noise has the power of the analytic prior's own noise.
+        alpha_bar = 1 / (1 + ratio)
         scaled = noisy * math.sqrt(alpha_bar) / amplitude
         mean = ((1 - alpha_bar) * known.score(scaled, alpha_bar) + scaled) / math.sqrt(alpha_bar)
         found: torch.Tensor = (noisy - amplitude * mean) / sigma
@@ -192,7 +194,7 @@ def _analytic_noise(opened: OpenedPrior, sampled: Sampled) -> Noise | None:
 
 
 def _modem(opened: OpenedPrior) -> Modem | None:
-    """The modulation of a signal, where it has one that is known."""
+    """Returns the modem of a signal where it is known, else None."""
     if opened.which == "soi":
         modem: Modem = instantiate(opened.signal["modem"])
         return modem
@@ -201,13 +203,13 @@ def _modem(opened: OpenedPrior) -> Modem | None:
 
 
 def report_prior(source: str, num_windows: int, num_samples: int | None, lag: int, out: Path | None) -> None:
-    """Sample a prior, and write prior.json and prior.png: ``rfsep prior``.
+    """Samples a prior, and writes prior.json and prior.png: ``rfsep prior``.
 
     Args:
         source: see `rfsep.app.networks.runs.locate`.
-        num_windows: to sample.
-        num_samples: of a window; None for the training's.
-        lag: whose correlation is told.
+        num_windows: windows to sample.
+        num_samples: samples per window; None for the training's.
+        lag: lag of the reported correlation.
         out: folder; None for the run's own, or runs/prior/NAME for one of the zoo.
     """
     name = source.removeprefix("zoo:")

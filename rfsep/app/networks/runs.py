@@ -1,4 +1,4 @@
-"""Trained networks where they are kept: run folders, exported ones, the zoo; opening them and writing them down."""
+"""Opens and writes trained networks: run folders, exported ones, and the zoo."""
 
 import json
 from dataclasses import asdict, replace
@@ -41,17 +41,17 @@ class NetworkFiles(NamedTuple):
     weights: Path
 
     def missing(self) -> list[Path]:
-        """Those that are not there."""
+        """Returns the missing files."""
         return [path for path in self if not path.is_file()]
 
 
 class Run(NamedTuple):
-    """A training run opened again.
+    """An opened training run.
 
     Attributes:
-        model: with the weights of the best checkpoint, in evaluation mode.
-        config: the run's config, or as much of it as was exported.
-        facts: what the run recorded of itself: steps, minutes, core minutes, FLOPs.
+        model: the model with the weights of its checkpoint, in evaluation mode.
+        config: the run's config, or the exported part of it.
+        facts: the run's records: steps, minutes, core minutes, FLOPs.
     """
 
     model: torch.nn.Module
@@ -60,11 +60,11 @@ class Run(NamedTuple):
 
 
 def locate(source: str, checkpoint: str = "best") -> NetworkFiles:
-    """The files of a network, whether they are there or not.
+    """Returns the paths of a network's files, whether they exist or not.
 
     Args:
         source: run folder, exported folder, ``zoo:NAME``, or a .safetensors with its .yaml beside it.
-        checkpoint: of a run folder: best or last; an exported folder has the best one alone.
+        checkpoint: checkpoint of a run folder, best or last; an exported folder only has the best one.
     """
     if source.startswith("zoo:"):
         name = source.removeprefix("zoo:")
@@ -79,7 +79,7 @@ def locate(source: str, checkpoint: str = "best") -> NetworkFiles:
 
 
 def model_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a model by name: of a .safetensors, or the model's part of a Lightning checkpoint."""
+    """Returns a model's tensors by name, from a .safetensors or the model's part of a Lightning checkpoint."""
     weights = read_weights(path)
     if path.suffix != ".ckpt":
         return weights
@@ -87,16 +87,16 @@ def model_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def weights_of(source: str) -> dict[str, torch.Tensor]:
-    """Weights of a run folder, ``zoo:NAME`` or a weights file, by the names that they have here.
+    """Returns the weights of a run folder, ``zoo:NAME`` or a weights file, by this package's names.
 
-    A file may be one of the challenge's organisers, of alpha-RGS or of Keras, see `rfsep.models.official`.
+    The file may come from the challenge's organisers, from alpha-RGS or from Keras, see `rfsep.models.official`.
     """
     path = Path(source)
     return from_official(model_weights(path if path.suffix in SUFFIXES else locate(source).weights))
 
 
 def _facts(place: NetworkFiles) -> dict[str, Any]:
-    """What a run cost in all, up to its last checkpoint, for the best one was chosen among all."""
+    """Returns the total cost of a run up to its last checkpoint, as the best one was chosen among all."""
     if place.weights.suffix == ".safetensors":
         try:
             return dict(json.loads(read_metadata(place.weights).get("facts", "{}")))
@@ -109,7 +109,7 @@ def _facts(place: NetworkFiles) -> dict[str, Any]:
 
 
 def open_run(source: str, checkpoint: str = "best") -> Run:
-    """Load the model of a run folder or of the zoo; nothing in it is executed, whoever wrote it.
+    """Loads the model of an untrusted run folder or of the zoo; nothing in it is executed.
 
     Args:
         source: see `locate`.
@@ -144,10 +144,10 @@ def open_run(source: str, checkpoint: str = "best") -> Run:
 
 
 def with_tokenizer(settings: TrainSettings) -> TrainSettings:
-    """Training settings whose network holds the tokenizer that ``tokenizer`` names, where it holds one.
+    """Returns training settings whose network holds the tokenizer that ``tokenizer`` names, where it holds one.
 
     Raises:
-        InputError: none is named, one is named for another network, or it is no tokenizer.
+        InputError: none is named, one is named for another network, or it is not a tokenizer.
     """
     model, source = settings.network.model, settings.tokenizer
     if ("tokenizer" in model.network) != (source is not None):
@@ -169,19 +169,20 @@ def with_tokenizer(settings: TrainSettings) -> TrainSettings:
 
 
 def take_tokenizer(settings: TrainSettings, model: torch.nn.Module) -> None:
-    """Give a network the weights of the tokenizer that its training settings name, if they do."""
+    """Copies the weights of the tokenizer in the training settings, if any, into a network."""
     if settings.tokenizer is not None:
         cast(Any, model).tokenizer.load_state_dict(weights_of(settings.tokenizer))
 
 
 def flops_per_sample(config: NetworkConfig, model: torch.nn.Module) -> float:
-    """Floating-point operations per sample of a forward pass over a training window; config as of a run."""
+    """Returns the floating-point operations per sample of a forward pass over a training window."""
     return forward_flops(model, kind_of(config).inputs(config, model)) / config.num_samples
 
 
 def _network_card(config: NetworkConfig, facts: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """How a network came about and what it reached, for people to read."""
-    from rfsep.training.metrics_csv import read_metrics  # Lightning takes seconds to import
+    """Returns a readable card of a network's training and results."""
+    # This imports Lightning, which takes seconds.
+    from rfsep.training.metrics_csv import read_metrics
 
     chosen = facts.get("chosen_steps")
     rows = [row for row in read_metrics(folder / "metrics.csv") if int(row["step"]) + 1 == chosen]
@@ -196,12 +197,12 @@ def _network_card(config: NetworkConfig, facts: dict[str, Any], folder: Path) ->
 
 
 def write_weights_of(run: Run, path: Path, dtype: str = "float32") -> None:
-    """Write a network's weights and facts as .safetensors.
+    """Writes a network's weights and facts as .safetensors.
 
     Args:
         run: the network.
-        path: of the file.
-        dtype: in which floating-point weights are kept; they are float32 again when they are opened.
+        path: path of the file.
+        dtype: type of the stored floating-point weights; they become float32 again when opened.
     """
     if dtype not in _DTYPES:
         raise InputError(f"dtype is '{dtype}'; choose one of {', '.join(_DTYPES)}")
@@ -213,7 +214,7 @@ def write_weights_of(run: Run, path: Path, dtype: str = "float32") -> None:
 
 
 def export(source: str, out: Path, dtype: str) -> NetworkFiles:
-    """Write a network down so that two files are all of it: its weights, and the config to build it with its card.
+    """Writes a network as two self-contained files: its weights, and the config to build it with its card.
 
     Args:
         source: see `locate`.
@@ -245,16 +246,16 @@ def export(source: str, out: Path, dtype: str) -> NetworkFiles:
 
 
 def export_network(source: str, out: Path | None, dtype: str | None, num_samples: int | None) -> None:
-    """Do what ``rfsep export`` is asked for, and say where the export is.
+    """Carries out ``rfsep export``, and reports where the export is.
 
     Args:
         source: see `locate`.
         out: see `export`; None: make the network faster for this machine, see `rfsep.app.networks.export.write_export`.
-        dtype: of the stored weights, or in which the network computes.
-        num_samples: of a window of a faster network.
+        dtype: type of the stored weights, or of the network's computation.
+        num_samples: samples per window of a faster network.
 
     Raises:
-        InputError: no such run, or one that cannot be exported so.
+        InputError: no such run, or one that cannot be exported in this way.
     """
     if out is not None:
         if num_samples is not None:

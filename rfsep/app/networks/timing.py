@@ -24,7 +24,7 @@ from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.storage.atomic import write_json
 from rfsep.types import InputError, MixtureBatch, Modem
 
-_BATCH = 64  # windows at once
+_BATCH = 64  # windows per batch
 
 
 def open_timing(source: str) -> TimingNetwork:
@@ -34,7 +34,7 @@ def open_timing(source: str) -> TimingNetwork:
         source: see `rfsep.app.networks.runs.locate`.
 
     Raises:
-        InputError: no such run, or its network tells no timing.
+        InputError: no such run, or its network does not estimate timing.
     """
     run = open_run(source)
     if run.config.model.kind != "timing":
@@ -76,7 +76,8 @@ def _row(name: str, window: int, wrong: Mapping[float, list[bool]]) -> Row:
     levels = sorted(wrong)
     errors = np.concatenate([np.array(wrong[level], dtype=np.float64) for level in levels])
     at = np.repeat(levels, [len(wrong[level]) for level in levels])
-    rates = score(np.zeros_like(errors), errors, np.ones(len(errors), dtype=np.int64), at).ber  # one decision a window
+    # There is one decision per window.
+    rates = score(np.zeros_like(errors), errors, np.ones(len(errors), dtype=np.int64), at).ber
     assert rates is not None
     return {
         "synchroniser": name,
@@ -93,7 +94,7 @@ def run_timing_error(settings: EvaluateSettings, setting: Node) -> None:
     """Counts wrong timings of the interference: results.json in runs/<experiment>/ and a table.
 
     Args:
-        settings: of evaluate.py with an experiment.
+        settings: settings of evaluate.py with an experiment.
         setting: the experiment's ``timing_error``.
     """
     number = setting["num_windows"] if settings.num_mixtures is None else settings.num_mixtures
@@ -125,6 +126,7 @@ def _table(title: str, rows: list[Row]) -> Table:
         table.add_column(f"{level:g} dB", justify="right", no_wrap=True)
     for row in rows:
         pairs = zip(row["timing_error"], row["timing_error_high"], strict=True)
-        rates = [f"{rate:.3g}" if rate else f"<{high:.2g}" for rate, high in pairs]  # none: its upper limit
+        # Without errors, the upper limit is shown.
+        rates = [f"{rate:.3g}" if rate else f"<{high:.2g}" for rate, high in pairs]
         table.add_row(row["synchroniser"], str(row["window_samples"]), *rates[shown])
     return table

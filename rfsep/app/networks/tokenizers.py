@@ -1,4 +1,4 @@
-"""Trained tokenizers where they are kept: opening them, and measuring what they keep of their signal."""
+"""Opens trained tokenizers, and measures what they keep of their signals."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,18 +21,18 @@ from rfsep.pages.studies.tokenizer_check import Kept, summary, write_tokenizer_f
 from rfsep.storage.atomic import write_json
 from rfsep.types import InputError, Modem, SignalSource
 
-_SAMPLES = 2**18  # looked at together
-_LATENTS = 20000  # tokens whose effective dimension is told
+_SAMPLES = 2**18  # samples per batch
+_LATENTS = 20000  # number of tokens that the effective dimension is measured on
 
 
 class Opened(NamedTuple):
-    """A tokenizer opened again.
+    """An opened tokenizer.
 
     Attributes:
         tokenizer: the network, which quantises.
         signal: settings of its signal, as in conf/soi or conf/interference.
-        which: of the two.
-        facts: what its training cost.
+        which: soi or interference.
+        facts: cost of its training.
     """
 
     tokenizer: Tokenizer
@@ -42,13 +42,13 @@ class Opened(NamedTuple):
 
 
 def open_tokenizer(source: str) -> Opened:
-    """The tokenizer of a run folder, an exported one or the zoo.
+    """Opens the tokenizer of a run folder, of an exported one or of the zoo.
 
     Args:
         source: see `rfsep.app.networks.runs.locate`.
 
     Raises:
-        InputError: no such run, or its network is no tokenizer.
+        InputError: no such run, or its network is not a tokenizer.
     """
     run = open_run(source)
     which = str(learned_signal(run.config, "tokenizer", source)["which"])
@@ -56,12 +56,12 @@ def open_tokenizer(source: str) -> Opened:
 
 
 class MeasuredTokenizer(NamedTuple):
-    """What `rfsep.pages.studies.tokenizer_check` describes.
+    """The subject of `rfsep.pages.studies.tokenizer_check`.
 
     Attributes:
-        kept: a signal behind its tokens.
+        kept: comparison of a signal with its reconstruction from tokens.
         opened: the tokenizer.
-        parameters: of it.
+        parameters: number of its parameters.
     """
 
     kept: Kept
@@ -70,12 +70,13 @@ class MeasuredTokenizer(NamedTuple):
 
 
 def learned(folder: Path) -> dict[str, Any]:
-    """How a training run of a tokenizer went: its warm-up, where it ended, the last validation, the error over steps.
+    """Returns a summary of a tokenizer's training: its warm-up, the last validation, the error over steps.
 
     Raises:
-        InputError: no run of a tokenizer, or one without a validation.
+        InputError: not a run of a tokenizer, or one without a validation.
     """
-    from rfsep.training.metrics_csv import read_metrics  # Lightning takes seconds to import
+    # This imports Lightning, which takes seconds.
+    from rfsep.training.metrics_csv import read_metrics
 
     config, rows = read_network(folder / "config.yaml"), read_metrics(folder / "metrics.csv")
     which, found = str(learned_signal(config, "tokenizer", str(folder))["which"]), dict[str, list[tuple[int, float]]]()
@@ -93,7 +94,8 @@ def learned(folder: Path) -> dict[str, Any]:
         "quantiser": quantiser,
         "corrected": bool(network.get("corrected", True)),
         "warm_up": config.objective.get("autoencoder"),
-        "quantised_at": quantised[0] if quantised else None,  # the first validation after that
+        # This is the first validation after the warm-up.
+        "quantised_at": quantised[0] if quantised else None,
         **{name.removeprefix("val/"): values[-1][1] for name, values in found.items() if name.startswith("val/")},
         "steps": [step for step, _ in found["val/mse_db"]],
         "mse_db_by_step": [value for _, value in found["val/mse_db"]],
@@ -116,14 +118,15 @@ class _Batch(NamedTuple):
 def _through(
     tokenizer: Tokenizer, modem: Modem | None, source: SignalSource, shape: tuple[int, int], key: int
 ) -> _Batch:
-    """A batch of windows of this shape, the number ``key`` of them, through the tokens."""
+    """Passes batch number ``key`` of windows of this shape through the tokens."""
     sampled = source.sample(*shape, batch_generator(Purpose.TEST, 2, key))
     windows = to_channels(sampled.waveform)
     tokenizer.quantise = False
     unquantised = from_channels(tokenizer(windows).waveform)
     tokenizer.quantise = True
     found = tokenizer(windows)
-    decoded = from_channels(tokenizer.decode(tokenizer.values(found.codes)))  # what nobody but the digits tells
+    # The decoder sees the digits alone.
+    decoded = from_channels(tokenizer.decode(tokenizer.values(found.codes)))
     wrong = 0 if modem is None else int((modem.decide(decoded) != sampled.bits).sum())
     return _Batch(
         source=sampled.waveform,
@@ -139,12 +142,12 @@ def _through(
 
 @torch.no_grad()
 def check_tokenizer(source: str, num_bits: int, num_samples: int) -> MeasuredTokenizer:
-    """Take windows through tokens, of recordings those that nothing was learned from.
+    """Passes windows through tokens; of recordings, those that nothing was learned from.
 
     Args:
         source: see `rfsep.app.networks.runs.locate`.
-        num_bits: at least, or as many samples of a signal without known bits.
-        num_samples: of a window, cut to whole tokens.
+        num_bits: least number of bits, or of samples where the signal has no known bits.
+        num_samples: samples per window, cut to whole tokens.
     """
     opened = open_tokenizer(source)
     opened = opened._replace(signal=trusted_signal(opened.signal, source))
@@ -176,12 +179,12 @@ def check_tokenizer(source: str, num_bits: int, num_samples: int) -> MeasuredTok
 
 
 def report_tokenizer(source: str, num_bits: int, num_samples: int, out: Path | None) -> None:
-    """Take a signal through its tokens, and write tokenizer.json and tokenizer.png: ``rfsep tokenizer``.
+    """Passes a signal through its tokens, and writes tokenizer.json and tokenizer.png: ``rfsep tokenizer``.
 
     Args:
         source: see `rfsep.app.networks.runs.locate`.
-        num_bits: to send, or samples of a signal without known bits.
-        num_samples: of a window.
+        num_bits: bits to send, or samples of a signal without known bits.
+        num_samples: samples per window.
         out: folder; None for the run's own, or runs/tokenizer/NAME for one of the zoo.
     """
     short = source.removeprefix("zoo:")
@@ -200,6 +203,6 @@ def report_tokenizer(source: str, num_bits: int, num_samples: int, out: Path | N
 
 
 def report_tokenizer_runs(runs: Sequence[Path], out: Path) -> None:
-    """Write how several tokenizers were trained and what they reached: ``rfsep tokenizer-runs``."""
+    """Writes a comparison of several tokenizers' training and results: ``rfsep tokenizer-runs``."""
     write_json(out, {"runs": [learned(run) for run in runs]})
     console.print(f"{len(runs)} runs in {out}", markup=False, soft_wrap=True)
