@@ -1,1 +1,1 @@
-"""Files: HDF5, SigMF, official challenge files and weights; nothing else opens files."""
+"""Files: HDF5, SigMF, official challenge files and weights; no other package opens files."""

@@ -21,11 +21,11 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 
 @contextmanager
 def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Temporary names beside ``paths``; what was written there is renamed together when the block ends well.
+    """Yields temporary names beside ``paths``; the files written there are renamed together when the block succeeds.
 
     The caller creates every temporary file inside the block. Upon any failure the temporary files, and those already
-    renamed, are removed. An interrupt after the last renaming removes nothing: what it finds is whole, and may have
-    taken the place of an older file.
+    renamed, are removed. An interrupt after the last renaming removes nothing: the files are whole, and may have
+    replaced older ones.
 
     Raises:
         InputError: an OSError in the block or in the renaming (a full disk, say); names the files.
@@ -54,7 +54,7 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file has a name that `staged` gives: what a killed process left.
+    """Tells whether a file has a temporary name of `staged`, as a killed process leaves it.
 
     >>> is_temporary(Path("a/.0123456789abcdef0123456789abcdef.tmp")), is_temporary(Path("a/.my.tmp"))
     (True, False)
@@ -63,7 +63,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write one file through ``write(file)``; it appears only when complete and on the disk.
+    """Writes one file through ``write(file)``; it appears only when complete and on the disk.
 
     Raises:
         InputError: the file cannot be written.
@@ -73,7 +73,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8.
+    """Writes text as UTF-8.
 
     Raises:
         InputError: the file cannot be written.
@@ -82,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, unless it is there already; of several writers one wins.
+    """Writes a file that only its owner may read, unless it exists; of several writers one wins.
 
     Raises:
         InputError: the file cannot be written.
@@ -102,10 +102,10 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as JSON, one space of indentation, a newline at the end.
+    """Writes ``value`` as JSON, indented by one space, with a newline at the end.
 
     Raises:
-        InputError: NaN or infinity in the value, something JSON has no word for, or the file cannot be written.
+        InputError: the value has NaN, infinity or a type that JSON does not have, or the file cannot be written.
     """
     try:
         text = json.dumps(value, allow_nan=False, indent=1) + "\n"
@@ -115,10 +115,10 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_small(path: Path, max_bytes: int) -> bytes:
-    """The content of a file.
+    """Returns the content of a file.
 
     Raises:
-        InputError: missing, no ordinary file, larger than ``max_bytes``, or unreadable.
+        InputError: missing, not an ordinary file, larger than ``max_bytes``, or unreadable.
     """
     if (size := ordinary_size(path)) > max_bytes:
         raise fault(path, f"has {size} bytes, more than the limit of {max_bytes}")
@@ -129,14 +129,14 @@ def read_small(path: Path, max_bytes: int) -> bytes:
 
 
 def ordinary_size(path: Path) -> int:
-    """Bytes of an ordinary file: of a pipe nobody knows, and to open one is to wait.
+    """Returns the size of an ordinary file in bytes; a pipe has no size, and opening one would block.
 
     Raises:
-        InputError: missing, or no ordinary file.
+        InputError: missing, or not an ordinary file.
     """
     try:
         status = path.stat()
-    except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
+    except (OSError, ValueError) as error:  # A name that contains a zero byte raises a ValueError.
         raise fault(path, f"cannot be read: {getattr(error, 'strerror', None) or reason(error)}") from error
     if not stat.S_ISREG(status.st_mode):
         kind = "directory" if stat.S_ISDIR(status.st_mode) else "pipe, a socket or a device"
@@ -145,7 +145,7 @@ def ordinary_size(path: Path) -> int:
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
-    """The value in a JSON file; NaN and infinity, numbers beyond floats and halves of characters are refused.
+    """Returns the value in a JSON file; NaN, infinity, numbers beyond floats and lone surrogates are refused.
 
     Raises:
         InputError: missing, unreadable, larger than ``max_bytes``, or not JSON.
@@ -154,10 +154,10 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
 
 
 def parse_json(path: Path, content: bytes) -> Any:
-    """The value that the bytes of a JSON file say, a byte-order mark left out; the refusals are those of `read_json`.
+    """Parses the bytes of a JSON file, with or without a byte-order mark; it refuses what `read_json` refuses.
 
     Raises:
-        InputError: it is not JSON.
+        InputError: the content is not JSON.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -170,7 +170,7 @@ def parse_json(path: Path, content: bytes) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits, read in pieces.
+    """Returns the SHA-256 of a file as 64 hexadecimal digits, read in pieces.
 
     Raises:
         InputError: the file cannot be read.
@@ -191,7 +191,7 @@ def _write(file: BinaryIO, content: bytes) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Ask the disk to keep a file, or a folder's list of names."""
+    """Forces a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -200,7 +200,7 @@ def _sync(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove what may be there; the failure that led here is the one to report."""
+    """Removes a file that may exist; errors are ignored, as an earlier failure is the one to report."""
     try:
         path.unlink(missing_ok=True)
     except OSError:

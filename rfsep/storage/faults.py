@@ -1,4 +1,4 @@
-"""One line for the user: which file, what is wrong with it."""
+"""Error messages of one line that name the file and its fault."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ MAX_LENGTH = 1500
 
 
 def fault(path: Path | str, text: str) -> InputError:
-    """The error ``path: text`` as a single line, to be raised by the caller.
+    """Returns the error ``path: text`` as a single line, to be raised by the caller.
 
     >>> str(fault("a.npy", "shape (3,),\\nexpected (2,)"))
     'a.npy: shape (3,), expected (2,)'
@@ -21,7 +21,7 @@ def fault(path: Path | str, text: str) -> InputError:
 
 
 def printable(text: str) -> str:
-    r"""Text without what a terminal would obey: names in foreign files may hold anything.
+    r"""Returns text without control characters: names in foreign files may hold anything.
 
     >>> printable("a\x1b[2J")
     'a\\x1b[2J'
@@ -31,10 +31,10 @@ def printable(text: str) -> str:
 
 @contextmanager
 def foreign(path: Path | str, text: str) -> Iterator[None]:
-    """Whatever a library stumbles over in somebody's file is the file's fault: ``path: text: what the library said``.
+    """Turns a library's exceptions on a foreign file into an InputError ``path: text: the library's message``.
 
     Raises:
-        InputError: for any exception in the block; one that is an InputError already is handed on.
+        InputError: the block raises any exception; an InputError passes unchanged.
     """
     try:
         yield
@@ -45,7 +45,7 @@ def foreign(path: Path | str, text: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What a library said, on one line and cut to a readable length.
+    """Returns a library's message, on one line and cut to a readable length.
 
     >>> reason(ValueError("first\\n  second"))
     'first second'

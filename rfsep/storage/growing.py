@@ -1,4 +1,4 @@
-"""Files that grow chunk by chunk, survive being killed, and appear whole in the end."""
+"""Files that grow chunk by chunk, survive a killed process, and appear whole in the end."""
 
 import fcntl
 import io
@@ -21,17 +21,17 @@ from rfsep.storage.locks import sweep
 
 STATE = "state.json"
 _PARTIAL = ".partial"
-_SECONDS = 2.0  # between two states: what a power cut costs
+_SECONDS = 2.0  # time between two states, which a power cut can cost
 
 
 class Grown(NamedTuple):
     """A file to grow.
 
     Attributes:
-        name: in the folder.
-        dtype: of its numbers.
-        shape: when it is complete; the first axis grows.
-        header: it is a .npy; False: numbers alone.
+        name: name in the folder.
+        dtype: dtype of its numbers.
+        shape: shape of the complete file; the first axis grows.
+        header: True for a .npy, False for numbers alone.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Grown(NamedTuple):
     header: bool
 
     def beginning(self) -> bytes:
-        """Bytes before the first number."""
+        """Returns the bytes before the first number."""
         if not self.header:
             return b""
         stream = io.BytesIO()
@@ -49,24 +49,24 @@ class Grown(NamedTuple):
         return stream.getvalue()
 
     def num_bytes(self) -> int:
-        """Of the complete file."""
+        """Returns the size of the complete file in bytes."""
         return len(self.beginning()) + int(np.prod(self.shape)) * self.dtype.itemsize
 
 
 class GrowingFiles:
-    """Files of one folder, written by one process at a time; a killed one's work is gone on with.
+    """Files of one folder, written by one process at a time; the work of a killed process is resumed.
 
-    The files carry another name until all are complete. ``state.json`` says how many chunks lie safely on the disk, and
-    how long each file was then; what a killed process wrote after that is cut off and written again, so that the bytes
-    are those of an undisturbed run.
+    The files carry another name until all are complete. ``state.json`` tells how many chunks are safe on the disk, and
+    how long each file was then. Data that a killed process wrote after that is cut off and written again, so that the
+    bytes are those of an undisturbed run.
 
     Args:
-        folder: made if it is not there.
-        identity: plain values; files that were begun with others are not touched.
-        files: to grow.
+        folder: created if it does not exist.
+        identity: plain values; files begun with other values are not touched.
+        files: the growing files.
 
     Raises:
-        InputError: the folder holds the files of another identity, or what is not ours; another process works in it;
+        InputError: the folder holds files of another identity or foreign ones; another process works in it;
             the disk has too little room; it cannot be written.
     """
 
@@ -78,9 +78,10 @@ class GrowingFiles:
         self.seconds = 0.0
         self.complete = False
         self._open: dict[str, io.BufferedRandom] = {}
-        self._lengths: dict[str, int] = {}  # behind the last whole chunk
+        self._lengths: dict[str, int] = {}  # lengths after the last whole chunk
         self._lock: int | None = None
-        self._saved = -math.inf  # the first chunk is told of at once: from then on the folder is taken
+        # The first chunk is recorded at once: from then on the folder is taken.
+        self._saved = -math.inf
 
     def __enter__(self) -> Self:
         try:
@@ -107,7 +108,7 @@ class GrowingFiles:
             ) from error
 
     def append(self, arrays: Mapping[str, npt.NDArray[Any]], seconds: float) -> None:
-        """Write the next chunk of every file, by name; ``seconds`` of work went into it."""
+        """Writes the next chunk of every file, by name; it took ``seconds`` of work."""
         for file in self.files:
             self._open[file.name].write(np.ascontiguousarray(arrays[file.name], file.dtype).data)
         lengths = {name: file.tell() for name, file in self._open.items()}
@@ -116,7 +117,7 @@ class GrowingFiles:
             self.save()
 
     def save(self) -> None:
-        """Bring what was written to the disk, then say so."""
+        """Forces the written data to the disk, then records it in the state."""
         for file in self._open.values():
             file.flush()
             os.fsync(file.fileno())
@@ -125,14 +126,15 @@ class GrowingFiles:
         self._saved = time.monotonic()
 
     def finish(self) -> None:
-        """Give the complete files their names.
+        """Gives the complete files their final names.
 
         Raises:
             InputError: a file is not as long as it should be.
         """
         self.save()
         for file in self.files:
-            if (opened := self._open.pop(file.name, None)) is None:  # has its name since before this process
+            # An earlier process has already given it its name.
+            if (opened := self._open.pop(file.name, None)) is None:
                 continue
             opened.close()
             partial = self.folder / (file.name + _PARTIAL)
@@ -142,11 +144,11 @@ class GrowingFiles:
         self.complete = True
 
     def forget(self) -> None:
-        """Remove the state: all that is made of the files is there."""
+        """Removes the state, once everything made from the files is there."""
         (self.folder / STATE).unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        """Take the folder, and go on from its state if there is one."""
+        """Takes the folder, and resumes from its state if there is one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
@@ -162,7 +164,7 @@ class GrowingFiles:
             self._resume(file, lengths.get(file.name))
 
     def _state(self) -> dict[str, Any]:
-        """What a process before this one left; a beginning if there was none."""
+        """Returns the state that an earlier process left, or an initial one."""
         path = self.folder / STATE
         if not path.exists():
             known = {file.name + _PARTIAL for file in self.files}
@@ -179,7 +181,7 @@ class GrowingFiles:
         return dict(state)
 
     def _resume(self, file: Grown, length: int | None) -> None:
-        """Open a file behind what is surely in it, unless it is complete and has its name."""
+        """Opens a file at the end of its safe part, unless it is complete and has its name."""
         partial = self.folder / (file.name + _PARTIAL)
         if partial.is_symlink():
             raise fault(partial, "is a link, which is not written through")
@@ -201,14 +203,14 @@ class GrowingFiles:
         for opened in self._open.values():
             try:
                 opened.close()
-            except OSError:  # a full disk, of which was told already
+            except OSError:  # The disk is full, which has been reported already.
                 continue
         if self._lock is not None:
             os.close(self._lock)
 
 
 def check_room(folder: Path, num_bytes: int) -> None:
-    """Refuse work whose results the disk of a folder, there already or not, has no room for.
+    """Refuses work whose results do not fit on the disk of a folder, which need not exist yet.
 
     Raises:
         InputError: names both numbers.
@@ -219,7 +221,7 @@ def check_room(folder: Path, num_bytes: int) -> None:
 
 
 def check_identity(folder: Path, identity: Mapping[str, Any], found: Any) -> None:
-    """Refuse a folder that holds another run.
+    """Refuses a folder that holds another run.
 
     Raises:
         InputError: names the first value that differs.

@@ -1,4 +1,4 @@
-"""HDF5: plain datasets only, mapped where they lie in one piece, and laid out so that the bytes repeat."""
+"""HDF5: plain datasets only, memory-mapped where contiguous, and laid out reproducibly byte by byte."""
 
 import io
 import math
@@ -18,19 +18,21 @@ from rfsep.storage.hdf5_heap import check_heaps
 from rfsep.storage.npy import as_complex64, check_finite, map_file
 
 MAX_BYTES = 4 << 30
-MAX_CHUNK_BYTES = 64 << 20  # of a dataset that is read piece by piece, or smaller: as much is unpacked for one number
+# The largest chunk of a dataset that is read piece by piece: a whole chunk is unpacked for a single number.
+MAX_CHUNK_BYTES = 64 << 20
 PACKERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
 FILTERS = {*PACKERS, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-SUM_BYTES = 4  # that a Fletcher sum adds to a chunk
+SUM_BYTES = 4  # bytes that a Fletcher checksum adds to a chunk
 LAYOUT = {
-    "libver": ("v108", "v108"),  # readable by every h5py of the last ten years, and fixed: the bytes do not drift
+    # Every h5py of the last ten years reads this version; as it is fixed, the bytes stay the same.
+    "libver": ("v108", "v108"),
     "alignment_threshold": 1,
-    "alignment_interval": 64,  # bytes, as .npy has it
+    "alignment_interval": 64,  # in bytes, as in .npy
 }
 
 
 class _Pieces(io.RawIOBase):
-    """What the HDF5 library writes, kept piece by piece: the room for the numbers in between costs nothing."""
+    """Keeps the HDF5 library's output piece by piece; the space for numbers in between costs no memory."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[int, bytes]] = []
@@ -38,18 +40,18 @@ class _Pieces(io.RawIOBase):
         self.length = 0
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place counted from the start, from here or from the end."""
+        """Moves to a position relative to the start, the current position or the end."""
         self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.length}[whence]
         return self.position
 
     def write(self, content: Any) -> int:
-        """Keep a piece."""
+        """Keeps a piece."""
         self.pieces.append((self.position, bytes(content)))
         self.length = max(self.length, self.seek(len(content), io.SEEK_CUR))
         return len(content)
 
     def readinto(self, buffer: Any) -> int:
-        """Zeros, and the pieces over them."""
+        """Reads zeros, overlaid by the pieces."""
         view, here = memoryview(buffer).cast("B"), self.position
         view[:] = bytes(len(view))
         for start, piece in self.pieces:
@@ -59,7 +61,7 @@ class _Pieces(io.RawIOBase):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the length; the library asks for it last."""
+        """Sets the length; the library calls this last."""
         self.length = self.position if size is None else size
         return self.length
 
@@ -76,7 +78,7 @@ class Frames(NamedTuple):
 
     Attributes:
         frames: complex64 [frames, samples].
-        sig_type: its name; empty where the file does not tell.
+        sig_type: name of the signal; empty where the file does not state it.
     """
 
     frames: npt.NDArray[np.complex64]
@@ -84,7 +86,7 @@ class Frames(NamedTuple):
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open for reading; the caller closes it.
+    """Opens a file for reading; the caller closes it.
 
     Raises:
         InputError: missing, not HDF5, truncated.
@@ -104,7 +106,7 @@ def open_hdf5(path: Path) -> h5py.File:
 def read_dataset(
     file: h5py.File, name: str, dtypes: tuple[str, ...], ndim: int, max_bytes: int = MAX_BYTES
 ) -> npt.NDArray[Any]:
-    """A dataset of one of ``dtypes`` (as in ``np.dtype(...).str``, '<c8') with ``ndim`` axes.
+    """Reads a dataset of one of ``dtypes`` (as in ``np.dtype(...).str``, '<c8') with ``ndim`` axes.
 
     A contiguous, unfiltered dataset comes as a read-only memory map that outlives ``file``, any other as an array in
     memory of at most ``max_bytes``.
@@ -136,7 +138,7 @@ def read_dataset(
 
 
 def read_string(file: h5py.File, name: str) -> str:
-    """A scalar string dataset.
+    """Reads a scalar string dataset.
 
     Raises:
         InputError: missing, a link, not one string, not UTF-8.
@@ -151,7 +153,7 @@ def read_string(file: h5py.File, name: str) -> str:
 
 
 def read_attribute(file: h5py.File, name: str) -> str | int | float:
-    """A scalar attribute of the file: text, an integer or a number.
+    """Reads a scalar attribute of the file: text, an integer or a floating-point number.
 
     Raises:
         InputError: missing (names those there) or neither text nor a number.
@@ -176,7 +178,7 @@ def lay_out(
     attributes: Mapping[str, str | int | float],
     texts: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, int]:
-    """Create an HDF5 file with room for every slot and return the byte offset of each (0 for an empty one).
+    """Creates an HDF5 file with room for every slot, and returns the byte offset of each (0 for an empty one).
 
     The numbers are then written by ordinary file writes, in bounded memory. The HDF5 library itself never touches the
     disk: when that is full, closing a file there ends in a segmentation fault. The bytes depend on the arguments alone.
@@ -184,7 +186,7 @@ def lay_out(
     Args:
         path: must not exist.
         slots: datasets by name.
-        attributes: of the file.
+        attributes: attributes of the file.
         texts: scalar string datasets by name.
     """
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -208,7 +210,7 @@ def lay_out(
 
 
 def read_frames(path: Path) -> Frames:
-    """Frames in the official InterferenceSet and TestSet1 format; complex128 is converted.
+    """Returns frames in the official InterferenceSet and TestSet1 format; complex128 is converted.
 
     Raises:
         InputError: as `read_dataset` and `read_string`, for ``dataset`` and, where it is there, ``sig_type``; NaN, Inf
@@ -222,7 +224,7 @@ def read_frames(path: Path) -> Frames:
 
 
 def write_frames(path: Path, frames: npt.NDArray[np.complex64], sig_type: str) -> None:
-    """Write frames complex64 [frames, samples] in the official format.
+    """Writes frames complex64 [frames, samples] in the official format.
 
     Raises:
         InputError: another dtype or shape, or the file cannot be written.
@@ -238,11 +240,12 @@ def write_frames(path: Path, frames: npt.NDArray[np.complex64], sig_type: str) -
 
 
 def find(file: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset itself, hard-linked and with its bytes in this very file."""
+    """Returns a dataset; it must be hard-linked and have its bytes in this very file."""
     path = Path(file.filename)
     with foreign(path, f"dataset {name!r} cannot be read"):
         parts = [part for part in name.split("/") if part]
-        for place in range(1, len(parts) + 1):  # a link on the way leads out of the file as the last one does
+        # A link anywhere on the path may lead out of the file.
+        for place in range(1, len(parts) + 1):
             step = "/".join(parts[:place])
             link = file.get(step, getlink=True)
             if link is None:
@@ -252,7 +255,8 @@ def find(file: h5py.File, name: str) -> h5py.Dataset:
         found = file[name]
         if not isinstance(found, h5py.Dataset):
             raise fault(path, f"{name!r} is a {type(found).__name__}, expected a dataset")
-        _ = found.dtype  # which numpy may not have
+        # This fails for a dtype that numpy does not have.
+        _ = found.dtype
         if found.is_virtual:
             raise fault(path, f"dataset {name!r} is virtual, its bytes lie in other files")
         if found.external:
@@ -262,7 +266,7 @@ def find(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def _check_filters(path: Path, dataset: h5py.Dataset) -> None:
-    """Refuse packing that needs a plugin, code that the library would load, and its rarely tried parts."""
+    """Refuses filters that need plugins, which are code that the library would load, and rarely used filters."""
     names = _filters(dataset)
     if strange := sorted(set(names) - FILTERS):
         raise fault(
@@ -273,9 +277,9 @@ def _check_filters(path: Path, dataset: h5py.Dataset) -> None:
 
 
 def check_unpacking(path: Path, dataset: h5py.Dataset) -> None:
-    """Refuse chunks that do not unpack to exactly as many bytes as they say.
+    """Refuses chunks that do not unpack to exactly the declared number of bytes.
 
-    The library would make room for whatever comes of a longer one, and take what lies behind a shorter one for numbers.
+    The library would allocate memory for any longer one, and read the bytes after a shorter one as numbers.
 
     Raises:
         InputError: names the size of the first such chunk.
@@ -294,7 +298,7 @@ def check_unpacking(path: Path, dataset: h5py.Dataset) -> None:
 
 
 def _unpacked_length(stored: bytes, filters: list[int], size: int) -> int:
-    """How many bytes a chunk has once its filters are undone, the last first; any number where it is above ``size``."""
+    """Returns the unpacked size of a chunk, with the last filter undone first; sizes above ``size`` may be inexact."""
     length, limit = len(stored), size + SUM_BYTES * len(filters) + 1
     for name in reversed(filters):
         if name == h5py.h5z.FILTER_FLETCHER32:
@@ -307,20 +311,20 @@ def _unpacked_length(stored: bytes, filters: list[int], size: int) -> int:
 
 
 def _lzf_length(packed: bytes) -> int:
-    """How many bytes an LZF stream unpacks to, without unpacking it: runs of literals and references of 3 to 264.
+    """Returns the unpacked size of an LZF stream without unpacking it: runs of literals and references of 3 to 264.
 
     Source: the format of Marc Lehmann's LibLZF, which h5py has built in.
     """
     length = start = 0
     while start < len(packed):
         control = packed[start]
-        if control < 32:  # as many literals, and one more
+        if control < 32:  # control + 1 literals follow
             length += control + 1
             start += control + 2
-        elif control < 224:  # a length in three bits, a distance in thirteen
+        elif control < 224:  # three bits of length, thirteen of distance
             length += (control >> 5) + 2
             start += 2
-        else:  # the length goes on in a byte of its own
+        else:  # the length continues in the next byte
             length += packed[start + 1] + 9
             start += 3
     if start > len(packed):

@@ -1,7 +1,7 @@
-"""The heaps of HDF5 files, where text lies: looked at before the library does, which walks a damaged one for ever.
+"""Checks the heaps of HDF5 files, which hold text, before the library walks a damaged one for ever.
 
-An object of a heap says how long it is; the next one lies behind it. The library (HDF5 2.0) does not stop where that
-length is 0, as it is behind an object that says to be longer than it is: one changed byte is enough.
+An object of a heap states its length, and the next one follows it. The library (HDF5 2.0) does not stop at a length
+of 0, which it meets after an object with too large a length: one changed byte is enough.
 
 Source: HDF5 file format specification 3.0, section III.E, Global Heap.
 """
@@ -16,14 +16,14 @@ import h5py
 from rfsep.storage.faults import fault
 
 _BEGIN = b"GCOL\x01\x00\x00\x00"
-_HEADER = 16  # bytes, of a heap and of an object in it
+_HEADER = 16  # bytes of the header of a heap, and of an object in it
 
 
 def check_heaps(path: Path, file: h5py.File) -> None:
-    """Walk every heap of a file.
+    """Walks every heap of a file.
 
     Raises:
-        InputError: one in which the library would not come to an end.
+        InputError: the library would not reach the end of a heap.
     """
     with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for start, end in _gaps(file, len(content)):
@@ -35,7 +35,7 @@ def check_heaps(path: Path, file: h5py.File) -> None:
 
 
 def _gaps(file: h5py.File, size: int) -> Iterator[tuple[int, int]]:
-    """What lies outside of the numbers of the file's datasets, where those lie in one piece."""
+    """Yields the parts of the file outside the numbers of contiguous datasets."""
     begin = 0
     for start, end in sorted(_pieces(file)):
         if begin < start:
@@ -59,7 +59,7 @@ def _pieces(file: h5py.File) -> Iterator[tuple[int, int]]:
 
 
 def _ends(content: mmap.mmap, place: int) -> bool:
-    """Whether the walk through a heap comes to its end."""
+    """Tells whether the walk through a heap reaches its end."""
     if place + _HEADER > len(content):
         return True
     (length,) = struct.unpack_from("<Q", content, place + 8)

@@ -36,7 +36,7 @@ WITHHELD = {
 
 
 class TestSetHeader(NamedTuple):
-    """What is known of a mixture type before its first mixture is drawn.
+    """The facts of a mixture type that are known before its first mixture is drawn.
 
     Attributes:
         soi: name of the signal of interest.
@@ -45,9 +45,9 @@ class TestSetHeader(NamedTuple):
         num_samples: T.
         num_bits_max: N, the width of the bits.
         sample_rate_hz: in Hz.
-        set_id: the same in both files; must tell nothing about the seed.
+        set_id: the same in both files; must not reveal the seed.
         seed: withheld.
-        settings: withheld; what JSON can hold.
+        settings: withheld; values that JSON can hold.
     """
 
     soi: str
@@ -65,20 +65,21 @@ TestSetHeader.__test__ = False  # type: ignore[attr-defined]  # pytest takes a c
 
 
 def write_mixtures(folder: Path, header: TestSetHeader, batches: Iterable[MixtureBatch]) -> None:
-    """Write one mixture type, batch after batch in bounded memory; the same batches give the same bytes.
+    """Writes one mixture type, batch after batch in bounded memory; the same batches give the same bytes.
 
     Both files appear together when all is written, then both manifests are brought up to date.
 
     Raises:
-        InputError: a batch that does not fit the header (shape, dtype, NaN, bits), too few or too many mixtures, a name
-            that cannot stand in a file name, or files that cannot be written.
+        InputError: a batch that does not fit the header (shape, dtype, NaN, bits), too few or too many mixtures, an
+            invalid name, or files that cannot be written.
     """
     check_name(folder, "soi", header.soi)
     check_name(folder, "interference", header.interference)
     name = f"{header.soi}_{header.interference}.h5"
     public, withheld = folder / "mixture" / name, folder / "truth" / name
     for manifest in (folder / MANIFEST, folder / "truth" / MANIFEST):
-        read_manifest(manifest)  # one that cannot be read is better found before the work than after it
+        # An unreadable manifest is better found before the work than after it.
+        read_manifest(manifest)
     with staged(public, withheld) as (public_part, withheld_part):
         places = {
             **lay_out(public_part, _slots(header, PUBLIC), _attributes(header)),
@@ -86,16 +87,17 @@ def write_mixtures(folder: Path, header: TestSetHeader, batches: Iterable[Mixtur
         }
         with public_part.open("r+b") as public_file, withheld_part.open("r+b") as withheld_file:
             _write_batches(public, header, batches, places, (public_file, withheld_file))
-    with alone_in(folder, wait=True):  # another type may be ready at the same time
+    # Another type may be finished at the same time.
+    with alone_in(folder, wait=True):
         update_manifest(folder / MANIFEST, f"mixture/{name}")
         update_manifest(folder / "truth" / MANIFEST, name)
 
 
 def is_written(folder: Path, soi: str, interference: str, settings: Mapping[str, Any], seed: int | None) -> bool:
-    """Whether a mixture type is there already, whole: both files, listed, with these settings and this seed.
+    """Tells whether a mixture type is complete: both files, listed, with these settings and this seed.
 
     Args:
-        folder: of the test set.
+        folder: folder of the test set.
         soi: name of the signal of interest.
         interference: name of the interference.
         settings: as in `TestSetHeader`.
@@ -114,10 +116,10 @@ def is_written(folder: Path, soi: str, interference: str, settings: Mapping[str,
 
 
 def list_own(folder: Path) -> list[Pair]:
-    """Mixture types (soi, interference) of one of our test sets, sorted.
+    """Returns the mixture types (soi, interference) of one of our test sets, sorted.
 
     Raises:
-        InputError: there is none.
+        InputError: there are none.
     """
     names = [FILE_NAME.fullmatch(path.name) for path in (folder / "mixture").glob("*.h5")]
     pairs = sorted((name[1], name[2]) for name in names if name)
@@ -127,7 +129,7 @@ def list_own(folder: Path) -> list[Pair]:
 
 
 def read_own_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
-    """The public file of one mixture type.
+    """Reads the public file of one mixture type.
 
     Raises:
         InputError: no such type (names those there), or a damaged file.
@@ -148,7 +150,7 @@ def read_own_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
 
 
 def read_own_truth(folder: Path, soi: str, interference: str) -> TruthFile | None:
-    """The withheld file of one mixture type, or None where it is withheld.
+    """Reads the withheld file of one mixture type; None where it is not there.
 
     Raises:
         InputError: as `read_own_mixtures`; the truth of another set; bits other than 0 and 1.
@@ -202,7 +204,7 @@ def _write_batches(
     places: dict[str, int],
     files: tuple[BinaryIO, BinaryIO],
 ) -> None:
-    """Write every batch into the room laid out for it."""
+    """Writes every batch into the space laid out for it."""
     first = 0
     for batch in batches:
         end = first + len(batch.mixture)
@@ -220,7 +222,7 @@ def _write_batches(
 
 
 def _rows(path: Path, name: str, batch: MixtureBatch, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """One field of a batch as numpy, checked."""
+    """Returns one field of a batch as numpy, checked."""
     rows: npt.NDArray[Any] = getattr(batch, name).numpy()
     if rows.dtype != dtype:
         raise fault(path, f"{name} is {rows.dtype}, expected {dtype.name}")
@@ -232,9 +234,10 @@ def _rows(path: Path, name: str, batch: MixtureBatch, shape: tuple[int, ...], dt
 
 
 def _check_bits(path: Path, bits: npt.NDArray[np.uint8]) -> None:
-    """Look at bits row by row, as they are many and stay in the file."""
+    """Checks bits row by row, as they are many and stay in the file."""
     if any(row.size and row.max() > 1 for row in bits):
-        as_bits(f"{path}: bits", bits)  # names the first that is none
+        # The error names the first value that is not a bit.
+        as_bits(f"{path}: bits", bits)
     forget_pages(bits)
 
 
@@ -246,7 +249,7 @@ def _check_num_bits(path: Path, num_bits: npt.NDArray[np.int64], width: int) -> 
 
 
 def _check_attributes(file: h5py.File, path: Path, soi: str, interference: str) -> str:
-    """Compare the attributes with the file's name and return the set id."""
+    """Compares the attributes with the file's name, and returns the set id."""
     for name, expected in (("schema", SCHEMA), ("soi", soi), ("interference", interference)):
         if (value := read_attribute(file, name)) != expected:
             raise fault(path, f"{name} is {value!r}, expected {expected!r}")

@@ -1,4 +1,4 @@
-"""Weights that Keras wrote: .h5, .weights.h5 and .keras, read as numbers; no layer is made of them."""
+"""Reads Keras weights from .h5, .weights.h5 and .keras as numbers; no layer is instantiated."""
 
 import re
 import tempfile
@@ -13,20 +13,20 @@ from rfsep.storage.faults import fault, foreign
 from rfsep.storage.hdf5 import open_hdf5, read_dataset
 from rfsep.types import InputError
 
-MEMBER = "model.weights.h5"  # of a .keras
+MEMBER = "model.weights.h5"  # name of the weights inside a .keras
 MAX_BYTES = 4 << 30
 VARIABLES = {"kernel": 0, "bias": 1, "gamma": 0, "beta": 1, "moving_mean": 2, "moving_variance": 3}
 _OLD = re.compile(rf"(?:model_weights/)?([^/]+)/(?:[^/]+/)*({'|'.join(VARIABLES)})(?::0)?")  # Keras 2
-_NEW = re.compile(r"(?:layers|_layer_checkpoint_dependencies)/([^/]+)/vars/(\d+)")  # Keras 3, and 2 from .12 on
+_NEW = re.compile(r"(?:layers|_layer_checkpoint_dependencies)/([^/]+)/vars/(\d+)")  # Keras 3, and Keras 2 from 2.12 on
 
 
 def read_keras(path: Path) -> dict[str, Tensor]:
-    """Tensors by layer and number of the variable: ``conv1d_3/0`` is a kernel [K, in, out], ``conv1d_3/1`` its bias.
+    """Reads tensors by layer and variable number: ``conv1d_3/0`` is a kernel [K, in, out], ``conv1d_3/1`` its bias.
 
-    Of a batch normalisation the numbers are scale, shift, mean and variance. What an optimiser keeps is left out.
+    The variables of a batch normalisation are scale, shift, mean and variance. Those of an optimiser are left out.
 
     Raises:
-        InputError: missing, damaged, no weights in it, or weights that are no float32.
+        InputError: missing, damaged, no weights in it, or weights that are not float32.
     """
     if path.suffix != ".keras":
         return _read(path)
@@ -56,7 +56,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     weights = {}
     with open_hdf5(path) as file:
         with foreign(path, "cannot be read as Keras weights"):
-            file.visititems(note)  # follows no links
+            file.visititems(note)  # This follows no links.
         for name, ndim in names.items():
             if label := _label(name):
                 weights[label] = torch.from_numpy(read_dataset(file, name, ("<f4",), ndim).copy())
@@ -66,7 +66,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _label(name: str) -> str | None:
-    """Layer and number of a variable, of the name of its dataset; None for what is no layer's."""
+    """Returns a variable's layer and number from its dataset's name; None if it belongs to no layer."""
     if found := _NEW.fullmatch(name):
         return f"{found.group(1)}/{found.group(2)}"
     if found := _OLD.fullmatch(name):

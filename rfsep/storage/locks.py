@@ -1,6 +1,6 @@
-"""Folders taken by a process: of two that would write the same files one is refused; a killed one's rest is swept up.
+"""Locks on folders: of two processes that would write the same files one is refused; a killed one's rest is removed.
 
-The locks are the system's (flock) and end with the process, however it ends; neither names nor times decide.
+The locks are the system's (flock) and end with the process, however it ends; names and times play no part.
 """
 
 import fcntl
@@ -15,14 +15,14 @@ from rfsep.storage.faults import fault, reason
 
 @contextmanager
 def alone_in(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Work in a folder, made if it is not there, in which no other process works.
+    """Locks a folder, created if needed, so that no other process works in it within the block.
 
     Args:
-        folder: what killed processes left half-written in it is removed.
-        wait: until the other process is ready, instead of refusing.
+        folder: half-written files of killed processes in it are removed.
+        wait: wait until the other process is ready, instead of refusing.
 
     Raises:
-        InputError: another process works in it, or it cannot be made.
+        InputError: another process works in it, or it cannot be created.
     """
     lock = _opened(folder)
     try:
@@ -38,12 +38,12 @@ def alone_in(folder: Path, wait: bool = False) -> Iterator[None]:
 
 @contextmanager
 def among_others(*folders: Path) -> Iterator[None]:
-    """Work in folders, made if they are not there, in which others may work too, on other files, but none alone.
+    """Locks folders, created if needed, so that others may work in them on other files, but none alone.
 
-    What killed processes left half-written is removed by the first one.
+    The first process removes the half-written files of killed ones.
 
     Raises:
-        InputError: a folder cannot be made.
+        InputError: a folder cannot be created.
     """
     with ExitStack() as locks:
         for folder in folders:
@@ -51,7 +51,7 @@ def among_others(*folders: Path) -> Iterator[None]:
             locks.callback(os.close, lock)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # somebody works here, or sweeps
+            except BlockingIOError:  # Another process works here, or sweeps.
                 pass
             else:
                 sweep(folder)
@@ -68,7 +68,7 @@ def _opened(folder: Path) -> int:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written; nobody else may be writing there."""
+    """Removes the half-written files of killed processes; no other process may be writing there."""
     for path in folder.iterdir():
         if is_temporary(path):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""manifest.json: size and SHA-256 of every file of a test set."""
+"""Reads and writes manifest.json, the size and SHA-256 of every file of a test set."""
 
 import re
 import time
@@ -20,10 +20,10 @@ Entries = dict[str, dict[str, Any]]
 
 
 def read_manifest(path: Path) -> Entries:
-    """Entries ``{"sha256": str, "bytes": int}`` by file name relative to the manifest; none if there is no manifest.
+    """Returns entries ``{"sha256": str, "bytes": int}`` by relative file name; none if there is no manifest.
 
     Raises:
-        InputError: not a manifest of this schema, or a name that lies outside its folder.
+        InputError: not a manifest of this schema, or a file outside its folder.
     """
     if not path.exists():
         return {}
@@ -38,10 +38,10 @@ def read_manifest(path: Path) -> Entries:
 
 
 def update_manifest(path: Path, name: str) -> None:
-    """Enter or replace the file ``name``; entries of files that are gone are dropped.
+    """Adds or replaces the entry of the file ``name``, and drops the entries of missing files.
 
     Raises:
-        InputError: the old manifest cannot be understood or the new one not be written.
+        InputError: the old manifest is invalid, or the new one cannot be written.
     """
     file = path.parent / name
     entry = {"sha256": sha256(file), "bytes": file.stat().st_size}
@@ -50,7 +50,7 @@ def update_manifest(path: Path, name: str) -> None:
 
 
 def is_listed(path: Path, name: str) -> bool:
-    """Whether a manifest has the file ``name`` with the size that it has.
+    """Tells whether a manifest lists the file ``name`` with its current size.
 
     Raises:
         InputError: as `read_manifest`.
@@ -60,12 +60,12 @@ def is_listed(path: Path, name: str) -> bool:
 
 
 def verify(folder: Path, record: Path | None = None, threads: int = 1) -> None:
-    """Compare every file of one of our test sets with its manifest, the truth too if it is there.
+    """Compares every file of one of our test sets with its manifest, including the truth if it is there.
 
     Args:
-        folder: of the test set.
-        record: JSON file where it is kept which files were found whole; as long as neither inode, size nor times of
-            change of such a file differ, it is not read again. None: all are read.
+        folder: folder of the test set.
+        record: JSON file that records which files were found whole; such a file is not read again as long as its inode,
+            size and times of change stay the same. None to read all.
         threads: files to read at a time.
 
     Raises:
@@ -83,18 +83,19 @@ def verify(folder: Path, record: Path | None = None, threads: int = 1) -> None:
             if found != digest:
                 raise fault(path, f"has SHA-256 {found}, its manifest says {digest}")
     if record is not None and waiting:
-        # a file changed a moment ago may be changed again within the same tick of the clock
+        # A file changed a moment ago may be changed again within the same tick of the clock.
         settled = {
             str(path.resolve()): stamp
             for path, stamp in stamps.items()
             if stamp["changed_ns"] < started - _SETTLED_NS and stamp == _stamp(path, listed[path])
         }
-        with suppress(InputError):  # a place that cannot be written to: all is read again next time
+        # If the record cannot be written, all files are read again next time.
+        with suppress(InputError):
             write_json(record, {"schema": SCHEMA, "files": settled})
 
 
 def listed_sha256(path: Path) -> str:
-    """SHA-256 of a file of a test set: what its manifest says, to be relied on after `verify`; computed without one.
+    """Returns the SHA-256 of a test set's file, from its manifest (valid after `verify`), or computed without one.
 
     Raises:
         InputError: as `read_manifest`; the file cannot be read.
@@ -107,7 +108,7 @@ def listed_sha256(path: Path) -> str:
 
 
 def _known(record: Path | None) -> dict[str, object]:
-    """Stamps of files that were found whole; none where the record is not there or cannot be understood."""
+    """Returns the stamps of files that were found whole; none where the record is missing or invalid."""
     if record is None or not record.is_file():
         return {}
     with suppress(InputError):
@@ -118,14 +119,14 @@ def _known(record: Path | None) -> dict[str, object]:
 
 
 def _stamp(path: Path, digest: str) -> dict[str, Any]:
-    """What changes with a file, and the SHA-256 that it had."""
+    """Returns properties that change with a file, and the SHA-256 that it had."""
     status = path.stat()
     times = {"modified_ns": status.st_mtime_ns, "changed_ns": status.st_ctime_ns}
     return {"inode": status.st_ino, "bytes": status.st_size, **times, "sha256": digest}
 
 
 def _listed(manifest: Path, prefix: str) -> dict[Path, str]:
-    """Files of a manifest with the SHA-256 that they should have; names and sizes are compared."""
+    """Returns the files of a manifest with their expected SHA-256, after a check of names and sizes."""
     if not manifest.is_file():
         raise fault(manifest, "no such file, nothing to verify against")
     entries = read_manifest(manifest)

@@ -1,4 +1,4 @@
-"""What a test set's files give, whichever format they have, and the names they may bear."""
+"""The contents of a test set's files in any format, and the names that are allowed."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from rfsep.storage.faults import fault
 
-NAME = r"[A-Za-z0-9-]+"  # of an SOI or an interference
-LABEL = r"[A-Za-z0-9_-]+"  # of a submission
-SET = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a test set, whose name is that of its folder
+NAME = r"[A-Za-z0-9-]+"  # name of a SOI or an interference
+LABEL = r"[A-Za-z0-9_-]+"  # name of a submission
+SET = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  # name of a test set, which is that of its folder
 Pair = tuple[str, str]
 
 
@@ -22,7 +22,7 @@ class MixtureFile(NamedTuple):
         soi: name of the signal of interest.
         interference: name of the interference.
         path: the file.
-        set_id: what links it to its truth; empty for official files.
+        set_id: links the file to its truth; empty for official files.
         sample_rate_hz: in Hz.
         mixture: complex64 [M, T], read-only memory map.
         sinr_db: float32 [M], nominal.
@@ -48,7 +48,7 @@ class TruthFile(NamedTuple):
         num_bits: int64 [M].
         soi_offset: int64 [M], samples into a symbol at sample 0; -1 unknown.
         interference_offset: int64 [M], samples into a period at sample 0; -1 unknown.
-        interference_origin: int64 [M], which recording the interference was cut from; -1 synthetic or unknown.
+        interference_origin: int64 [M], number of the interference's recording; -1 synthetic or unknown.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class TruthFile(NamedTuple):
 
 
 def check_name(folder: Path, what: str, value: str, pattern: str = NAME) -> None:
-    """Refuse a name that cannot stand in a file name.
+    """Refuses a name that is not allowed in a file name.
 
     Raises:
         InputError: ``value`` does not match ``pattern`` as a whole.
@@ -72,10 +72,10 @@ def check_name(folder: Path, what: str, value: str, pattern: str = NAME) -> None
 
 
 def check_pair(folder: Path, soi: str, interference: str, pairs: list[Pair]) -> None:
-    """Refuse a mixture type that is not there.
+    """Refuses a mixture type that does not exist.
 
     Raises:
-        InputError: names those that are.
+        InputError: names those that exist.
     """
     if (soi, interference) not in pairs:
         choices = ", ".join("_".join(pair) for pair in pairs)

@@ -22,7 +22,7 @@ AXES = {1: ("entry {}",), 2: ("row {}", "sample {}"), 3: ("row {}", "channel {}"
 
 
 class Header(NamedTuple):
-    """What the first bytes of a .npy file say."""
+    """The header of a .npy file."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -31,12 +31,12 @@ class Header(NamedTuple):
 
 
 def read_complex(path: Path, shape: Shape) -> npt.NDArray[np.complex64]:
-    """Read-only memory map of a .npy of little-endian complex64 in C order; None in ``shape`` is any length.
+    """Returns a read-only memory map of a .npy of little-endian complex64 in C order; None in ``shape`` is any length.
 
     Complex128 is read too, and comes as a converted array in memory.
 
     Raises:
-        InputError: missing, not a .npy, truncated, another dtype or another shape; as `as_complex64`.
+        InputError: missing, not a .npy, truncated, of another dtype or shape; as `as_complex64`.
     """
     header = read_header(path)
     if header.dtype not in (np.dtype("<c8"), np.dtype("<c16")):
@@ -48,7 +48,7 @@ def read_complex(path: Path, shape: Shape) -> npt.NDArray[np.complex64]:
 
 
 def read_floats(path: Path, shape: Shape) -> npt.NDArray[np.float32]:
-    """Read-only memory map of a .npy of little-endian float32 in C order; None in ``shape`` is any length.
+    """Returns a read-only memory map of a .npy of little-endian float32 in C order; None in ``shape`` is any length.
 
     Raises:
         InputError: as `read_complex`.
@@ -61,12 +61,12 @@ def read_floats(path: Path, shape: Shape) -> npt.NDArray[np.float32]:
 
 
 def read_bits(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
-    """Bits uint8 from a .npy of bool or any numeric dtype holding exactly 0 and 1 alone, in either order.
+    """Reads bits uint8 from a .npy of bool or any numeric dtype that only holds 0 and 1, in either order.
 
     The organisers' scripts save float32.
 
     Raises:
-        InputError: as `read_complex`; no numbers; a value other than 0 and 1 (names the first).
+        InputError: as `read_complex`; not numbers; a value other than 0 and 1 (names the first).
     """
     header = read_header(path)
     if header.dtype.kind not in "biufc":
@@ -76,9 +76,9 @@ def read_bits(path: Path, shape: Shape) -> npt.NDArray[np.uint8]:
 
 
 def count_errors(path: Path, truth: Path) -> tuple[int, int]:
-    """Bits of a .npy that differ from those of another, and how many were compared: as many as both have.
+    """Returns the number of differing bits of two .npy files, and the number compared, the shorter length.
 
-    Both are read in bounded memory.
+    Both files are read in bounded memory.
 
     Raises:
         InputError: as `read_bits`, of uint8 with one axis.
@@ -101,10 +101,10 @@ def count_errors(path: Path, truth: Path) -> tuple[int, int]:
 
 
 def read_text(path: Path, shape: Shape) -> npt.NDArray[np.str_]:
-    """Unicode strings from a .npy of dtype <U, in either order (the official ones are transposed), in memory.
+    """Reads Unicode strings from a .npy of dtype <U, in either order (the official ones are transposed), in memory.
 
     Raises:
-        InputError: as `read_complex`; another dtype; characters that do not exist.
+        InputError: as `read_complex`; another dtype; invalid characters.
     """
     header = read_header(path)
     if header.dtype.kind != "U" or header.dtype.str[0] != "<":
@@ -117,7 +117,7 @@ def read_text(path: Path, shape: Shape) -> npt.NDArray[np.str_]:
 
 
 def check_shape(path: Path | str, got: tuple[int, ...], expected: Shape) -> None:
-    """Compare shapes; None is any length.
+    """Compares shapes; None is any length.
 
     Raises:
         InputError: they differ; names both.
@@ -129,7 +129,7 @@ def check_shape(path: Path | str, got: tuple[int, ...], expected: Shape) -> None
 
 
 def check_finite(path: Path | str, array: npt.NDArray[Any]) -> None:
-    """Scan a float or complex array of one to three axes, C order, piece by piece.
+    """Checks that a float or complex array of one to three axes in C order is finite, piece by piece.
 
     Raises:
         InputError: names the first NaN or Inf by row and sample.
@@ -146,31 +146,32 @@ def check_finite(path: Path | str, array: npt.NDArray[Any]) -> None:
 
 
 def as_bits(path: Path | str, array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Numbers that are all exactly 0 or 1 as uint8 of the same shape in C order, checked piece by piece.
+    """Returns numbers as uint8 bits of the same shape in C order, after a check piece by piece that all are 0 or 1.
 
     Raises:
-        InputError: names the first other value, in the order of the memory, by row and position.
+        InputError: names the first other value in memory order, by row and position.
     """
     order: Literal["C", "F"] = "F" if array.flags.fnc else "C"
     bits = np.empty(array.shape, np.uint8, order)
     flat, target = array.reshape(-1, order=order), bits.reshape(-1, order=order)
     for start in range(0, flat.size, CHUNK_ENTRIES):
         piece = flat[start : start + CHUNK_ENTRIES]
-        with np.errstate(invalid="ignore"):  # a float in a file may be a NaN that signals
+        # A float in a file may be a signalling NaN.
+        with np.errstate(invalid="ignore"):
             known = (piece == 0) | (piece == 1)
         if not known.all():
             first = int(known.argmin())
             where = place(start + first, array.shape, order).replace("sample", "bit")
             raise fault(path, f"{where} is {piece[first]}, expected 0 or 1")
-        target[start : start + len(piece)] = piece != 0  # a bool in a file may be any byte
+        target[start : start + len(piece)] = piece != 0  # A bool in a file may be any byte.
         forget_pages(array)
     return np.ascontiguousarray(bits)
 
 
 def as_complex64(path: Path | str, array: npt.NDArray[Any]) -> npt.NDArray[np.complex64]:
-    """The array itself where it is complex64; complex128 in C order converted piece by piece, read-only.
+    """Returns a complex64 array as it is, and complex128 in C order as a read-only copy, converted piece by piece.
 
-    NaN and Inf stay what they are.
+    NaN and Inf are kept.
 
     Raises:
         InputError: names the first number that complex64 cannot hold.
@@ -193,7 +194,7 @@ def as_complex64(path: Path | str, array: npt.NDArray[Any]) -> npt.NDArray[np.co
 
 
 def place(index: int, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> str:
-    """Name a flat index.
+    """Describes a flat index.
 
     >>> place(7, (3, 5))
     'row 1, sample 2'
@@ -204,7 +205,7 @@ def place(index: int, shape: tuple[int, ...], order: Literal["C", "F"] = "C") ->
 
 
 def map_file(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Read-only memory map of ``shape`` numbers at byte ``offset``; an ordinary array where there are none.
+    """Returns a read-only memory map of ``shape`` numbers at byte ``offset``; an ordinary array if there are none.
 
     Raises:
         InputError: the file is shorter than that, or cannot be read.
@@ -224,7 +225,7 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 
 def read_header(path: Path) -> Header:
-    """Parse and check the header, the length of the file included."""
+    """Parses and checks the header, including the length of the file."""
     ordinary_size(path)
     try:
         with path.open("rb") as file, warnings.catch_warnings(action="error"):
@@ -236,7 +237,7 @@ def read_header(path: Path) -> Header:
             offset = beginning.tell()
     except OSError as error:
         raise fault(path, f"cannot be read: {error.strerror}") from error
-    except Exception as error:  # numpy parses the header as Python source, which fails in many ways
+    except Exception as error:  # Numpy parses the header as Python source, which can fail in many ways.
         raise fault(path, f"is not a .npy file: {reason(error)}") from error
     if dtype.hasobject:
         raise fault(path, f"dtype {_name(dtype)} holds pickled objects, which are never loaded")
@@ -246,7 +247,7 @@ def read_header(path: Path) -> Header:
 
 
 def _map(path: Path, header: Header) -> npt.NDArray[Any]:
-    """The array in whichever order it lies."""
+    """Returns the array in the order of the file."""
     if header.fortran_order:
         return map_file(path, header.dtype, header.offset, header.shape[::-1]).T
     return map_file(path, header.dtype, header.offset, header.shape)

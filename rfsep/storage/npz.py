@@ -1,4 +1,4 @@
-"""Vectors kept in .npz archives."""
+"""Reads and writes .npz archives."""
 
 import warnings
 import zipfile
@@ -12,14 +12,14 @@ import numpy.typing as npt
 from rfsep.storage.atomic import ordinary_size, write_atomically
 from rfsep.storage.faults import fault, foreign
 
-MAX_BYTES = 1 << 30  # that an archive may unpack to
+MAX_BYTES = 1 << 30  # most bytes that an archive may unpack to
 
 
 def read_npz_vector(path: Path, name: str) -> npt.NDArray[np.complex128]:
-    """One numeric vector of an archive: complex128 [L].
+    """Reads one numeric vector of an archive as complex128 [L].
 
     Raises:
-        InputError: no such file or entry (names those there), or an entry that is no vector of numbers.
+        InputError: no such file or entry (names those there), or an entry that is not a vector of numbers.
     """
     if not path.is_file():
         raise fault(path, "no such file")
@@ -32,7 +32,7 @@ def read_npz_vector(path: Path, name: str) -> npt.NDArray[np.complex128]:
 
 
 def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays by name, the same bytes for the same arrays.
+    """Writes arrays by name; the same arrays give the same bytes.
 
     Raises:
         InputError: the file cannot be written.
@@ -45,10 +45,10 @@ def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of an archive by name, none of objects; all of them, or those that ``names`` asks for.
+    """Reads an archive's arrays by name, but no object arrays; all of them, or those in ``names``.
 
     Raises:
-        InputError: missing or damaged; an entry that is not there (names those that are); it unpacks to more than
+        InputError: missing or damaged; a missing entry (names those there); an archive that unpacks to more than
             ``MAX_BYTES``.
     """
     ordinary_size(path)

@@ -1,4 +1,4 @@
-"""Files of the ICASSP 2024 SP Grand Challenge on RF signal separation, both ways.
+"""Reads and writes files of the ICASSP 2024 SP Grand Challenge on RF signal separation.
 
 Source: RFChallenge/icassp2024rfchallenge, sampletest_testmixture_generator.py.
 """
@@ -23,15 +23,15 @@ MAX_SINR_DB = 1000.0
 GAIN_TOLERANCE_DB = 0.1
 LEVELS_DB = np.arange(-30, 1, 3, dtype=np.float32)
 MIXTURE_NAME = re.compile(rf"({LABEL}?)_testmixture_({NAME})_({NAME})\.npy")
-ROWS = 64  # mixtures looked at together: 20 MB of the official length
+ROWS = 64  # mixtures per piece: 20 MB at the official length
 
 
 class Found(NamedTuple):
-    """Where the files of one official test set lie.
+    """The place of one official test set's files.
 
     Attributes:
-        folder: that holds them, beside others maybe.
-        testset: the name that they bear, such as TestSet1Mixture.
+        folder: folder that holds them, possibly beside others.
+        testset: their test set's name, such as TestSet1Mixture.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class Found(NamedTuple):
 
 
 def find_official(folder: Path) -> Found:
-    """The official test set of a folder of its own, or, given FOLDER/NAME, that of this name among the files of FOLDER.
+    """Finds the official test set of a folder, or for FOLDER/NAME the one of that name among the files of FOLDER.
 
     The organisers' ``dataset/`` holds the files of several side by side.
 
@@ -61,7 +61,7 @@ def find_official(folder: Path) -> Found:
 
 
 def list_official(folder: Path) -> list[Pair]:
-    """Mixture types (soi, interference) of an official test set, sorted.
+    """Returns the mixture types (soi, interference) of an official test set, sorted.
 
     Raises:
         InputError: as `find_official`.
@@ -71,11 +71,11 @@ def list_official(folder: Path) -> list[Pair]:
 
 
 def read_official_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
-    """Mixtures with the nominal SINR of their metadata; without metadata that of the official order of rows.
+    """Reads mixtures, with the nominal SINR of their metadata or, without metadata, of the official order of rows.
 
     Raises:
-        InputError: no such type (names those there); damaged files; metadata of another type; no metadata and a number
-            of rows that is no multiple of 11.
+        InputError: no such type (names those there); damaged files; metadata of another type; without metadata,
+            a number of rows that is not a multiple of 11.
     """
     check_pair(folder, soi, interference, list_official(folder))
     place, testset = find_official(folder)
@@ -94,7 +94,7 @@ def read_official_mixtures(folder: Path, soi: str, interference: str) -> Mixture
 
 
 def read_official_truth(folder: Path, soi: str, interference: str) -> TruthFile | None:
-    """The ground truth, or None where it is withheld; it has the pickle's size in memory, and the interference's.
+    """Reads the ground truth, None where it is withheld; it takes the memory of the pickle and of the interference.
 
     All bits count, the SOI starts with a symbol (offset 0), the rest is unknown (-1).
 
@@ -122,11 +122,10 @@ def read_official_truth(folder: Path, soi: str, interference: str) -> TruthFile 
 
 
 def write_official(folder: Path, testset: str, mixtures: MixtureFile, truth: TruthFile) -> None:
-    """Write mixtures, metadata and ground truth as the official generator does, rows in their order.
+    """Writes mixtures, metadata and ground truth as the official generator does, rows in their order.
 
     Raises:
-        InputError: a name that cannot stand in a file name, rows with different numbers of bits, or files that cannot
-            be written.
+        InputError: an invalid name, rows with different numbers of bits, or files that cannot be written.
     """
     for what, name, pattern in (("test set", testset, LABEL), ("soi", mixtures.soi, NAME)):
         check_name(folder, what, name, pattern)
@@ -149,7 +148,7 @@ def write_official(folder: Path, testset: str, mixtures: MixtureFile, truth: Tru
 
 
 def convert(folder: Path, out: Path, soi: str, interference: str) -> None:
-    """Write one mixture type of our test set ``folder`` as official files into ``out``, under the folder's name.
+    """Writes one mixture type of our test set ``folder`` as official files into ``out``, under the folder's name.
 
     Raises:
         InputError: as `read_own_truth` and `write_official`; no truth.
@@ -161,18 +160,18 @@ def convert(folder: Path, out: Path, soi: str, interference: str) -> None:
 
 
 def _names(folder: Path) -> list[re.Match[str]]:
-    """Parsed names of the mixture files in a folder, of whichever test set, sorted; none where there is no folder."""
+    """Returns the parsed names of all mixture files in a folder, sorted; none if there is no folder."""
     found = [MIXTURE_NAME.fullmatch(path.name) for path in sorted(folder.glob("*_testmixture_*.npy"))]
     return [name for name in found if name]
 
 
 def _testsets(folder: Path) -> list[str]:
-    """Names of the test sets in a folder, sorted."""
+    """Returns the names of the test sets in a folder, sorted."""
     return sorted({name[1] for name in _names(folder)})
 
 
 def _nominal_sinr_db(path: Path, num_mixtures: int, soi: str, interference: str) -> npt.NDArray[np.float32]:
-    """Second column of the metadata, after a look at the gain that says the same and at the names in the last two."""
+    """Returns the metadata's second column, after a check of the gain and of the names in the last two columns."""
     rows = read_text(path, (num_mixtures, 5))
     sinr_db = np.empty(num_mixtures, np.float32)
     for index, (gain, target, _, soi_name, interference_name) in enumerate(rows.tolist()):
@@ -191,7 +190,7 @@ def _nominal_sinr_db(path: Path, num_mixtures: int, soi: str, interference: str)
 
 
 def _complex(path: Path, name: str, array: npt.NDArray[Any], mixtures: MixtureFile) -> npt.NDArray[np.complex64]:
-    """A waveform of the pickle as complex64 [M, T]."""
+    """Returns a waveform of the pickle as complex64 [M, T]."""
     if array.dtype not in (np.complex64, np.complex128):
         raise fault(path, f"{name} is {array.dtype}, expected complex64")
     check_shape(f"{path}: {name}", array.shape, mixtures.mixture.shape)
@@ -200,7 +199,7 @@ def _complex(path: Path, name: str, array: npt.NDArray[Any], mixtures: MixtureFi
 
 
 def _metadata(mixtures: MixtureFile, truth: TruthFile) -> npt.NDArray[np.str_]:
-    """Rows of text [M, 5]: gain k, target SINR, actual SINR (dB), SOI type, interference type."""
+    """Returns the rows of text [M, 5]: gain k, target SINR, actual SINR (dB), SOI type, interference type."""
     target = mixtures.sinr_db.astype(np.float64)
     gain = (10 ** (-target / 20)).astype(np.float32)
     energies = np.array([[np.vdot(x, x).real for x in waveforms] for waveforms in (truth.soi, truth.interference)])

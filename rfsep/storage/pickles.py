@@ -1,7 +1,7 @@
-"""Official ground truth comes as pickles: read without running them, written without holding them in memory.
+"""Reads pickles of official ground truth without running them, and writes them without holding them in memory.
 
-Reading replaces every callable that a pickled numpy array names by a stand-in of this file, so that nothing a pickle
-says is ever called; the numbers are then taken from the pickled bytes.
+Reading replaces every callable that a pickled numpy array names by a stand-in of this module, so that no callable of
+the pickle's is ever called. The numbers are then taken from the pickled bytes.
 """
 
 import math
@@ -22,11 +22,12 @@ NUMERIC = re.compile(r"[biufc]\d{1,2}")
 
 
 class _Type:
-    """Stand-in of numpy.dtype."""
+    """Stand-in for numpy.dtype."""
 
     def __init__(self, code: object, *_: object) -> None:
         if not isinstance(code, str) or not NUMERIC.fullmatch(code):
-            shown = f" {code!r}" if isinstance(code, str) else ""  # a tuple of tuples may have no end when it is shown
+            # A tuple of tuples may be endless when printed.
+            shown = f" {code!r}" if isinstance(code, str) else ""
             raise pickle.UnpicklingError(f"dtype{shown}, expected numbers")
         self.dtype = np.dtype(code)
 
@@ -35,7 +36,7 @@ class _Type:
 
 
 class _Array:
-    """Stand-in of an array: holds the pickled bytes until they are known to be numbers of that shape."""
+    """Stand-in for an array: holds the pickled bytes until they are known to be numbers of that shape."""
 
     def __init__(self, *_: object) -> None:
         self.array: npt.NDArray[Any] | None = None
@@ -46,7 +47,7 @@ class _Array:
 
 
 def _from_buffer(content: object, kind: object, shape: object, order: object, axes: object = None) -> _Array:
-    """Stand-in of numpy._core.numeric._frombuffer, which protocol 5 names."""
+    """Replaces numpy._core.numeric._frombuffer, which protocol 5 names."""
     if axes is not None or order not in ("C", "F"):
         raise pickle.UnpicklingError("array order is not 'C' or 'F'")
     result = _Array()
@@ -55,14 +56,14 @@ def _from_buffer(content: object, kind: object, shape: object, order: object, ax
 
 
 def _encode(text: object, encoding: object = "latin1") -> bytes:
-    """Stand-in of _codecs.encode, by which protocol 2 spells bytes."""
+    """Replaces _codecs.encode, which protocol 2 uses for bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("text encoding is not 'latin1'")
     return text.encode("latin1")
 
 
 def _no_bytes(*arguments: object) -> bytes:
-    """Stand-in of bytes, by which protocol 2 spells the empty array's content."""
+    """Replaces bytes, which protocol 2 uses for the content of an empty array."""
     if arguments:
         raise pickle.UnpicklingError("calls bytes")
     return b""
@@ -78,7 +79,7 @@ STAND_INS: dict[tuple[str, str], Callable[..., object]] = {
 }
 UNUSED = {
     *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4),
-    # keys have to be hashed, which takes for ever where tuples hold one another a few dozen times
+    # Keys have to be hashed, which takes for ever where tuples are nested in each other a few dozen times.
     *(pickle.DICT, pickle.EMPTY_DICT, pickle.SETITEM, pickle.SETITEMS),
     *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
 }
@@ -89,7 +90,7 @@ MAX_AXES = 8
 # The interpreter written in Python, not the one in C: its memo is a dict, so that no opcode of a few bytes makes
 # it reserve gigabytes; and its opcodes can be overridden. It is as fast here: the bytes of an array are one opcode.
 class _Reader(pickle._Unpickler):
-    """An unpickler that knows the stand-ins alone."""
+    """An unpickler that only knows the stand-ins."""
 
     stack: list[Any]
     read: Callable[[int], bytes]
@@ -102,7 +103,7 @@ class _Reader(pickle._Unpickler):
         self.size = self.budget = size
 
     def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of a name.
+        """Returns the stand-in for a name.
 
         Raises:
             pickle.UnpicklingError: any other name.
@@ -112,7 +113,7 @@ class _Reader(pickle._Unpickler):
         return STAND_INS[module, name]
 
     def load_build(self) -> None:
-        """Give a state to a stand-in, and to nothing else: the original would set attributes of anything."""
+        """Sets the state of a stand-in, and of nothing else: the original would set attributes of anything."""
         state = self.stack.pop()
         target = self.stack[-1]
         if not isinstance(target, _Type | _Array) or not isinstance(state, tuple):
@@ -120,7 +121,7 @@ class _Reader(pickle._Unpickler):
         target.__setstate__(state)
 
     def load_reduce(self) -> None:
-        """Call a stand-in; text turned into bytes may not add up to more than the file."""
+        """Calls a stand-in; text turned into bytes must not exceed the size of the file in total."""
         arguments = self.stack.pop()
         called = self.stack[-1]
         if called not in STAND_INS.values():
@@ -132,7 +133,7 @@ class _Reader(pickle._Unpickler):
                 raise pickle.UnpicklingError("unpacks to more bytes than it has")
 
     def load_bytearray8(self) -> None:
-        """Read bytes that the file has: the original makes room, all zeros, before it looks."""
+        """Reads bytes that the file holds: the original allocates zeros before it checks."""
         (length,) = struct.unpack("<Q", self.read(8))
         if length > self.size:
             raise pickle.UnpicklingError(f"says to hold {length} bytes")
@@ -144,10 +145,10 @@ class _Reader(pickle._Unpickler):
 
 
 def read_arrays(path: Path) -> tuple[npt.NDArray[Any], ...]:
-    """The numeric arrays, read-only, of a pickled tuple or list of numpy arrays (numpy 1 or 2, protocol 2 to 5).
+    """Returns the read-only numeric arrays of a pickled tuple or list of numpy arrays (numpy 1 or 2, protocols 2 to 5).
 
     Raises:
-        InputError: missing, truncated, or anything else than numeric arrays: objects, other classes, calls.
+        InputError: missing, truncated, or anything other than numeric arrays: objects, other classes, calls.
     """
     if (size := ordinary_size(path)) > MAX_BYTES:
         raise fault(path, f"has {size} bytes, more than the limit of {MAX_BYTES}")
@@ -160,7 +161,7 @@ def read_arrays(path: Path) -> tuple[npt.NDArray[Any], ...]:
         raise fault(
             path, f"is not a pickle of numeric arrays: has an opcode or a memo {error} of no use to one"
         ) from error
-    except Exception as error:  # a foreign pickle can go wrong in any way; none of them is ours
+    except Exception as error:  # A foreign pickle can fail in any way, which is the file's fault.
         raise fault(path, f"is not a pickle of numeric arrays: {reason(error)}") from error
     if not isinstance(content, tuple | list):
         raise fault(path, f"holds a {type(content).__name__}, expected a tuple of numeric arrays")
@@ -173,7 +174,7 @@ def read_arrays(path: Path) -> tuple[npt.NDArray[Any], ...]:
 
 
 def write_arrays(file: BinaryIO, arrays: tuple[npt.NDArray[Any], ...]) -> None:
-    """Pickle a tuple of numeric arrays, protocol 4, row after row, under the names which numpy 1 and 2 both know.
+    """Pickles a tuple of numeric arrays by protocol 4, row after row, under names that numpy 1 and 2 both know.
 
     ``pickle.dump`` under numpy 2 writes names that the official scorer's numpy 1.21 does not have.
     """
@@ -195,7 +196,7 @@ def write_arrays(file: BinaryIO, arrays: tuple[npt.NDArray[Any], ...]) -> None:
 
 
 def _array(content: object, kind: object, shape: object, order: str) -> npt.NDArray[Any]:
-    """View pickled bytes as numbers; nothing is allocated beyond the bytes that the file held."""
+    """Views pickled bytes as numbers, without allocating more than the bytes of the file."""
     if not isinstance(content, bytes) or not isinstance(kind, _Type):
         raise pickle.UnpicklingError(f"array of {type(content).__name__}, expected the bytes of numbers")
     if not isinstance(shape, tuple) or not all(isinstance(n, int) and 0 <= n < 1 << 60 for n in shape[:MAX_AXES]):

@@ -1,4 +1,4 @@
-"""SigMF meta files of our own results; recordings are read by `rfsep.storage.captures`."""
+"""Writes SigMF meta files of results; recordings are read by `rfsep.storage.captures`."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,17 +23,17 @@ def write_meta(
     origin: Mapping[str, Any],
     datetime: str,
 ) -> None:
-    """Describe the cf32_le samples that lie beside a meta file.
+    """Writes the meta file of the cf32_le samples beside it.
 
     Args:
-        meta_path: NAME.sigmf-meta; NAME.sigmf-data is there, its SHA-512 is taken.
+        meta_path: NAME.sigmf-meta; NAME.sigmf-data must exist, as its SHA-512 is included.
         sample_rate_hz: in Hz.
-        frequency_hz: of the carrier; None: unknown.
-        description: for people.
-        annotations: as SigMF has them.
-        provenance: how the samples came about, plain values; kept as ``rfsep:provenance``.
-        origin: of the recording that they were made of: author, hw, license, geolocation, without ``core:``.
-        datetime: of the first sample; empty: unknown.
+        frequency_hz: carrier frequency; None if unknown.
+        description: description for readers.
+        annotations: annotations in SigMF's form.
+        provenance: origin of the samples in plain values; stored as ``rfsep:provenance``.
+        origin: the source recording's author, hw, license and geolocation, without ``core:``.
+        datetime: time of the first sample; empty if unknown.
 
     Raises:
         InputError: a file cannot be read or written.

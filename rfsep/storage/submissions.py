@@ -35,10 +35,10 @@ class Submission(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What one method handed in.
+    """The submission of one method.
 
     Attributes:
-        folder: of its files, and of other methods' maybe.
+        folder: folder of its files, and possibly of other methods' files.
         id: the method's name; None where the folder holds no estimate of the test set.
     """
 
@@ -47,9 +47,9 @@ class Entry(NamedTuple):
 
 
 def find_submissions(place: Path, testset: str) -> list[Entry]:
-    """What was handed in at a place: every id in it where it holds estimates, else every id of each folder in it.
+    """Finds submissions at a place: every id in it if it holds estimates, else every id of each folder in it.
 
-    Folders and ids are sorted; what is behind a link in the place is not looked at.
+    Folders and ids are sorted; links in the place are not followed.
 
     >>> find_submissions(Path("nowhere"), "TestSet1")
     [Entry(folder=PosixPath('nowhere'), id=None)]
@@ -62,10 +62,10 @@ def find_submissions(place: Path, testset: str) -> list[Entry]:
 
 
 def list_submissions(entry: Entry, testset: str) -> list[Submission]:
-    """The mixture types that a method handed in for a test set, sorted; other files are left alone.
+    """Returns the mixture types that a method submitted for a test set, sorted; other files are ignored.
 
     Raises:
-        InputError: no such file at all (names the pattern), a partner missing (names it), a link.
+        InputError: no matching file (names the pattern), a missing partner (names it), or a link.
     """
     folder, id = entry
     if not folder.is_dir():
@@ -87,7 +87,7 @@ def list_submissions(entry: Entry, testset: str) -> list[Submission]:
 def read_submission(
     submission: Submission, num_mixtures: int, num_samples: int, num_bits: int
 ) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.uint8]]:
-    """Estimates complex64 [M, T], read-only, and bits uint8 [M, N], after every check.
+    """Reads estimates complex64 [M, T], read-only, and bits uint8 [M, N], with all checks.
 
     Raises:
         InputError: wrong shape or dtype, NaN or Inf, bits other than 0 and 1, damaged files.
@@ -109,22 +109,22 @@ def write_submission(
     num_samples: int,
     num_bits: int,
 ) -> None:
-    """Write one mixture type, chunk after chunk in bounded memory; both files appear together at the end.
+    """Writes one mixture type, chunk after chunk in bounded memory; both files appear together at the end.
 
     Args:
-        folder: made if it is not there.
-        id: the method's name, [A-Za-z0-9_-]+, as ``testset``.
+        folder: created if it does not exist.
+        id: the method's name, [A-Za-z0-9_-]+, like ``testset``.
         testset: name of the test set.
-        soi_name: [A-Za-z0-9-]+, as ``interference_name``.
-        interference_name: of the mixture type.
+        soi_name: name of the SOI, [A-Za-z0-9-]+, like ``interference_name``.
+        interference_name: name of the interference.
         rows: chunks (soi complex64 [m, T], bits uint8 [m, N]) of any number of rows, in order.
         num_mixtures: M.
         num_samples: T.
         num_bits: N.
 
     Raises:
-        InputError: a chunk of another shape or dtype, NaN, bits other than 0 and 1, too few or too many rows, a name
-            that cannot stand in a file name, or files that cannot be written.
+        InputError: a chunk of another shape or dtype, NaN, bits other than 0 and 1, too few or too many rows, an
+            invalid name, or files that cannot be written.
     """
     for what, name, pattern in (("id", id, LABEL), ("test set", testset, SET), ("soi", soi_name, NAME)):
         check_name(folder, what, name, pattern)
@@ -147,19 +147,19 @@ def write_submission(
 
 
 def _names(folder: Path, testset: str) -> list[re.Match[str]]:
-    """Parsed names of the estimates in a folder, of whichever method."""
+    """Returns the parsed names of all methods' estimates in a folder."""
     pattern = re.compile(rf"({LABEL})_{re.escape(testset)}_estimated_(?:soi|bits)_({NAME})_({NAME})\.npy")
     return [match for path in folder.iterdir() if (match := pattern.fullmatch(path.name))]
 
 
 def _strange_ids(folder: Path, testset: str) -> list[str]:
-    """Ids in names of estimates that would be some but for the id."""
+    """Returns the invalid ids in file names that are otherwise those of estimates."""
     pattern = re.compile(rf"(.+)_{re.escape(testset)}_estimated_(?:soi|bits)_{NAME}_{NAME}\.npy")
     return sorted({match[1] for path in folder.iterdir() if (match := pattern.fullmatch(path.name))})
 
 
 def _entries(folder: Path, testset: str) -> list[Entry]:
-    """A folder with each id in it; with none where there is no estimate in it."""
+    """Returns one entry per id in a folder, or a single entry without id if it holds no estimate."""
     ids = sorted({name[1] for name in _names(folder, testset)}) if folder.is_dir() else []
     return [Entry(folder, id) for id in ids] or [Entry(folder, None)]
 
@@ -176,7 +176,7 @@ def _write_header(file: BinaryIO, dtype: str, shape: tuple[int, int]) -> None:
 def _write_rows(
     file: BinaryIO, path: Path, rows: npt.NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, int]
 ) -> None:
-    """Append checked rows."""
+    """Appends checked rows."""
     if rows.dtype != dtype:
         raise fault(path, f"rows are {rows.dtype}, expected {dtype.name}")
     check_shape(path, rows.shape, shape)

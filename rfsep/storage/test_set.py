@@ -1,6 +1,6 @@
-"""Test sets in a folder: ours, or the official challenge's files; the caller need not know which.
+"""Reads test sets, ours or the official challenge's files; the caller need not know which.
 
-Where official files of several sets lie in one folder, ``FOLDER/NAME`` is the set of that name.
+Where one folder holds official files of several sets, ``FOLDER/NAME`` is the set of that name.
 
 >>> list_mixtures(Path("nowhere"))
 Traceback (most recent call last):
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def list_mixtures(folder: Path) -> list[Pair]:
-    """Mixture types (soi, interference) of a test set, sorted.
+    """Returns the mixture types (soi, interference) of a test set, sorted.
 
     Raises:
         InputError: no such folder, or neither our files nor official ones in it.
@@ -38,7 +38,7 @@ def list_mixtures(folder: Path) -> list[Pair]:
 
 
 def read_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
-    """The public part of one mixture type; the mixtures are a memory map.
+    """Reads the public part of one mixture type; the mixtures are a memory map.
 
     Raises:
         InputError: no such type (names those there), or a damaged file.
@@ -48,7 +48,7 @@ def read_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
 
 
 def read_truth(folder: Path, soi: str, interference: str) -> TruthFile | None:
-    """The withheld part of one mixture type, or None where it is withheld.
+    """Reads the withheld part of one mixture type; None where it is not there.
 
     Raises:
         InputError: as `read_mixtures`; a damaged file; the truth of another set.
@@ -58,10 +58,10 @@ def read_truth(folder: Path, soi: str, interference: str) -> TruthFile | None:
 
 
 def set_name(folder: Path) -> str:
-    """The name that submissions bear: the folder's for our test sets, that of the files for official ones.
+    """Returns the set's name in submissions: the folder's for our test sets, that of the files for official ones.
 
     Raises:
-        InputError: as `list_mixtures`; a folder whose name no submission could bear.
+        InputError: as `list_mixtures`; a folder whose name is not allowed in submissions.
     """
     if not _is_own(folder):
         return official.find_official(folder).testset

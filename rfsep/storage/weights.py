@@ -1,4 +1,4 @@
-"""Weights: safetensors, Lightning's and published checkpoints read without running them, Keras files."""
+"""Weights: safetensors, Keras files, and Lightning's and published checkpoints, read without running them."""
 
 import hashlib
 import pickle
@@ -21,19 +21,21 @@ from rfsep.storage.faults import fault, foreign, reason
 from rfsep.storage.keras_weights import read_keras
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".h5", ".keras")
-SETTINGS = re.compile(  # classes in which published checkpoints keep their settings, and types that these name
+# Published checkpoints keep their settings in these classes and in the types that they name.
+SETTINGS = re.compile(
     r"omegaconf\..*|typing\..*|collections\.defaultdict|_operator\.getitem|(?:\w+\.)*\w*Config"
     r"|builtins\.(?:bool|int|float|str|bytes|list|tuple|dict|NoneType)"
 )
-MAKERS = ("bytearray", "encode")  # that torch allows a pickle to call, with any length
+# Torch allows a pickle to call these, with any length.
+MAKERS = ("bytearray", "encode")
 KEYS = ("str", "bytes_or_str", "int", "bool", "int_or_bool", "float", "None")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU.
+    """Reads tensors by name, on the CPU.
 
-    All of a .safetensors, the ``state_dict`` of a Lightning .ckpt, the ``model`` of a .pt or the .pt where that is a
-    dict of tensors; what Keras wrote (.h5, .keras) comes as `read_keras` names it.
+    These are all tensors of a .safetensors, the ``state_dict`` of a Lightning .ckpt, the ``model`` of a .pt, or the .pt
+    itself if it is a dict of tensors. Keras files (.h5, .keras) give the names of `read_keras`.
 
     Raises:
         InputError: missing, truncated, hostile, no tensors in it, or another suffix.
@@ -56,7 +58,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The words that a .safetensors says about its tensors.
+    """Returns the metadata of a .safetensors.
 
     Raises:
         InputError: missing or damaged.
@@ -71,7 +73,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
-    """16 hexadecimal digits that change with any name, type, shape or value, whatever file they are kept in.
+    """Returns 16 hexadecimal digits that change with any name, type, shape or value, but not with the file format.
 
     >>> weights_digest({"a": torch.zeros(2)}) == weights_digest({"a": torch.zeros(1, 2)})
     False
@@ -84,7 +86,7 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 class _Unread(dict[Any, Any]):
-    """Stands for settings in a checkpoint, whose classes are not made: it takes what it is given and keeps nothing."""
+    """Replaces settings in a checkpoint, whose classes are not instantiated: accepts everything, keeps nothing."""
 
     def __new__(cls, *given: object) -> "_Unread":
         return super().__new__(cls)
@@ -93,24 +95,25 @@ class _Unread(dict[Any, Any]):
         super().__init__()
 
     def __setstate__(self, state: object) -> None:
-        """Forget it."""
+        """Discards the state."""
 
 
 def read_checkpoint(path: Path) -> dict[str, object]:
-    """Everything in a checkpoint, on the CPU; only plain containers, numbers, text and tensors are ever made.
+    """Reads a whole checkpoint on the CPU; only plain containers, numbers, text and tensors are ever created.
 
-    Tensors are mapped, not loaded: do not write into the file while they live (replacing it is fine). Settings of other
-    programs, such as the OmegaConf ``cfg`` of the RF Challenge's checkpoints, come as empty mappings.
+    Tensors are mapped, not loaded: do not write to the file while they are in use; replacing it is fine. Settings of
+    other programs, such as the OmegaConf ``cfg`` of the RF Challenge's checkpoints, come as empty mappings.
 
     Raises:
-        InputError: missing, truncated, or anything else in it.
+        InputError: missing, truncated, or with anything else in it.
     """
     if not path.is_file():
         raise fault(path, "no such file")
     with foreign(path, "cannot be read as a checkpoint"):
         _check_archive(path)
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch's advice on foreign pickles is not for our users
+        # Torch's advice on foreign pickles does not concern users.
+        with warnings.catch_warnings(action="ignore"):
             strange = torch.serialization.get_unsafe_globals_in_checkpoint(path)
             stand_ins: list[Any] = [(_Unread, name) for name in strange if SETTINGS.fullmatch(name)]
             with torch.serialization.safe_globals(stand_ins):
@@ -119,7 +122,7 @@ def read_checkpoint(path: Path) -> dict[str, object]:
         raise fault(
             path, "cannot be read as a checkpoint of tensors and plain values; what else it holds was not run"
         ) from error
-    except Exception as error:  # a foreign pickle can go wrong in any way; none of them is ours
+    except Exception as error:  # A foreign pickle can fail in any way, which is the file's fault.
         raise fault(path, f"cannot be read as a checkpoint: {reason(error)}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise fault(path, f"holds a {type(content).__name__}, expected a checkpoint's dict")
@@ -127,7 +130,7 @@ def read_checkpoint(path: Path) -> dict[str, object]:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and words about them as .safetensors.
+    """Writes tensors and their metadata as .safetensors.
 
     Raises:
         InputError: the file cannot be written.
@@ -137,7 +140,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint as torch does; a killed process leaves the old one whole.
+    """Writes a checkpoint as torch does; a killed process leaves the old one whole.
 
     Raises:
         InputError: the file cannot be written.
@@ -148,15 +151,15 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 def _save(content: Mapping[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(dict(content), file)
-    except RuntimeError as error:  # torch ends its archive even so, and complains of that instead of the full disk
+    except RuntimeError as error:  # Torch still closes its archive, and reports that failure instead of the full disk.
         raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what torch would unpack, build or hash without an end, though it runs nothing of it.
+    """Refuses content that torch would unpack, build or hash without end, though it executes none of it.
 
     Raises:
-        Exception: whatever is wrong with the archive or its pickle.
+        Exception: any fault of the archive or its pickle.
     """
     with zipfile.ZipFile(path) as archive:
         if packed := [member.filename for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]:
@@ -171,7 +174,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _follow(opcode: pickletools.OpcodeInfo, argument: Any, stack: list[str], memo: dict[int, str]) -> None:
-    """Do to kinds of values what an opcode does to values; keys may be numbers and text.
+    """Applies an opcode to kinds of values instead of values; keys may be numbers and text.
 
     A tuple of tuples of tuples, each twice the one before, takes a few bytes to write and for ever to hash.
     """

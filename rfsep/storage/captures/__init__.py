@@ -1,1 +1,1 @@
-"""Captures that people bring: one reader for every kind of file."""
+"""Readers of captures, one for every kind of file."""

@@ -1,6 +1,6 @@
-"""Archives that hold a recording: SigMF's own, and the .iq.tar of spectrum analysers.
+"""Reads archives that hold a recording: SigMF's own, and the .iq.tar of spectrum analysers.
 
-The bytes of a plain tar are read where they lie. A packed archive is unpacked into a temporary file of bounded size.
+The bytes of a plain tar are read in place. A packed archive is unpacked into a temporary file of bounded size.
 """
 
 import gzip
@@ -29,7 +29,7 @@ class Member(NamedTuple):
     """A file in an archive.
 
     Attributes:
-        name: with its folders.
+        name: name with its folders.
         content: its bytes.
     """
 
@@ -38,7 +38,7 @@ class Member(NamedTuple):
 
 
 def tar_members(path: Path) -> list[Member]:
-    """Files of a plain tar, where they lie; links and devices are left alone.
+    """Returns the files of a plain tar, read in place; links and devices are ignored.
 
     Raises:
         InputError: it cannot be read, or has too many files.
@@ -57,7 +57,7 @@ def tar_members(path: Path) -> list[Member]:
 
 
 def packed_members(path: Path, packing: str) -> list[Member]:
-    """Files of a zip, or of a tar packed by gzip or xz, unpacked.
+    """Returns the unpacked files of a zip, or of a tar packed by gzip or xz.
 
     Raises:
         InputError: it cannot be read or unpacks to too much.
@@ -78,29 +78,29 @@ def _unzipped(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> 
 
 
 class _Bytes:
-    """A content as a file to read, which is all that tarfile needs."""
+    """Presents a content as a readable file, which is all that tarfile needs."""
 
     def __init__(self, content: Content) -> None:
         self.content, self.place = content, 0
 
     def read(self, count: int) -> bytes:
-        """The next bytes."""
+        """Returns the next bytes."""
         found = self.content.fetch(self.place, min(count, max(0, self.content.size - self.place)))
         self.place += len(found)
         return found
 
     def seek(self, place: int) -> int:
-        """Go to a place."""
+        """Moves to a position."""
         self.place = place
         return place
 
     def tell(self) -> int:
-        """The place."""
+        """Returns the position."""
         return self.place
 
 
 def _tar_of(content: Content) -> list[Member]:
-    """Files of a tar that was unpacked."""
+    """Returns the files of an unpacked tar."""
     with tarfile.open(fileobj=cast(Any, _Bytes(content)), mode="r:") as archive:
         return [
             Member(one.name, content.part(one.offset_data, one.size))
@@ -110,10 +110,10 @@ def _tar_of(content: Content) -> list[Member]:
 
 
 def sigmf_archive(path: Path, members: list[Member], hints: Hints) -> Capture:
-    """The one recording of a SigMF archive; ``--dataset`` names it where there are several.
+    """Opens the recording of a SigMF archive; ``--dataset`` names it where there are several.
 
     Raises:
-        InputError: several recordings and none named, none at all, or a faulty one.
+        InputError: several recordings and none named, no recording, or a faulty one.
     """
     metas = {PurePosixPath(one.name).name[: -len(META)]: one for one in members if one.name.endswith(META)}
     if hints.dataset is not None and hints.dataset not in metas:
@@ -136,12 +136,12 @@ def sigmf_archive(path: Path, members: list[Member], hints: Hints) -> Capture:
 
 
 def iq_tar(path: Path, members: list[Member]) -> Capture:
-    """A Rohde & Schwarz .iq.tar: an XML of parameters and a file of numbers, one complex channel.
+    """Opens a Rohde & Schwarz .iq.tar: an XML of parameters and a file of numbers, one complex channel.
 
     Source: R&S iq-tar file format specification, version 1.
 
     Raises:
-        InputError: parameters that are missing or not read: polar numbers, several channels.
+        InputError: missing or unsupported parameters: polar numbers, several channels.
     """
     xml = next((one for one in members if one.name.endswith(".xml")), None)
     if xml is None or xml.content.size > _MAX_META_BYTES:

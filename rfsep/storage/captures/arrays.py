@@ -1,4 +1,4 @@
-"""Captures that are arrays: .npy mapped, .npz and MATLAB files in memory; of complex numbers, or I and Q as columns."""
+"""Captures that are arrays of complex numbers or of I and Q: .npy mapped, .npz and MATLAB files in memory."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,12 +25,12 @@ from rfsep.storage.npz import read_npz
 
 
 class Plan(NamedTuple):
-    """How an array is a capture.
+    """The interpretation of an array as a capture.
 
     Attributes:
-        layout: of its numbers.
-        length: in samples.
-        columns: True where the array is [2, T], and I and Q lie one behind the other.
+        layout: format of its numbers.
+        length: length in samples.
+        columns: True where the array is [2, T], with all of I before all of Q.
     """
 
     layout: SampleFormat
@@ -39,10 +39,10 @@ class Plan(NamedTuple):
 
 
 def plan_of(path: Path, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Plan:
-    """How an array becomes a capture: [T], with axes of length 1 wherever, or [T, 2] and [2, T] of I and Q.
+    """Plans an array as a capture: [T], with axes of length 1 anywhere, or [T, 2] and [2, T] of I and Q.
 
     Raises:
-        InputError: another shape, no numbers, no samples.
+        InputError: another shape, a dtype other than numbers, or no samples.
     """
     long = tuple(length for length in shape if length != 1)
     if dtype.kind not in "iufc" or dtype.itemsize > 16 or (dtype.kind in "iu" and dtype.itemsize > 4):
@@ -60,12 +60,12 @@ def plan_of(path: Path, name: str, dtype: np.dtype[Any], shape: tuple[int, ...])
 
 
 class ArrayCapture:
-    """An array in memory or mapped.
+    """A capture in an array, in memory or mapped.
 
     Args:
-        facts: of the capture.
-        array: of any shape that `plan_of` knows.
-        plan: of it.
+        facts: facts of the capture.
+        array: array of any shape that `plan_of` accepts.
+        plan: plan of the array.
     """
 
     def __init__(self, facts: CaptureFacts, array: npt.NDArray[Any], plan: Plan) -> None:
@@ -75,12 +75,12 @@ class ArrayCapture:
         self._rows = flat  # [T, 1] or [T, 2]
 
     def read(self, start: int, count: int) -> Samples:
-        """Samples complex64 [count] from ``start`` on."""
+        """Returns samples complex64 [count] from sample ``start`` on."""
         return as_samples(self._rows[start : start + count], self.plan.layout)
 
 
 def as_samples(rows: npt.NDArray[Any], layout: SampleFormat) -> Samples:
-    """Samples complex64 [T] of rows [T], [T, 1] of complex or real numbers or [T, 2] of I and Q, as ``layout`` says."""
+    """Returns samples complex64 [T] of rows [T] or [T, 1] of complex or real numbers, or [T, 2] of I and Q."""
     rows = np.ascontiguousarray(rows)
     if rows.dtype.kind == "c":
         rows = rows.view(rows.real.dtype)
@@ -93,7 +93,7 @@ def _facts(path: Path, kind: str, plan: Plan) -> CaptureFacts:
 
 
 def open_npy(path: Path) -> Capture:
-    """A .npy of one capture, read where it lies.
+    """Opens a .npy of one capture, read in place.
 
     Raises:
         InputError: damaged, pickled objects, another shape or dtype.
@@ -105,12 +105,12 @@ def open_npy(path: Path) -> Capture:
     interleaved = header.dtype.kind == "c" or plan.layout.numbers == 1 or plan.columns == header.fortran_order
     if interleaved:
         return PlainCapture(_facts(path, ".npy", plan), data, plan.layout)
-    mapped = map_file(path, header.dtype, header.offset, (2, plan.length))  # all of I, then all of Q
+    mapped = map_file(path, header.dtype, header.offset, (2, plan.length))  # the file has all of I, then all of Q
     return ArrayCapture(_facts(path, ".npy", plan), mapped, plan._replace(columns=True))
 
 
 def open_npz(path: Path, hints: Hints) -> Capture:
-    """An array of an .npz archive, in memory.
+    """Opens an array of an .npz archive, in memory.
 
     Raises:
         InputError: damaged, pickled objects, too large, several arrays and none named.
@@ -120,10 +120,10 @@ def open_npz(path: Path, hints: Hints) -> Capture:
 
 
 def chosen_array(path: Path, kind: str, arrays: Mapping[str, npt.NDArray[Any]], hints: Hints) -> Capture:
-    """The array that is named, or the only one that can be a capture; a number called as a rate is the rate.
+    """Returns the named array, or the only one that can be a capture; a number with the name of a rate is its rate.
 
     Raises:
-        InputError: none, several, or the one that is named is not there.
+        InputError: none, several, or the named one is missing.
     """
     if hints.dataset is not None and hints.dataset not in arrays:
         raise fault(path, f"holds no array {hints.dataset!r}, only {sorted(arrays)[:20]}")
@@ -136,7 +136,7 @@ def chosen_array(path: Path, kind: str, arrays: Mapping[str, npt.NDArray[Any]], 
 
 
 def candidates(arrays: Mapping[str, npt.NDArray[Any]]) -> list[str]:
-    """Names of arrays that can be captures: the complex ones, or else the long ones."""
+    """Returns the names of arrays that can be captures: the complex ones, or else the long ones."""
     numeric = {name: one for name, one in arrays.items() if one.dtype.kind in "iufc" and one.size > 1}
     complexes = [name for name, one in numeric.items() if one.dtype.kind == "c"]
     return complexes or list(numeric)

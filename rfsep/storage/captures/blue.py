@@ -1,4 +1,4 @@
-"""Midas BLUE files of type 1000: one stretch of real or complex numbers behind a header of 512 bytes.
+"""Midas BLUE files of type 1000: a header of 512 bytes, then real or complex numbers.
 
 Source: Midas BLUE file format, version 1.1, sections 2 and 3.
 """
@@ -15,12 +15,12 @@ from rfsep.storage.faults import fault
 
 _ORDERS = {b"EEEI": "<", b"IEEE": ">"}
 _TYPES = {"B": "i1", "I": "i2", "L": "i4", "F": "f4", "D": "f8", "U": "u2", "V": "u4"}
-_HEADER = 512  # bytes
-_SECONDS = 1  # the code of the abscissa's unit
+_HEADER = 512  # in bytes
+_SECONDS = 1  # code of the abscissa's unit
 
 
 def open_blue(path: Path) -> Capture:
-    """A BLUE file of type 1000 whose samples lie behind its header.
+    """Opens a BLUE file of type 1000 whose samples follow its header.
 
     Raises:
         InputError: another type, samples in another file, packed bits, lengths beyond the file.

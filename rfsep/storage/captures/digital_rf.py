@@ -1,7 +1,7 @@
-"""Digital RF: a folder of HDF5 files a channel, whose index says which samples of the channel's time they hold.
+"""Digital RF: a folder of HDF5 files per channel, with an index of the samples' times.
 
-A recorder that writes without pause fills what it missed with the lowest integer, or NaN, and the index does not tell;
-one that writes with pauses puts stretches one behind the other, and the index does. Either is a gap here.
+A recorder that writes continuously fills missed samples with the lowest integer or NaN, which the index does not show.
+One that writes with pauses joins the stretches, and the index shows them. Both count as gaps here.
 
 Source: Digital RF 2.6, docs/source (rf_data, rf_data_index, drf_properties.h5).
 """
@@ -23,19 +23,20 @@ from rfsep.storage.hdf5 import check_unpacking, find, open_hdf5
 
 PROPERTIES = "drf_properties.h5"
 _FILES = "rf@*.h5"
-_SHORTEST_GAP = 8  # samples in a row of the filling: fewer may have been heard
+# Fewer filling values in a row may be real samples.
+_SHORTEST_GAP = 8
 _MAX_FILES = 1_000_000
-_STRETCH = 1 << 20  # samples looked at in one piece
+_STRETCH = 1 << 20  # samples examined at once
 
 
 class Block(NamedTuple):
     """Samples of a file that follow one another in time.
 
     Attributes:
-        path: of the file.
-        row: of the first one in it.
-        length: in samples.
-        time: of the first one, in samples since the epoch.
+        path: path of the file.
+        row: row of the first sample in the file.
+        length: length in samples.
+        time: time of the first sample, in samples since the epoch.
     """
 
     path: Path
@@ -45,18 +46,18 @@ class Block(NamedTuple):
 
 
 def find_digital_rf(folder: Path) -> list[Path]:
-    """Channels of a Digital RF recording: the folder itself, or those in it; empty where it is none."""
+    """Finds the channels of a Digital RF recording: the folder itself, or those in it; empty for other folders."""
     if (folder / PROPERTIES).is_file() or any(folder.glob(_FILES)):
         return [folder]
     return sorted(one.parent for one in folder.glob(f"*/{PROPERTIES}"))
 
 
 def open_digital_rf(path: Path, hints: Hints) -> Capture:
-    """A channel of a Digital RF folder, or one of its files.
+    """Opens a channel of a Digital RF folder, or one of its files.
 
     Args:
-        path: of the recording, the channel or a file.
-        hints: ``dataset`` names a channel of several, ``channel`` one of a channel's interleaved ones.
+        path: path of the recording, the channel or a file.
+        hints: ``dataset`` names one of several channels, ``channel`` one of a channel's interleaved subchannels.
 
     Raises:
         InputError: several channels and none named, no samples, files that contradict one another.
@@ -96,13 +97,13 @@ def open_digital_rf(path: Path, hints: Hints) -> Capture:
 
 
 class DigitalRfCapture:
-    """Samples of many files.
+    """A capture in many files.
 
     Args:
-        facts: of the capture.
-        blocks: in order of time.
-        numbers: of their entries.
-        channel: column that is read.
+        facts: facts of the capture.
+        blocks: blocks in order of time.
+        numbers: format of the entries.
+        channel: the column to read.
     """
 
     def __init__(self, facts: CaptureFacts, blocks: list[Block], numbers: Numbers, channel: int) -> None:
@@ -113,7 +114,7 @@ class DigitalRfCapture:
         self._starts = [0, *np.cumsum([block.length for block in blocks]).tolist()]
 
     def read(self, start: int, count: int) -> Samples:
-        """Samples complex64 [count] from ``start`` on.
+        """Returns samples complex64 [count] from sample ``start`` on.
 
         Raises:
             InputError: a file cannot be decoded.
@@ -132,7 +133,7 @@ class DigitalRfCapture:
 
 
 def _rows(path: Path, dataset: h5py.Dataset, start: int, count: int) -> npt.NDArray[Any]:
-    """Rows of a dataset, [count, channels]."""
+    """Reads rows [count, channels] of a dataset."""
     with foreign(path, "cannot be decoded"):
         rows = np.asarray(dataset[start : start + count])
     return rows.reshape(len(rows), -1)
@@ -150,11 +151,11 @@ def _chosen(path: Path, channels: list[Path], hints: Hints) -> Path:
 
 
 class _Kind(NamedTuple):
-    """What all files of a channel have in common.
+    """The common format of all files of a channel.
 
     Attributes:
-        numbers: of their entries.
-        channels: interleaved.
+        numbers: format of the entries.
+        channels: number of interleaved channels.
     """
 
     numbers: Numbers
@@ -162,7 +163,7 @@ class _Kind(NamedTuple):
 
 
 def _blocks(files: list[Path]) -> tuple[list[Block], _Kind]:
-    """Every stretch of every file, in order of time, without what a recorder filled in."""
+    """Returns the stretches of all files in order of time, without the recorder's fillings, and their format."""
     blocks: list[Block] = []
     kinds: set[_Kind] = set()
     for path in files:
@@ -187,10 +188,10 @@ def _blocks(files: list[Path]) -> tuple[list[Block], _Kind]:
 
 
 def _heard(path: Path, dataset: h5py.Dataset, time: int, row: int, end: int) -> list[Block]:
-    """Stretches of rows that were heard: all but long runs of what the recorder fills in."""
+    """Returns the stretches of rows that were received: all but long runs of the recorder's filling."""
     blocks: list[Block] = []
-    begin = row  # of what was heard last
-    run = 0  # filled rows up to here
+    begin = row  # beginning of the current received stretch
+    run = 0  # number of filled rows up to here
     for start in range(row, end, _STRETCH):
         filled = _filled(_rows(path, dataset, start, min(_STRETCH, end - start)), dataset.fillvalue)
         place = start
@@ -210,7 +211,7 @@ def _heard(path: Path, dataset: h5py.Dataset, time: int, row: int, end: int) -> 
 
 
 def _filled(rows: npt.NDArray[Any], filling: Any) -> npt.NDArray[np.bool_]:
-    """Which rows hold the filling in every channel: bool [T]."""
+    """Returns a mask bool [T] of the rows that hold the filling in every channel."""
     if rows.dtype.kind in "fc":
         return np.asarray(np.isnan(rows).all(1))
     if rows.dtype.names:
@@ -219,7 +220,7 @@ def _filled(rows: npt.NDArray[Any], filling: Any) -> npt.NDArray[np.bool_]:
 
 
 def _rate(properties: Path, first: Path) -> float | None:
-    """Samples per second, of the properties or of a file."""
+    """Returns the samples per second, from the properties or from a file."""
     for path, name in ((properties, None), (first, "rf_data")):
         if not path.is_file():
             continue

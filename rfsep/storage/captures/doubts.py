@@ -1,4 +1,4 @@
-"""One look at every sample of a capture: what cannot be a sample, and what may have gone wrong when it was recorded."""
+"""Examines every sample of a capture once, for invalid samples and for signs of faulty recording."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,24 +14,30 @@ from rfsep.storage.faults import fault
 from rfsep.storage.npy import check_finite
 from rfsep.types import InputError
 
-_STRETCH = 1 << 20  # samples looked at in one piece
-_SHARE = 1e-4  # of samples that may be strange by chance
-_PILED = 2.0  # times as many samples at the largest value as just below it: a signal has fewer the louder
-_BELOW = 0.97  # of the largest value
-_STEP, _JUMP = 1.0, 1.5  # between neighbours, of a range of 2: a signal jumps less often the farther
-_LIMIT = 31 / 32  # of full scale
-_FEW_STEPS = 1.0  # of integers, as a standard deviation: quantisation is then no weak noise any more
-_TINY = 1e-18  # of floating-point numbers: their squares leave single precision
+_STRETCH = 1 << 20  # samples examined at once
+# This share of samples may be strange by chance.
+_SHARE = 1e-4
+# Clipping puts this many times as many samples at the largest value as just below it; a signal has fewer.
+_PILED = 2.0
+# Values above this share of the largest one count as just below it.
+_BELOW = 0.97
+# Steps between neighbours, within a range of 2: a signal makes large jumps less often than small ones.
+_STEP, _JUMP = 1.0, 1.5
+_LIMIT = 31 / 32  # share of full scale that counts as its limit
+# Standard deviation in integer steps below which quantisation is more than weak noise.
+_FEW_STEPS = 1.0
+# Floating-point numbers below this have squares outside single precision.
+_TINY = 1e-18
 
 
 class Looked(NamedTuple):
-    """What a look at a capture gave.
+    """The findings on a capture.
 
     Attributes:
-        sha256: of the files that hold the samples, in order.
-        mean: of the samples.
+        sha256: SHA-256 of the files with the samples, in order.
+        mean: mean of the samples.
         power: mean of |x|^2, the mean included.
-        doubts: a line each; empty where nothing is strange.
+        doubts: one line each; empty where nothing is strange.
     """
 
     sha256: str
@@ -41,10 +47,10 @@ class Looked(NamedTuple):
 
 
 class _Top:
-    """How many values lie at the largest one so far, and how many just below it.
+    """Counts of values at the largest one so far, and just below it.
 
     Args:
-        step: of integers; 0 for floating-point numbers.
+        step: step of integers; 0 for floating-point numbers.
     """
 
     def __init__(self, step: float) -> None:
@@ -53,7 +59,7 @@ class _Top:
         self.at, self.below = 0, 0
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Count values, the largest being positive."""
+        """Counts values, of which the positive ones matter."""
         if (top := float(values.max())) > self.top:
             self.top, self.at, self.below = top, 0, 0
         if self.top > 0:
@@ -62,24 +68,26 @@ class _Top:
             self.at, self.below = self.at + at, self.below + len(near) - at
 
     def piled(self, count: int) -> float:
-        """Share of the values that lie at the top, where they pile up there; else 0."""
+        """Returns the share of values at the top if they pile up there, else 0."""
         return self.at / count if self.at > max(_SHARE * count, 1, _PILED * self.below) else 0.0
 
 
 class _Tally:
-    """Counts over the components of all samples so far, I and Q."""
+    """Counts over I and Q of all samples so far."""
 
     def __init__(self, step: float | None) -> None:
         self.samples = 0
-        self.tops = [[_Top(step or 0.0) for _ in range(2)] for _ in range(2)]  # of I and Q, positive and negative
-        self.jumps, self.steps = np.zeros(2), np.zeros(2)  # across full scale, across half of it
+        # The tops of I and of Q, positive and negative.
+        self.tops = [[_Top(step or 0.0) for _ in range(2)] for _ in range(2)]
+        # Jumps exceed _JUMP; steps lie between _STEP and _JUMP.
+        self.jumps, self.steps = np.zeros(2), np.zeros(2)
         self.limit = np.zeros(2)
         self.sums, self.squares = np.zeros(2), np.zeros(2)
-        self.differs = False  # I from Q
+        self.differs = False  # True once I differs from Q
         self._last = np.zeros((0, 2), np.float32)
 
     def add(self, samples: Samples) -> None:
-        """Count a stretch that follows the one before."""
+        """Counts the next stretch."""
         parts = np.ascontiguousarray(samples).view(np.float32).reshape(-1, 2)
         self.samples += len(parts)
         self.differs = self.differs or bool((parts[:, 0] != parts[:, 1]).any())
@@ -95,34 +103,34 @@ class _Tally:
         self._last = parts[-1:].copy()
 
     def largest(self) -> npt.NDArray[np.float64]:
-        """Largest magnitude of I and of Q."""
+        """Returns the largest magnitude of I and of Q."""
         return np.array([max(top.top for top in tops) for tops in self.tops])
 
     def clipped(self) -> float:
-        """Share of samples on a flat top of I or Q; a signal of two values has no tops."""
+        """Returns the share of samples on a flat top of I or Q; a signal of two values counts as having none."""
         share = max(sum(top.piled(self.samples) for top in tops) for tops in self.tops)
         return share if share < 0.9 else 0.0
 
     def wrapped(self) -> float:
-        """Share of samples that jump across full scale and back, where jumps are more than smaller steps are."""
+        """Returns the share of samples that wrap around full scale, if jumps outnumber smaller steps."""
         often = self.jumps > np.maximum(_SHARE / 10 * self.samples, self.steps)
         return float(np.where(often, self.jumps, 0).max()) / self.samples / 2
 
     def spread(self) -> float:
-        """Standard deviation of the louder of I and Q."""
+        """Returns the larger standard deviation of I and Q."""
         mean = self.sums / self.samples
         return float(np.sqrt(np.maximum(0, self.squares / self.samples - mean**2).max()))
 
 
 def look_at(capture: Capture, advance: Callable[[int], None]) -> Looked:
-    """Read a capture once from end to end.
+    """Reads a capture once from end to end.
 
     Args:
-        capture: is looked at for what cannot be a sample, and for what is doubtful.
+        capture: capture to examine for invalid and doubtful samples.
         advance: called with the number of samples looked at, for a progress display.
 
     Raises:
-        InputError: NaN or infinity (or numbers that are so in single precision), another SHA-512 than should be.
+        InputError: NaN or infinity (in single precision), or a SHA-512 that differs from the expected one.
     """
     facts, tally = capture.facts, _Tally(capture.facts.step)
     for start in range(0, facts.num_samples, _STRETCH):
@@ -143,7 +151,7 @@ def look_at(capture: Capture, advance: Callable[[int], None]) -> Looked:
 
 
 def _check_numbers(facts: CaptureFacts, samples: Samples, start: int) -> None:
-    if facts.step is not None:  # integers are finite
+    if facts.step is not None:  # Integers are always finite.
         return
     try:
         check_finite("", samples)
@@ -153,7 +161,7 @@ def _check_numbers(facts: CaptureFacts, samples: Samples, start: int) -> None:
 
 
 def _sha256(files: tuple[Path, ...]) -> str:
-    """SHA-256 of a file; of several, of their SHA-256s."""
+    """Returns the SHA-256 of a file; for several files, the SHA-256 of their SHA-256s."""
     digests = []
     for path in files:
         digest = hashlib.sha256()
@@ -167,7 +175,7 @@ def _sha256(files: tuple[Path, ...]) -> str:
 
 
 def _doubts(facts: CaptureFacts, tally: _Tally) -> tuple[str, ...]:
-    """Lines for the user, with shares."""
+    """Returns the doubts, with shares, as lines for the user."""
     found, spread, largest = [], tally.spread(), tally.largest()
     is_complex = not facts.datatype.startswith("r")
     clipped, wrapped = tally.clipped(), tally.wrapped()

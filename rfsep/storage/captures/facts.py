@@ -1,4 +1,4 @@
-"""The nouns of captures: what a file says of itself, how its numbers become samples, where it has seams."""
+"""The types of captures: a file's facts, the format of its numbers, and its segments."""
 
 import math
 import re
@@ -17,13 +17,13 @@ _DATATYPE = re.compile(r"([cr])(?:([iuf])(16|32|64)(?:_([lb])e)?|([iu])8(?:_[lb]
 
 
 class SampleFormat(NamedTuple):
-    """How numbers in a file become samples: ``(number - bias) / full``.
+    """The format of a file's numbers, which become samples ``(number - bias) / full``.
 
     Attributes:
-        dtype: of one number.
-        numbers: of a sample: 2 of a complex one, 1 of a real one.
-        bias: of unsigned numbers.
-        full: of integers, so that samples lie in [-1, 1).
+        dtype: dtype of one number.
+        numbers: numbers per sample: 2 if complex, 1 if real.
+        bias: bias of unsigned numbers.
+        full: full scale of integers, so that samples lie in [-1, 1).
     """
 
     dtype: np.dtype[Any]
@@ -38,7 +38,7 @@ class SampleFormat(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of a sample."""
+        """Bytes per sample."""
         return self.numbers * self.dtype.itemsize
 
 
@@ -47,9 +47,9 @@ class Segment(NamedTuple):
 
     Attributes:
         start: first sample, counted in the capture.
-        length: in samples.
-        frequency_hz: of the carrier; None where the file does not say it.
-        datetime: of the first sample, as the file says it; empty where it does not.
+        length: length in samples.
+        frequency_hz: carrier frequency; None where the file does not state it.
+        datetime: time of the first sample as in the file; empty where the file does not state it.
     """
 
     start: int
@@ -59,11 +59,11 @@ class Segment(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """A SHA-512 that a file says of its samples.
+    """A file's own SHA-512 of its samples.
 
     Attributes:
         sha512: 128 hexadecimal digits, lower case.
-        pieces: the bytes that have it.
+        pieces: the bytes with this SHA-512.
     """
 
     sha512: str
@@ -71,22 +71,22 @@ class Sum(NamedTuple):
 
 
 class CaptureFacts(NamedTuple):
-    """Everything known of a capture before a sample is read.
+    """The facts of a capture that are known before a sample is read.
 
     Attributes:
-        path: that was opened.
-        kind: of the file, for people: "WAV".
-        datatype: as SigMF names it.
-        num_samples: in all segments.
-        sample_rate_hz: in Hz; None where the file does not say it.
-        frequency_hz: of the carrier of the first segment; None where the file does not say it.
+        path: the opened path.
+        kind: readable kind of the file, such as "WAV".
+        datatype: SigMF's name of the datatype.
+        num_samples: number of samples in all segments.
+        sample_rate_hz: in Hz; None where the file does not state it.
+        frequency_hz: carrier frequency of the first segment; None where the file does not state it.
         description: the recorder's words; may be empty.
-        segments: in order, without overlap; never empty.
+        segments: segments in order, without overlap; never empty.
         step: difference between two neighbouring numbers of the file, in samples; None for floating-point numbers.
-        origin: what travels into a result: author, hw, license, geolocation (SigMF's names without ``core:``).
-        notes: told to the user, a line each.
-        files: that hold the samples.
-        sum: SHA-512 of the samples, where the file says one.
+        origin: fields copied into results: author, hw, license, geolocation (SigMF's names without ``core:``).
+        notes: notes to the user, one line each.
+        files: files that hold the samples.
+        sum: SHA-512 of the samples, where the file states one.
     """
 
     path: Path
@@ -115,17 +115,17 @@ class Capture(Protocol):
     facts: CaptureFacts
 
     def read(self, start: int, count: int) -> Samples:
-        """Samples complex64 [count] from ``start`` on, all of them in the file."""
+        """Returns samples complex64 [count] from sample ``start`` on, which must all be in the file."""
         ...
 
 
 class Hints(NamedTuple):
-    """What the user says of a file beside its name.
+    """The user's hints about a file.
 
     Attributes:
-        datatype: of raw samples, as SigMF names it.
+        datatype: SigMF's name of the datatype of raw samples.
         dataset: name of an array in a file that may hold several: HDF5, MATLAB, .npz.
-        channel: of several, counted from 0.
+        channel: number of the channel, counted from 0.
     """
 
     datatype: str | None = None
@@ -153,7 +153,7 @@ def facts_of(
     files: tuple[Path, ...] = (),
     sum: Sum | None = None,
 ) -> CaptureFacts:
-    """Facts of a capture; one segment and one file unless others are named."""
+    """Returns the facts of a capture, by default with one segment and one file."""
     whole = (Segment(0, num_samples, frequency_hz),)
     return CaptureFacts(
         path, kind, datatype, num_samples, sample_rate_hz, frequency_hz, description, segments or whole, step, origin,
@@ -162,7 +162,7 @@ def facts_of(
 
 
 def sample_format(datatype: str) -> SampleFormat:
-    """How samples of a SigMF datatype are read; little-endian where it does not say.
+    """Returns the format of a SigMF datatype; little-endian by default.
 
     Raises:
         InputError: SigMF has no such datatype.
@@ -182,13 +182,13 @@ def sample_format(datatype: str) -> SampleFormat:
 
 
 def number_format(dtype: np.dtype[Any], complex_samples: bool) -> SampleFormat:
-    """How numbers of a dtype become samples, real or complex; integers are scaled to [-1, 1)."""
+    """Returns the format of real or complex samples of a dtype; integers are scaled to [-1, 1)."""
     full = 1.0 if dtype.kind == "f" else float(2 ** (8 * dtype.itemsize - 1))
     return SampleFormat(dtype, 2 if complex_samples else 1, full if dtype.kind == "u" else 0.0, full)
 
 
 def datatype_of(layout: SampleFormat) -> str:
-    """SigMF's name of a format.
+    """Returns SigMF's name of a format.
 
     >>> datatype_of(sample_format("ci16"))
     'ci16_le'
@@ -198,11 +198,13 @@ def datatype_of(layout: SampleFormat) -> str:
 
 
 def scaled(numbers: npt.NDArray[Any], layout: SampleFormat) -> Samples:
-    """Samples complex64 [T] of numbers [T * layout.numbers] as they lie in the file."""
+    """Returns samples complex64 [T] of a file's numbers [T * layout.numbers]."""
     if layout.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # too large a number for single precision is found as infinity
+        # A number too large for single precision becomes infinity, which is found later.
+        with np.errstate(over="ignore"):
             values = numbers.astype(np.float32, copy=False)
-    elif layout.dtype.itemsize >= 4:  # these keep their low bits where they are shifted in double precision
+    elif layout.dtype.itemsize >= 4:
+        # In double precision, these keep their low bits when shifted.
         values = ((numbers - layout.bias) / layout.full).astype(np.float32)
     else:
         values = (numbers.astype(np.float32) - np.float32(layout.bias)) * np.float32(1 / layout.full)
@@ -210,16 +212,16 @@ def scaled(numbers: npt.NDArray[Any], layout: SampleFormat) -> Samples:
 
 
 def is_rate(value: Any) -> bool:
-    """Whether a value of a foreign file is a positive finite number; a truth value is none."""
+    """Tells whether a foreign value is a positive finite number; a bool is not."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     return number and 0 < float(value) < math.inf
 
 
 def check_segment(path: Path | str, facts: CaptureFacts, number: int) -> Segment:
-    """The segment of a number.
+    """Returns the segment with a number.
 
     Raises:
-        InputError: there is none; names those there are.
+        InputError: there is none; names the existing ones.
     """
     if not 0 <= number < len(facts.segments):
         raise fault(path, f"has no segment {number}: {segments_told(facts)}")
@@ -227,7 +229,7 @@ def check_segment(path: Path | str, facts: CaptureFacts, number: int) -> Segment
 
 
 def segments_told(facts: CaptureFacts) -> str:
-    """Segments for people, the first ten.
+    """Describes segments, at most the first ten.
 
     >>> segments_told(facts_of(Path("a"), "raw", "ci8", 5))
     '1 segment: 0 (5 samples)'
@@ -241,10 +243,10 @@ def segments_told(facts: CaptureFacts) -> str:
 
 
 class OneSegment:
-    """A segment as a capture of its own.
+    """A segment presented as a capture.
 
     Args:
-        capture: that it is of.
+        capture: the whole capture.
         segment: one of its segments.
     """
 
@@ -258,5 +260,5 @@ class OneSegment:
         )
 
     def read(self, start: int, count: int) -> Samples:
-        """Samples complex64 [count] from ``start`` on."""
+        """Returns samples complex64 [count] from sample ``start`` on."""
         return self._capture.read(self._start + start, count)

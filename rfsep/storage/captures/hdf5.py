@@ -1,4 +1,4 @@
-"""A dataset of an HDF5 file as a capture: complex, pairs of numbers, scaled integers; MATLAB 7.3 writes such files."""
+"""Captures in HDF5 datasets: complex numbers, pairs of numbers, scaled integers; includes MATLAB 7.3 files."""
 
 import math
 from collections.abc import Iterator
@@ -33,11 +33,11 @@ _DEEPEST = 6
 
 
 class Numbers(NamedTuple):
-    """How the entries of a dataset are samples.
+    """The format of a dataset's entries.
 
     Attributes:
-        layout: of their numbers.
-        fields: names of I and Q where an entry is a pair of numbers; empty where it is not.
+        layout: format of their numbers.
+        fields: names of I and Q where an entry is a pair of numbers, else empty.
     """
 
     layout: SampleFormat
@@ -45,11 +45,11 @@ class Numbers(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a dataset is a capture.
+    """The interpretation of a dataset as a capture.
 
     Attributes:
-        plan: of its numbers.
-        axis: along which its samples lie.
+        plan: plan of its numbers.
+        axis: axis of the samples.
         fields: see `Numbers`.
     """
 
@@ -59,12 +59,12 @@ class Layout(NamedTuple):
 
 
 class Hdf5Capture:
-    """Samples of a dataset.
+    """A capture in a dataset.
 
     Args:
-        facts: of the capture.
-        name: of the dataset.
-        layout: of the dataset.
+        facts: facts of the capture.
+        name: name of the dataset.
+        layout: layout of the dataset.
     """
 
     def __init__(self, facts: CaptureFacts, name: str, layout: Layout) -> None:
@@ -74,7 +74,7 @@ class Hdf5Capture:
         check_unpacking(facts.path, self._dataset)
 
     def read(self, start: int, count: int) -> Samples:
-        """Samples complex64 [count] from ``start`` on.
+        """Returns samples complex64 [count] from sample ``start`` on.
 
         Raises:
             InputError: they cannot be decoded.
@@ -83,7 +83,7 @@ class Hdf5Capture:
 
 
 def read_rows(path: Path, dataset: h5py.Dataset, layout: Layout, start: int, count: int) -> Samples:
-    """Samples complex64 [count] of a dataset of a known layout.
+    """Reads samples complex64 [count] of a dataset with a known layout.
 
     Raises:
         InputError: they cannot be decoded.
@@ -97,17 +97,17 @@ def read_rows(path: Path, dataset: h5py.Dataset, layout: Layout, start: int, cou
 
 
 def samples_of(rows: npt.NDArray[Any], numbers: Numbers) -> Samples:
-    """Samples complex64 [T] of entries [T], or [T, 2] of real I and Q."""
+    """Returns samples complex64 [T] of entries [T], or [T, 2] of real I and Q."""
     if numbers.fields:
         rows = np.stack([rows[field].reshape(-1) for field in numbers.fields], -1)
     return as_samples(rows, numbers.layout)
 
 
 def numbers_of(path: Path, name: str, dtype: np.dtype[Any]) -> Numbers:
-    """How entries of a dtype are samples.
+    """Returns the format of entries of a dtype.
 
     Raises:
-        InputError: they are no numbers.
+        InputError: the entries are not numbers.
     """
     if fields := _pair(dtype):
         return Numbers(number_format(dtype[fields[0]], True), fields)
@@ -115,10 +115,10 @@ def numbers_of(path: Path, name: str, dtype: np.dtype[Any]) -> Numbers:
 
 
 def layout_of(path: Path, dataset: h5py.Dataset) -> Layout:
-    """How a dataset is a capture.
+    """Returns the layout of a dataset as a capture.
 
     Raises:
-        InputError: no numbers or pairs of them, more than one long axis, chunks that are too large.
+        InputError: entries other than numbers or pairs, more than one long axis, or chunks that are too large.
     """
     name, dtype, shape = f"dataset {dataset.name.lstrip('/')!r}", dataset.dtype, dataset.shape or ()
     if dataset.chunks is not None and math.prod(dataset.chunks) * dtype.itemsize > MAX_CHUNK_BYTES:
@@ -133,14 +133,14 @@ def layout_of(path: Path, dataset: h5py.Dataset) -> Layout:
 
 
 def _pair(dtype: np.dtype[Any]) -> tuple[str, ...]:
-    """Names of I and Q of a compound of two numbers of a kind; empty for any other dtype."""
+    """Returns the names of I and Q in a compound of two equal number types; empty for any other dtype."""
     names = dtype.names or ()
     same = len(names) == 2 and dtype[names[0]] == dtype[names[1]] and dtype[names[0]].kind in "iuf"
     return names if same and tuple(name.lower() for name in names) in PAIRS else ()
 
 
 def open_hdf5_capture(path: Path, hints: Hints) -> Capture:
-    """A dataset of an HDF5 file: the one that is named, or the only one that can be a capture.
+    """Opens a dataset of an HDF5 file: the named one, or the only one that can be a capture.
 
     Raises:
         InputError: damaged, links, several datasets and none named, no samples in it.
@@ -163,16 +163,18 @@ def open_hdf5_capture(path: Path, hints: Hints) -> Capture:
 
 
 def _only_dataset(path: Path, file: h5py.File) -> str:
-    """Name of the one dataset that can be a capture: of complex numbers or pairs, or else of any numbers."""
+    """Returns the name of the only dataset that can be a capture: of complex numbers or pairs, else of any numbers."""
     top = sorted(file)
     if len(top) == 1 and not isinstance(file.get(top[0], getlink=True), h5py.HardLink):
-        find(file, str(top[0]))  # which says what is wrong with it
+        # This raises an error that names the fault.
+        find(file, str(top[0]))
     complexes: list[str] = []
     reals: list[str] = []
     for dataset in _datasets(file, 0):
         try:
             layout = layout_of(path, find(file, dataset.name.lstrip("/")))
-        except InputError:  # text, a table, a virtual dataset: not what is looked for
+        except InputError:
+            # Text, tables and virtual datasets are not captures.
             continue
         if layout.plan.length > 1:
             paired = dataset.dtype.kind == "c" or bool(layout.fields)
@@ -181,12 +183,13 @@ def _only_dataset(path: Path, file: h5py.File) -> str:
     if len(fitting) == 1:
         return str(fitting[0])
     if not fitting and len(top) == 1:
-        layout_of(path, find(file, str(top[0])))  # which says what is wrong with it
+        # This raises an error that names the fault.
+        layout_of(path, find(file, str(top[0])))
     raise fault(path, f"has {len(fitting)} datasets that can be captures; name one of {(sorted(fitting) or top)[:20]}")
 
 
 def _datasets(group: h5py.Group, depth: int) -> Iterator[h5py.Dataset]:
-    """Datasets below a group, by hard links alone."""
+    """Yields the datasets below a group, following hard links only."""
     for name in sorted(group)[:_MAX_OBJECTS]:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             continue
@@ -198,7 +201,7 @@ def _datasets(group: h5py.Group, depth: int) -> Iterator[h5py.Dataset]:
 
 
 def _told(dataset: h5py.Dataset, file: h5py.File, names: tuple[str, ...]) -> float | None:
-    """A number of one of these names: an attribute of dataset, group or file, or a dataset of one number."""
+    """Finds a number by names: an attribute of dataset, group or file, or a dataset with one number."""
     for attributes in (dataset.attrs, dataset.parent.attrs, file.attrs):
         known = {str(name).lower(): name for name in attributes}
         for name in names:
@@ -214,7 +217,7 @@ def _told(dataset: h5py.Dataset, file: h5py.File, names: tuple[str, ...]) -> flo
 
 
 def one_number(value: Any) -> float | None:
-    """A positive number, alone or in an array of one; None for anything else."""
+    """Returns a positive number, given alone or in an array of one; None for anything else."""
     array: npt.NDArray[Any] = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "iuf":
         return None

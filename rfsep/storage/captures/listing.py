@@ -1,4 +1,4 @@
-"""Which files a name stands for: one recording, a folder of them, or a pattern."""
+"""Resolves a name into files: one recording, a folder of recordings, or a pattern."""
 
 import glob
 from pathlib import Path
@@ -15,7 +15,7 @@ _PATTERN = "*?["
 
 
 def is_capture_name(text: str) -> bool:
-    """Whether a word on the command line names files rather than an option of conf/: it has a path's signs, or exists.
+    """Tells whether a word names files, not an option of conf/: it looks like a path or pattern, or exists.
 
     >>> is_capture_name("lte20"), is_capture_name("a/b.wav"), is_capture_name("c.npy")
     (False, True, True)
@@ -24,10 +24,10 @@ def is_capture_name(text: str) -> bool:
 
 
 def capture_paths(text: str | Path) -> list[Path]:
-    """Recordings that a name stands for, sorted: a file, a Digital RF folder, a folder's recordings, a pattern's.
+    """Returns the sorted recordings of a name: a file, a Digital RF folder, a folder of recordings, or a pattern.
 
     Raises:
-        InputError: there is none.
+        InputError: there are none.
     """
     path = Path(text)
     if path.is_dir() and not find_digital_rf(path):
@@ -45,7 +45,7 @@ def capture_paths(text: str | Path) -> list[Path]:
 
 
 def _is_capture(path: Path) -> bool:
-    """Whether a file of a folder is one of its recordings, by its name."""
+    """Tells by its name whether a file in a folder is a recording."""
     name = path.name.lower()
     if path.name.startswith(".") or (path.is_dir() and not find_digital_rf(path)):
         return False

@@ -1,4 +1,4 @@
-"""MATLAB files of versions 4, 5, 6 and 7 by scipy, after a look at their lengths; version 7.3 is HDF5.
+"""Reads MATLAB files of versions 4, 5, 6 and 7 by scipy, after a check of their lengths; version 7.3 is HDF5.
 
 Source: MATLAB MAT-File Format, section Level 5.
 """
@@ -15,18 +15,18 @@ from rfsep.storage.captures.facts import Capture, Hints, is_rate
 from rfsep.storage.captures.plain import file_content
 from rfsep.storage.faults import fault, foreign
 
-MAX_BYTES = 1 << 30  # that a file may unpack to
-_HEADER = 128  # bytes
+MAX_BYTES = 1 << 30  # most bytes that a file may unpack to
+_HEADER = 128  # in bytes
 _PIECE = 1 << 20
 _COMPRESSED = 15
 _RATES = ("fs", "sample_rate", "samplerate", "sample_rate_hz", "samp_rate", "sampling_rate")
 
 
 def open_matlab(path: Path, hints: Hints) -> Capture:
-    """A variable of a MATLAB file: the one that is named, or the only one of complex numbers.
+    """Opens a variable of a MATLAB file: the named one, or the only one of complex numbers.
 
     Raises:
-        InputError: damaged, too large, several variables and none named, none of numbers.
+        InputError: damaged, too large, several variables and none named, or no numeric variable.
     """
     _check_lengths(path)
     with foreign(path, "cannot be read as a MATLAB file"):
@@ -49,7 +49,7 @@ def open_matlab(path: Path, hints: Hints) -> Capture:
 
 
 def _check_lengths(path: Path) -> None:
-    """Walk the elements of a level 5 file: each has to lie in it, and packed ones must not unpack to too much."""
+    """Checks the elements of a level 5 file: each lies within it, and packed ones do not unpack to too much."""
     content = file_content(path)
     order = "little" if content.fetch(126, 2) == b"IM" else "big"
     place, total = _HEADER, 0
@@ -65,7 +65,7 @@ def _check_lengths(path: Path) -> None:
 
 
 def _unpacked(path: Path, packed: bytes) -> int:
-    """Bytes that an element unpacks to, in bounded memory."""
+    """Returns the unpacked size of an element in bytes, in bounded memory."""
     unpacking, total, rest = zlib.decompressobj(), 0, packed
     with foreign(path, "cannot be unpacked"):
         while rest and not unpacking.eof and total <= MAX_BYTES:

@@ -1,4 +1,4 @@
-"""One function opens every kind of capture: a look at the first bytes says which kind it is, not the name."""
+"""Opens every kind of capture by one function, which recognises the kind by the first bytes, not the name."""
 
 import struct
 import zipfile
@@ -28,11 +28,11 @@ from rfsep.storage.captures.wav import open_wav
 from rfsep.storage.faults import fault, foreign
 from rfsep.storage.hdf5 import open_hdf5
 
-_LOOKED_AT = 1024  # bytes
+_LOOKED_AT = 1024  # in bytes
 _MAX_META_BYTES = 16 << 20
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_PLACES = (0, 512, 1024, 2048, 4096)
-_REFUSED = {  # first bytes of what is no capture, or none that is read
+_REFUSED = {  # first bytes of files that are not captures, or not supported
     b"CDF\x01": "a netCDF file (classic); write it as netCDF-4, which is HDF5",
     b"CDF\x02": "a netCDF file (classic); write it as netCDF-4, which is HDF5",
     b"CDF\x05": "a netCDF file (classic); write it as netCDF-4, which is HDF5",
@@ -59,7 +59,7 @@ _REFUSED = {  # first bytes of what is no capture, or none that is read
     b"\x7fELF": "a program",
     b"<?xml": "an XML file",
 }
-_NAMED = {  # kinds that have no first bytes of their own
+_NAMED = {  # kinds without characteristic first bytes
     ".vdif": "a VDIF file: its frames have headers between the samples",
     ".m5a": "a Mark 5A file: its frames have headers between the samples",
     ".m5b": "a Mark 5B file: its frames have headers between the samples",
@@ -72,15 +72,15 @@ _NAMED = {  # kinds that have no first bytes of their own
 
 
 def open_capture(path: Path, hints: Hints = NO_HINTS) -> Capture:
-    """Open a capture of any kind; no more than its header is read, but for files that have to be unpacked.
+    """Opens a capture of any kind; only its header is read, except in files that have to be unpacked.
 
     Args:
         path: a file, either half of a SigMF recording, or a Digital RF folder.
-        hints: of the user: the datatype of raw samples, the name of an array, a channel.
+        hints: the user's hints: the datatype of raw samples, the name of an array, a channel.
 
     Raises:
-        InputError: missing, damaged, of a kind that is not read (named), with samples in another file, ambiguous, or
-            another than the hints say.
+        InputError: missing, damaged, of an unsupported kind (names it), with samples in another file, ambiguous, or
+            in conflict with the hints.
     """
     if path.is_dir():
         return _folder(path, hints)
@@ -102,7 +102,7 @@ def open_capture(path: Path, hints: Hints = NO_HINTS) -> Capture:
 
 
 def open_among_others(path: Path, hints: Hints) -> Capture:
-    """Open one of several files: the datatype of raw samples is not meant for those that say theirs.
+    """Opens one of several files; the hint at a datatype only applies to raw ones.
 
     Raises:
         InputError: see `open_capture`.
@@ -125,12 +125,12 @@ def _raw(path: Path, hints: Hints) -> Capture:
 
 
 Opener = Callable[[Path, Hints], Capture]
-_PACKED = {  # first bytes: name for people, packing
+_PACKED = {  # first bytes: readable name, packing
     b"PK\x03\x04": ("a zip archive", "zip"),
     b"\x1f\x8b": ("a file packed by gzip", "gzip"),
     b"\xfd7zXZ\x00": ("a file packed by xz", "xz"),
 }
-_PROMISED = {  # kinds that have first bytes, by the suffix that promises them
+_PROMISED = {  # kinds with characteristic first bytes, by the suffix that promises them
     ".wav": "a WAV file",
     ".npy": "a .npy file",
     ".npz": "an .npz file",
@@ -146,10 +146,10 @@ _TEXT = frozenset(b"\t\n\r" + bytes(range(32, 127)))
 
 
 def _kind(path: Path) -> tuple[str, Opener | None]:
-    """The kind of a file for people, and how it is opened; None for raw samples.
+    """Returns the readable kind of a file and the function that opens it, None for raw samples.
 
     Raises:
-        InputError: a kind that is not read, or a name that promises another.
+        InputError: an unsupported kind, or a name that promises another.
     """
     content = file_content(path)
     head, suffix = content.fetch(0, _LOOKED_AT), path.suffix.lower()
@@ -177,8 +177,8 @@ def _kind(path: Path) -> tuple[str, Opener | None]:
 
 
 def _sigmf(path: Path, hints: Hints) -> Capture:
-    """A recording of two files, whichever of them is named."""
-    meta_path = path.with_name(path.name[: -len(META)] + META)  # both suffixes are as long
+    """Opens a recording of two files, of which either may be named."""
+    meta_path = path.with_name(path.name[: -len(META)] + META)  # both suffixes have the same length
     content = parse_json(meta_path, read_small(meta_path, _MAX_META_BYTES))
     fields = content.get("global") if isinstance(content, dict) else None
     own = fields.get("core:dataset") if isinstance(fields, dict) else None
@@ -202,7 +202,7 @@ def _hdf5(path: Path, hints: Hints) -> Capture:
 
 
 def _archive(path: Path, packing: str, hints: Hints) -> Capture:
-    """What lies in an archive: recordings of SigMF, arrays, or an .iq.tar."""
+    """Opens the content of an archive: a SigMF recording, arrays, or an .iq.tar."""
     if packing == "zip":
         with foreign(path, "cannot be read as a zip archive"), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -217,7 +217,7 @@ def _archive(path: Path, packing: str, hints: Hints) -> Capture:
 
 
 def _is_level_4(head: bytes) -> bool:
-    """Whether a file begins as a matrix of a MATLAB 4 file: a type below 5,000, small lengths of one byte order."""
+    """Tells whether a file begins like a MATLAB 4 matrix: a type below 5,000, small lengths in one byte order."""
     if len(head) < 20:
         return False
     for order in ("<", ">"):
@@ -228,5 +228,5 @@ def _is_level_4(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether the beginning of a file is lines of ASCII."""
+    """Tells whether a file begins with lines of ASCII."""
     return len(head) > 0 and b"\n" in head and all(byte in _TEXT for byte in head)

@@ -1,4 +1,4 @@
-"""Captures whose numbers lie one behind the other, in a file or in what was unpacked of one."""
+"""Captures of consecutive numbers, in a file or in unpacked content."""
 
 import mmap
 import tempfile
@@ -14,40 +14,40 @@ from rfsep.storage.atomic import CHUNK_BYTES
 from rfsep.storage.captures.facts import CaptureFacts, Hints, SampleFormat, Samples, scaled
 from rfsep.storage.faults import fault
 
-MAX_UNPACKED_BYTES = 4 << 30  # of one member of a compressed archive
+MAX_UNPACKED_BYTES = 4 << 30  # most unpacked bytes of one member of a compressed archive
 
 
 class Content(NamedTuple):
     """Bytes that hold samples.
 
     Attributes:
-        size: in bytes.
-        fetch: bytes ``(start, count)``; fewer where they end before.
+        size: size in bytes.
+        fetch: returns the bytes ``(start, count)``, fewer at the end.
     """
 
     size: int
     fetch: Callable[[int, int], bytes]
 
     def part(self, start: int, size: int) -> "Content":
-        """A stretch of the bytes as a content of its own."""
+        """Returns a stretch of the bytes as a content."""
         return Content(size, lambda place, count: self.fetch(start + place, min(count, size - place)))
 
     def pieces(self) -> Iterator[bytes]:
-        """All bytes, in pieces."""
+        """Yields all bytes in pieces."""
         for start in range(0, self.size, CHUNK_BYTES):
             yield self.fetch(start, min(CHUNK_BYTES, self.size - start))
 
 
 def file_content(path: Path) -> Content:
-    """The bytes of an ordinary file, which is opened for each stretch."""
+    """Returns the content of an ordinary file, which is opened for each stretch."""
     return Content(path.stat().st_size, partial(_fetch_file, path))
 
 
 def unpacked_content(path: Path, stream: BinaryIO) -> Content:
-    """The bytes that a stream unpacks to, kept in a temporary file without a name.
+    """Returns the unpacked content of a stream, kept in a temporary file without a name.
 
     Raises:
-        InputError: there are more than ``MAX_UNPACKED_BYTES``.
+        InputError: the content exceeds ``MAX_UNPACKED_BYTES``.
     """
     with tempfile.TemporaryFile() as file:
         size = 0
@@ -72,14 +72,14 @@ def _fetch_file(path: Path, start: int, count: int) -> bytes:
 
 
 class PlainCapture:
-    """Samples that lie one behind the other.
+    """A capture of consecutive samples.
 
     Args:
-        facts: of the capture.
-        content: the bytes of its samples.
-        layout: of its numbers.
-        channels: interleaved, sample by sample.
-        channel: the one that is read.
+        facts: facts of the capture.
+        content: bytes of its samples.
+        layout: format of its numbers.
+        channels: number of channels, interleaved sample by sample.
+        channel: number of the channel to read.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class PlainCapture:
         self.channel = channel
 
     def read(self, start: int, count: int) -> Samples:
-        """Samples complex64 [count] from ``start`` on.
+        """Returns samples complex64 [count] from sample ``start`` on.
 
         Raises:
             InputError: the file became shorter, or cannot be read.
@@ -109,15 +109,15 @@ class PlainCapture:
 
 
 def decoded(content: bytes, layout: SampleFormat) -> npt.NDArray[Any]:
-    """Numbers of bytes, in the order that this machine has; a copy that may be written to."""
+    """Returns the numbers in bytes, in this machine's byte order, as a writable copy."""
     return np.frombuffer(content, layout.dtype).astype(layout.dtype.newbyteorder("="))
 
 
 def whole_samples(path: Path, content: Content, layout: SampleFormat, channels: int = 1) -> tuple[int, tuple[str, ...]]:
-    """Number of whole samples in bytes, and a note where some bytes are left.
+    """Returns the number of whole samples, and a note if bytes are left over.
 
     Raises:
-        InputError: there is no sample.
+        InputError: there is no whole sample.
     """
     count, left = divmod(content.size, channels * layout.num_bytes)
     if count == 0:
@@ -127,10 +127,10 @@ def whole_samples(path: Path, content: Content, layout: SampleFormat, channels: 
 
 
 def chosen_channel(path: Path, channels: int, hints: Hints) -> int:
-    """The channel to read of several.
+    """Returns the number of the channel to read.
 
     Raises:
-        InputError: none is named and there are several, or the one that is named is not there.
+        InputError: there are several and none is named, or the named one is missing.
     """
     if hints.channel is None:
         if channels > 1:

@@ -1,4 +1,4 @@
-"""Raw samples: numbers alone. Recorders write rate, carrier and datatype into the names of such files.
+"""Opens raw samples without a header. Recorders write rate, carrier and datatype into the names of such files.
 
 Sources: the names of gqrx, SDR#, HDSDR, SDRuno, rtl_433 and inspectrum.
 """
@@ -11,7 +11,7 @@ from rfsep.storage.captures.facts import Capture, Hints, facts_of, sample_format
 from rfsep.storage.captures.plain import PlainCapture, file_content, whole_samples
 from rfsep.storage.faults import fault
 
-SUFFIXES = {  # that name the datatype, as inspectrum and rtl_433 take them
+SUFFIXES = {  # suffixes that name the datatype, as in inspectrum and rtl_433
     ".cu8": "cu8",
     ".cs8": "ci8",
     ".cs16": "ci16_le",
@@ -35,8 +35,8 @@ class Named(NamedTuple):
 
     Attributes:
         sample_rate_hz: in Hz.
-        frequency_hz: of the carrier in Hz.
-        datatype: as SigMF names it.
+        frequency_hz: carrier frequency in Hz.
+        datatype: SigMF's name of the datatype.
     """
 
     sample_rate_hz: float | None
@@ -45,7 +45,7 @@ class Named(NamedTuple):
 
 
 def named(path: Path) -> Named:
-    """Rate, carrier and datatype that a recorder wrote into a file's name.
+    """Returns the rate, carrier and datatype in a file's name.
 
     >>> named(Path("gqrx_20230101_120000_137500000_2400000_fc.raw"))
     Named(sample_rate_hz=2400000.0, frequency_hz=137500000.0, datatype='cf32_le')
@@ -71,10 +71,10 @@ def named(path: Path) -> Named:
 
 
 def open_raw(path: Path, hints: Hints) -> Capture:
-    """Raw samples of the datatype that the user says, or the file's name.
+    """Opens raw samples with the datatype from the user or from the file's name.
 
     Raises:
-        InputError: no datatype, one that the name contradicts, no samples.
+        InputError: no datatype, one that contradicts the name, or no samples.
     """
     told = named(path)
     datatype = hints.datatype or told.datatype

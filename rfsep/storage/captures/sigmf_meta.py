@@ -1,4 +1,4 @@
-"""What a SigMF meta file says, taken as widely as recorders write it: nulls, old datatypes, seams, headers.
+"""Reads SigMF meta files as recorders write them, including nulls, old datatypes, seams and headers.
 
 Source: SigMF specification 1.2.6, sections Global, Captures and Non-Conforming Datasets.
 """
@@ -24,23 +24,25 @@ from rfsep.storage.captures.plain import Content, PlainCapture, chosen_channel, 
 from rfsep.storage.faults import fault
 from rfsep.types import InputError
 
-ORIGIN = ("author", "hw", "license", "geolocation")  # of the global fields; they travel into a result
-_CLOCK_S = 1.0  # two datetimes and the samples between them may differ by so much: recorders stamp by the host's clock
+# These global fields are copied into results.
+ORIGIN = ("author", "hw", "license", "geolocation")
+# Two datetimes may differ by so much from the samples between them, as recorders use the host's clock.
+_CLOCK_S = 1.0
 _MAX_CAPTURES = 100_000
 
 
 class Meta(NamedTuple):
-    """A meta file, checked.
+    """A checked meta file.
 
     Attributes:
-        datatype: as it says.
-        layout: of its numbers.
-        channels: interleaved.
-        header_bytes: before the first sample.
-        trailing_bytes: behind the last.
+        datatype: datatype as in the file.
+        layout: format of its numbers.
+        channels: number of interleaved channels.
+        header_bytes: bytes before the first sample.
+        trailing_bytes: bytes after the last sample.
         offset: number of the first sample in the file.
         fields: the global object.
-        captures: objects.
+        captures: the capture objects.
     """
 
     datatype: str
@@ -54,15 +56,15 @@ class Meta(NamedTuple):
 
 
 def parse_meta(path: Path, content: Any, data_name: str) -> Meta:
-    """A meta file's content, checked.
+    """Checks the content of a meta file.
 
     Args:
-        path: of the meta file or archive, for messages.
+        path: path of the meta file or archive, for messages.
         content: parsed JSON.
-        data_name: of the file that holds the samples.
+        data_name: name of the file that holds the samples.
 
     Raises:
-        InputError: no SigMF, or a kind of it that is not read: samples in another file, headers between captures,
+        InputError: not SigMF, or an unsupported kind of it: samples in another file, headers between captures,
             meta data alone.
     """
     if not isinstance(content, dict) or not isinstance(content.get("global"), dict):
@@ -97,18 +99,18 @@ def parse_meta(path: Path, content: Any, data_name: str) -> Meta:
 
 
 def sigmf_capture(path: Path, content: Any, data: Content, data_path: Path, hints: Hints, kind: str) -> PlainCapture:
-    """The capture that a meta file's content describes.
+    """Returns the capture that a meta file's content describes.
 
     Args:
-        path: of the meta file or archive.
+        path: path of the meta file or archive.
         content: parsed JSON.
-        data: of the file that holds the samples.
-        data_path: its name; its place where it is a file of its own.
-        hints: of the user.
-        kind: for people.
+        data: content of the file that holds the samples.
+        data_path: its path, or its name inside an archive.
+        hints: the user's hints.
+        kind: readable kind of the file.
 
     Raises:
-        InputError: see `parse_meta`; a datatype that the user contradicts, a channel missing, no samples, a capture
+        InputError: see `parse_meta`; a datatype in conflict with the user's, a missing channel, no samples, a capture
             beyond the samples.
     """
     meta = parse_meta(path, content, data_path.name)
@@ -127,7 +129,7 @@ def sigmf_capture(path: Path, content: Any, data: Content, data_path: Path, hint
 
 
 def _facts(path: Path, meta: Meta, count: int, kind: str) -> CaptureFacts:
-    """Facts of a meta file whose data has so many samples."""
+    """Returns the facts of a meta file whose data has ``count`` samples."""
     rate = meta.fields.get("core:sample_rate")
     if rate is not None and not is_rate(rate):
         raise fault(path, f"core:sample_rate is {rate!r}, expected a positive number")
@@ -150,7 +152,7 @@ def _facts(path: Path, meta: Meta, count: int, kind: str) -> CaptureFacts:
 
 
 def _segments(path: Path, meta: Meta, count: int, rate: float | None) -> tuple[Segment, ...]:
-    """Captures as segments; those that differ only in something that is not used are one."""
+    """Returns the captures as segments, and joins those that differ only in unused fields."""
     if not meta.captures:
         return (Segment(0, count),)
     starts = [_start(path, meta, capture, count) for capture in meta.captures]
@@ -169,7 +171,7 @@ def _segments(path: Path, meta: Meta, count: int, rate: float | None) -> tuple[S
 
 
 def _start(path: Path, meta: Meta, capture: Mapping[str, Any], count: int) -> int:
-    """Sample of the file at which a capture begins."""
+    """Returns the sample of the file at which a capture begins."""
     start = _count(path, "core:sample_start", capture.get("core:sample_start")) - meta.offset
     if not 0 <= start < count:
         raise fault(
@@ -180,20 +182,20 @@ def _start(path: Path, meta: Meta, capture: Mapping[str, Any], count: int) -> in
 
 
 def _gap(before: Mapping[str, Any], behind: Mapping[str, Any], samples: int, rate: float | None) -> bool:
-    """Whether more or less than ``samples`` lies between the beginnings of two captures."""
+    """Tells whether the distance between the beginnings of two captures differs from ``samples``."""
     first, second = (capture.get("core:global_index") for capture in (before, behind))
     if isinstance(first, int) and isinstance(second, int):
         return second - first != samples
     try:
         times = [datetime.fromisoformat(str(capture.get("core:datetime"))) for capture in (before, behind)]
         elapsed = (times[1] - times[0]).total_seconds()
-    except (ValueError, TypeError):  # no time, or one with a zone beside one without
+    except (ValueError, TypeError):  # This is not a time, or only one of the two has a time zone.
         return False
     return rate is not None and abs(elapsed - samples / rate) > _CLOCK_S
 
 
 def _frequency(path: Path, capture: Mapping[str, Any]) -> float | None:
-    """Carrier of a capture."""
+    """Returns the carrier frequency of a capture."""
     value = capture.get("core:frequency")
     if value is None:
         return None
@@ -203,7 +205,7 @@ def _frequency(path: Path, capture: Mapping[str, Any]) -> float | None:
 
 
 def _count(path: Path, name: str, value: Any, default: int = 0) -> int:
-    """A whole number that is not negative; of channels, positive."""
+    """Returns a whole number that is not negative, and positive for channels."""
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or not default <= value < 1 << 60:

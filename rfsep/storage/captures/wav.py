@@ -1,7 +1,7 @@
 """WAV, RF64 and BW64: samples as integers of 8 to 32 bits or floating-point numbers, I and Q as two channels.
 
-The file is read where it lies, and its lengths are checked against the file before a sample is read. The frequency of
-the receiver comes from the ``auxi`` chunk that receivers' programs write.
+The file is read in place, and its lengths are checked before a sample is read. The frequency of the receiver comes from
+the ``auxi`` chunk that receivers' programs write.
 
 Sources: Microsoft RIFF and WAVEFORMATEXTENSIBLE; EBU Tech 3306 (RF64).
 """
@@ -27,14 +27,15 @@ from rfsep.storage.captures.plain import Content, PlainCapture, chosen_channel, 
 from rfsep.storage.faults import fault
 
 _INTEGERS, _FLOATS, _EXTENSIBLE = 1, 3, 0xFFFE
-_UNKNOWN = 0xFFFFFFFF  # a length that stands elsewhere, or that the recorder did not come to write
+# The length is stored elsewhere, or the recorder did not get to write it.
+_UNKNOWN = 0xFFFFFFFF
 _MAX_CHUNKS = 1000
 _MAX_CHANNELS = 1024
-_THREE = 3  # bytes of a number that numpy has no name for
+_THREE = 3  # bytes of a number that numpy has no dtype for
 
 
 class _Form(NamedTuple):
-    """What the fmt chunk says."""
+    """The content of the fmt chunk."""
 
     code: int
     channels: int
@@ -43,10 +44,10 @@ class _Form(NamedTuple):
 
 
 def open_wav(path: Path, hints: Hints) -> Capture:
-    """A WAV file: two channels are I and Q, one is real; of more, ``hints.channel`` names a real one.
+    """Opens a WAV file: two channels are I and Q, one is real; of more, ``hints.channel`` names a real one.
 
     Raises:
-        InputError: packed numbers, other widths, a file that is cut before its samples.
+        InputError: packed numbers, unsupported widths, or a file cut off before its samples.
     """
     content = file_content(path)
     form, data, frequency, notes = _chunks(path, content)
@@ -59,14 +60,14 @@ def open_wav(path: Path, hints: Hints) -> Capture:
     lanes = 1 if quadrature else form.channels
     if size == _THREE:
         layout = SampleFormat(np.dtype("<i4"), 2 if quadrature else 1, 0.0, float(1 << 23))
-        # numbers of three bytes have no dtype: bytes are counted, and read four at a time
+        # Numbers of three bytes have no dtype: bytes are counted, and read four at a time.
         each = _THREE * layout.numbers * lanes
         count = data.size // each
         if count == 0:
             raise fault(path, f"holds no samples: {data.size} bytes")
         facts = _facts(path, form, layout, count, frequency, notes)
         return _Packed(facts, data, layout, lanes, channel)
-    # 8 bits are unsigned in WAV, wider integers are not
+    # In WAV, integers of 8 bits are unsigned, wider ones signed.
     dtype = np.dtype("u1") if size == 1 else np.dtype(f"<{kind}{size}")
     layout = number_format(dtype, quadrature)
     count, cut = whole_samples(path, data, layout, lanes)
@@ -85,14 +86,14 @@ def _facts(
 
 
 class _Packed:
-    """Samples of three bytes a number.
+    """A capture of numbers of three bytes.
 
     Args:
-        facts: of the capture.
-        content: the bytes of its samples.
-        layout: of numbers that are widened to four bytes.
-        channels: interleaved.
-        channel: the one that is read.
+        facts: facts of the capture.
+        content: bytes of its samples.
+        layout: format of the numbers after widening to four bytes.
+        channels: number of interleaved channels.
+        channel: number of the channel to read.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class _Packed:
         self.channels, self.channel = channels, channel
 
     def read(self, start: int, count: int) -> Samples:
-        """Samples complex64 [count] from ``start`` on.
+        """Returns samples complex64 [count] from sample ``start`` on.
 
         Raises:
             InputError: the file became shorter.
@@ -119,9 +120,9 @@ class _Packed:
 
 
 def _chunks(path: Path, content: Content) -> tuple[_Form, Content, float | None, tuple[str, ...]]:
-    """Format, bytes of the samples, frequency of the receiver, and notes."""
+    """Returns the format, the samples' content, the receiver's frequency, and notes."""
     form, data, frequency, notes = None, None, None, tuple[str, ...]()
-    long_size: int | None = None  # of the samples, where 32 bits do not hold it
+    long_size: int | None = None  # size of the samples, where 32 bits do not hold it
     place = 12
     for _ in range(_MAX_CHUNKS):
         head = content.fetch(place, 8)
