@@ -23,19 +23,19 @@ demo: $(STAMP) ## prepare, train, score, page: runs/demo/index.html
 	$(BIN)/python evaluate.py separator=neural run=runs/demo testset=runs/demo/testset out=runs/demo; \
 	echo "demo: $$(( $$(date +%s) - start )) s after installation; look at runs/demo/index.html"
 
-# the same network on real recordings; RFSEP_RECORDINGS says where they are
+# Trains and scores the demo's network on real recordings in RFSEP_RECORDINGS.
 demo_lte: $(STAMP)
 	$(BIN)/python data/prepare.py testset soi=qpsk interference=lte20 num_samples=2560 num_per_sinr=200 \
 	  'sinr_db=[-30,-24,-18,-12,-6,0]' seed=1 out=runs/lte_test
 	$(BIN)/python train.py experiment=demo_lte run=unet
 	$(BIN)/python evaluate.py separator=neural run=runs/demo_lte/unet testset=runs/lte_test out=runs/demo_lte/scores
 
-# made-up frames in the layout of the challenge's organisers, through every command; scores beside plain numpy's
+# Runs every command on made-up frames in the layout of the challenge's organisers, and compares scores with plain numpy.
 official_check: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/official_check.py
 
-# every separator and every network of the zoo on a small set, real types where RFSEP_RECORDINGS names them; what is
-# finished is kept, and after 14 minutes the page shows what there is
+# Runs every separator and every network of the zoo on a small set, with real types if RFSEP_RECORDINGS is set. Finished
+# work is kept, and after 14 minutes the page shows the results so far.
 MINI := qpsk:ofdm_qpsk qpsk:emi_bursts qpsk:nr_uplink ofdm_qpsk:ofdm_qpsk $(if $(RFSEP_RECORDINGS),qpsk:wifi20 qpsk:lte20)
 leaderboard: $(STAMP)
 	@set -e; for pair in $(MINI); do \
@@ -43,7 +43,7 @@ leaderboard: $(STAMP)
 	    num_per_sinr=5 'sinr_db=[-30,-24,-18,-12,-6,0]' seed=1 out=runs/leaderboard/mini; done
 	$(BIN)/rfsep compete runs/leaderboard/mini --out runs/leaderboard --minutes 14 --max-seconds 1.5
 
-# everything that the README shows, measured again (several hours on two cores; finished parts are kept)
+# Measures everything that the README shows again, in several hours on two cores; finished parts are kept.
 COMPARISONS := args/ofdm_qpsk args/ofdm_qpsk_span8 args/ofdm_bpsk args/alpha_rgs args/learned_priors args/published args/omega args/basis \
   args/lte args/toy csgaussian/cyclo csgaussian/comm csgaussian/comm2 csgaussian/qpskcomm \
   sync/noiseless sync/timing_error sync/snr10 dnn_comparison aligned/ablation learned rfc2021/emisignal1 rfc2021/commsignal2 rfc2021/commsignal3 real/wifi20 real/lte20 \
@@ -64,7 +64,7 @@ results: demo demo_lte bench ablation leaderboard rft_ablation
 	cp runs/args/omega/omega.png docs/omega.png
 	$(BIN)/python docs/tables.py
 
-# worth of each part of the radio-frequency transformer, and of the aligned network; then the comparisons of conf/experiment
+# Trains the ablations of the radio-frequency transformer and of the aligned network; conf/experiment has their comparisons.
 rft_ablation: $(STAMP)
 	$(BIN)/python docs/ablations.py rf_transformer
 
@@ -74,17 +74,17 @@ ablation: $(STAMP)
 	$(BIN)/rfsep curves $(addprefix runs/aligned/,unaligned/UNet unaligned/WaveNet qpskcomm/time qpskcomm/band qpskcomm/linear \
 	  qpskcomm/linear_long) --out docs/curves.png
 
-# tests of the pages need a browser: Debian's, installed where that is allowed; without it they skip (in CI they fail)
+# Tests of the pages need a browser: Debian's is installed where possible. Without it they skip, and in CI they fail.
 chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "chromium is not there and cannot be installed: tests of the pages skip"
 
-# a process of the tests that dies fails them: with another in its place pytest-xdist 3.8 waits for ever (its issue 1323)
+# A test process that dies fails the tests: with a replacement, pytest-xdist 3.8 waits for ever (its issue 1323).
 test: $(STAMP) chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --max-worker-restart 0 --durations 10
 
-# the wheel in an empty environment outside of this folder: every command once
+# Runs every command once from the wheel, in an empty environment outside this folder.
 installed:
 	tests/installed.sh $(PYTHON)
 
@@ -95,7 +95,8 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench_separate.py
 	$(BIN)/python tests/bench_decisions.py
 
-# README.md and docs/ as a site, with a reference of modules, commands and options: runs/docs/index.html; a warning is an error
+# Makes a site of README.md and docs/ with a reference of modules, commands and options, runs/docs/index.html; warnings
+# are errors.
 docs: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py

@@ -1,4 +1,4 @@
-"""Trains every run of an ablation of conf/ablation, one after the other, on one core: python docs/ablations.py NAME."""
+"""Trains every run of an ablation in conf/ablation, one after the other, on one core: python docs/ablations.py NAME."""
 
 import os
 import subprocess
@@ -8,17 +8,18 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORDED = ("interference=wifi20", "interference=lte20")  # need RFSEP_RECORDINGS
+# These need RFSEP_RECORDINGS.
+RECORDED = ("interference=wifi20", "interference=lte20")
 
 
 def runs(name: str) -> list[list[str]]:
-    """The words of train.py for each run of an ablation."""
+    """Returns the command-line words of train.py for each run of an ablation."""
     content = yaml.safe_load((ROOT / "conf" / "ablation" / f"{name}.yaml").read_text())
     return [[*content["common"], *run.split()] for run in content["runs"]]
 
 
 def main(name: str) -> None:
-    """Train them; finished ones say so, interrupted ones go on."""
+    """Trains every run of an ablation; finished runs are reported, interrupted ones resume."""
     for words in runs(name):
         if "RFSEP_RECORDINGS" not in os.environ and any(word in RECORDED for word in words):
             print(f"left out, RFSEP_RECORDINGS is not set: {' '.join(words)}")

@@ -1,4 +1,4 @@
-"""Write the documentation as a site that opens from disk: python docs/site.py [FOLDER], runs/docs if none is given."""
+"""Writes the documentation as a site that opens from disk: python docs/build.py [FOLDER], by default runs/docs."""
 
 import json
 import re
@@ -13,7 +13,7 @@ DOCS = ROOT / "docs"
 GUIDE = ("commands", "configuration", "training", "recipes", "captures", "hosting", "trust", "api", "design")
 RESULTS = ("separators", "networks", "tokens", "alpha_rgs", "recordings", "reproducing")
 SCRIPTS = {"train": "train.py", "evaluate": "evaluate.py", "prepare": "data/prepare.py testset"}
-LINKS = {  # what pages link to outside docs/, and where that is on the site
+LINKS = {  # targets of links outside docs/, and their places on the site
     "README.md": "index.md",
     "data/README.md": "data.md",
     "CHANGELOG.md": "changelog.md",
@@ -24,7 +24,7 @@ LINKS = {  # what pages link to outside docs/, and where that is on the site
 
 
 def navigation() -> dict[str, list[str]]:
-    """Pages by the caption that they stand under; those of docs/ that no list names come last in the guide."""
+    """Returns the pages of each caption; pages of docs/ that no list names come last in the guide."""
     there = {path.stem for path in DOCS.glob("*.md")}
     rest = sorted(there - {*GUIDE, *RESULTS})
     return {
@@ -35,11 +35,11 @@ def navigation() -> dict[str, list[str]]:
 
 
 def relinked(text: str, folder: Path) -> str:
-    """A page with its links as they are on the site.
+    """Returns a page with its links rewritten for the site.
 
     Args:
-        text: of the page.
-        folder: that the page's links start from, in this repository.
+        text: text of the page.
+        folder: folder in this repository that the page's links start from.
     """
 
     def link(match: re.Match[str]) -> str:
@@ -51,13 +51,13 @@ def relinked(text: str, folder: Path) -> str:
 
 
 def toctree(names: list[str], caption: str = "", options: str = "") -> str:
-    """A table of contents in MyST."""
+    """Returns a table of contents in MyST."""
     caption = f":caption: {caption}\n" if caption else ""
     return "```{toctree}\n" + caption + options + "\n".join(names) + "\n```\n\n"
 
 
 def module_pages(out: Path) -> None:
-    """One page a module, its package's page above it."""
+    """Writes one page per module, below the page of its package."""
     names = modules()
     for name in names:
         depth = name.count(".") + 1
@@ -67,7 +67,7 @@ def module_pages(out: Path) -> None:
 
 
 def command_page() -> str:
-    """What ``rfsep --help`` and the help of each command say."""
+    """Returns a page with the output of ``rfsep --help`` and the help of each command."""
     from typer.main import get_command
 
     from rfsep.app.commands import app
@@ -82,7 +82,7 @@ def command_page() -> str:
 
 
 def option_page() -> str:
-    """The keys of the scripts and every option of conf/, as their YAML says."""
+    """Returns a page with the YAML of every script and of every option of conf/."""
     conf = ROOT / "conf"
     text = "# The options of conf/\n\nThe keys of each script, then every group and its options.\n\n"
     for name, script in SCRIPTS.items():
@@ -96,7 +96,7 @@ def option_page() -> str:
 
 
 def result_page() -> str:
-    """A link to each file of results."""
+    """Returns a page with a link to each file of results."""
     text = "# Results as JSON\n\nWhat the tables are written from, as the commands left it.\n\n"
     text += "| file | command |\n|---|---|\n"
     for path in sorted((DOCS / "results").glob("*.json")):
@@ -107,7 +107,7 @@ def result_page() -> str:
 
 
 def write_sources(out: Path) -> None:
-    """Everything that Sphinx reads."""
+    """Writes all sources of Sphinx."""
     (out / "reference").mkdir(parents=True)
     (out / "files").mkdir()
     for path in DOCS.glob("*.md"):
@@ -127,8 +127,9 @@ def write_sources(out: Path) -> None:
 
 
 def main(out: Path) -> int:
-    """Write the site; 0 where nothing is wrong with it, for a warning is an error."""
-    from sphinx.cmd.build import main as sphinx_build  # of the extra "docs"; what is written above needs it not
+    """Writes the site, and returns 0 if there is no fault; a warning is an error."""
+    # Sphinx is in the extra "docs", which the functions above do not need.
+    from sphinx.cmd.build import main as sphinx_build
 
     if wrong := broken():
         print("names in docstrings that are nowhere:", *wrong, sep="\n")

@@ -1,4 +1,4 @@
-"""Settings of Sphinx for docs/site.py."""
+"""Settings of Sphinx for docs/build.py."""
 
 import re
 import sys
@@ -40,7 +40,7 @@ def _linked(text: str, module: str, owner: str) -> str:
     def link(match: re.Match[str]) -> str:
         full = resolve(match[1], module, owner)
         if full is None:
-            return match[0]  # docs/build.py says that there is no such thing
+            return match[0]  # docs/build.py reports that there is no such name
         private = any(part.startswith("_") for part in full.split("."))
         return f"``{match[1]}``" if private else f":py:obj:`{match[1]} <{full}>`"
 

@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/*.md from docs/results/*.json and conf/: python docs/tables.py."""
+"""Writes the tables of README.md and docs/*.md from docs/results/*.json and conf/: python docs/tables.py."""
 
 import json
 import re
@@ -11,9 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 CONF = ROOT / "conf"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-WIDEST_WITH_INTERVALS = 6  # levels
+# Tables with more levels leave out the intervals.
+WIDEST_WITH_INTERVALS = 6
 SUMMARY_DB = -12.0
-SUMMARY = (  # what the README shows of the comparisons
+SUMMARY = (  # the README's selection of comparisons
     ("QPSK in OFDM-QPSK, as in alpha-RGS", "args_ofdm_qpsk"),
     ("QPSK in OFDM and noise", "csgaussian_qpskcomm"),
     ("QPSK in OFDM-16-QAM and noise", "dnn_comparison"),
@@ -21,7 +22,7 @@ SUMMARY = (  # what the README shows of the comparisons
     ("QPSK in recorded Wi-Fi", "real_wifi20"),
     ("QPSK in recorded LTE", "real_lte20"),
 )
-GROUPS = {  # of conf/, in the order of the page; experiments stand on the pages of their results
+GROUPS = {  # groups of conf/ in the order of the page; experiments are on the pages of their results
     "soi": "signals of interest; `*_commpy*`, `*_crop`, `qpsk_2021`, `qpsk_span4` and `cosines_*` belong to published "
     "comparisons",
     "interference": "synthetic interference, and the recordings `commsignal*`, `emisignal1`, `lte20`, `wifi20`; "
@@ -43,21 +44,21 @@ MARK = re.compile(r"(<!-- table (\w+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTAL
 
 
 def _grid(header: list[str], rows: list[list[str]], words: int = 0) -> str:
-    """A table whose first column and last ``words`` columns hold words, the others numbers."""
+    """Returns a table whose first column and last ``words`` columns hold words, the others numbers."""
     numbers = len(header) - 1 - words
     lines = [header, ["---", *["---:"] * numbers, *["---"] * words], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _number(value: float, metric: str) -> str:
-    """An MSE in dB, or a BER with three digits: 12.34, .0123, 1.2e-5."""
+    """Returns an MSE in dB, or a BER with three digits: 12.34, .0123, 1.2e-5."""
     if metric == "mse_db":
         return f"{value:.2f}"
     return f"{value:.3g}".lstrip("0").replace("e-0", "e-") if value > 0 else "0"
 
 
 def _cells(row: dict[str, Any], metric: str) -> list[str]:
-    """Figures of a row, with their intervals where there are few enough levels to read them."""
+    """Returns a row's figures, with intervals if there are few enough levels to read them."""
     cells = []
     for value, low, high in zip(row[metric], row[f"{metric}_low"], row[f"{metric}_high"], strict=True):
         if metric == "ber" and value == 0:
@@ -79,14 +80,14 @@ def _row_name(row: dict[str, Any]) -> str:
 
 
 def comparison(content: dict[str, Any]) -> str:
-    """A results.json: rows of separators, of bounds, then the published ones; of many levels, every second or so."""
+    """Returns the table of a results.json: separators, bounds, published rows; of many levels, about every second."""
     shown = shown_levels(len(content["rows"][0]["sir_db"]))
     levels = content["rows"][0]["sir_db"][shown]
     text = ""
     for metric, title in (("ber", "BER"), ("mse_db", "MSE dB")):
         rows = [[_row_name(row), *_cells(row, metric)[shown]] for row in content["rows"] if row[metric] is not None]
         curves = [curve for curve in content["published"] if curve[metric] is not None]
-        if not rows and not curves:  # a SOI without bits
+        if not rows and not curves:  # The SOI has no bits.
             continue
         rows += [[f"published: {curve['name']}", *_published_cells(curve, metric, levels)] for curve in curves]
         text += _grid([f"{title} at SIR", *(f"{level:g} dB" for level in levels)], rows) + "\n"
@@ -94,7 +95,7 @@ def comparison(content: dict[str, Any]) -> str:
 
 
 def scores(content: dict[str, Any]) -> str:
-    """A scores.json: baselines and submission, one table a mixture type."""
+    """Returns the tables of a scores.json, one per mixture type: baselines and submission."""
     text = ""
     for result in content["results"]:
         rows = [row for row in content["baselines"] if row["interference"] == result["interference"]]
@@ -106,13 +107,13 @@ def scores(content: dict[str, Any]) -> str:
 
 
 def _estimate(row: dict[str, Any]) -> str:
-    """The BER of a row at the summary's level, with its interval."""
+    """Returns a row's BER at the summary's level, with its interval."""
     index = row["sir_db"].index(SUMMARY_DB)
     return _cells({key: [row[key][index]] for key in ("ber", "ber_low", "ber_high")}, "ber")[0]
 
 
 def summary(contents: dict[str, dict[str, Any]]) -> str:
-    """One line a comparison: the two usual estimators, the best blind separator, the best published one."""
+    """Returns a line per comparison: the two usual estimators, the best blind separator, the best published one."""
 
     def line(title: str, content: dict[str, Any]) -> list[str]:
         blind = [row for row in content["rows"] if row["blind"] and not row.get("bound") and row["ber"]]
@@ -129,13 +130,14 @@ def summary(contents: dict[str, dict[str, Any]]) -> str:
 
 
 def bench(content: dict[str, Any]) -> str:
-    """A benchmark: every figure by name."""
+    """Returns the table of a benchmark: every figure by name."""
 
     def flat(node: dict[str, Any], prefix: str = "") -> list[list[str]]:
         rows = []
         for key, value in node.items():
             name = f"{prefix} {key}".strip().replace("_", " ")
-            if isinstance(value, list):  # of a profile: the operators that take most of the time
+            # In a profile, these are the operators that take most of the time.
+            if isinstance(value, list):
                 rows.append([name, ", ".join(f"{one['operator']} {one['share']:.0%}" for one in value[:3])])
             else:
                 rows += flat(value, name) if isinstance(value, dict) else [[name, f"{value:.4g}"]]
@@ -146,7 +148,7 @@ def bench(content: dict[str, Any]) -> str:
 
 
 def export(content: dict[str, Any]) -> str:
-    """What rfsep export gains: a line a network and size, seconds as it is, then times as fast with the difference."""
+    """Returns the gains of rfsep export: a line per network and size with seconds, speed-ups and differences."""
     ways = {"torch_bfloat16": "torch bf16", "export_bfloat16": "exported bf16", "export_float32": "exported float32"}
     rows = []
     for row in content["rows"]:
@@ -158,7 +160,7 @@ def export(content: dict[str, Any]) -> str:
 
 
 def decisions(content: dict[str, Any]) -> str:
-    """Bit error rates by the way in which bits are decided."""
+    """Returns the table of bit error rates by decision method."""
     header = ["BER at SINR", *(f"{level:g} dB" for level in content["sinr_db"]), "bits of"]
     rows = []
     for row in content["rows"]:
@@ -168,7 +170,7 @@ def decisions(content: dict[str, Any]) -> str:
 
 
 def timing(content: dict[str, Any]) -> str:
-    """Error rates of timings: a line per synchroniser and length of window, a column per level."""
+    """Returns the table of timing error rates: a line per synchroniser and window length, a column per level."""
     rows = []
     for row in content["rows"]:
         pairs = zip(row["timing_error"], row["timing_error_high"], strict=True)
@@ -189,10 +191,10 @@ KINDS = {
 
 
 def configuration(conf: Path) -> str:
-    """A line per group of a folder of configs: its description and the names of its YAMLs.
+    """Returns the table of a folder of configs: the description and YAML names of each group.
 
     Raises:
-        KeyError: a group that has no description here.
+        KeyError: a group has no description in ``GROUPS``.
     """
     groups = {path.name for path in conf.iterdir() if path.is_dir()} - {"experiment"}
     if strange := sorted(groups - set(GROUPS)):
@@ -212,7 +214,7 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def rendered(text: str) -> str:
-    """A page with every table as its JSON says."""
+    """Returns a page with every table rewritten from its JSON."""
 
     def table(match: re.Match[str]) -> str:
         if match[2] == "configuration":
