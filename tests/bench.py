@@ -39,7 +39,7 @@ NUM_BITS = 5120
 
 
 def machine() -> dict[str, Any]:
-    """Where a result comes from."""
+    """Returns the origin of a result: machine and versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
     return {
@@ -51,7 +51,7 @@ def machine() -> dict[str, Any]:
 
 
 def best(work: Callable[[], object], seconds: float = 3.0) -> float:
-    """Shortest time of a call in seconds, out of as many as fit (at least two)."""
+    """Returns the shortest time of a call in seconds, out of as many calls as fit (at least two)."""
     work()
     times, end = [], time.perf_counter() + seconds
     while len(times) < 2 or time.perf_counter() < end:
@@ -62,21 +62,21 @@ def best(work: Callable[[], object], seconds: float = 3.0) -> float:
 
 
 def write(name: str, result: dict[str, Any]) -> None:
-    """Print and keep a result."""
+    """Prints and keeps a result."""
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / f"{name}.json").write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
     print(name, json.dumps(result, indent=1))
 
 
 def forward_flops(model: torch.nn.Module, mixture: torch.Tensor) -> int:
-    """Floating-point operations of one forward pass."""
+    """Returns the floating-point operations of one forward pass."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(to_channels(mixture))
     return counter.get_total_flops()
 
 
 def generation() -> None:
-    """Mixtures, in millions of complex samples per second, beside Sionna's own generator."""
+    """Measures mixture generation in millions of complex samples per second, beside Sionna's own generator."""
     from sionna.phy import config
     from sionna.phy.mapping import BinarySource, Mapper
     from sionna.phy.ofdm import OFDMModulator, ResourceGrid, ResourceGridMapper
@@ -124,9 +124,9 @@ def generation() -> None:
 
 
 def scoring_child(folder: str) -> None:
-    """Score one official-size pair in a process of its own; prints seconds and peak memory in MB.
+    """Scores one official-size pair in a process of its own; prints seconds and peak memory in MB.
 
-    All of it: both files checked for shape, NaN and bits, MSE and bit errors, bootstrap intervals.
+    This covers everything: checks of both files for shape, NaN and bits, MSE and bit errors, bootstrap intervals.
     """
     start = time.perf_counter()
     (entry,) = find_submissions(Path(folder), "Set")
@@ -136,13 +136,13 @@ def scoring_child(folder: str) -> None:
     counts = np.full(1100, NUM_BITS)
     score(row_mse(soi, truth), row_bit_errors(bits, bits, counts), counts, np.repeat(np.arange(-30.0, 1.0, 3.0), 100))
     seconds = time.perf_counter() - start
-    # not ru_maxrss: that remembers the parent's memory from before exec
+    # This does not use ru_maxrss, which remembers the parent's memory from before exec.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     print(json.dumps([seconds, int(status["VmHWM"].split()[0]) / 1024]))
 
 
 def scoring() -> None:
-    """MSE of 1,100 x 40,960 estimates against the truth, memory-mapped, beside plain numpy row by row."""
+    """Measures the MSE of 1,100 x 40,960 memory-mapped estimates against the truth, beside plain numpy row by row."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         names = ("A_Set_estimated_soi_QPSK_X.npy", "truth.npy")
@@ -166,13 +166,13 @@ def scoring() -> None:
 
 
 def matrix_peak(dtype: torch.dtype) -> float:
-    """Largest rate of a square matrix product here, in FLOP a second."""
+    """Returns the largest rate of a square matrix product here, in FLOP per second."""
     a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
     return 2 * 2048**3 / best(lambda: a @ b, 2.0)
 
 
 def top_operators(step: Callable[[], object], count: int = 8) -> list[dict[str, Any]]:
-    """Operators that take most CPU time of a step by themselves, and their share of all."""
+    """Returns the operators that take most of a step's CPU time by themselves, with their shares."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for _ in range(3):
             step()
@@ -190,7 +190,7 @@ def top_operators(step: Callable[[], object], count: int = 8) -> list[dict[str, 
 
 
 def training() -> None:
-    """U-Net training steps: samples per second in both precisions, the fraction of the matrix peak, where time goes."""
+    """Measures U-Net training steps: samples per second in both precisions, fraction of the matrix peak, profile."""
     results: dict[str, Any] = {}
     mixture = torch.randn(32, 1280, dtype=torch.complex64)
     for name, arguments in {
@@ -223,7 +223,7 @@ def training() -> None:
 
 
 class PlainWaveNet(torch.nn.Module):
-    """The weights of a `WaveNet` in the loop that one would write down: Conv1d, float32, eager."""
+    """The weights of a `WaveNet` in a straightforward loop: Conv1d, float32, eager."""
 
     def __init__(self, model: WaveNet) -> None:
         super().__init__()
@@ -235,7 +235,7 @@ class PlainWaveNet(torch.nn.Module):
 
     @staticmethod
     def convolution(layer: Any) -> torch.nn.Conv1d:
-        """A Conv1d with the weights of a convolution over images one sample high."""
+        """Returns a Conv1d with the weights of a convolution over images one sample high."""
         sizes = layer.in_channels, layer.out_channels, layer.kernel_size[1]
         plain = torch.nn.Conv1d(*sizes, dilation=layer.dilation[1], padding="same")
         plain.weight.data = layer.weight.detach()[:, :, 0].contiguous()
@@ -243,7 +243,7 @@ class PlainWaveNet(torch.nn.Module):
         return plain
 
     def forward(self, mixture: torch.Tensor) -> torch.Tensor:
-        """Estimate float32 [B, 2, T] of the mixture float32 [B, 2, T]."""
+        """Returns the estimate float32 [B, 2, T] for a mixture float32 [B, 2, T]."""
         x, total = self.enter(mixture).relu(), torch.zeros(())
         for dilated, mix in zip(self.dilated, self.mix, strict=True):
             gate, value = dilated(x).chunk(2, 1)
@@ -254,11 +254,11 @@ class PlainWaveNet(torch.nn.Module):
 
 
 def wavenet_width(channels: int, num_steps: int) -> dict[str, float]:
-    """A WaveNet of 30 blocks against the plain loop: training step, inference eager and compiled, error, peak.
+    """Compares a WaveNet of 30 blocks with the plain loop: training step, inference eager and compiled, error, peak.
 
     Args:
-        channels: of both.
-        num_steps: of training before the errors are taken: random weights say little about rounding.
+        channels: channels of both networks.
+        num_steps: training steps before the errors are measured, as random weights say little about rounding.
     """
     mixer = Mixer(LinearModem(), RandomCrop(OfdmModem(), power=56 / 64))
     generator = torch.Generator().manual_seed(0)
@@ -311,12 +311,12 @@ def wavenet_width(channels: int, num_steps: int) -> dict[str, float]:
 
 
 def wavenet() -> None:
-    """WaveNet of 30 blocks in bfloat16, channels last, against the plain float32 loop of the same weights."""
+    """Measures a WaveNet of 30 blocks in bfloat16, channels last, against the float32 loop of the same weights."""
     write("wavenet", {f"30x{channels}": wavenet_width(channels, 60) for channels in (64, 128)})
 
 
 def dense_solve(mixture: torch.Tensor, soi: torch.Tensor, interference: torch.Tensor) -> float:
-    """Log-likelihood and linear estimate of one window by plain dense algebra: what the structured solve replaces."""
+    """Times one window's log-likelihood and linear estimate by dense algebra, which the structured solve replaces."""
     total = soi + interference + 0.01 * torch.eye(len(soi))
     root = torch.linalg.cholesky(total)
     half = torch.linalg.solve_triangular(root, mixture[:, None], upper=False)
@@ -326,7 +326,7 @@ def dense_solve(mixture: torch.Tensor, soi: torch.Tensor, interference: torch.Te
 
 
 def posterior_mean() -> dict[str, float]:
-    """cyclic_mmse on windows of csgaussian/comm, against dense solves for as many hypotheses."""
+    """Measures cyclic_mmse on windows of csgaussian/comm, against dense solves for as many hypotheses."""
     modem = LinearModem("qpsk_axes", num_taps=127, unit_energy=False)
     soi, interference = (
         RandomCrop(one, power=power, random_phase=False, symbols="gaussian")
@@ -359,7 +359,7 @@ def posterior_mean() -> dict[str, float]:
 
 
 def separators() -> None:
-    """Cost of the structured separators after set-up, and of the set-up: windows of both lengths, official mixtures."""
+    """Measures the structured separators and their set-up: windows of both lengths, official mixtures."""
     modem, nothing = LinearModem(), torch.zeros((0, 0), dtype=torch.complex64)
     mixer = Mixer(modem, RandomCrop(OfdmModem(), power=56 / 64))
     noisy = Mixer(RandomCrop(modem, random_phase=False), RandomCrop(OfdmModem(), power=56 / 64), noise_power=0.01)

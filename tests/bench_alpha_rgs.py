@@ -1,4 +1,4 @@
-"""What alpha-RGS costs as published and as it is here, on the same mixtures and priors: part of make bench."""
+"""Measures alpha-RGS as published and as implemented here, on the same mixtures and priors: part of make bench."""
 
 import os
 import time
@@ -13,12 +13,12 @@ from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 
-_MEASURED = 100  # iterations of the published 20,000
+_MEASURED = 100  # measured iterations, of the published 20,000
 _ROWS = 16
 
 
 def alpha_rgs() -> None:
-    """Seconds and score evaluations a mixture of 2,560 samples; the published ones are extrapolated."""
+    """Measures seconds and score evaluations per mixture of 2,560 samples; the published ones are extrapolated."""
     modem, nothing = LinearModem(span=4), torch.zeros((0, 0), dtype=torch.complex64)
     mixer = Mixer(modem, RandomCrop(OfdmModem(), power=56 / 64))
     mixture = mixer.draw(torch.full((64,), -12.0), 2560, torch.Generator().manual_seed(0)).mixture

@@ -1,4 +1,4 @@
-"""Bit error rates of multi-level constellations by what is done about the gain of an estimate.
+"""Measures bit error rates of multi-level constellations by the treatment of an estimate's gain.
 
 python tests/bench_decisions.py: half a minute; runs/bench/decisions.json.
 """
@@ -33,13 +33,13 @@ INTERFERENCES: dict[str, SignalSource] = {
 
 
 def moment_gain(symbols: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Gain [B, 1] of symbols complex64 [B, S] by their moments: g^4 (2 - E|point|^4) = 2 (E|z|^2)^2 - E|z|^4."""
+    """Returns the gain [B, 1] of symbols complex64 [B, S]: g^4 (2 - E|point|^4) = 2 (E|z|^2)^2 - E|z|^4."""
     square, fourth = (symbols.abs().pow(order).mean(1, keepdim=True) for order in (2, 4))
     return ((2 * square**2 - fourth).clamp_min(1e-6) / (2 - points.abs().pow(4).mean())).pow(0.25)
 
 
 def rates(soi: str, interference: str) -> list[dict[str, Any]]:
-    """A row for each way to decide, with its rate at every level."""
+    """Returns a row per decision method, with its error rate at every level."""
     modem, source = SOIS[soi], INTERFERENCES[interference]
     examples = source.sample(EXAMPLES, LENGTH, batch_generator(Purpose.EXAMPLES, 0)).waveform
     linear, matched = Lmmse(modem, examples), MatchedFilter(modem, examples)

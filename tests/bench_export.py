@@ -1,7 +1,7 @@
-"""What `rfsep export` is worth: networks as they are, in bfloat16 by torch, and exported.
+"""Measures the gain of `rfsep export`: networks as they are, in bfloat16 by torch, and exported.
 
-python tests/bench_export.py [THREADS ...]: 1 and 2 by default. Processor time where there is one thread, for others may
-want the machine; else time by the clock, with the load of the machine beside it.
+python tests/bench_export.py [THREADS ...]: 1 and 2 by default. With one thread it measures processor time, as the
+machine may be shared; else time by the clock, with the load of the machine beside it.
 """
 
 import contextlib
@@ -28,18 +28,19 @@ from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 
-# conf/model, samples of a window, windows at once
+# option of conf/model, samples per window, windows per batch
 CASES = [
     *((name, 2560, rows) for name in ("unet_small", "wavenet_small") for rows in (1, 16)),
     *((name, 40960, rows) for name in ("unet_small", "wavenet_small") for rows in (1, 16)),
     *((name, 2560, 1) for name in ("unet", "wavenet", "demucs_small", "transformer_unet_small")),
 ]
-STEPS = 10  # of training before errors are taken: random weights say little about rounding
-SECONDS = 1.0  # of work for a figure, at least three calls
+# Errors are measured after some training steps, as random weights say little about rounding.
+STEPS = 10
+SECONDS = 1.0  # work per figure, in at least three calls
 
 
 def trained(name: str) -> torch.nn.Module:
-    """A network of conf/model after a few steps on QPSK in OFDM-QPSK."""
+    """Returns a network of conf/model after a few steps on QPSK in OFDM-QPSK."""
     torch.manual_seed(0)
     model = instantiate(option("model", name).network)
     mixer, generator = Mixer(LinearModem(), RandomCrop(OfdmModem(), power=56 / 64)), batch_generator(Purpose.TEST, 1)
@@ -56,7 +57,7 @@ def trained(name: str) -> torch.nn.Module:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Shortest time of a call: of the processor with one thread, by the clock with more."""
+    """Returns the shortest time of a call: processor time with one thread, clock time with more."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     work()
     times: list[float] = []
@@ -68,7 +69,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def rows(name: str, num_samples: int, num_windows: int, model: torch.nn.Module) -> dict[str, Any]:
-    """Seconds, speed over the network as it is, and difference from it in dB, of each way to run it."""
+    """Returns seconds, speed-up and difference in dB for each way to run a network."""
     mixer = Mixer(LinearModem(), RandomCrop(OfdmModem(), power=56 / 64))
     generator = batch_generator(Purpose.TEST, 0)
     inputs = to_channels(mixer.draw(torch.full((num_windows,), -6.0), num_samples, generator).mixture)
@@ -100,7 +101,7 @@ def rows(name: str, num_samples: int, num_windows: int, model: torch.nn.Module) 
 
 
 def child(threads: int) -> None:
-    """Rows of all cases with so many threads, a JSON line each."""
+    """Prints the rows of all cases with so many threads, as one JSON line each."""
     torch.set_num_threads(threads)
     models = {name: trained(name) for name in dict.fromkeys(case[0] for case in CASES)}
     for name, num_samples, num_windows in CASES:
@@ -110,7 +111,7 @@ def child(threads: int) -> None:
 
 
 def main() -> None:
-    """Each number of threads in a process of its own."""
+    """Runs each number of threads in a separate process."""
     found = []
     for threads in sys.argv[1:] or ["1", "2"]:
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}

@@ -1,4 +1,4 @@
-"""What the radio-frequency transformer's decoding costs: part of make bench."""
+"""Measures the decoding of the radio-frequency transformer: part of make bench."""
 
 import os
 from functools import partial
@@ -17,7 +17,7 @@ _SAMPLE_RATE_HZ = 25e6
 
 
 def rf_transformer() -> None:
-    """Seconds a window with and without its cache, and of a whole official mixture; sizes of conf/model."""
+    """Measures seconds per window with and without the cache, and per official mixture; sizes of conf/model."""
     torch.manual_seed(0)
     modem, source = build_modem(soi_of("qpsk")), build_source(interference_of("ofdm_qpsk"), "train")
     front = partial(Patches)

@@ -1,7 +1,7 @@
-"""A challenge set of eight mixture types at official size: prepared, separated, scored; beside cat: make bench_scale.
+"""Prepares, separates and scores eight mixture types at official size, beside cat: make bench_scale.
 
-python tests/bench_scale.py [MIXTURES]: MIXTURES a level, 100 by default, for which 12 GB of disk and about half an hour
-are needed; the set is removed in the end, and one that an interrupted run left is gone on with.
+python tests/bench_scale.py [MIXTURES]: MIXTURES per level, by default 100, which need 12 GB of disk and about half an
+hour. The set is removed in the end; that of an interrupted run is continued.
 """
 
 import json
@@ -25,14 +25,14 @@ Figures = dict[str, Any]
 
 
 def timed(work: Callable[[], object]) -> Figures:
-    """Seconds of a call by the clock, and of processors in this process."""
+    """Returns a call's seconds by the clock and its processor seconds in this process."""
     start = time.perf_counter(), time.process_time()
     work()
     return {"seconds": time.perf_counter() - start[0], "processor_seconds": time.process_time() - start[1]}
 
 
 def stepwise(steps: Figures, name: str, function: Callable[..., object]) -> Callable[..., object]:
-    """The same function, which keeps what it took."""
+    """Wraps a function so that its cost is recorded."""
 
     def wrapped(*arguments: object, **options: object) -> object:
         results: list[object] = []
@@ -43,7 +43,7 @@ def stepwise(steps: Figures, name: str, function: Callable[..., object]) -> Call
 
 
 def child(script: str, *arguments: str) -> None:
-    """One of the scripts in this process; prints what it took and its peak memory."""
+    """Runs one of the scripts in this process; prints its cost and peak memory."""
     steps: Figures = {}
     if script == "evaluate.py":
         from rfsep.app import score as hosting
@@ -60,13 +60,13 @@ def child(script: str, *arguments: str) -> None:
                 raise
 
     total = timed(whole)
-    # not ru_maxrss: that remembers the parent's memory from before exec
+    # This does not use ru_maxrss, which remembers the parent's memory from before exec.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     print(json.dumps({**total, "peak_memory_mb": int(status["VmHWM"].split()[0]) * 1024 / 1e6, "steps": steps}))
 
 
 def alone(*arguments: str) -> Figures:
-    """A script in a process of its own; ``seconds`` are those by the clock, with the interpreter's start."""
+    """Runs a script in a separate process; ``seconds`` are by the clock and include the interpreter's start."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, __file__, "child", *arguments], check=True, stdout=subprocess.PIPE, text=True
@@ -76,14 +76,14 @@ def alone(*arguments: str) -> Figures:
 
 
 def cat(files: Sequence[Path]) -> float:
-    """Seconds by the clock that reading takes."""
+    """Returns the seconds by the clock that reading takes."""
     start = time.perf_counter()
     subprocess.run(["cat", *map(str, files)], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def forget() -> bool:
-    """Empty the page cache, where this may be done."""
+    """Empties the page cache where that is permitted, and tells whether it was."""
     if not os.access(DROP, os.W_OK):
         return False
     os.sync()
@@ -92,13 +92,13 @@ def forget() -> bool:
 
 
 def scored(scoring: Figures) -> float:
-    """Seconds from the files to scores.json: checks, errors, intervals; without the page."""
+    """Returns the seconds from the files to scores.json: checks, errors, intervals, but not the page."""
     steps = scoring["steps"]
     return float(steps["score_submissions"]["seconds"] - steps["write_page"]["seconds"])
 
 
 def compared(files: Sequence[Path], *options: str) -> Figures:
-    """Scoring beside cat with the files in memory, in turns, the fastest of each."""
+    """Measures scoring beside cat in turns, with the files in memory; keeps the fastest of each."""
     command = ("evaluate.py", f"submission={PLACE / 'estimates'}", f"testset={PLACE / 'set'}", *options)
     readings, scorings = [], []
     for _ in range(ROUNDS):
@@ -110,7 +110,7 @@ def compared(files: Sequence[Path], *options: str) -> Figures:
 
 
 def cold(files: Sequence[Path]) -> Figures | None:
-    """The same from the disk, once; None where the page cache cannot be emptied."""
+    """Measures the same once from the disk; None where the page cache cannot be emptied."""
     if not forget():
         return None
     reading = cat(files)
@@ -121,7 +121,7 @@ def cold(files: Sequence[Path]) -> Figures | None:
 
 
 def main() -> None:
-    """Prepare, separate and score; the result is kept in runs/bench/scale.json."""
+    """Prepares, separates and scores; the result is kept in runs/bench/scale.json."""
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     place, estimates = PLACE / "set", PLACE / "estimates"
     settings = ("challenge=full", f"num_per_sinr={number}", "seed=1", f"out={place}")

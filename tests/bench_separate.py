@@ -1,4 +1,4 @@
-"""How fast rfsep separate is with each separator, and whether its memory is flat: part of make bench.
+"""Measures the speed of rfsep separate with each separator, and whether its memory is flat: part of make bench.
 
 python tests/bench_separate.py [SECONDS]: SECONDS of the long capture, 600 by default.
 """
@@ -22,15 +22,16 @@ from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 
-RECORDING = "lte20/lte20-f1852p5.sigmf-meta"  # of the test split
+RECORDING = "lte20/lte20-f1852p5.sigmf-meta"  # a recording of the test split
 LTE = ("passthrough", "matched_filter", "lmmse", "cyclic_lmmse", "lte_lmmse", "lte_detection", "lte_pilots")
 OFDM = ("passthrough", "matched_filter", "lmmse", "cyclic_lmmse", "cyclic_mmse", "joint_detection", "token_detection")
 SINR_DB = -6
-LONG_RATE_HZ = 1e5  # of a recording played slowly: ten minutes are 6e7 samples
+# A recording is played this slowly: ten minutes are 6e7 samples.
+LONG_RATE_HZ = 1e5
 
 
 def rfsep(*arguments: str) -> str:
-    """What the command prints, in this process."""
+    """Runs the command in this process, and returns its output."""
     sys.argv = ["rfsep", *arguments]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
@@ -39,13 +40,13 @@ def rfsep(*arguments: str) -> str:
 
 
 def alone(*arguments: str) -> None:
-    """The command in a process of its own, whose memory is its own."""
+    """Runs the command in a separate process, to measure its memory."""
     code = "from rfsep.app.commands import main; main()"
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def row(folder: Path, interference: str, separator: str) -> dict[str, Any]:
-    """One separator on a capture with its truth."""
+    """Measures one separator on a capture with its truth."""
     out = folder / f"{interference}-{separator}"
     heard = folder / interference
     options = ("--separator", separator, "--examples", interference, "--out", str(out))
@@ -68,12 +69,12 @@ def row(folder: Path, interference: str, separator: str) -> dict[str, Any]:
 
 
 def made(folder: Path, interference: str, source: str, *options: str) -> None:
-    """A capture of QPSK in interference, in a folder of that name."""
+    """Makes a capture of QPSK in interference, in a folder of that name."""
     rfsep("embed", source, "--sinr-db", str(SINR_DB), "--out", str(folder / interference), *options)
 
 
 def main() -> None:
-    """Rows of every separator, and memory over a long recording."""
+    """Measures every separator, and the memory over a long recording."""
     long_seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:

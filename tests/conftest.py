@@ -1,4 +1,4 @@
-"""The browser of the page tests, and a host's key and a cache of the tests' own, and the command in this process."""
+"""Fixtures: the browser of the page tests, a host's key and a cache for tests, and the command in this process."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """Debian's Chromium; without it the page tests are skipped, except in CI, where that is a failure."""
+    """Gives Debian's Chromium; without it the page tests are skipped, except in CI, where they fail."""
     if not CHROMIUM.exists():
         message = f"{CHROMIUM} is missing: apt-get install chromium"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
@@ -35,7 +35,7 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 
 @pytest.fixture(scope="session", autouse=True)
 def host_key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tests' host, and the commands that they start, keep their key: not in the user's configuration."""
+    """Keeps the host's key of the tests and their commands outside the user's configuration."""
     path = tmp_path_factory.mktemp("host") / "host.key"
     os.environ["RFSEP_HOST_KEY"] = str(path)
     return path
@@ -43,7 +43,7 @@ def host_key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where networks are exported to, and looked for: not among the user's own."""
+    """Keeps the exports of the tests apart from the user's own."""
     path = tmp_path_factory.mktemp("rfsep_cache")
     os.environ["RFSEP_CACHE"] = str(path)
     return path
@@ -51,12 +51,12 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def base_url() -> None:
-    """Nothing: pages are files. Stands in for pytest-base-url's own fixture, at which pytest 9 warns."""
+    """Returns None, as pages are files. Replaces pytest-base-url's own fixture, which makes pytest 9 warn."""
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list["Figure"]:
-    """Every figure that is written from now on, to look at what it shows."""
+    """Collects every figure that is written from now on, to inspect its content."""
     from matplotlib.figure import Figure
 
     figures: list[Figure] = []
@@ -74,8 +74,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list["Figure"]:
 def rfsep_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """The command ``rfsep`` in this process: exit status, what it printed, what it complained of."""
-    from rfsep.app.commands import main  # an import of seconds that most tests do without
+    """Runs the command ``rfsep`` in this process; gives exit status, output and error messages."""
+    # This import takes seconds, and most tests do not need it.
+    from rfsep.app.commands import main
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["rfsep", *arguments])

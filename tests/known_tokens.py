@@ -1,4 +1,4 @@
-"""Tokenizers in closed form, for tests of what is built upon one."""
+"""Tokenizers in closed form, for tests of the code that uses one."""
 
 import torch
 
@@ -12,11 +12,12 @@ NOTHING = torch.zeros((1, 4096), dtype=torch.complex64)
 
 
 def exact_tokenizer() -> Tokenizer:
-    """Tokens that are the two bits of a symbol, decoded by its pulse: what training finds, without training."""
+    """Returns a tokenizer whose tokens are a symbol's two bits, decoded by its pulse, as training would find it."""
     tokenizer = Tokenizer(levels=(2, 2), span=9, channels=2, corrected=False)
     bits = torch.zeros((4, 2 * 41), dtype=torch.uint8)
     bits[:, 40], bits[:, 41] = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])
-    waves = to_channels(MODEM.modulate(bits))  # all differ in the symbol in the middle alone
+    # All of these differ only in the symbol in the middle.
+    waves = to_channels(MODEM.modulate(bits))
     start = 20 * 16 - 64
     real = (waves[1] - waves[0])[:, start : start + 144] / 2
     imaginary = (waves[2] - waves[0])[:, start : start + 144] / 2
@@ -28,7 +29,7 @@ def exact_tokenizer() -> Tokenizer:
 
 
 def exact_ofdm_tokenizer() -> Tokenizer:
-    """Tokens of an OFDM symbol each, whose 112 digits are its bits."""
+    """Returns a tokenizer with a token per OFDM symbol, whose 112 digits are its bits."""
     modem = OfdmModem()
     tokenizer = Tokenizer(strides=(4, 4, 5), levels=(2,) * 112, span=1, channels=2, corrected=False)
     single = torch.cat((torch.zeros((1, 112)), torch.eye(112))).byte()

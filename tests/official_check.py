@@ -1,4 +1,4 @@
-"""Made-up frames in the layout of the ICASSP 2024 challenge's organisers, through every command: make official_check.
+"""Runs every command on made-up frames in the layout of the ICASSP 2024 challenge: make official_check.
 
 python tests/official_check.py [FOLDER]: writes FOLDER/dataset and FOLDER/outputs as the organisers' kit does (frames by
 h5py; mixtures, metadata and ground truth as its generator; estimates as its inference scripts), then trains, prepares,
@@ -22,32 +22,33 @@ import torch
 from rfsep.app.config import build_modem, soi_of
 
 ROOT = Path(__file__).parents[1]
-FRAMES = {"EMISignal1": 530, "CommSignal2": 100, "CommSignal3": 139, "CommSignal5G1": 149}  # as many as the real ones
-PACKING: dict[str, dict[str, Any]] = {  # how people store what they pass on
+# There are as many frames as real ones.
+FRAMES = {"EMISignal1": 530, "CommSignal2": 100, "CommSignal3": 139, "CommSignal5G1": 149}
+PACKING: dict[str, dict[str, Any]] = {  # ways in which people store files that they pass on
     "EMISignal1": {"compression": "gzip", "shuffle": True},
     "CommSignal2": {},
     "CommSignal3": {"compression": "lzf"},
     "CommSignal5G1": {"chunks": (10, 500), "compression": "lzf", "shuffle": True},
 }
-SOIS = {"QPSK": "qpsk", "OFDMQPSK": "ofdm_qpsk"}  # names in files, and options of conf/soi
+SOIS = {"QPSK": "qpsk", "OFDMQPSK": "ofdm_qpsk"}  # name in files, and option of conf/soi
 EXAMPLE, MIXTURE = "TestSet1Example", "TestSet1Mixture"
 METHOD = "Default_NoMitigation"
 LEVELS = np.arange(-30, 0.1, 3)
 FRAME, SAMPLES, ROWS = 2600, 1280, 2  # samples per frame, samples per mixture, rows per level
 TINY = ["model.network.channels=4", "model.network.first_kernel=5", "data.num_samples=320", "data.batch_size=4"]
-EXAMPLES = ["examples.num_samples=1280", "examples.num_frames=40"]  # no longer than the frames
+EXAMPLES = ["examples.num_samples=1280", "examples.num_frames=40"]  # examples are no longer than the frames
 SHORT = ["data.val_per_sinr=2", "trainer.max_steps=4", "trainer.val_every=2", "trainer.precision=32-true"]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def command(script: str, *arguments: str, cwd: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """A script of this repository as a user starts it."""
+    """Runs a script of this repository as a user does."""
     line = [sys.executable, str(ROOT / script), *arguments]
     return subprocess.run(line, cwd=cwd, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
 
 
 def write_frames(dataset: Path, rng: np.random.Generator) -> None:
-    """interferenceset_frame/ and testset1_frame/: noise of unit power through a filter of each type's own."""
+    """Writes interferenceset_frame/ and testset1_frame/: noise of unit power through a filter per type."""
     for name, count in FRAMES.items():
         taps = rng.standard_normal(9)
         for folder, file, frames in (("interferenceset_frame", "", count), ("testset1_frame", "_test1", 50)):
@@ -57,12 +58,12 @@ def write_frames(dataset: Path, rng: np.random.Generator) -> None:
             (dataset / folder).mkdir(parents=True, exist_ok=True)
             with h5py.File(dataset / folder / f"{name}{file}_raw_data.h5", "w") as h5:
                 h5.create_dataset("dataset", data=wave.astype(np.complex64), **PACKING[name])
-                if name != "CommSignal3":  # a copy without it was met
+                if name != "CommSignal3":  # A copy without this exists.
                     h5["sig_type"] = name
 
 
 def write_mixtures(dataset: Path, testset: str, soi: str, interference: str, rng: np.random.Generator) -> None:
-    """A mixture type as the organisers' generator writes it: mixtures, metadata, and the truth of their example set."""
+    """Writes a mixture type like the organisers' generator: mixtures, metadata, and the truth of their example set."""
     modem = build_modem(soi_of(SOIS[soi]))
     with h5py.File(dataset / "testset1_frame" / f"{interference}_test1_raw_data.h5") as h5:
         frames = h5["dataset"][()]
@@ -76,16 +77,18 @@ def write_mixtures(dataset: Path, testset: str, soi: str, interference: str, rng
     added = parts * (gain * np.exp(2j * np.pi * rng.random(len(bits)))).astype(np.complex64)[:, None]
     mixture = target + added
     actual = 10 * np.log10(np.mean(np.abs(target) ** 2, -1) / np.mean(np.abs(added) ** 2, -1))
-    metadata = np.vstack([gain, sinr, actual, [soi] * len(bits), [interference] * len(bits)]).T  # text, Fortran order
+    # This is text in Fortran order.
+    metadata = np.vstack([gain, sinr, actual, [soi] * len(bits), [interference] * len(bits)]).T
     np.save(dataset / f"{testset}_testmixture_{soi}_{interference}", mixture)
     np.save(dataset / f"{testset}_testmixture_{soi}_{interference}_metadata", metadata)
-    if testset == EXAMPLE:  # that of TestSet1Mixture was never released
+    # The truth of TestSet1Mixture was never released.
+    if testset == EXAMPLE:
         with (dataset / f"GroundTruth_{testset}_Dataset_{soi}_{interference}.pkl").open("wb") as file:
             pickle.dump((mixture, target, bits), file, protocol=4)
 
 
 def write_estimates(folder: Path, soi: str, interference: str) -> None:
-    """The organisers' simplest method: the mixture itself as an estimate, bits as float32; in one type complex128."""
+    """Writes the organisers' simplest method: the mixture as an estimate, complex128 in one type; bits as float32."""
     name = f"{soi}_{interference}"
     mixture = np.load(folder / "dataset" / f"{EXAMPLE}_testmixture_{name}.npy")
     bits = build_modem(soi_of(SOIS[soi])).decide(torch.from_numpy(mixture)).numpy()
@@ -95,7 +98,7 @@ def write_estimates(folder: Path, soi: str, interference: str) -> None:
 
 
 def build(folder: Path, sois: Collection[str]) -> None:
-    """The whole layout, with mixtures of these SOIs: all that the organisers hand out or their scripts make."""
+    """Writes the whole layout with mixtures of these SOIs, as the organisers' data and scripts give it."""
     rng = np.random.default_rng(0)
     dataset = folder / "dataset"
     write_frames(dataset, rng)
@@ -108,7 +111,7 @@ def build(folder: Path, sois: Collection[str]) -> None:
 
 
 def scored(folder: Path, id: str, soi: str, interference: str) -> tuple[np.ndarray, np.ndarray]:
-    """MSE in dB and BER of each level by plain numpy, of what lies in outputs/."""
+    """Returns MSE in dB and BER of outputs/ at each level, by plain numpy."""
     name = f"{soi}_{interference}"
     with (folder / "dataset" / f"GroundTruth_{EXAMPLE}_Dataset_{name}.pkl").open("rb") as file:
         _, target, bits = pickle.load(file)
@@ -117,11 +120,11 @@ def scored(folder: Path, id: str, soi: str, interference: str) -> tuple[np.ndarr
     ]
     mse = np.mean(np.abs(estimates[0] - target) ** 2, axis=1).reshape(len(LEVELS), ROWS).mean(1)
     wrong = np.mean(estimates[1] != bits, axis=1).reshape(len(LEVELS), ROWS).mean(1)
-    return 10 * np.log10(np.maximum(mse, 1e-12)), wrong  # ours ends at -120 dB, theirs at minus infinity
+    return 10 * np.log10(np.maximum(mse, 1e-12)), wrong  # floor at -120 dB; theirs ends at minus infinity
 
 
 def differences(folder: Path, scores: Path) -> tuple[int, float, float]:
-    """How many rows a scores.json has, and by how much its MSE (dB) and BER differ from numpy's at most."""
+    """Returns the number of rows of a scores.json, and its largest differences from numpy in MSE (dB) and BER."""
     content = json.loads(scores.read_text())
     mse, ber = [0.0], [0.0]
     for row in content["results"]:
@@ -132,11 +135,11 @@ def differences(folder: Path, scores: Path) -> tuple[int, float, float]:
 
 
 class Walk:
-    """Runs the commands in one folder, and says what each did.
+    """Runs the commands in one folder, and reports on each.
 
     Args:
-        folder: that `build` filled.
-        sois: of its mixtures.
+        folder: folder that `build` has filled.
+        sois: SOIs of its mixtures.
         command: runs a script and waits for it.
         say: takes a line.
     """
@@ -149,10 +152,10 @@ class Walk:
         self.say = say
 
     def done(self, script: str, *arguments: str) -> str:
-        """The output of a command that succeeds.
+        """Runs a command that must succeed, and returns its output.
 
         Raises:
-            SystemExit: it does not; with its output.
+            SystemExit: it fails; with its output.
         """
         done = self.command(script, *arguments, cwd=self.folder, RFSEP_OFFICIAL=str(self.folder / "dataset"))
         if done.returncode:
@@ -162,10 +165,10 @@ class Walk:
         return done.stdout
 
     def refused(self, script: str, *arguments: str) -> str:
-        """The line of a command that is refused.
+        """Runs a command that must be refused, and returns its error line.
 
         Raises:
-            SystemExit: it is not.
+            SystemExit: it is not refused.
         """
         done = self.command(script, *arguments, cwd=self.folder, RFSEP_OFFICIAL=str(self.folder / "dataset"))
         lines = done.stderr.strip().splitlines()
@@ -174,24 +177,24 @@ class Walk:
         return lines[0]
 
     def check(self, holds: bool, line: str) -> None:
-        """Say what was found; stop where it is not what it should be.
+        """Reports a result, and stops if it is wrong.
 
         Raises:
-            SystemExit: it does not hold.
+            SystemExit: ``holds`` is False.
         """
         if not holds:
             raise SystemExit(f"wrong: {line}")
         self.say(line)
 
     def train(self) -> None:
-        """A few steps on the training frames, with the guide that learns from them."""
+        """Trains a few steps on the training frames, with the guide that learns from them."""
         out = self.done(
             "train.py", "experiment=demo", "interference=commsignal2", "run=official", *TINY, *SHORT, *EXAMPLES
         )
         self.check("finished: best" in out, "train       a U-Net of 4 steps on interferenceset_frame/CommSignal2")
 
     def prepare(self) -> None:
-        """Every type from the official frames; an incomplete folder; the other name of the test frames."""
+        """Prepares every type from the official frames, from an incomplete folder, and from renamed test frames."""
         small = [f"num_samples={SAMPLES}", "num_per_sinr=1", "sinr_db=[-12,0]", "seed=1"]
         full = ["testset", "challenge=full", f"types.soi=[{self.options}]", *small]
         self.done("data/prepare.py", *full, "out=prepared")
@@ -214,7 +217,7 @@ class Walk:
         self.check(same, "prepare     test1_frame/ in place of testset1_frame/: the same mixtures")
 
     def evaluate(self) -> None:
-        """Separators on the flat dataset/: named by set=, by FOLDER/NAME, and not at all."""
+        """Runs separators on the flat dataset/, named by set=, by FOLDER/NAME, and not at all."""
         line = self.refused("evaluate.py", "separator=passthrough", "testset=dataset")
         self.check(EXAMPLE in line and MIXTURE in line, f"evaluate    testset=dataset alone: {line}")
         both = ["testset=dataset", "out=outputs", *EXAMPLES]
@@ -227,7 +230,7 @@ class Walk:
         self.check(len(made) == 2 * len(self.types), f"evaluate    set={MIXTURE}, whose truth is withheld: {names}")
 
     def submission(self) -> None:
-        """Every method in outputs/, against plain numpy on the same files."""
+        """Scores every method in outputs/, against plain numpy on the same files."""
         place = ["testset=dataset", f"set={EXAMPLE}", "out=scores"]
         out = self.done("evaluate.py", "submission=outputs", *place, *EXAMPLES)
         ids = {METHOD: len(self.types), "matched_filter": len(self.types), "tiny_unet": 1}
@@ -238,7 +241,7 @@ class Walk:
             self.check(close, f"submission  {id}: {rows} types, from numpy's MSE {mse:.1e} dB, BER {ber:.1e} at most")
 
     def leaderboard(self) -> None:
-        """One page of all."""
+        """Makes one page of all scores."""
         self.done("evaluate.py", "leaderboard=scores")
         (board,) = json.loads((self.folder / "scores" / "leaderboard.json").read_text())["boards"]
         ranked = [row["id"] for row in board["rows"] if row["kind"] != "baseline"]
@@ -247,10 +250,10 @@ class Walk:
 
 
 def walk(folder: Path, sois: Collection[str], command: Command, say: Callable[[str], None]) -> None:
-    """Every command over the layout in an empty folder.
+    """Runs every command over the layout in an empty folder.
 
     Raises:
-        SystemExit: names the first that does not do what it should.
+        SystemExit: names the first command with a wrong result.
     """
     build(folder, sois)
     steps = Walk(folder, sois, command, say)

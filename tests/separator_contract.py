@@ -1,4 +1,4 @@
-"""The promises of every separator, whatever its method: asked of each YAML of conf/separator, and of any other."""
+"""Checks the contract of a separator, for each YAML of conf/separator and for any other."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,15 +14,16 @@ from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.types import MixtureBatch, Modem, Separated, Separator
 
-CLEAR_DB, HARD_DB = 20.0, -12.0  # SINR
-MOST_ERRORS = 1e-2  # of the bits at CLEAR_DB
+CLEAR_DB, HARD_DB = 20.0, -12.0  # levels of SINR
+MOST_ERRORS = 1e-2  # largest share of wrong bits at CLEAR_DB
 NETWORKS = {"neural": "zoo:ofdm_qpsk"}  # trained on QPSK in OFDM-QPSK
 INTERFERENCE_PRIORS = {"reverse_diffusion": "zoo:prior_ofdm_qpsk"}
-QUICKLY = {"selected": {"num_samples": 640, "num_mixtures": 1}}  # it tries the others, which takes a while
+# This separator tries the others, which takes a while.
+QUICKLY = {"selected": {"num_samples": 640, "num_mixtures": 1}}
 
 
 class Asked(NamedTuple):
-    """Mixtures of a SOI with OFDM-QPSK, and how far an estimate may be from it.
+    """Mixtures of a SOI with OFDM-QPSK, and the largest error of an estimate.
 
     Attributes:
         modem: of the SOI.
@@ -38,7 +39,7 @@ class Asked(NamedTuple):
 
 
 def asked(soi: str, num_rows: int, num_samples: int, most_error: float) -> Asked:
-    """Mixtures of an option of conf/soi, ``num_rows`` at each of both levels; examples are other frames."""
+    """Returns mixtures of an option of conf/soi, ``num_rows`` at each level; examples are other frames."""
     config, interference = soi_of(soi), interference_of("ofdm_qpsk")
     levels = torch.tensor([CLEAR_DB] * num_rows + [HARD_DB] * num_rows)
     mixer = Mixer(build_soi(config), build_source(interference, "test"))
@@ -48,7 +49,7 @@ def asked(soi: str, num_rows: int, num_samples: int, most_error: float) -> Asked
 
 
 def made(name: str, modem: Modem, examples: Tensor) -> Separator:
-    """An option of conf/separator as evaluate.py makes it, with a network of the zoo where it needs one."""
+    """Makes an option of conf/separator as evaluate.py does, with a network of the zoo where it needs one."""
     option = separator_of(name)
     run = open_run(NETWORKS[name]) if name in NETWORKS else None
     if name in INTERFERENCE_PRIORS:
@@ -62,7 +63,7 @@ def made(name: str, modem: Modem, examples: Tensor) -> Separator:
 
 
 def check_estimate(found: Separated, question: Asked) -> None:
-    """Assert what a separator promises of its estimate and bits of ``question.batch``.
+    """Asserts the contract on estimate and bits of ``question.batch``.
 
     * The estimate is complex64 of the mixture's shape; there are as many bits as were sent, each 0 or 1.
     * Where the interference is weak, the bits are right and the estimate is near the SOI.
@@ -84,11 +85,11 @@ def check_estimate(found: Separated, question: Asked) -> None:
 
 
 def check_rows(separator: Separator, found: Separated, question: Asked) -> None:
-    """Assert that a row does not depend on its neighbours, and that a batch may have one row.
+    """Asserts that a row does not depend on its neighbours, and that a batch may have one row.
 
     Batches of one shape go through the same arithmetic: a row between other neighbours comes out the same, on any
     number of threads. A batch of another shape may round otherwise, and thousands of Langevin steps amplify that; the
-    bits stand it where the interference is weak.
+    bits stay the same where the interference is weak.
     """
     mixture = question.batch.mixture
     kept = torch.arange(len(mixture)) % 2 == 1

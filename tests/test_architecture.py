@@ -17,17 +17,18 @@ ALLOWED: dict[str, set[str]] = {
     "signals": LEAVES | {"storage"},
     "identification": LEAVES | {"signals"},
     "mixtures": LEAVES | {"storage", "signals"},
-    "separators": LEAVES | {"signals", "identification", "models"},  # no mixtures: no entry can reach the truth
+    # Separators may not import mixtures, so that no entry can reach the truth.
+    "separators": LEAVES | {"signals", "identification", "models"},
     "bounds": LEAVES | {"metrics", "signals", "identification", "mixtures", "separators"},
     "training": LEAVES
     | {"metrics", "storage", "models", "signals", "identification", "mixtures", "separators", "bounds", "pages"},
     "challenge": LEAVES | {"metrics", "storage", "signals", "mixtures"},
     "pages": LEAVES | {"metrics", "storage", "signals", "identification", "challenge"},
 }
-TOP = "app"  # the commands: may import everything, and nothing imports them
-FAMILIES = {"wifi", "lte", "nr", "score_based", "tokens"}  # of separators, which never import one another
+TOP = "app"  # the commands, which may import everything and which nothing imports
+FAMILIES = {"wifi", "lte", "nr", "score_based", "tokens"}  # families of separators, which never import one another
 ROOT_MODULES = {"__init__", "types", "iq", "metrics"}
-MOST_MODULES = 25  # of a folder
+MOST_MODULES = 25  # largest number of modules in a folder
 HYDRA = {"hydra", "omegaconf", "wandb"}
 DOORSTEPS = {
     "rfsep/app/train.py": {"omegaconf"},
@@ -42,7 +43,7 @@ def modules() -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in the file."""
+    """Returns every module that a file imports, anywhere in the file."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -71,7 +72,8 @@ def test_families_of_separators_do_not_know_one_another() -> None:
         seen += bool(used)
         assert own in FAMILIES or not used, f"{path}: a shared separator imports the family {sorted(used)}"
         assert used <= {own}, f"{path} imports the family {sorted(used - {own})}"
-    assert seen > 10  # families import themselves: the walk looks at the right names
+    # Families import their own modules, so the walk looks at the right names.
+    assert seen > 10
 
 
 def test_folders_are_rooms_of_a_readable_size() -> None:
@@ -85,7 +87,7 @@ def test_frameworks_stay_in_their_place(path: Path) -> None:
     place = path.relative_to(ROOT).as_posix()
     packages = {name.split(".")[0] for name in imported(path)}
     if place not in HYDRA_PLACES:
-        # a command hands what hydra composed to its door, and says what logs its standings
+        # A command hands hydra's config to its door, and names the settings of its logged standings.
         assert packages & HYDRA <= DOORSTEPS.get(place, set())
     if not place.startswith("rfsep/training/") and place != "rfsep/app/train.py":
         assert "pytorch_lightning" not in packages

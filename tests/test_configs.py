@@ -51,7 +51,7 @@ def models(kind: str) -> list[str]:
 
 
 def source(name: str) -> Any:
-    """The source of an interference YAML, or a skip that says which recordings are missing."""
+    """Returns the source of an interference YAML, or a skip that says which recordings are missing."""
     lines = (CONF / "interference" / f"{name}.yaml").read_text().splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     for variable in re.findall(r"oc\.env:(\w+)", text):
@@ -74,7 +74,8 @@ def test_soi_modulates_its_bits_and_finds_them_again(name: str) -> None:
     assert sampled.waveform.dtype == torch.complex64
     assert torch.equal(modem.decide(sampled.waveform), sampled.bits)
     row_power = sampled.waveform.abs().square().mean(1)
-    spread = float(row_power.std()) / math.sqrt(8)  # cosines go on for ever, so a window's power is its amplitudes'
+    # Cosines never end, so a window's power is that of its amplitudes.
+    spread = float(row_power.std()) / math.sqrt(8)
     assert float(row_power.mean()) == pytest.approx(56 / 64 if "ofdm" in name else 1.0, abs=4 * spread + 0.05)
 
 
@@ -92,14 +93,14 @@ def test_interference_gives_reproducible_windows_of_unit_power(name: str) -> Non
     assert not torch.equal(other.waveform, sampled.waveform[:2])
     row_power = sampled.waveform.abs().square().mean(1)
     spread = float(row_power.std()) / 16  # standard error over 256 windows
-    # recordings have few files: the power of a split's windows differs from file to file
+    # Recordings have few files, and the power of a split's windows differs from file to file.
     slack = 0.3 if bool((sampled.origin >= 0).all()) else 0.01
     assert float(row_power.mean()) == pytest.approx(1.0, abs=4 * spread + slack)
 
 
 @pytest.fixture(scope="module", params=[("qpsk", 1, 1280, 0.1), ("ofdm_qpsk", 1, 640, 0.5)], ids=lambda param: param[0])
 def question(request: pytest.FixtureRequest) -> Asked:
-    """Of OFDM-QPSK in OFDM-QPSK more is left: to separators of Wi-Fi, the SOI looks like the interference."""
+    """Mixtures of each SOI; the error is larger in OFDM-QPSK, where Wi-Fi separators confuse SOI and interference."""
     return asked(*request.param)
 
 
@@ -111,7 +112,8 @@ def test_separator_keeps_its_promises(name: str, question: Asked) -> None:
         return
     separator = made(name, question.modem, question.examples)
     found = separator.separate(question.batch.mixture)
-    if name == "reverse_diffusion":  # takes the SOI for faint noise, and so is of use where the interference is strong
+    # This separator treats the SOI as faint noise, and is only useful where the interference is strong.
+    if name == "reverse_diffusion":
         with pytest.raises(AssertionError, match=r"BER 0\.[34]\d* at 20 dB"):
             check_estimate(found, question)
     else:

@@ -1,4 +1,4 @@
-"""What `make docs` makes its site of: pages, links, every module and option, and names in docstrings that exist."""
+"""Checks the sources of `make docs`: pages, links, every module and option, and names in docstrings."""
 
 import importlib.util
 import re
@@ -33,7 +33,7 @@ def sources(build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def contents(page: Path) -> list[str]:
-    """Pages in the tables of contents of a page, as paths from its folder."""
+    """Returns the pages in a page's tables of contents, as paths from its folder."""
     trees = re.findall(r"```{toctree}\n(.*?)```", page.read_text(), re.DOTALL)
     return [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
 

@@ -7,7 +7,7 @@ from rfsep.metrics import MSE_FLOOR_DB, ber_score, mse_score, row_bit_errors, ro
 
 
 def official(estimate, truth, bits, true_bits, levels, per_level):  # type: ignore[no-untyped-def]
-    """What sampletest_evaluationscript.py computes: rows ordered by SINR, means of rows, then dB."""
+    """Computes scores like sampletest_evaluationscript.py: rows ordered by SINR, means of rows, then dB."""
     mse, ber = [], []
     for index in range(len(levels)):
         rows = slice(index * per_level, (index + 1) * per_level)
@@ -16,7 +16,8 @@ def official(estimate, truth, bits, true_bits, levels, per_level):  # type: igno
     return 10 * np.log10(np.mean(np.array(mse), axis=-1)), np.mean(np.array(ber), axis=-1)
 
 
-@pytest.mark.parametrize("seed", [0, 1])  # two mixture types of a submission
+# The seeds stand for two mixture types of a submission.
+@pytest.mark.parametrize("seed", [0, 1])
 def test_scores_are_those_of_the_official_script(seed: int) -> None:
     rng = np.random.default_rng(seed)
     levels, per_level = np.arange(-30, 0.1, 3), 7
@@ -66,7 +67,7 @@ def test_only_the_first_num_bits_count() -> None:
 
 
 def test_long_rows_are_summed_exactly() -> None:
-    """Adding up in single precision from end to end would be 5 % off."""
+    """A plain sum in single precision would be 5 % off."""
     truth = np.zeros((1, 3_000_001), np.complex64)
     estimate = np.full_like(truth, 1e-3 + 0j)
     assert row_mse(estimate, truth)[0] == pytest.approx(float(np.float32(1e-3)) ** 2, rel=1e-5)

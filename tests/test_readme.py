@@ -21,7 +21,7 @@ def names(group: str) -> set[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link may name within a page: its headings, in lower case with hyphens."""
+    """Returns the anchors of a page: its headings, in lower case with hyphens."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
@@ -76,7 +76,8 @@ def test_commands_name_configs_and_files_that_exist(place: Path) -> None:
     text = place.read_text()
     for group in GROUPS:
         for name in re.findall(rf"(?<![.\w]){group}=([a-z][\w/]*)", text):
-            made_here = f"`conf/{group}/{name}.yaml`:" in text  # by a recipe
+            # A recipe made this YAML.
+            made_here = f"`conf/{group}/{name}.yaml`:" in text
             assert name == "null" or made_here or name in names(group), f"{group}={name}"
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:^ *|`)make (\w+)", text, re.MULTILINE):
@@ -98,14 +99,15 @@ def test_the_readme_shows_how_to_start() -> None:
 
 
 def listed(text: str) -> dict[str, list[str]]:
-    """Names of the table of configs by their group."""
+    """Returns the names in the table of configs, by group."""
     rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", text, re.MULTILINE)
     return {group: re.findall(r"`([\w/]+)`", named) for group, named in rows}
 
 
 def test_every_option_of_every_group_is_listed() -> None:
     found = listed((ROOT / "docs" / "configuration.md").read_text())
-    assert set(found) == GROUPS - {"experiment"}  # which other pages tell of
+    # Other pages describe the experiments.
+    assert set(found) == GROUPS - {"experiment"}
     for group, named in found.items():
         assert named == sorted(names(group)), f"{group}: run python docs/tables.py"
 

@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes.md as they stand there: their files in a copy of the checkout, their commands run."""
+"""Checks the recipes of docs/recipes.md: puts their files into a copy of the checkout, and runs their commands."""
 
 import json
 import os
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "recipes.md").read_text()
 FILE = re.compile(r"`((?:rfsep|conf|tests)/[\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^    python ((?!-m).*)$", re.MULTILINE)
 TESTING = re.compile(r"^    python (-m pytest .*)$", re.MULTILINE)
-SMALLER = {  # later settings of a key count
+SMALLER = {  # the last setting of a key counts
     "train.py": "model.network.channels=4 data.num_samples=320 data.batch_size=4 data.val_per_sinr=2"
     " trainer.max_steps=2 trainer.val_every=1 trainer.precision=32-true",
     "data/prepare.py": "num_samples=1280 num_per_sinr=10",
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("recipes")
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the commands need, with the recipes' files in it, after all of their commands in one process."""
+    """Copies what the commands need, adds the recipes' files, and runs all their commands in one process."""
     folder = tmp_path_factory.mktemp("checkout")
     for place in ("rfsep", "conf", "docs"):
         shutil.copytree(ROOT / place, folder / place, ignore=shutil.ignore_patterns("__pycache__", "zoo", "*.png"))
@@ -63,7 +63,7 @@ def test_the_page_has_three_recipes_of_two_files_each_and_a_test() -> None:
 
 
 def test_the_names_are_in_the_list_of_the_configuration(checkout: Path) -> None:
-    """By the command alone."""
+    """The command alone puts the names into the list."""
     before, after = ((place / "docs" / "configuration.md").read_text() for place in (ROOT, checkout))
     assert set(re.findall(r"`\w+`", after)) - set(re.findall(r"`\w+`", before)) == {
         "`dilated`",
@@ -108,7 +108,8 @@ def test_the_interference_is_in_a_test_set(checkout: Path) -> None:
     assert torch.allclose(rise, torch.full_like(rise, 0.5 / 500), rtol=1e-2)
     assert 0.24 < float(frequency.max()) < 0.26
     begins = torch.tensor(truth.interference_offset)
-    inside = begins < 499  # the first step is not the jump back
+    # This excludes the jump back before the first step.
+    inside = begins < 499
     assert torch.allclose(frequency[inside, 0], (begins[inside] / 500 - 0.5) * 0.5, atol=2e-3)
 
 
