@@ -130,7 +130,7 @@ def make_test_set(
         seed: None to draw it from the operating system, so that nobody can make the truth again.
 
     Raises:
-        InputError: an unknown option, or a number that is none.
+        InputError: an unknown option, or an invalid number.
     """
     words = [f"soi={soi}", f"interference={interference}", f"num_samples={num_samples}", f"num_per_sinr={num_per_sinr}"]
     words += [

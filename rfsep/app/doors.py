@@ -151,7 +151,7 @@ def train_settings(config: DictConfig, command: str) -> TrainSettings:
         command: command line for the run's card.
 
     Raises:
-        InputError: a number that is none, or a comparison in place of an experiment that trains.
+        InputError: an invalid number, or a comparison in place of an experiment that trains.
     """
     _check_training(config)
     model, objective = config.model, config.objective
@@ -193,7 +193,7 @@ def evaluate_settings(config: DictConfig) -> EvaluateSettings:
     """Returns the settings of evaluate.py.
 
     Raises:
-        InputError: a number that is none, or a comparison without levels.
+        InputError: an invalid number, or a comparison without levels.
     """
     comparison = plain(config.comparison) if "comparison" in config else None
     if comparison is not None:
@@ -229,7 +229,7 @@ def prepare_settings(config: DictConfig) -> PrepareSettings:
     """Returns the settings of data/prepare.py, for one mixture type.
 
     Raises:
-        InputError: a number that is none, or levels that do not rise.
+        InputError: an invalid number, or levels that do not rise.
     """
     levels = numbers(config, "sinr_db")
     if sorted(set(levels)) != levels:

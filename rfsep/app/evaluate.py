@@ -166,7 +166,7 @@ def _check_pace(made: Separator, mixtures: MixtureFile, limit: float | None) -> 
     started = time.perf_counter()
     made.separate(few)
     if (seconds := (time.perf_counter() - started) / len(few)) > limit:
-        raise InputError(f"{seconds:.1f} s a mixture are more than max_seconds_per_mixture={limit:g}")
+        raise InputError(f"{seconds:.1f} s per mixture exceed max_seconds_per_mixture={limit:g}")
 
 
 def _already(made: Separator, sinr_db: float | None) -> Separator:
@@ -196,7 +196,7 @@ def separate_testset(settings: EvaluateSettings, option: SeparatorOption, testse
     """
     processes = settings.processes
     if processes.several and settings.max_seconds_per_mixture is not None:
-        raise InputError("max_seconds_per_mixture goes with one process: of several each would find another pace")
+        raise InputError("max_seconds_per_mixture needs one process: several would each measure another pace")
     runs = _open_runs(option, settings.run, mixture_types(testset, settings.types))
     opened = next(iter(runs.values()))
     name = settings.id or (option.name if opened is None else opened.config.model.name)

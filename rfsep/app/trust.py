@@ -43,7 +43,7 @@ def load_config(path: Path) -> DictConfig:
     Old names of classes and of a model's kind become the current ones.
 
     Raises:
-        InputError: it cannot be read, is too large, no YAML mapping, or uses aliases.
+        InputError: it cannot be read, is too large, not a YAML mapping, or uses aliases.
     """
     register_resolvers()
     try:
@@ -55,7 +55,7 @@ def load_config(path: Path) -> DictConfig:
     except Exception as error:  # Foreign YAML can fail in any way, which is the file's fault.
         raise InputError(f"{path}: is not valid YAML: {one_line(error)}") from None
     if not isinstance(config, DictConfig):
-        raise InputError(f"{path}: is no YAML mapping")
+        raise InputError(f"{path}: is not a YAML mapping")
     return config
 
 

@@ -99,7 +99,7 @@ def test_pace_is_that_of_a_separator_that_is_prepared(host: Path, monkeypatch: p
     arguments = ("separator=passthrough", "types=QPSK_EMIBursts", "fitting=true")
     assert separated(host, *arguments, "max_seconds_per_mixture=1.01") is not None
     clock[0] = 0.0
-    with pytest.raises(InputError, match=r"1\.0 s a mixture are more than max_seconds_per_mixture=0\.99"):
+    with pytest.raises(InputError, match=r"1\.0 s per mixture exceed max_seconds_per_mixture=0\.99"):
         separated(host, *arguments, "max_seconds_per_mixture=0.99")
 
 

@@ -154,7 +154,7 @@ def test_an_interrupt_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
         ("modem: {_target_: rfsep.signals.ofdm_modem.OfdmModem, num_guard_carriers: [40, 40]}", "cannot be made"),
         ("modem: {fft_size: 64}", "names no modem"),
         ("modem: !!python/object/apply:os.system ['true']", "not valid YAML"),
-        ("[1, 2]", "no YAML mapping"),
+        ("[1, 2]", "not a YAML mapping"),
     ],
 )
 def test_a_strange_yaml_is_refused(tmp_path: Path, text: str, words: str) -> None:

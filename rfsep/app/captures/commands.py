@@ -48,7 +48,7 @@ def rate_number(text: str) -> float:
         values = [float(part) for part in parts]
         return values[0] if len(values) == 1 else values[0] / values[1]
     except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"'{text}' is no number of Hz, such as 20e6 or 50e6/3") from None
+        raise typer.BadParameter(f"'{text}' is not a number in Hz, such as 20e6 or 50e6/3") from None
 
 
 SampleRate = Annotated[

@@ -43,7 +43,7 @@ def relabelling(name: str, modem: Modem) -> Labels:
     Args:
         name: a program whose map is known; ``swapped``, with the two bits of a point exchanged; or our bits in the
             sender's order, a for the first, in upper case where it is inverted: ``bA``.
-        modem: whose points are labelled.
+        modem: modem of the labelled points.
 
     Raises:
         InputError: no such map, or none for that constellation.

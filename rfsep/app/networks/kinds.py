@@ -218,7 +218,7 @@ def learned_signal(config: NetworkConfig, kind: str, source: str) -> Node:
     """
     if config.model.kind != kind:
         learns = {"prior": "objective=ddpm", "tokenizer": "objective=tokenizer"}[kind]
-        raise InputError(f"{source}: holds a network that is no {kind}, which {learns} trains")
+        raise InputError(f"{source}: holds a network that is not a {kind}, which {learns} trains")
     settings: Node = KINDS[kind].signal(config)["objective"]["module"]
     return settings
 
