@@ -51,9 +51,9 @@ def test_a_trained_prior_is_sampled_exported_and_drawn(place: Path) -> None:
 
 def test_networks_and_objectives_that_do_not_fit_are_refused(place: Path) -> None:
     line = fail("train.py", "model=diffwave_small", cwd=place)
-    assert "model DiffWaveSmall does not fit its objective: priors learn by objective=ddpm alone" in line
+    assert "model DiffWaveSmall is of kind prior, and its objective is for waveform" in line
     line = fail("train.py", "objective=ddpm", cwd=place)
-    assert "does not fit its objective" in line
+    assert "is of kind waveform, and its objective is for prior" in line
     prepare(place)
     run = "run=runs/prior/ofdm_qpsk/tiny"
     line = fail("evaluate.py", "separator=neural", "testset=set", run, cwd=place)

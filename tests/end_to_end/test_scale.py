@@ -154,7 +154,7 @@ def recordings(folder: Path, content: dict[str, int], splits: dict[str, list[str
     for name, seed in content.items():
         data = np.random.default_rng(seed).integers(-99, 99, 2000, np.int16).astype("<i2").tobytes()
         (folder / f"{name}.sigmf-data").write_bytes(data)
-        known = {"core:datatype": "ci16_le", "core:version": "1.2.0", "core:sample_rate": 1e6}
+        known = {"core:datatype": "ci16_le", "core:version": "1.2.0", "core:sample_rate": 19.2e6}
         known["core:sha512"] = hashlib.sha512(data).hexdigest()
         meta = {"global": known, "captures": [{"core:sample_start": 0}], "annotations": []}
         (folder / f"{name}.sigmf-meta").write_text(json.dumps(meta))
