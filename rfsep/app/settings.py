@@ -73,7 +73,7 @@ class SeparatorOption:
 
     def identity(self) -> Node:
         """Returns every setting that affects an estimate, in plain containers."""
-        return asdict(self)
+        return {**asdict(self), "candidates": list(self.candidates)}  # a list, as JSON gives it back
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 SAMPLES = 256
 HERE = Path(__file__).parent
 
 
 def main(checkout: str) -> None:
+    import tensorflow as tf
+
     sys.path.insert(0, checkout)
     from src.unet_model import get_unet_model
 

@@ -71,7 +71,7 @@ def test_bins_of_case_1_are_the_two_halves_of_numpys_shuffle() -> None:
     order = np.arange(1, 29)
     np.random.RandomState(42).shuffle(order)
     assert soi.bins == order[:14].tolist()
-    assert list(interference.source.bins) == order[14:].tolist()
+    assert list(interference.settings["source"]["bins"]) == order[14:].tolist()
 
 
 @pytest.mark.parametrize("bins", [[], [0, 1], [1, 1], [32]])

@@ -262,7 +262,7 @@ def test_learning_rate_follows_its_schedule(decay: Callable[[int], float] | None
 
 
 # token_bits and soi_tokens need a separator; diffusion priors and tokenizers see no mixture
-OTHERS = {"token_bits", "soi_tokens", "ddpm", "ddpm_published", "tokenizer"}
+OTHERS = {"token_bits", "soi_tokens", "ddpm", "ddpm_published", "tokenizer", "timing"}
 
 
 @pytest.mark.parametrize("name", sorted(set(options("objective")) - OTHERS))

@@ -94,19 +94,19 @@ def test_warm_up_ends_at_its_step_or_where_the_error_no_longer_falls() -> None:
     assert not fixed.model.quantise
     fit(fixed := module(small(), steps=60), steps=61)
     assert (fixed.model.quantise, fixed.model.linear) == (True, False)
-    adaptive = Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, patience=2))
+    adaptive = Tokenization(small(), Optimisation(0.0, 0, 100), autoencoder=Warmup(100, patience=2))
     fit(adaptive, steps=41)  # validations after 20 and 40: the first is the lowest so far
     assert not adaptive.model.quantise
-    fit(adaptive := Tokenization(small(), 0.0, 0, 100, autoencoder=Warmup(100, patience=2)), steps=61)
+    fit(adaptive := Tokenization(small(), Optimisation(0.0, 0, 100), autoencoder=Warmup(100, patience=2)), steps=61)
     assert adaptive.model.quantise
 
 
 def test_warm_up_ends_where_latents_are_discrete() -> None:
-    objective = Tokenization(small(), 2e-2, 10, 120, autoencoder=Warmup(1000, cost_db=1.0, rounding=0.25))
+    objective = Tokenization(small(), Optimisation(2e-2, 10, 120), autoencoder=Warmup(1000, cost_db=1.0, rounding=0.25))
     metrics = fit(objective)
     assert metrics["val/quantised"] == 1
     assert metrics["val/mse_db"] < -40
-    fit(never := Tokenization(small(), 2e-2, 10, 120, autoencoder=Warmup(1000, cost_db=1.0)), steps=61)
+    fit(never := Tokenization(small(), Optimisation(2e-2, 10, 120), autoencoder=Warmup(1000, cost_db=1.0)), steps=61)
     assert not never.model.quantise  # nothing makes them discrete
 
 

@@ -15,6 +15,7 @@ from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.separators.tokens.corrected import Corrected
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.training.optimisers import Optimisation
 from rfsep.training.token_bits import TokenBits
 from rfsep.training.views import Views
 from rfsep.types import Separator
@@ -41,7 +42,7 @@ def objective(views: Views | None, width: int = 32, max_steps: int = 120) -> Tok
     model = TokenTransformer(105, num_phases=1, width=width, depth=1, heads=2)
     separator = Corrected(MODEM, examples, model, [Lmmse, MatchedFilter])
     separator.guides = [Counted(guide) for guide in separator.guides]
-    made = TokenBits(model, MODEM, separator, 3e-3, 10, max_steps, views=views)
+    made = TokenBits(model, MODEM, separator, Optimisation(3e-3, 10, max_steps), views=views)
     made.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
     return made
 
