@@ -9,10 +9,12 @@ systems", IEEE Trans. Signal Processing 45(7), 1997), linear modulation at lag 0
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.fft import next_fast_len
+from scipy.ndimage import uniform_filter1d
 from torch import Tensor
-from torch.nn.functional import avg_pool1d, interpolate, pad
+from torch.nn.functional import interpolate, pad
 
 _LEVEL_SPAN = 256  # Power counts as constant over this many samples, longer than a pulse and shorter than a burst.
 _QUIET = 0.01  # Below this share of the mean power is a pause, which is not raised to full level.
@@ -40,8 +42,10 @@ class Peak(NamedTuple):
 def local_power(frames: Tensor, span: int = _LEVEL_SPAN) -> Tensor:
     """Power averaged over ``span`` samples around each sample: complex64 [F, T] to float32 [F, T]."""
     span = min(span, frames.shape[1] // 2) | 1
-    square = frames.abs().square()[:, None]  # [F, 1, T]
-    return avg_pool1d(square, span, 1, span // 2, count_include_pad=False)[:, 0]
+    square = frames.abs().square().numpy()
+    inside = uniform_filter1d(np.ones(frames.shape[1]), span, mode="constant")  # part of each average within the frame
+    means = uniform_filter1d(square, span, axis=1, output=np.float64, mode="constant") / inside
+    return torch.from_numpy(np.maximum(means, 0.0).astype(np.float32))  # a running sum may end just below zero
 
 
 def level(frames: Tensor, span: int = _LEVEL_SPAN) -> Tensor:
