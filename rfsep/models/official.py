@@ -25,7 +25,7 @@ _SHIFT = "residual_layers.N.diffusion_projection"  # Theirs is per block; `shift
 _WIDTH = 512  # width of the steps' embedding, which is fixed there
 _PARTS = ("weight", "bias")
 _KERAS = re.compile(r"(batch_normalization|conv1d|conv1d_transpose)(?:_(\d+))?/(\d+)")  # kind, layer, variable
-_NORM = ("weight", "bias", "running_mean", "running_var")  # as Keras orders them: gamma, beta, mean, variance
+_NORM = ("weight", "bias", "running_mean", "running_var")  # Keras stores gamma, beta, mean, variance in this order
 
 
 def from_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-_STRIDE = 4  # of the convolutions together
+_STRIDE = 4  # samples between neighbouring outputs of the convolutions
 
 
 class _FoldedHead(nn.Module):

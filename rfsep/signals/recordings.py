@@ -25,7 +25,7 @@ from rfsep.types import InputError, Sampled
 
 # the organisers' generator reads the first, copies of their dataset have the second as well
 _OTHER_NAMES = {"testset1_frame": "test1_frame", "test1_frame": "testset1_frame"}
-_MAX_SAMPLES = 1 << 28  # of a file: two gigabytes in memory
+_MAX_SAMPLES = 1 << 28  # A longer file would take more than 2 GiB in memory.
 _TIME_SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 _log = logging.getLogger(__name__)
 

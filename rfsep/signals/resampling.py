@@ -10,8 +10,8 @@ from scipy.signal import firwin, upfirdn
 from rfsep.types import InputError
 
 REACH = 20  # samples at the lower rate on each side of the conversion filter
-PARTS_PER_MILLION = 0.1  # that the nearest ratio may be off
-_LARGEST_FACTOR = 4096  # of a conversion between sample rates: its filter has 40 taps a phase
+PARTS_PER_MILLION = 0.1  # largest error of the ratio up / down that stands for two sample rates
+_LARGEST_FACTOR = 4096  # largest up or down; the filter has 40 taps per phase, so its length grows with it
 _SIDELOBES = 8.0  # Kaiser's beta: about 80 dB
 Samples = npt.NDArray[np.complex64]
 

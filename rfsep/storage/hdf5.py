@@ -27,7 +27,7 @@ LAYOUT = {
     # Every h5py of the last ten years reads this version; as it is fixed, the bytes stay the same.
     "libver": ("v108", "v108"),
     "alignment_threshold": 1,
-    "alignment_interval": 64,  # in bytes, as in .npy
+    "alignment_interval": 64,  # bytes; .npy aligns its data likewise
 }
 
 

@@ -210,7 +210,7 @@ class StepBar(RichProgressBar):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, trainer.global_step - 1)
 
     def _get_train_description(self, current_epoch: int) -> str:
-        return f"{'Step':{len(self.validation_description)}}"  # as wide as the other bar's
+        return f"{'Step':{len(self.validation_description)}}"  # keeps the two bars aligned
 
 
 class CallTimer(Timer):

@@ -120,7 +120,7 @@ def test_sets_side_by_side_as_in_the_dataset_of_the_organisers(folder: Path, arr
     assert read_truth(folder / "TestSet2", "QPSK", "EMISignal1") is None
     with refused("dataset/TestSet3", "no such test set", "dataset are of", f"{TESTSET}, TestSet2"):
         list_mixtures(folder / "TestSet3")
-    (folder / "TestSet2").mkdir()  # where only the flat form has files
+    (folder / "TestSet2").mkdir()  # an empty folder beside the flat files
     assert set_name(folder / "TestSet2") == "TestSet2"
     os.rename(folder / f"{STEM}.npy", folder / "TestSet2" / f"{STEM}.npy")
     assert set_name(folder / "TestSet2") == TESTSET, "a folder's own files come first"

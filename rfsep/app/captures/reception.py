@@ -96,7 +96,7 @@ def convert_frames(frames: Tensor, sample_rate_hz: float, plan: Conversion, offs
     turned = frames.numpy() * carrier if turn else frames.numpy()
     if plan.up == plan.down:
         return torch.from_numpy(turned)
-    edge = -(-REACH * max(plan.up, plan.down) // plan.down)  # in samples at the new rate
+    edge = -(-REACH * max(plan.up, plan.down) // plan.down)  # the transient's length, counted at the new rate
     count = frames.shape[1] * plan.up // plan.down - 2 * edge
     if count < 1:
         raise InputError(f"example frames of {frames.shape[1]} samples are too short for the change of sample rate")

@@ -15,7 +15,7 @@ from rfsep.storage.faults import fault
 
 _ORDERS = {b"EEEI": "<", b"IEEE": ">"}
 _TYPES = {"B": "i1", "I": "i2", "L": "i4", "F": "f4", "D": "f8", "U": "u2", "V": "u4"}
-_HEADER = 512  # in bytes
+_HEADER = 512  # bytes before the first sample
 _SECONDS = 1  # code of the abscissa's unit
 
 

@@ -16,7 +16,7 @@ from rfsep.storage.captures.plain import file_content
 from rfsep.storage.faults import fault, foreign
 
 MAX_BYTES = 1 << 30  # most bytes that a file may unpack to
-_HEADER = 128  # in bytes
+_HEADER = 128  # bytes before the first variable
 _PIECE = 1 << 20
 _COMPRESSED = 15
 _RATES = ("fs", "sample_rate", "samplerate", "sample_rate_hz", "samp_rate", "sampling_rate")

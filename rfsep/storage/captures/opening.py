@@ -28,7 +28,7 @@ from rfsep.storage.captures.wav import open_wav
 from rfsep.storage.faults import fault, foreign
 from rfsep.storage.hdf5 import open_hdf5
 
-_LOOKED_AT = 1024  # in bytes
+_LOOKED_AT = 1024  # bytes read from a file's start to recognise its kind
 _MAX_META_BYTES = 16 << 20
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_PLACES = (0, 512, 1024, 2048, 4096)

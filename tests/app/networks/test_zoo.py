@@ -261,7 +261,7 @@ def test_a_run_brings_its_own_separator(folder: Path) -> None:
     assert own.learns
     made = instantiate(own.method, modem=modem, examples=NOTHING, **network_arguments(own.method, run, modem, NOTHING))
     assert (made.block, made.margin) == (160, 32)
-    changed = replace(usual, method={**usual.method, "margin": 48})  # as on the command line
+    changed = replace(usual, method={**usual.method, "margin": 48})  # a margin given on the command line
     assert completed(changed, run).method["margin"] == 48
     run = with_separator(folder, None, "matched_filter")
     assert "guide" in network_arguments(usual.method, run, modem, NOTHING)

@@ -53,6 +53,8 @@ def test_the_figure_has_every_rate_and_the_limit_of_a_zero(tmp_path: Path, drawn
             ([1.0], [1e-4]),
         ]
         assert [line.get_marker() for line in axes.lines[1::2]] == ["v", "v"]
-        band = axes.collections[0].get_paths()[0].get_extents()  # of -12 dB: from half of 0.1 / 100 to twice 0.2
+        band = (
+            axes.collections[0].get_paths()[0].get_extents()
+        )  # the band at -12 dB goes from half of 0.1 / 100 to twice 0.2
         assert (band.ymin, band.ymax) == pytest.approx((1e-6, 0.4 + 1e-4))
     assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["SIR -12 dB", "SIR -6 dB"]

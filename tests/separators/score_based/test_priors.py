@@ -131,7 +131,7 @@ def test_error_of_the_stand_in_for_symbols_that_are_cut_off() -> None:
     chosen = waveforms[torch.randint(256, (4000,), generator=generator)].to(torch.complex64)
     noise = torch.randn((4000, 1), dtype=torch.complex64, generator=generator)
     noisy = math.sqrt(0.5) * chosen + math.sqrt(0.5) * noise
-    found = OfdmPrior(modem, torch.full((4000,), 3), 1).score(noisy, 0.5) * 0.5  # of the signal alone
+    found = OfdmPrior(modem, torch.full((4000,), 3), 1).score(noisy, 0.5) * 0.5
     torch.testing.assert_close(found, -noisy, rtol=1e-4, atol=1e-5)  # the mixture has unit power
     exact = exact_score(noisy, waveforms, 0.5)
     by_parts = [sum_of_signs(part.numpy().astype(np.float64), 0.5)[1] for part in (noisy.real[:, 0], noisy.imag[:, 0])]

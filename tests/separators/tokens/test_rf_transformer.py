@@ -64,7 +64,7 @@ def test_the_first_tokens_lie_where_one_counts_them() -> None:
     offsets = [0, 5, 8, 13]
     assert first_sample(torch.tensor(offsets), 16).tolist() == [0, -5, -8, 3]
     sight = sight_of(look_at([-30, 0, -79, -1], offsets, 16), 640, 80, 16, 16, 2)
-    assert sight.within[:, :6].tolist() == [  # of centres 8, 24 ...; 3, 19 ...; 0, 16 ...; 11, 27 ...
+    assert sight.within[:, :6].tolist() == [  # centres: 8, 24 ...; 3, 19 ...; 0, 16 ...; 11, 27 ...
         [38, 54, 70, 6, 22, 38],
         [3, 19, 35, 51, 67, 3],
         [79, 15, 31, 47, 63, 79],
