@@ -94,7 +94,7 @@ def as_yaml(interference: str, frames: Tensor, identified: Identified, sample_ra
         else target | {name: _plain_value(value) for name, value in arguments.items()},
         "carrier_offset": identified.carrier_offset.value,
     }
-    title = f"# what rfsep identify made of {' '.join(interference.split())}\n"
+    title = f"# written by rfsep identify for {' '.join(interference.split())}\n"
     return title + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
