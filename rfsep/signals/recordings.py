@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
@@ -26,7 +26,8 @@ from rfsep.types import InputError, Sampled
 # the organisers' generator reads the first, copies of their dataset have the second as well
 _OTHER_NAMES = {"testset1_frame": "test1_frame", "test1_frame": "testset1_frame"}
 _MAX_SAMPLES = 1 << 28  # A longer file would take more than 2 GiB in memory.
-_TIME_SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
+_SPLITS = ("train", "val", "test")
+_SHARES = (0.7, 0.15, 0.15)  # of the three splits, where no list names them
 _log = logging.getLogger(__name__)
 
 
@@ -94,8 +95,8 @@ class SigmfRecordings:
         folder: of the recordings, of any kind that `rfsep.storage.captures.opening.open_capture` reads: SigMF, WAV,
             HDF5 and others. Without a list of names also one file, or a pattern such as ``day*/*.wav``.
         split_list: JSON {split: [names]}, names being files or ``<name>`` of ``<name>.sigmf-meta``; ``files``: the
-            last 15 % of the files, at least one, are for tests, the 15 % before them for validation; ``time``: of
-            each file the first 70 %, 15 % and 15 %, with ``guard`` samples left out between.
+            last share of the files, at least one, is for tests, the share before it for validation; ``time``: each
+            file is split in time, with ``guard`` samples left out between; ``auto``: by files where there are three.
         split: which of them.
         sample_rate_hz: that every file should have.
         resample: convert files of another rate; else they are refused.
@@ -103,6 +104,7 @@ class SigmfRecordings:
             half of its energy lies, and bring those to unit mean power; None: all windows, a pause like a burst.
         guard: samples between two parts of a file.
         datatype: of raw samples, as SigMF names it.
+        shares: of train, val and test, where no list names them; nothing is left for a split of share 0.
     """
 
     def __init__(
@@ -115,9 +117,12 @@ class SigmfRecordings:
         duty_db: float | None = None,
         guard: int = 8192,
         datatype: str | None = None,
+        shares: Sequence[float] = _SHARES,
     ) -> None:
         self.folder = Path(folder)
-        self.split, self.split_list = split, split_list
+        self.shares = dict(zip(_SPLITS, shares, strict=True))
+        by_files = split_list == "auto" and len(capture_paths(self.folder)) >= len(_SPLITS)
+        self.split, self.split_list = split, split_list if split_list != "auto" else "files" if by_files else "time"
         self.sample_rate_hz = sample_rate_hz
         self.resample = resample
         self.duty_db = duty_db
@@ -132,7 +137,7 @@ class SigmfRecordings:
             _check_split(self.split, "split_list: time")
             return capture_paths(self.folder)
         if self.split_list == "files":
-            return _split_files(self.folder, capture_paths(self.folder), self.split)
+            return _split_files(self.folder, capture_paths(self.folder), self.split, self.shares)
         names = cast("list[str]", _split(Path(self.split_list), self.split))
         metas = [(name, self.folder / f"{name}.sigmf-meta") for name in names]
         return [self.folder / name if (self.folder / name).is_file() else meta for name, meta in metas]
@@ -203,8 +208,8 @@ class SigmfRecordings:
         """A stretch, or what the split has of it in time."""
         if self.split_list != "time":
             return [(start, length)]
-        place = list(_TIME_SHARES).index(self.split)
-        shares = [0.0, *np.cumsum(list(_TIME_SHARES.values())).tolist()]
+        place = _SPLITS.index(self.split)
+        shares = [0.0, *np.cumsum(list(self.shares.values())).tolist()]
         first = round(shares[place] * length) + (self.guard if place > 0 else 0)
         end = round(shares[place + 1] * length)
         return [(start + first, end - first)] if end > first else []
@@ -277,19 +282,20 @@ class _Busy(NamedTuple):
 
 
 def _check_split(split: str, how: str) -> None:
-    if split not in _TIME_SHARES:
-        raise InputError(f"{how}: unknown split '{split}'; choose one of {', '.join(_TIME_SHARES)}")
+    if split not in _SPLITS:
+        raise InputError(f"{how}: unknown split '{split}'; choose one of {', '.join(_SPLITS)}")
 
 
-def _split_files(folder: Path, paths: list[Path], split: str) -> list[Path]:
+def _split_files(folder: Path, paths: list[Path], split: str, shares: Mapping[str, float]) -> list[Path]:
     """Files of a split, in the order of their names: the last ones are for tests, those before for validation."""
     _check_split(split, "split_list: files")
     if len(paths) < 3:
         raise InputError(
             f"{folder}: {len(paths)} files cannot be split into three: split_list: time splits each file in time"
         )
-    each = max(1, round(_TIME_SHARES["test"] * len(paths)))
-    parts = {"train": paths[: -2 * each], "val": paths[-2 * each : -each], "test": paths[-each:]}
+    tests, checks = (max(1, round(shares[one] * len(paths))) if shares[one] else 0 for one in ("test", "val"))
+    known = len(paths) - tests - checks
+    parts = {"train": paths[:known], "val": paths[known : known + checks], "test": paths[known + checks :]}
     return parts[split]
 
 
