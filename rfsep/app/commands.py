@@ -8,6 +8,7 @@ import typer
 from typer.exceptions import TyperException
 
 from rfsep.app.captures.commands import Channel, Dataset, Datatype, embed_command, rate_number, separate_command
+from rfsep.app.learn.commands import learn_command
 from rfsep.app.places import add_config_dir, user_folders
 from rfsep.app.scripts import loading, script
 
@@ -31,6 +32,7 @@ def _rfsep(
     \b
     Examples:
       rfsep identify wifi20
+      rfsep learn recordings/ --soi qpsk --minutes 20 --out learned
       rfsep embed lte.sigmf-meta --sinr-db -6 --out heard
       rfsep separate heard/capture.sigmf-meta --separator lte_pilots \\
         --examples lte20 --truth heard/truth_bits.npy --out separated
@@ -54,6 +56,7 @@ def _rfsep(
         add_config_dir(config_dir)
 
 
+app.command("learn", short_help="learn the best separator for an interference from examples")(learn_command)
 app.command("separate", short_help="separate a recording into the samples and bits of a signal")(separate_command)
 app.command("embed", short_help="embed a known signal in a recording, for experiments")(embed_command)
 

@@ -14,11 +14,10 @@ from rfsep.storage.captures.doubts import Looked, look_at
 from rfsep.storage.captures.facts import NO_HINTS, Capture, Hints
 from rfsep.storage.captures.listing import capture_paths, is_capture_name
 from rfsep.storage.captures.opening import open_among_others
-from rfsep.storage.npy import check_finite, read_complex, read_header
+from rfsep.storage.npy import check_finite, holds_frames, read_complex
 from rfsep.types import InputError
 
 _SPLITS = ("train", "val", "test")
-_NUMPY = b"\x93NUMPY"
 
 
 class Examples(NamedTuple):
@@ -73,7 +72,7 @@ def read_examples(
 def _of_files(name: str, num_frames: int, num_samples: int, hints: Hints) -> Examples:
     """Returns frames of recordings."""
     paths = capture_paths(name)
-    if len(paths) == 1 and _holds_frames(paths[0]):
+    if len(paths) == 1 and holds_frames(paths[0]):
         array = read_complex(paths[0], (None, None))[:num_frames]
         check_finite(paths[0], array)
         return Examples(plain_name(paths[0]), torch.tensor(array), None)
@@ -91,17 +90,6 @@ def _of_files(name: str, num_frames: int, num_samples: int, hints: Hints) -> Exa
 
 def _rate(rate: float | None) -> str:
     return "no rate" if rate is None else f"{rate:.12g} samples/s"
-
-
-def _holds_frames(path: Path) -> bool:
-    """Tells whether a file is a .npy of several frames of complex numbers."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        if file.read(len(_NUMPY)) != _NUMPY:
-            return False
-    header = read_header(path)
-    return len(header.shape) == 2 and header.dtype.kind == "c" and header.shape[0] != 1
 
 
 def _heard(path: Path, hints: Hints) -> _Heard:

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -112,9 +113,20 @@ def main(config: DictConfig) -> None:
     check(settings)
     settings = with_tokenizer(settings)
     folder = run_folder(settings)
+    train(settings, folder, loggers(settings, folder))
+
+
+def train(settings: TrainSettings, folder: Path, beside: Sequence[Logger]) -> Outcome:
+    """Trains, or goes on, in a run folder.
+
+    Args:
+        settings: settings of the training.
+        folder: folder of the run.
+        beside: loggers besides metrics.csv.
+    """
     torch.manual_seed(settings.seed)
-    train, val = (build_mixer(settings.mixing, split) for split in ("train", "val"))
-    data = MixtureData(mixer=train, val_mixer=val, seed=settings.seed, **settings.data)
+    known, val = (build_mixer(settings.mixing, split) for split in ("train", "val"))
+    data = MixtureData(mixer=known, val_mixer=val, seed=settings.seed, **settings.data)
     model = instantiate(settings.network.model.network)
     take_tokenizer(settings, model)
     if settings.init_from is not None:
@@ -123,7 +135,7 @@ def main(config: DictConfig) -> None:
     trainer, objective = TrainerSettings(**settings.trainer), settings.objective
     if trainer.max_steps == 0 and not (folder / "checkpoints" / "last.ckpt").is_file():
         keep_start(model, settings, folder)
-        return
+        return Outcome(finished=True, trained=False, best_score=float("inf"))
     per_sample = flops_per_sample(settings.network, model)
     samples_per_step = settings.data["batch_size"] * settings.data["num_samples"] * trainer.accumulate
     arguments = kind_of(settings.network).objective_arguments(settings, model)
@@ -137,7 +149,8 @@ def main(config: DictConfig) -> None:
         ema_decay=objective.ema_decay,
         monitor=objective.monitor,
         flops_per_step=3 * per_sample * samples_per_step,  # the backward pass costs twice the forward pass
-        loggers=loggers(settings, folder),
+        loggers=beside,
         in_sweep=in_sweep(),
     )
     conclude(outcome, objective.monitor, folder)
+    return outcome

@@ -26,8 +26,8 @@ from rfsep.types import InputError, Sampled
 # the organisers' generator reads the first, copies of their dataset have the second as well
 _OTHER_NAMES = {"testset1_frame": "test1_frame", "test1_frame": "testset1_frame"}
 _MAX_SAMPLES = 1 << 28  # A longer file would take more than 2 GiB in memory.
-_SPLITS = ("train", "val", "test")
-_SHARES = (0.7, 0.15, 0.15)  # of the three splits, where no list names them
+SPLITS = ("train", "val", "test")
+SHARES = (0.7, 0.15, 0.15)  # of the three splits, where no list names them
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +41,10 @@ class Recorded(Protocol):
 
     def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
         """Frames to learn from, complex64 [num_frames, num_samples], without overlap while there is room."""
+        ...
+
+    def longest(self) -> int:
+        """Returns the number of samples of the longest window that can be drawn."""
         ...
 
 
@@ -117,11 +121,11 @@ class SigmfRecordings:
         duty_db: float | None = None,
         guard: int = 8192,
         datatype: str | None = None,
-        shares: Sequence[float] = _SHARES,
+        shares: Sequence[float] = SHARES,
     ) -> None:
         self.folder = Path(folder)
-        self.shares = dict(zip(_SPLITS, shares, strict=True))
-        by_files = split_list == "auto" and len(capture_paths(self.folder)) >= len(_SPLITS)
+        self.shares = dict(zip(SPLITS, shares, strict=True))
+        by_files = split_list == "auto" and len(capture_paths(self.folder)) >= len(SPLITS)
         self.split, self.split_list = split, split_list if split_list != "auto" else "files" if by_files else "time"
         self.sample_rate_hz = sample_rate_hz
         self.resample = resample
@@ -134,7 +138,7 @@ class SigmfRecordings:
     def _paths(self) -> list[Path]:
         """Files of the split."""
         if self.split_list == "time":
-            _check_split(self.split, "split_list: time")
+            check_split(self.split, "split_list: time")
             return capture_paths(self.folder)
         if self.split_list == "files":
             return _split_files(self.folder, capture_paths(self.folder), self.split, self.shares)
@@ -208,7 +212,7 @@ class SigmfRecordings:
         """A stretch, or what the split has of it in time."""
         if self.split_list != "time":
             return [(start, length)]
-        place = _SPLITS.index(self.split)
+        place = SPLITS.index(self.split)
         shares = [0.0, *np.cumsum(list(self.shares.values())).tolist()]
         first = round(shares[place] * length) + (self.guard if place > 0 else 0)
         end = round(shares[place + 1] * length)
@@ -245,12 +249,15 @@ class SigmfRecordings:
         self._check(num_samples)
         return apart(self._loaded, num_frames, num_samples, generator)
 
+    def longest(self) -> int:
+        """Returns the number of samples of the longest stretch without a seam."""
+        return max(length for recording in self._loaded for _, length in recording.stretches)
+
     def _check(self, num_samples: int) -> None:
-        longest = max(length for recording in self._loaded for _, length in recording.stretches)
-        if longest < num_samples:
+        if self.longest() < num_samples:
             raise InputError(
-                f"{self.folder}: no recording has {num_samples} samples; the longest has {longest}: ask for shorter"
-                " windows (num_samples=, data.num_samples= of a training)"
+                f"{self.folder}: no recording has {num_samples} samples; the longest has {self.longest()}: ask for"
+                " shorter windows (num_samples=, data.num_samples= of a training)"
             )
 
     def _find_busy(self, index: int, num_samples: int) -> "_Busy":
@@ -281,14 +288,15 @@ class _Busy(NamedTuple):
     gain: float
 
 
-def _check_split(split: str, how: str) -> None:
-    if split not in _SPLITS:
-        raise InputError(f"{how}: unknown split '{split}'; choose one of {', '.join(_SPLITS)}")
+def check_split(split: str, how: str) -> None:
+    """Refuses a split that is none of `SPLITS`."""
+    if split not in SPLITS:
+        raise InputError(f"{how}: unknown split '{split}'; choose one of {', '.join(SPLITS)}")
 
 
 def _split_files(folder: Path, paths: list[Path], split: str, shares: Mapping[str, float]) -> list[Path]:
     """Files of a split, in the order of their names: the last ones are for tests, those before for validation."""
-    _check_split(split, "split_list: files")
+    check_split(split, "split_list: files")
     if len(paths) < 3:
         raise InputError(
             f"{folder}: {len(paths)} files cannot be split into three: split_list: time splits each file in time"
@@ -351,6 +359,10 @@ class OfficialFrames:
     def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
         """Frames to learn from, complex64 [num_frames, num_samples], without overlap while there is room."""
         return apart(self._whole(num_samples), num_frames, num_samples, generator)
+
+    def longest(self) -> int:
+        """Returns the number of samples of a frame."""
+        return len(self.recordings[0])
 
     def _whole(self, num_samples: int) -> list[Recording]:
         length = len(self.recordings[0])

@@ -21,6 +21,9 @@ HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.fo
 AXES = {1: ("entry {}",), 2: ("row {}", "sample {}"), 3: ("row {}", "channel {}", "sample {}")}
 
 
+_MAGIC = b"\x93NUMPY"
+
+
 class Header(NamedTuple):
     """The header of a .npy file."""
 
@@ -244,6 +247,17 @@ def read_header(path: Path) -> Header:
     header = Header(dtype, shape, fortran_order, offset)
     _check_length(path, header)
     return header
+
+
+def holds_frames(path: Path) -> bool:
+    """Tells whether a file is a .npy of several frames of complex numbers, and no recording."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            return False
+    header = read_header(path)
+    return len(header.shape) == 2 and header.dtype.kind == "c" and header.shape[0] != 1
 
 
 def _map(path: Path, header: Header) -> npt.NDArray[Any]:

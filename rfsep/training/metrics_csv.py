@@ -3,6 +3,7 @@
 import csv
 import io
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,38 @@ class MetricsCsv(Logger):
                 writer.writerows([step, key, value] for key, value in sorted(metrics.items()) if key != "epoch")
         except OSError as error:
             raise fault(self.path, f"cannot be written: {reason(error)}") from error
+
+
+class StepReport(Logger):
+    """Calls a function with the number of the step whenever metrics are logged.
+
+    Args:
+        report: called with the step, counted from 0.
+    """
+
+    def __init__(self, report: Callable[[int], None]) -> None:
+        super().__init__()
+        self.report = report
+
+    @property
+    def name(self) -> str:
+        """The name of the logger."""
+        return "steps"
+
+    @property
+    def version(self) -> str:
+        """The only version."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Does nothing."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Reports the step."""
+        if step is not None:
+            self.report(step)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

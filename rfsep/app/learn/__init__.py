@@ -1,0 +1,1 @@
+"""Learns the best separator for an interference from examples: ``rfsep learn``."""
