@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rfsep.app.api import (
+        learn,
         load_examples,
         load_interference,
         load_separator,
@@ -39,6 +40,7 @@ __all__ = [
     "Separator",
     "SignalSource",
     "identify",
+    "learn",
     "load_examples",
     "load_interference",
     "load_separator",
@@ -48,7 +50,7 @@ __all__ = [
     "score",
     "separate_capture",
 ]
-_API = ("load_examples", "load_interference", "load_separator", "load_soi", "make_test_set", "score")
+_API = ("learn", "load_examples", "load_interference", "load_separator", "load_soi", "make_test_set", "score")
 _PLACES = dict.fromkeys(_API, "rfsep.app.api") | {
     "CaptureRequest": "rfsep.app.captures.separate",
     "separate_capture": "rfsep.app.captures.separate",

@@ -13,6 +13,7 @@ from rfsep.app.build import completed, learns_from_examples, network_arguments, 
 from rfsep.app.config import build_modem, build_source, interference_of, separator_of, soi_of
 from rfsep.app.doors import composed, evaluate_settings, prepare_settings
 from rfsep.app.examples import read_examples
+from rfsep.app.learn.folder import is_learned, open_learned
 from rfsep.app.networks.runs import open_run
 from rfsep.app.places import option_files
 from rfsep.app.prepare import write_type
@@ -85,7 +86,7 @@ def load_separator(name: str, soi: Modem, examples: Tensor | None = None) -> Sep
     """Returns a separator that is ready for mixtures of a SOI with an interference.
 
     Args:
-        name: option of conf/separator, or a trained network: run folder of train.py, or zoo:NAME.
+        name: option of conf/separator, a folder of `learn`, or a trained network: run folder of train.py, or zoo:NAME.
         soi: modem of the SOI.
         examples: frames of the interference, complex64 [F, T], for separators that learn from them.
 
@@ -97,6 +98,8 @@ def load_separator(name: str, soi: Modem, examples: Tensor | None = None) -> Sep
     >>> separated.soi.shape, separated.bits.shape
     (torch.Size([2, 2560]), torch.Size([2, 320]))
     """
+    if name not in option_files("separator") and is_learned(name):
+        return open_learned(name).separator(soi)
     run = None if name in option_files("separator") else open_run(name)
     option = completed(separator_of(name if run is None else "neural"), run)
     if examples is None and learns_from_examples(option, run):
@@ -106,6 +109,28 @@ def load_separator(name: str, soi: Modem, examples: Tensor | None = None) -> Sep
         None
     )
     return made
+
+
+def learn(examples: str, out: str | Path, soi: str = "qpsk", minutes: float = 20.0, processes: int = 2) -> Path:
+    """Learns the best separator for an interference as ``rfsep learn`` does, and returns its folder.
+
+    `load_separator` opens it; the same call goes on where an earlier one was stopped.
+
+    Args:
+        examples: option of conf/interference, or recordings, see `load_interference`.
+        out: folder of the result.
+        soi: option of conf/soi.
+        minutes: minutes of two cores, about.
+        processes: processes at a time; the result does not depend on it.
+
+    Raises:
+        InputError: invalid input, or the folder holds something else.
+    """
+    # These imports take a while, and few need them.
+    from rfsep.app.learn.learn import learn as learned_by
+    from rfsep.app.learn.request import LearnRequest
+
+    return learned_by(LearnRequest(examples, soi, minutes), Path(out), processes).folder
 
 
 def make_test_set(

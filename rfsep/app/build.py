@@ -63,6 +63,8 @@ def separator_parts(
     arguments |= {key: open_beside(key, run) for key, run in option.beside.items() if run is not None}
 
     def make(sinr_db: float | None) -> Any:
+        if option.learned:
+            raise InputError(f"separator {option.name} is in a folder of rfsep learn, which run= (--run) has to name")
         told = {"sinr_db": sinr_db} if oracle else {}
         made = instantiate(option.method, modem=modem, examples=examples, **arguments, **told)
         if isinstance(made, Selected):

@@ -147,12 +147,13 @@ def compete_command(
     processes: Annotated[int, typer.Option(min=1, help="processes at a time, with one thread each")] = 2,
     minutes: Annotated[float | None, typer.Option(min=0, help="stop after this time; the same command resumes")] = None,
     max_seconds: Annotated[float, typer.Option(min=0, help="leave out separators that take longer per mixture")] = 2.5,
+    learned: Annotated[list[Path] | None, typer.Option(help="a folder of rfsep learn; may be repeated")] = None,
 ) -> None:
     """Run every separator of conf/separator and every network of the zoo on a test set, and compare them."""
     with loading():
         from rfsep.app.compete import Limits, compete
 
-    compete(testset, out, Limits(processes, minutes, max_seconds))
+    compete(testset, out, Limits(processes, minutes, max_seconds), learned or [])
 
 
 @app.command("curves", short_help="draw learning curves of several runs")

@@ -54,11 +54,12 @@ class Limits(NamedTuple):
     max_seconds_per_mixture: float
 
 
-def entries(testset: Path) -> Iterator[Competitor]:
+def entries(testset: Path, learned: Sequence[Path] = ()) -> Iterator[Competitor]:
     """Yields all competitors: every separator, once per network or prior of the zoo where it needs one.
 
     A network, or a prior, enters for the types with the interference that it learned. Where the test set lacks that, a
-    network that sees tokens may try them all: the grid is the interference's own, or it learned several.
+    network that sees tokens may try them all: the grid is the interference's own, or it learned several. Each folder of
+    rfsep learn in ``learned`` tries them all.
     """
     pairs = list_mixtures(testset)
     every = ["_".join(pair) for pair in pairs]
@@ -68,7 +69,11 @@ def entries(testset: Path) -> Iterator[Competitor]:
     cards = {name: card for name, card in cards.items() if card.model.kind not in parts}
     for name in option_files("separator"):
         separator = separator_of(name)
-        if separator.checkpoint is None:
+        if separator.learned:
+            yield from (
+                Competitor(f"learned-{one.name}", [f"separator={name}", f"run={one}"], every) for one in learned
+            )
+        elif separator.checkpoint is None:
             yield Competitor(name, [f"separator={name}"], every)
         for card, config in cards.items():
             prior = config.model.kind == "prior"
@@ -88,20 +93,21 @@ def _learned(config: NetworkConfig, pairs: Sequence[tuple[str, str]]) -> list[st
     return ["_".join(pair) for pair in pairs if pair[place] == (config.card or {}).get(signal)]
 
 
-def compete(testset: Path, out: Path, limits: Limits) -> None:
+def compete(testset: Path, out: Path, limits: Limits, learned: Sequence[Path] = ()) -> None:
     """Runs all unfinished entries, and writes the leaderboard of the finished ones.
 
     Args:
         testset: folder of the test set, with truth.
         out: folder with a submission of each entry, its log beside it, and the leaderboard.
         limits: how much work is done.
+        learned: folders of rfsep learn that enter too.
 
     Raises:
         InputError: the test set is damaged, nothing could be scored, or a separator failed; all others are finished.
     """
     verify(testset)
     digests = {"_".join(pair): listed_sha256(read_mixtures(testset, *pair).path) for pair in list_mixtures(testset)}
-    waiting = sorted(entries(testset), key=lambda entry: entry.id != _FIRST)
+    waiting = sorted(entries(testset, learned), key=lambda entry: entry.id != _FIRST)
     end = None if limits.minutes is None else time.monotonic() + 60 * limits.minutes
     out.mkdir(parents=True, exist_ok=True)
 

@@ -194,6 +194,7 @@ def separator_option(config: DictConfig) -> SeparatorOption:
         checkpoint=None if checkpoint is None else str(checkpoint),
         fast=bool(config.get("fast", True)),
         candidates=tuple(str(name) for name in config.get("candidates") or ()),
+        learned=bool(config.get("learned", False)),
         beside={key: None if config[key] is None else str(config[key]) for key in BESIDE if key in config},
     )
 

@@ -1,5 +1,6 @@
 """The doors of the commands: hydra's configs come in, checked and frozen settings go on."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from rfsep.app.config import (
     separator_option,
     soi_option,
 )
+from rfsep.app.learn.request import LearnRequest
 from rfsep.app.places import CONF
 from rfsep.app.settings import (
     EvaluateSettings,
@@ -187,6 +189,20 @@ def train_settings(config: DictConfig, command: str) -> TrainSettings:
         identity=train_identity(config),
         text=OmegaConf.to_yaml(OmegaConf.merge({"command": command}, config)),
     )
+
+
+def learn_settings(config: DictConfig) -> tuple[LearnRequest, Path, int]:
+    """Returns the request of ``experiment=learn``, its folder, and the number of processes.
+
+    Raises:
+        InputError: an invalid number.
+    """
+    choices = HydraConfig.get().runtime.choices
+    examples = _text(config, "learn.examples") or str(choices["interference"])
+    minutes = numbers(OmegaConf.create({"minutes": [plain(config.learn.minutes)]}), "minutes")[0]
+    request = LearnRequest(examples, str(choices["soi"]), minutes, int(config.seed))
+    name = _text(config, "run") or re.sub(r"[^A-Za-z0-9._-]", "-", Path(examples).stem)
+    return request, Path(str(config.out), str(config.name), name), whole(config, "learn.processes")
 
 
 def evaluate_settings(config: DictConfig) -> EvaluateSettings:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ from rfsep.app.config import (
 from rfsep.app.doors import evaluate_settings
 from rfsep.app.estimates import SubmissionPlace, TypeJob, separate_alone, separate_together, speaks
 from rfsep.app.failures import Failures
+from rfsep.app.learn.folder import learned_parts
 from rfsep.app.networks.runs import Run, flops_per_sample, open_run
 from rfsep.app.networks.timing import run_timing_error
 from rfsep.app.places import commit
@@ -84,6 +86,10 @@ def _open_runs(
     option: SeparatorOption, source: str | None, pairs: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Run | None]:
     """Returns the training run of each mixture type: ``run=`` itself, or the folder <SOI>_<INTERFERENCE> in it."""
+    if option.learned:
+        if source is None:
+            raise InputError(f"separator={option.name} needs run=FOLDER, made by rfsep learn")
+        return dict.fromkeys(pairs)
     if source is None:
         if option.checkpoint is not None:
             raise InputError(f"separator={option.name} needs run=FOLDER, made by train.py, or run=zoo:NAME")
@@ -97,12 +103,22 @@ def _open_runs(
     return {pair: opened[one] for pair, one in sources.items()}
 
 
+def _learned_option(option: SeparatorOption, source: str, pairs: Sequence[Pair]) -> SeparatorOption:
+    """Returns the option of learned separators with their folder, and what identifies those of all mixture types."""
+    digests = {"_".join(pair): learned_parts(source, pair)[0].method["digest"] for pair in pairs}
+    return replace(option, method={**option.method, "folder": source, "digests": digests})
+
+
 def _job(
     option: SeparatorOption, frames: Frames, testset: Path, pair: Pair, opened: Run | None, failures: Failures
 ) -> TypeJob:
     """Returns a mixture type with the separator that is ready for it."""
     mixtures = read_mixtures(testset, *pair)
     modem = build_modem(soi_named(pair[0]))
+    if option.learned:
+        return TypeJob(
+            mixtures, modem.num_bits(mixtures.mixture.shape[1]), learned_parts(option.method["folder"], pair)[1]
+        )
     own = completed(option, opened)
     examples = frames_to_learn_from(pair[1], frames, learns_from_examples(own, opened))
     parts = separator_parts(own, modem, examples, network_arguments(own.method, opened, modem, examples), failures)
@@ -197,7 +213,10 @@ def separate_testset(settings: EvaluateSettings, option: SeparatorOption, testse
     processes = settings.processes
     if processes.several and settings.max_seconds_per_mixture is not None:
         raise InputError("max_seconds_per_mixture needs one process: several would each measure another pace")
-    runs = _open_runs(option, settings.run, mixture_types(testset, settings.types))
+    pairs = mixture_types(testset, settings.types)
+    runs = _open_runs(option, settings.run, pairs)
+    if option.learned:
+        option = _learned_option(option, str(settings.run), pairs)
     opened = next(iter(runs.values()))
     name = settings.id or (option.name if opened is None else opened.config.model.name)
     folder = settings.out or Path("runs", "evaluations", set_name(testset), name)

@@ -59,6 +59,7 @@ class SeparatorOption:
         fast: the network runs from its export, where rfsep export made one.
         candidates: names of the separators that it chooses from.
         beside: runs of further networks by key, such as a prior or a timing network.
+        learned: the separator is in a folder of rfsep learn, which ``run`` names.
     """
 
     name: str
@@ -70,6 +71,7 @@ class SeparatorOption:
     fast: bool = True
     candidates: tuple[str, ...] = ()
     beside: Mapping[str, str | None] = field(default_factory=dict)
+    learned: bool = False
 
     def identity(self) -> Node:
         """Returns every setting that affects an estimate, in plain containers."""

@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from rfsep.app.build import check_separator
 from rfsep.app.config import build_mixer, console, in_sweep, instantiate
-from rfsep.app.doors import command_line, train_identity, train_settings
+from rfsep.app.doors import command_line, learn_settings, train_identity, train_settings
 from rfsep.app.networks.kinds import kind_of
 from rfsep.app.networks.runs import (
     Run,
@@ -108,12 +108,24 @@ def keep_start(model: torch.nn.Module, settings: TrainSettings, folder: Path) ->
 
 
 def main(config: DictConfig) -> None:
-    """Instantiates the parts, trains them, and reports where the results are."""
+    """Instantiates the parts, trains them, and reports where the results are; with ``learn:``, finds a separator."""
+    if "learn" in config:
+        learn_separator(config)
+        return
     settings = train_settings(config, command_line())
     check(settings)
     settings = with_tokenizer(settings)
     folder = run_folder(settings)
     train(settings, folder, loggers(settings, folder))
+
+
+def learn_separator(config: DictConfig) -> None:
+    """Does what ``rfsep learn`` does, for the options on the command line."""
+    # Learning trains networks by this module.
+    from rfsep.app.learn.learn import learn
+
+    request, folder, processes = learn_settings(config)
+    learn(request, folder, processes)
 
 
 def train(settings: TrainSettings, folder: Path, beside: Sequence[Logger]) -> Outcome:

@@ -11,6 +11,7 @@ from rfsep.separators.trials import Errors
 
 _LEAST_SQUARED = 1e-6  # Estimates with a smaller squared error are equally good.
 _SQUARED_WEIGHT = 0.25  # by choice: 10 dB of squared error weigh as much as a quarter of a decade of wrong bits
+_LEAD = 0.1  # by choice: a leader at one level goes on if its cost there is lower by so much
 _DOUBT = 0.05  # chance of a false "better" in all comparisons of one choice together
 _FLIPS = 20000  # random signs of a paired test, enough for a hundred comparisons
 _SEED = 0
@@ -81,7 +82,7 @@ def doubt(candidate: Errors, other: Errors, chosen: Tensor) -> float:
 def survivors(found: Mapping[str, Errors], protected: Collection[str] = ()) -> list[str]:
     """Returns the names that go on to the next round of successive halving, the best first.
 
-    These are the better half by `cost`, everyone that is the best at a level beyond doubt, and the protected ones
+    These are the better half by `cost`, everyone that is clearly the best at a level, and the protected ones
     (K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016).
     """
     order = sorted(found, key=lambda name: cost(found[name]))
@@ -89,9 +90,7 @@ def survivors(found: Mapping[str, Errors], protected: Collection[str] = ()) -> l
     best = order[0]
     for level in range(len(costs(found[best]))):
         leader = min(order, key=lambda name: float(costs(found[name])[level]))
-        at = torch.zeros_like(found[best].wrong, dtype=torch.bool)
-        at[level] = True
-        if leader not in kept and doubt(found[leader], found[best], at) < _DOUBT / len(order):
+        if costs(found[leader])[level] < costs(found[best])[level] - _LEAD:
             kept.add(leader)
     return [name for name in order if name in kept]
 

@@ -80,8 +80,8 @@ def separate_command(
     run: Annotated[
         str | None,
         typer.Option(
-            help="a trained network: run folder of train.py, or zoo:NAME; runs from its export, if any"
-            " (--set fast=false: as it is)"
+            help="a folder of rfsep learn; or a trained network: run folder of train.py, or zoo:NAME, which runs from"
+            " its export, if any (--set fast=false: as it is)"
         ),
     ] = None,
     soi: Annotated[

@@ -20,6 +20,7 @@ from rfsep.app.captures.results import BITS, FACTS, PARTS, POWER, SCHEMA, SOI, C
 from rfsep.app.captures.truth import NEAR_HALF, search, told
 from rfsep.app.config import build_modem, console, errors, separator_of, soi_of
 from rfsep.app.examples import read_examples, tell_doubts
+from rfsep.app.learn.folder import Learned, is_learned, open_learned
 from rfsep.app.networks.runs import Run, open_run
 from rfsep.app.settings import SeparatorOption
 from rfsep.app.trust import check_targets
@@ -160,7 +161,8 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
     Raises:
         InputError: see `separate_capture`.
     """
-    config, run = _separator_option(request)
+    learned = _learned(request)
+    config, run = _separator_option(request) if learned is None else (learned.option(), None)
     soi = soi_of(request.soi)
     modem = build_modem(soi)
     if modem.num_bits(100 * modem.symbol_period) == 0:
@@ -169,7 +171,8 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
     new_rate = request.resample or rate
     examples = _examples(request, config, run, new_rate)
     arguments = network_arguments(config.method, run, modem, examples)
-    separator = separator_parts(config, modem, examples, arguments).make(None)
+    parts = separator_parts(config, modem, examples, arguments)
+    separator = parts.make(None) if learned is None else learned.separator(modem)
     # Check the room on the disk before the whole file is read.
     if not (request.out / STATE).exists() and not (request.out / FACTS).exists():
         check_room(request.out, 8 * capture.facts.num_samples * plan.up // plan.down)
@@ -256,6 +259,17 @@ def _separator_option(request: Request) -> tuple[SeparatorOption, Run | None]:
         raise InputError("sinr is 'known': nobody knows the SINR of a capture; use estimated")
     run = None if request.run is None else open_run(request.run, config.checkpoint or "best")
     return completed(config, run), run
+
+
+def _learned(request: Request) -> Learned | None:
+    """Returns the learned separator that ``--run`` names; None where it names something else."""
+    if request.run is None or not is_learned(request.run):
+        return None
+    if request.separator not in (None, "learned") or request.examples is not None or request.settings:
+        raise InputError(
+            f"--run {request.run} is a folder of rfsep learn: it takes no --separator, --examples or --set"
+        )
+    return open_learned(request.run, request.soi)
 
 
 def _examples(request: Request, config: SeparatorOption, run: Run | None, rate_hz: float) -> Tensor:

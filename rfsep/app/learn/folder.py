@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from torch import Tensor
 
-from rfsep.app.build import completed, network_arguments, separator_parts
-from rfsep.app.config import options, plain, separator_of
+from rfsep.app.build import Parts, completed, network_arguments, separator_parts
+from rfsep.app.captures.chunks import window_of
+from rfsep.app.config import build_modem, options, plain, separator_of, soi_named, soi_of
 from rfsep.app.networks.runs import open_run
+from rfsep.app.settings import SeparatorOption
 from rfsep.app.trust import load_config
 from rfsep.separators.by_level import ByLevel
 from rfsep.separators.race import Range
@@ -97,6 +100,13 @@ class Learned(NamedTuple):
     chosen: tuple[tuple[float, Part], ...]
     digest: str
 
+    def option(self) -> SeparatorOption:
+        """Returns the option of conf/separator that stands for it, with its window and what identifies it."""
+        blocks = [_window(self.folder, part) for _, part in self.chosen]
+        told = {"block": max(block for block, _ in blocks), "margin": max(margin for _, margin in blocks)}
+        option = separator_of("learned")
+        return replace(option, method={**option.method, **told, "digest": self.digest})
+
     def separator(self, modem: Modem) -> Separator:
         """Makes the separator.
 
@@ -109,13 +119,24 @@ class Learned(NamedTuple):
         return ByLevel(modem, [made[part] for _, part in self.chosen], found)
 
 
+def _window(folder: Path, part: Part) -> tuple[int, int]:
+    """Returns the window and the margin of a separator, in samples."""
+    run = None if part.run is None else open_run(str(folder / part.run))
+    block = {} if run is None else {"block": run.config.num_samples}
+    return window_of(completed(separator_of(part.use), run).method, block)
+
+
 def is_learned(folder: str | Path) -> bool:
     """Tells whether a folder holds what a learning has finished."""
     return (Path(folder) / SEPARATOR).is_file()
 
 
-def open_learned(folder: str | Path) -> Learned:
+def open_learned(folder: str | Path, soi: str | None = None) -> Learned:
     """Opens the folder of a learning; nothing in it is executed.
+
+    Args:
+        folder: the folder.
+        soi: option of conf/soi that it must be for; None for any.
 
     Raises:
         InputError: it is none, is damaged, or names something else than separators of conf/separator and its own files.
@@ -127,7 +148,7 @@ def open_learned(folder: str | Path) -> Learned:
     try:
         chosen = tuple(_range(entry) for entry in content["separators"])
         files = {str(name): str(digest) for name, digest in content["files"].items()}
-        soi, interference = str(content["soi"]), str(content["interference"])
+        own, interference = str(content["soi"]), str(content["interference"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{place}: is no file of rfsep learn: {type(error).__name__} at {error}") from None
     for part in (part for _, part in chosen):
@@ -139,7 +160,26 @@ def open_learned(folder: str | Path) -> Learned:
     starts = [start for start, _ in chosen]
     if not chosen or starts[0] != -math.inf or sorted(set(starts)) != starts:
         raise InputError(f"{place}: separators must begin at null and rise in from_db")
-    return Learned(place.parent, soi, interference, chosen, sha256(place))
+    if soi not in (None, own):
+        raise InputError(f"{place}: was learned for soi {own}, not for {soi}")
+    return Learned(place.parent, own, interference, chosen, sha256(place))
+
+
+def learned_parts(source: str, pair: tuple[str, str]) -> tuple[SeparatorOption, Parts]:
+    """Returns the option and the factory of a learned separator for a mixture type, named as in files.
+
+    Args:
+        source: folder of a learning, or a folder with one named <SOI>_<INTERFERENCE>.
+        pair: names of SOI and interference.
+
+    Raises:
+        InputError: there is none, or it was learned for another SOI.
+    """
+    own = soi_named(pair[0])
+    learned = open_learned(source if is_learned(source) else Path(source, "_".join(pair)))
+    if (known := soi_of(learned.soi)).name != own.name:
+        raise InputError(f"{learned.folder}: was learned for soi {known.name}, not for {own.name}")
+    return learned.option(), Parts(lambda sinr_db: learned.separator(build_modem(own)), oracle=False)
 
 
 def _range(entry: dict[str, Any]) -> tuple[float, Part]:

@@ -15,8 +15,6 @@ from rfsep.app.learn.request import CORE_FLOPS, LearnRequest
 from rfsep.app.networks.runs import flops_per_sample
 from rfsep.app.places import CONF
 from rfsep.app.settings import Frames, TrainSettings
-from rfsep.app.train import train
-from rfsep.training.metrics_csv import StepReport
 from rfsep.types import InputError
 
 FAST_S = 0.01  # processor seconds per mixture that a guide may take, so that training batches do not wait for it
@@ -87,6 +85,10 @@ def train_stage(
     request: LearnRequest, material: Material, stage: Stage, progress: Callable[[float], None]
 ) -> dict[str, Any]:
     """Trains a network, or goes on with it, and returns facts about the training."""
+    # These imports take seconds.
+    from rfsep.app.train import train
+    from rfsep.training.metrics_csv import StepReport
+
     settings = settings_of(request, material, stage)
     steps = int(settings.trainer["max_steps"])
     outcome = train(settings, stage.folder, [StepReport(lambda step: progress(step / steps))])

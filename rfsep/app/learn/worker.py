@@ -5,6 +5,7 @@ import os
 import queue
 import sys
 import threading
+from pathlib import Path
 from typing import IO, Any
 
 
@@ -16,7 +17,7 @@ def _listen(tasks: "queue.SimpleQueue[dict[str, Any]]") -> None:
 
 
 def main() -> None:
-    """Answers one task after the other; prints of libraries go to the log."""
+    """Answers one task after the other; prints of libraries go to the log. Arguments are folders of own options."""
     answers: IO[str] = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -26,8 +27,12 @@ def main() -> None:
 
     tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
-    # This import takes seconds.
+    # These imports take seconds.
     from rfsep.app.learn.work import do
+    from rfsep.app.places import add_config_dir
+
+    for folder in sys.argv[1:]:
+        add_config_dir(Path(folder))
 
     while True:
         answer(do(tasks.get(), lambda share: answer({"progress": share})))

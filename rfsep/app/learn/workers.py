@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rfsep.app.places import user_folders
 from rfsep.storage.atomic import read_json, write_json
 
 _TRIES = 2  # A task that kills this many workers is left out.
@@ -96,7 +97,7 @@ class Workers:
         with self.log.open("a", encoding="utf-8") as log:
             # A session of its own keeps Ctrl-C from the process, which ends with its input instead.
             process = subprocess.Popen(
-                [sys.executable, "-m", "rfsep.app.learn.worker"],
+                [sys.executable, "-m", "rfsep.app.learn.worker", *map(str, user_folders())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
                 start_new_session=True,
             )  # fmt: skip
