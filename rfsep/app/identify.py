@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rfsep.app.config import console
 from rfsep.app.examples import read_examples
-from rfsep.identification.identify import Identified, identify, modem_arguments
+from rfsep.identification.findings import Identified
+from rfsep.identification.identify import identify, modem_arguments
 from rfsep.pages.studies.identify import draw
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
@@ -66,7 +67,7 @@ def _shown(value: Any) -> str:
 def lines(identified: Identified) -> list[str]:
     """Returns one line per finding that has a value.
 
-    >>> from rfsep.identification.identify import Finding
+    >>> from rfsep.identification.findings import Finding
     >>> lines(Identified(Finding("ofdm", 1.0), fft_size=Finding(64, 0.999)))
     ['kind: ofdm  (confidence 1.00)', 'fft_size: 64  (confidence 0.99)']
     """

@@ -63,6 +63,8 @@ def ofdm_symbols(frames: Tensor, layout: Layout, offset: Tensor) -> Tensor:
     inside = (starts >= 0) & (starts + layout.fft_size <= num_samples)
     number = int(inside.sum(1).min())
     first = inside.long().argmax(1, keepdim=True)
+    if number == 0:
+        return frames.new_zeros((len(frames), 0, layout.fft_size))
     starts = starts.gather(1, first + torch.arange(number))  # [F, K]
     place = starts[:, :, None] + torch.arange(layout.fft_size)
     pieces = frames.gather(1, place.flatten(1)).view(place.shape)
@@ -70,14 +72,19 @@ def ofdm_symbols(frames: Tensor, layout: Layout, offset: Tensor) -> Tensor:
     return values
 
 
-def find_carriers(frames: Tensor, prefix: Prefix) -> Carriers:
-    """Finds the carriers of frames complex64 [F, T] with a prefix from `rfsep.identification.prefix.find_prefix`."""
+def find_carriers(frames: Tensor, prefix: Prefix) -> Carriers | None:
+    """Finds the carriers of frames complex64 [F, T] with a prefix from `rfsep.identification.prefix.find_prefix`.
+
+    Returns None where no frame holds a whole symbol on the air.
+    """
     fft_size = prefix.layout.fft_size
     angles = prefix.correlation + prefix.correlation.mean() * (math.sqrt(len(frames)) / 4)
     fraction = angles.angle().double() / (2 * math.pi * fft_size)
     levelled = level(frames)
     chosen = loudest(levelled, _MAX_SAMPLES)
     values = ofdm_symbols(derotate(frames[chosen], fraction[chosen]), prefix.layout, prefix.offset[chosen])
+    if values.shape[1] == 0:
+        return None
     scale = values.abs().square().mean(2)  # [F, K]
     valid = scale > _ON_AIR * scale.quantile(0.75, 1, keepdim=True)
     total = scale.sum(1, keepdim=True).clamp(min=1e-30)

@@ -1,100 +1,32 @@
 """Identifies the kind of signal in example frames, and its parameters, from the frames alone."""
 
 import math
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rfsep.identification.carriers import Carriers, find_carriers
-from rfsep.identification.cyclic import level, local_power
-from rfsep.identification.prefix import Prefix, find_prefix
-from rfsep.identification.symbol_rate import SymbolRate, find_symbol_rate
-from rfsep.identification.symbol_statistics import Constellation
+from rfsep.identification.carriers import find_carriers
+from rfsep.identification.cyclic import local_power
+from rfsep.identification.describe import Part, constant_envelope, like_noise, ofdm, single_carrier, steady
+from rfsep.identification.findings import Finding, Identified
+from rfsep.identification.kinds import STEADY, Sorting, sort_frames
+from rfsep.identification.prefix import find_prefix
+from rfsep.identification.symbol_rate import find_symbol_rate
 from rfsep.signals.distinct import distinct_samples
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.types import InputError, Modem
 
-V = TypeVar("V")
-
 MIN_SAMPLES = 512
 _POWER_SPAN = 256  # samples over which power is averaged to see bursts
 _SILENCE_DB = -60.0  # A power this far below the mean is silence.
 _LEAST_STEP_DB = 6.0  # least step between bursts and pauses
-_GAUSSIAN_KURTOSIS = 0.15  # largest deviation of a Gaussian's kurtosis from 2
-_WEAKEST = 0.02  # correlation coefficient of the weakest feature that would be seen
-_THRESHOLD = 5.0  # least normal score of a feature among thousands of lags
-_SAME = 0.05  # Frames share a carrier offset within this many carriers or symbol rates.
 _NEW = 0.2  # A frame counts if no earlier frame holds this share of its samples.
-_SURE = 0.5  # least confidence of each part of a modem
-
-
-class Finding(NamedTuple, Generic[V]):
-    """A value and its confidence.
-
-    Attributes:
-        value: None if it is unknown or does not apply.
-        confidence: 0 to 1; each field of `Identified` defines its own.
-    """
-
-    value: V | None
-    confidence: float
-
-
-class Identified(NamedTuple):
-    """The result of identification.
-
-    Attributes:
-        kind: ``ofdm``, ``single_carrier``, ``noise`` (Gaussian, no cycles) or ``unknown``. The confidence
-            of OFDM is 1 - the probability that noise shows such a prefix; of a single carrier see
-            `rfsep.identification.symbol_rate.SymbolRate`; of noise and unknown it is the probability that a correlation
-            coefficient of 0.02 would be seen in this number of samples.
-        fft_size: samples; 1 - the probability that noise correlates as much at any lag, or that the correlation of
-            another lag varies as clearly as this one's.
-        cyclic_prefix_length: samples, of all symbols but the first of a slot; posterior probability among the layouts
-            near the period found.
-        first_cyclic_prefix_length: samples, of the first symbol of a slot; equal to the others in uniform OFDM.
-        symbols_per_slot: 1 for uniform OFDM.
-        statistical_period: samples after which the statistics repeat: a slot, an OFDM symbol, or a single carrier's
-            symbol rounded to whole samples.
-        symbol_period: samples, on average over a slot.
-        num_guard_carriers: unused carriers at the lowest and highest frequencies; 1 - the probability that the
-            steps in power at the edges are scatter between carriers.
-        dc_null: whether the carrier in the middle is empty; the confidence of the guards.
-        constellation: bpsk, qpsk, qam16 or qam64; see `rfsep.identification.symbol_statistics.Constellation`. If
-            frames, or parts of them, hold several, it is the most frequent one, with at most its share as confidence.
-        constellations: all constellations, the most frequent first, if there are several; the share of their symbols.
-        constellation_shares: share of each of them; the same confidence.
-        samples_per_symbol: of a single carrier, mean; if frames differ, their median with confidence 0.
-        samples_per_symbol_range: lowest and highest over frames.
-        roll_off: of a root-raised-cosine pulse; 1 - twice its standard deviation over frames.
-        duty_cycle: share of the time in which the power, averaged over 256 samples, is on the upper side of the best
-            split of its levels in dB; 1 if the sides differ by less than 6 dB. Confidence: 1 - the overlap of normal
-            distributions fitted to both sides.
-        carrier_offset: cycles per sample, median; share of the frames within 0.05 carriers or symbol rates of it, times
-            the confidence of the middle carrier.
-        carrier_offset_hz: the same in Hz, if the sample rate is known.
-    """
-
-    kind: Finding[str]
-    fft_size: Finding[int] = Finding(None, 0.0)
-    cyclic_prefix_length: Finding[int] = Finding(None, 0.0)
-    first_cyclic_prefix_length: Finding[int] = Finding(None, 0.0)
-    symbols_per_slot: Finding[int] = Finding(None, 0.0)
-    statistical_period: Finding[int] = Finding(None, 0.0)
-    symbol_period: Finding[float] = Finding(None, 0.0)
-    num_guard_carriers: Finding[tuple[int, int]] = Finding(None, 0.0)
-    dc_null: Finding[bool] = Finding(None, 0.0)
-    constellation: Finding[str] = Finding(None, 0.0)
-    constellations: Finding[tuple[str, ...]] = Finding(None, 0.0)
-    constellation_shares: Finding[tuple[float, ...]] = Finding(None, 0.0)
-    samples_per_symbol: Finding[float] = Finding(None, 0.0)
-    samples_per_symbol_range: Finding[tuple[float, float]] = Finding(None, 0.0)
-    roll_off: Finding[float] = Finding(None, 0.0)
-    duty_cycle: Finding[float] = Finding(None, 0.0)
-    carrier_offset: Finding[float] = Finding(None, 0.0)
-    carrier_offset_hz: Finding[float] = Finding(None, 0.0)
+_SURE = 0.5  # least confidence of a kind, and of each part of a modem
+_RARE = 0.05  # A kind is absent below this share of the time on the air.
+_REST = 0.1  # Frames without the prefix that others have are looked at on their own from this share on.
+_OWN = 3.0  # log Bayes factor that shows the prefix in a single frame
 
 
 def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
@@ -115,23 +47,104 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
     >>> found.fft_size.value, found.cyclic_prefix_length.value, found.constellation.value
     (128, 32, 'qpsk')
     """
-    _check(frames)
+    _check(frames, sample_rate_hz)
     frames = frames[distinct_samples(frames).float().mean(1) >= _NEW]
-    duty = duty_cycle(frames)
-    prefix = find_prefix(frames)
-    found = Identified(_without_cycles(frames))
-    if prefix is not None and prefix.fft_size_confidence > _SURE:
-        found = _ofdm(prefix, find_carriers(frames, prefix))
-    # A prefix without carriers may be the pulse of a single carrier.
-    if found.num_guard_carriers.value is None and (rate := find_symbol_rate(frames)) is not None:
-        single = _single_carrier(rate)
-        if found.kind.value != "ofdm" or single.samples_per_symbol.confidence > _SURE:
-            found = single
-    found = found._replace(duty_cycle=duty)
+    frames = frames / frames.abs().max()  # Fourth powers of extreme levels leave the numbers' range.
+    frames = frames / frames.abs().square().mean().sqrt()
+    found = _together(_parts(frames, sort_frames(frames)))._replace(duty_cycle=duty_cycle(frames))
     if sample_rate_hz is not None and found.carrier_offset.value is not None:
         offset_hz = found.carrier_offset.value * sample_rate_hz
         found = found._replace(carrier_offset_hz=Finding(offset_hz, found.carrier_offset.confidence))
     return found
+
+
+def _parts(frames: Tensor, sorting: Sorting) -> list[Part]:
+    """Identifies each group of frames complex64 [F, T]."""
+    parts, kind = [], sorting.kind.clone()
+    steady_frames = (kind == STEADY.index("constant_envelope")) | (kind == STEADY.index("chirp"))
+    total = float(sorting.weight.sum())
+
+    def share(chosen: Tensor) -> float:
+        return float(sorting.weight[chosen].sum()) / total
+
+    if share(~steady_frames) >= _RARE:
+        linear, members = _linear(frames, sorting, ~steady_frames)
+        parts += [part for part in linear if part.share >= _RARE]
+        kind[members] = len(STEADY)
+    for place, name in enumerate(STEADY):
+        chosen = kind == place
+        if share(chosen) >= _RARE:
+            sure = sorting.confidence[place]
+            if name == "constant_envelope":
+                parts.append(Part(constant_envelope(sorting.band.frames[chosen], sure), share(chosen)))
+            else:
+                parts.append(Part(steady(name, sure, sorting.chirp_rate), share(chosen)))
+    return parts
+
+
+def _linear(frames: Tensor, sorting: Sorting, rest: Tensor) -> tuple[list[Part], Tensor]:
+    """Identifies OFDM, single carriers and noise among the frames of ``rest``, bool [F]; returns which frames they are.
+
+    Pulses may turn out to be bursts of OFDM, but neither a single carrier nor noise.
+    """
+    parts, taken = [], torch.zeros_like(rest)
+    total, plain = sorting.weight.sum(), rest & (sorting.kind < 0)
+
+    def part(found: Identified, chosen: Tensor) -> Part:
+        return Part(found, float(sorting.weight[chosen].sum() / total))
+
+    found, own = _ofdm(frames, sorting, rest)
+    if found is not None:
+        left = plain & ~own
+        if float(sorting.weight[left].sum()) < _REST * float(sorting.weight[rest].sum()):
+            return [part(found, own | plain)], own | plain
+        plain, taken = left, own
+    rate = find_symbol_rate(frames[plain]) if plain.any() else None
+    if rate is not None:
+        parts.append(part(single_carrier(rate, _typical(sorting, plain)), plain))
+    elif found is None and plain.any():
+        parts.append(part(like_noise(frames[plain], _typical(sorting, plain)), plain))
+    else:
+        taken = taken | plain
+    if found is not None:
+        parts.append(part(found, taken))
+    return parts, taken | plain
+
+
+def _typical(sorting: Sorting, chosen: Tensor) -> float:
+    """The median kurtosis of frames on the air."""
+    heard = sorting.kurtosis[chosen & (sorting.weight > 0)]
+    return float(heard.median()) if len(heard) else 2.0
+
+
+def _ofdm(frames: Tensor, sorting: Sorting, rest: Tensor) -> tuple[Identified | None, Tensor]:
+    """Looks for OFDM in the frames of ``rest``, bool [F]; returns also which frames show its prefix."""
+    own = torch.zeros_like(rest)
+    prefix = find_prefix(frames[rest])
+    carriers = None if prefix is None else find_carriers(frames[rest], prefix)
+    if prefix is None or carriers is None:
+        return None, own
+    own[rest] = prefix.frame_log_ratio > _OWN
+    found = ofdm(prefix, carriers, _typical(sorting, own if own.any() else rest))
+    if found.num_guard_carriers.value is None and (rate := find_symbol_rate(frames[rest])) is not None:
+        # A prefix without carriers may be the pulse of a single carrier.
+        found = found._replace(kind=Finding("ofdm", 0.0)) if rate.common else found
+    return (found, own) if found.kind.confidence > _SURE else (None, torch.zeros_like(rest))
+
+
+def _together(parts: list[Part]) -> Identified:
+    """Returns the findings about the part that is longest on the air, with the shares of all."""
+    parts = sorted(parts, key=lambda part: -part.share)
+    if not parts or (sure := parts[0].found.kind.confidence) <= _SURE:
+        highest = max((part.found.kind.confidence for part in parts), default=0.0)
+        return Identified(Finding("unknown", 1 - min(highest, _SURE)))
+    found = parts[0].found
+    if len(parts) == 1:
+        return found
+    names = tuple(str(part.found.kind.value) if part.found.kind.confidence > _SURE else "unknown" for part in parts)
+    shares = tuple(part.share / sum(part.share for part in parts) for part in parts)
+    least = min(part.found.kind.confidence for part in parts if part.found.kind.confidence > _SURE)
+    return found._replace(kinds=Finding(names, min(sure, least)), kind_shares=Finding(shares, min(sure, least)))
 
 
 def identified_modem(identified: Identified) -> Modem | None:
@@ -186,7 +199,7 @@ def modem_arguments(identified: Identified) -> dict[str, Any] | None:
         fits = whole.value is not None and abs(exact - whole.value) < 1e-3 * exact
     else:
         return None
-    one = identified.constellations.value is None
+    one = identified.constellations.value is None and identified.kinds.value is None
     if not one or not fits or any(part.value is None or part.confidence < _SURE for part in parts):
         return None
     return dict(zip(names, (part.value for part in parts), strict=True))
@@ -210,7 +223,9 @@ def duty_cycle(frames: Tensor) -> Finding[float]:
     return Finding(len(high) / number, 1 - overlap)
 
 
-def _check(frames: Tensor) -> None:
+def _check(frames: Tensor, sample_rate_hz: float | None) -> None:
+    if sample_rate_hz is not None and not 0 < sample_rate_hz < math.inf:
+        raise InputError(f"sample_rate_hz is {sample_rate_hz}, expected a positive number")
     if frames.dtype != torch.complex64 or frames.ndim != 2 or len(frames) == 0:
         raise InputError(f"frames are {frames.dtype} {tuple(frames.shape)}, expected complex64 [F, T]")
     if frames.shape[1] < MIN_SAMPLES:
@@ -220,64 +235,3 @@ def _check(frames: Tensor) -> None:
         raise InputError(f"frame {row} holds NaN or infinity")
     if not frames.any():
         raise InputError("frames hold nothing but zeros")
-
-
-def _agreement(values: Tensor, tolerance: float) -> Finding[float]:
-    """Returns the median, and the share of the values within ``tolerance`` of it."""
-    median = values.median()
-    return Finding(float(median), float(((values - median).abs() <= tolerance).double().mean()))
-
-
-def _ofdm(prefix: Prefix, carriers: Carriers) -> Identified:
-    layout, sure = prefix.layout, prefix.layout_confidence
-    offset = _agreement(carriers.carrier_offset, _SAME / layout.fft_size)
-    middle = carriers.guard_confidence if carriers.num_guard_carriers is not None else 0.5
-    return Identified(
-        kind=Finding("ofdm", prefix.fft_size_confidence),
-        fft_size=Finding(layout.fft_size, prefix.fft_size_confidence),
-        cyclic_prefix_length=Finding(layout.cyclic_prefix_length, sure),
-        first_cyclic_prefix_length=Finding(layout.cyclic_prefix_length + layout.extra, sure),
-        symbols_per_slot=Finding(layout.symbols_per_slot, sure),
-        statistical_period=Finding(layout.period, sure),
-        symbol_period=Finding(layout.period / layout.symbols_per_slot, sure),
-        num_guard_carriers=Finding(carriers.num_guard_carriers, carriers.guard_confidence),
-        dc_null=Finding(carriers.dc_null if carriers.num_guard_carriers else None, carriers.guard_confidence),
-        **_constellations(carriers.constellation),
-        carrier_offset=offset._replace(confidence=offset.confidence * middle),
-    )
-
-
-def _constellations(found: Constellation) -> dict[str, Finding[Any]]:
-    """The findings about the constellation."""
-    one = {"constellation": Finding(found.name, found.confidence)}
-    if not found.shares:
-        return one
-    names, shares = zip(*found.shares, strict=True)
-    sure = min(1.0, sum(shares))
-    return one | {"constellations": Finding(names, sure), "constellation_shares": Finding(shares, sure)}
-
-
-def _single_carrier(rate: SymbolRate) -> Identified:
-    periods = 1 / rate.rates
-    period = float(periods.median())
-    sure = rate.confidence if rate.common else 0.0
-    return Identified(
-        kind=Finding("single_carrier", rate.confidence),
-        statistical_period=Finding(round(period) if rate.common else None, sure),
-        symbol_period=Finding(period, sure),
-        **_constellations(rate.constellation),
-        samples_per_symbol=Finding(period, sure),
-        samples_per_symbol_range=Finding((float(periods.min()), float(periods.max())), rate.confidence),
-        roll_off=Finding(rate.roll_off, max(0.0, 1 - 2 * rate.roll_off_spread)),
-        carrier_offset=_agreement(rate.carrier_offset, _SAME / period),
-    )
-
-
-def _without_cycles(frames: Tensor) -> Finding[str]:
-    """Decides between noise and unknown: noise has kurtosis E|x|^4 / (E|x|^2)^2 = 2 at constant local power."""
-    square = level(frames, 1024).abs().square()
-    kurtosis = float(square.square().mean() / square.mean().square())
-    seen = 0.5 * math.erfc((_THRESHOLD - _WEAKEST * math.sqrt(frames.numel())) / math.sqrt(2))
-    if abs(kurtosis - 2) < _GAUSSIAN_KURTOSIS:
-        return Finding("noise", seen)
-    return Finding("unknown", seen)

@@ -93,6 +93,7 @@ class Prefix(NamedTuple):
         layout_confidence: posterior probability of the layout among all that were compared.
         offset: int64 [F], samples into a slot at sample 0.
         correlation: complex64 [F], sum of x[n + fft_size] conj(x[n]) at constant local power.
+        frame_log_ratio: float32 [F], log Bayes factor of prefixes against a steady correlation in each frame alone.
         log_ratio: log Bayes factor of prefixes against a steady correlation, minus that at lags beside the FFT size.
     """
 
@@ -101,6 +102,7 @@ class Prefix(NamedTuple):
     layout_confidence: float
     offset: Tensor
     correlation: Tensor
+    frame_log_ratio: Tensor
     log_ratio: float
 
 
@@ -345,5 +347,6 @@ def _settle(levelled: Tensor, chosen: Tensor, fold: _Fold, independence: float, 
         layout_confidence=float(weights[index]),
         offset=ratios.argmax(1),
         correlation=lag_correlations(levelled, fft_size + 1)[:, fft_size],
+        frame_log_ratio=torch.logsumexp(ratios, 1) - math.log(layout.period),
         log_ratio=margin,
     )

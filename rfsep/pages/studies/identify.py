@@ -10,13 +10,21 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from rfsep.identification.cyclic import cycle_spectra, lag_correlations, level, power_spectra, whiten
-from rfsep.identification.identify import Identified
+from rfsep.identification.findings import Identified
 from rfsep.identification.prefix import Layout, flattened, log_ratios, loudest, prefix_product
 from rfsep.identification.symbol_rate import block_medians
 from rfsep.pages.style import COLOUR_MAP, GRID, INK, PALETTE, dress
 
 BLUE, RED, GREEN = PALETTE[:3]
-_KINDS = {"ofdm": "OFDM", "single_carrier": "single carrier", "noise": "like noise", "unknown": "unknown"}
+_KINDS = {
+    "ofdm": "OFDM",
+    "single_carrier": "single carrier",
+    "noise": "like noise",
+    "unknown": "unknown",
+    "constant_envelope": "constant envelope",
+    "chirp": "chirps",
+    "pulses": "pulses",
+}
 _MAX_SAMPLES = 1 << 19
 _SPECTROGRAM_SIZE = 128
 _SPECTROGRAM_SAMPLES = 16384
