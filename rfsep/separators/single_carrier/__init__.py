@@ -1,0 +1,1 @@
+"""Separation from linear single carriers that are known from examples alone."""

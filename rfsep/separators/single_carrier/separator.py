@@ -1,0 +1,118 @@
+"""Joint detection of a SOI's symbols and those of a single carrier that is learned from examples."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.iq import power
+from rfsep.separators.inference.symbol_posterior import make_response
+from rfsep.separators.lmmse import Lmmse
+from rfsep.separators.single_carrier.detection import Channel, Detector, Prior, first_phase
+from rfsep.separators.single_carrier.learning import learn
+from rfsep.separators.single_carrier.pulses import delayed, make_basis, spectrum
+from rfsep.separators.single_carrier.synchronise import Lock, density
+from rfsep.separators.single_carrier.system import System
+from rfsep.separators.windows import in_parallel, overlapped_ends
+from rfsep.signals.statistics import modem_autocorrelation
+from rfsep.types import Modem, Separated
+
+_LAGS = 256  # of the SOI's autocorrelation
+_LEAST_GAIN = 0.01  # least power of the interference
+_LEAST_NOISE = 1e-5
+_LEAST_SYMBOLS = 32  # of the interference in a window that is detected
+_MOST_ENTRIES = 2e6  # of the information matrices of a batch
+_CARRIER_MARGIN, _CARRIER_STEP = 0.05, 0.06  # symbol rates
+_LOOSE = 0.01  # variance of a pulse's coefficients about the learned ones, at unit power; tuned (on val)
+_ROUNDS, _DAMPING = 6, 0.6
+_UNEXPLAINED = 0.8  # share of the interference's density that may be left as noise
+
+
+class _Setup(NamedTuple):
+    """Everything that depends on the length of the window alone."""
+
+    lock: Lock
+    detector: Detector
+
+
+class SingleCarrierDetection:
+    """Expectation propagation over the symbols of SOI and a linear single carrier, learned from examples.
+
+    Rate, pulse, constellation and carriers come from the examples; carrier, timing, phase, pulse, gain and noise of a
+    mixture are found in it, with the learned ones as the start. A window whose interference the model does not explain
+    is left to `Lmmse`.
+
+    Args:
+        modem: the SOI's modem.
+        examples: frames of the interference, complex64 [F, T].
+        block: samples per window of a longer mixture.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+
+    Raises:
+        InputError: no single carrier in BPSK, QPSK, 8-PSK or 16-QAM of one symbol rate is found in the examples.
+    """
+
+    def __init__(self, modem: Modem, examples: Tensor, block: int = 2560, margin: int = 160) -> None:
+        self.modem = modem
+        self.block, self.margin = block, margin
+        self.carrier = learn(examples)
+        self._linear = Lmmse(modem, examples)
+        self._soi = modem_autocorrelation(modem, _LAGS).to(torch.complex128)
+        self._setup = lru_cache(maxsize=4)(self._make_setup)
+        self._carriers = self._candidates()
+        self._density = self._mean_density()
+
+    def _make_setup(self, length: int, whole: bool) -> _Setup:
+        carrier = self.carrier
+        moment = (carrier.points.to(torch.complex128) ** carrier.order).mean()
+        response = make_response(self.modem, length, whole).waveforms
+        basis = make_basis(carrier.period, length)
+        system = System(response, self.modem.constellation, basis, carrier.points)
+        lock = Lock(carrier.period, carrier.order, float(moment.angle()), length, self._soi)
+        return _Setup(lock, Detector(system))
+
+    def _candidates(self) -> Tensor:
+        """Carriers to begin with, float64 [n]."""
+        margin, step = _CARRIER_MARGIN / self.carrier.period, _CARRIER_STEP / self.carrier.period
+        low, high = float(self.carrier.carriers.min()) - margin, float(self.carrier.carriers.max()) + margin
+        return torch.linspace(low, high, int((high - low) / step) + 2, dtype=torch.float64)
+
+    def _mean_density(self) -> float:
+        """Density that interference of unit power has in the SOI's band."""
+        frequency = torch.fft.fftfreq(512, dtype=torch.float64)
+        place = frequency - self.carrier.carriers.median()
+        wave = spectrum(self.carrier.pulse[None], (place - place.round())[None], self.carrier.period)[0]
+        soi = density(self._soi, frequency)
+        return float((wave.abs().square() * soi).sum() / soi.sum()) / self.carrier.period + self.carrier.noise
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
+        soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, self.modem.decide(soi))
+
+    def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
+        length = windows.shape[1]
+        if length < _LEAST_SYMBOLS * self.carrier.period:
+            return self._linear.separate(windows).soi
+        setup = self._setup(length, begins and ends)
+        rows = int(_MOST_ENTRIES / setup.detector.system.num_unknowns**2)
+        return in_parallel(lambda part: self._detected(setup, part), windows, max(1, rows))
+
+    def _detected(self, setup: _Setup, windows: Tensor) -> Tensor:
+        carrier, system = self.carrier, setup.detector.system
+        mixture = windows.to(torch.complex128)
+        gain = (power(mixture) - self._soi[0].real).clamp_min(_LEAST_GAIN)
+        noise = (carrier.noise * gain).clamp_min(_LEAST_NOISE)
+        pulse = carrier.pulse * gain.sqrt()[:, None]
+        locked = setup.lock(mixture, pulse, noise, self._carriers)
+        start = delayed(pulse, locked.delay)
+        channel = Channel(start, first_phase(system, locked.carrier, locked.phase), noise)
+        prior = Prior(start, 1 / (_LOOSE * gain), carrier.colour)
+        found = setup.detector.detect(system.cut(mixture), channel, prior, _ROUNDS, _DAMPING)
+        symbols = system.symbols(found.unknowns.mean, system.soi_place)
+        soi = (symbols @ system.response.T).to(torch.complex64)
+        failed = ~(found.channel.noise_power < _UNEXPLAINED * self._density * gain)
+        if failed.any():
+            soi[failed] = self._linear.separate(windows[failed]).soi
+        return soi
