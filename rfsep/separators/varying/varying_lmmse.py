@@ -1,0 +1,185 @@
+"""Detection in pulses, bursts and keyed carriers: a covariance for every sample, estimated with the symbols."""
+
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.separators.varying.learning import Model, learn, line_evidence, turned
+from rfsep.separators.varying.line import Line, track
+from rfsep.separators.varying.states import Seen, Spread, posterior, spread_of
+from rfsep.separators.varying.symbols import Information, Moments, SymbolField, cavity
+from rfsep.separators.windows import in_parallel, overlapped_ends
+from rfsep.signals.statistics import modem_autocorrelation
+from rfsep.types import Modem, Separated
+
+_BATCH_SAMPLES = 20 * 2560
+_LEAST_GAIN = 1e-2  # power of the interference, at least
+_LEAST_VARIANCE = 1e-6
+_MOST_STEP = 0.5  # of the logarithm of the gain
+_DAMPING = 0.5
+_INNER, _LAST = 2, 6  # updates of the symbols' sites per round, and in the last one
+
+
+class Belief(NamedTuple):
+    """What is believed of the interference in windows.
+
+    Attributes:
+        line: its line, in the frame that turns with the common offset.
+        weights: posterior probabilities of its states, [B, T, M].
+        gain: its power, [B].
+    """
+
+    line: Line
+    weights: Tensor
+    gain: Tensor
+
+
+class Residual(NamedTuple):
+    """Mixtures minus the SOI as the other samples tell it: complex64 [B, T], and variance per part float32 [B, T]."""
+
+    waveform: Tensor
+    variance: Tensor
+
+
+class VaryingLmmse:
+    """LMMSE and expectation propagation with a covariance for every sample, on a line where the interference has one.
+
+    The interference of each sample is Gaussian given a hidden state (`rfsep.separators.varying.states`) and the angle
+    of a line (`rfsep.separators.varying.line`); both are learned from examples. In turn, the states and the line are
+    estimated from the mixture less the SOI, and the SOI's symbols from the samples weighted by the states' inverse
+    variances: structured variational inference (Ghahramani & Jordan, Machine Learning 29, 1997), except that each
+    sample is judged by the SOI that the others tell. The symbols' discrete prior enters by expectation propagation, as
+    in `rfsep.separators.inference.expectation_propagation`.
+
+    Args:
+        modem: the SOI's modem, with one symbol at a time on a real pulse.
+        examples: frames of the interference, complex64 [F, T].
+        rounds: estimates of states and line.
+        block: samples per window of a longer mixture.
+        margin: samples at a window's inner edge that its neighbour estimates instead.
+
+    Raises:
+        InputError: the modem or the examples do not suit.
+    """
+
+    def __init__(self, modem: Modem, examples: Tensor, rounds: int = 3, block: int = 2560, margin: int = 160) -> None:
+        SymbolField(modem, modem.symbol_period, begins=True, ends=True)  # refuses other modems
+        self.modem = modem
+        self.rounds = rounds
+        self.block = block
+        self.margin = margin
+        self.model: Model = learn(examples)
+        self._soi_power = float(modem_autocorrelation(modem, 1).real)
+        self._field = lru_cache(maxsize=8)(self._make_field)
+
+    def _make_field(self, length: int, begins: bool, ends: bool) -> SymbolField:
+        return SymbolField(self.modem, length, begins=begins, ends=ends)
+
+    def separate(self, mixture: Tensor) -> Separated:
+        """Posterior mean of the SOI complex64 [B, T], and its bits uint8 [B, N]."""
+
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            field = self._field(windows.shape[1], begins, ends)
+            return in_parallel(partial(self._estimate, field), windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+
+        soi = overlapped_ends(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        return Separated(soi, self.modem.decide(soi))
+
+    @property
+    def _offset(self) -> float:
+        return 0.0 if self.model.turning is None else self.model.turning.offset
+
+    def _estimate(self, field: SymbolField, windows: Tensor) -> Tensor:
+        sites = field.prior(len(windows))
+        power = (windows.abs().square().mean(1) - self._soi_power).clamp_min(_LEAST_GAIN) / self.model.power
+        residual = Residual(turned(windows, self._offset), torch.full(windows.shape, self._soi_power / 2))
+        belief = self._first_belief(residual, power)
+        for index in range(self.rounds):
+            belief = self._updated(residual, belief)
+            last = index == self.rounds - 1
+            samples = self._information(windows, belief, cautious=index == 0)
+            posterior_moments = field.solve(samples, sites)
+            for _ in range(_LAST if last else _INNER):
+                evidence = cavity(field.symbol_moments(posterior_moments), sites)
+                if index == 0 and not last:
+                    break
+                sites = field.updated(sites, evidence, _DAMPING)
+                posterior_moments = field.solve(samples, sites)
+            residual = self._residual(windows, field.sample_moments(posterior_moments), samples)
+        evidence = cavity(field.symbol_moments(posterior_moments), sites)
+        return field.waveform(field.tilted(evidence).mean)
+
+    def _residual(self, windows: Tensor, soi: Moments, samples: Information) -> Residual:
+        others = cavity(soi, samples)
+        rest = windows - torch.view_as_complex(others.mean.contiguous())
+        variance = others.covariance.diagonal(dim1=2, dim2=3).mean(2)
+        return Residual(turned(rest, self._offset).to(torch.complex64), variance.float())
+
+    def _first_belief(self, residual: Residual, gain: Tensor) -> Belief:
+        """The states by power alone, before the line is known."""
+        nothing = torch.zeros_like(residual.variance)
+        line = Line(nothing, nothing, nothing, gain)
+        seen = Seen(residual.waveform.real, residual.waveform.imag, residual.variance, residual.variance)
+        found = posterior(seen, self.model.states, spread_of(self.model.states, gain, line))
+        return Belief(line, found.posterior, gain)
+
+    def _updated(self, residual: Residual, belief: Belief) -> Belief:
+        """Updates line, states and gain, in this order."""
+        states, line = self.model.states, belief.line
+        if self.model.turning is not None:
+            evidence = line_evidence(residual.waveform, residual.variance, belief.weights, states, belief.gain)
+            line = track(evidence, self.model.turning)
+        along = residual.waveform * torch.polar(torch.ones_like(line.angle), -line.angle)
+        seen = Seen(along.real, along.imag, residual.variance, residual.variance)
+        spread = spread_of(states, belief.gain, line)
+        weights = posterior(seen, states, spread).posterior
+        return Belief(line, weights, belief.gain * _gain_step(seen, spread, weights))
+
+    def _information(self, windows: Tensor, belief: Belief, cautious: bool) -> Information:
+        """Returns what each sample of mixtures complex64 [B, T] tells of the SOI.
+
+        Precisions are the expected inverse variances. ``cautious``: the inverse of the expected variances, for states
+        that are little more than guessed.
+        """
+        spread = spread_of(self.model.states, belief.gain, belief.line)
+        mean, along, across = _expected(spread, belief.weights) if cautious else _weighted(spread, belief.weights)
+        time = torch.arange(windows.shape[1], dtype=torch.float64)
+        angle = belief.line.angle.double() + self._offset * time
+        cos, sin = angle.cos(), angle.sin()
+        mixed = (along - across) * cos * sin
+        parts = (along * cos * cos + across * sin * sin, mixed, mixed, along * sin * sin + across * cos * cos)
+        precision = torch.stack(parts, -1).reshape(*angle.shape, 2, 2)
+        rest = torch.view_as_real(windows.to(torch.complex128) - torch.polar(mean, angle))
+        return Information(precision, (precision @ rest[..., None])[..., 0])
+
+
+def _expected(spread: Spread, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean along the line and inverse variances along and across it, [B, T]: those of the mixture of the states."""
+    mean = (weights * spread.mean).sum(2).double()
+    along = (weights * (spread.along + spread.mean.square())).sum(2).double() - mean.square()
+    across = (weights * spread.across).sum(2).double()
+    return mean, 1 / (along + _LEAST_VARIANCE), 1 / (across + _LEAST_VARIANCE)
+
+
+def _weighted(spread: Spread, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean along the line, weighted by precision, and expected inverse variances along and across it, [B, T]."""
+    inverse = weights / (spread.along + _LEAST_VARIANCE)
+    along = inverse.sum(2).double()
+    across = (weights / (spread.across + _LEAST_VARIANCE)).sum(2).double()
+    return (inverse * spread.mean).sum(2).double() / along, along, across
+
+
+def _gain_step(seen: Seen, spread: Spread, weights: Tensor) -> Tensor:
+    """Factor [B] of the gain: a step of Fisher scoring on its logarithm."""
+    along = spread.along + seen.along_variance[..., None]
+    across = spread.across + seen.across_variance[..., None]
+    error = seen.along[..., None] - spread.mean
+    share, share_across = spread.along / along, spread.across / across
+    score = error * spread.mean / along + share * (error.square() / along - 1)
+    score = score + share_across * (seen.across[..., None].square() / across - 1)
+    information = spread.mean.square() / along + 2 * share.square() + 2 * share_across.square()
+    step = (weights * score).sum((1, 2)) / (weights * information).sum((1, 2)).clamp_min(1.0)
+    # The score is that of the amplitude, whose logarithm is half that of the power.
+    return torch.exp(2 * step.clamp(-_MOST_STEP, _MOST_STEP))
