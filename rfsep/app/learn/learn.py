@@ -46,6 +46,11 @@ _DOUBT = 0.05
 _RACE_SEED, _FINAL_SEED = 1, 2
 
 
+def candidates() -> tuple[str, ...]:
+    """Returns the separators that are tried: those of `selected`."""
+    return separator_of("selected").candidates
+
+
 class _Learning(NamedTuple):
     """What all steps of a learning share."""
 
@@ -121,7 +126,7 @@ def _claim(out: Path, request: LearnRequest, material: Material) -> None:
 def _learn(learning: _Learning) -> None:
     """Does all steps, and writes the result."""
     started = time.monotonic()
-    names = {name: Part(name) for name in separator_of("selected").candidates}
+    names = {name: Part(name) for name in candidates()}
     learning.meter.plan(len(names))
     learning.do("identify", {"identify": {}})
     race = _Race(learning)
@@ -292,7 +297,7 @@ def _start_from_best(learning: _Learning, race: _Race, names: Iterable[str]) -> 
     best = there[0]
     parts = {
         f"{name} from {best}": Part(name, None, race.parts[best].run)
-        for name in separator_of("selected").candidates
+        for name in candidates()
         if name in race.errors and "start" in separator_of(name).method
     }
     race.whole(parts)

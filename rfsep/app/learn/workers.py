@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,9 +47,15 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._kill()
+        for process in self._all:
+            _close(process)
+
+    def _kill(self) -> None:
+        """Ends all processes; everything worth keeping is on the disk."""
         self._ended = True
         for process in self._all:
-            process.kill()  # Everything worth keeping is on the disk.
+            process.kill()
             process.wait()
 
     def do(self, tasks: Mapping[str, Told], folder: Path, done: Callable[[str], None]) -> dict[str, Told]:
@@ -71,7 +78,7 @@ class Workers:
             except BaseException:
                 for future in futures:
                     future.cancel()
-                self.__exit__(None, None, None)  # Threads that wait for an answer come back at once.
+                self._kill()  # Threads that wait for an answer come back at once.
                 raise
         return {name: read_json(folder / f"{name}.json") for name in tasks}
 
@@ -121,6 +128,14 @@ class Workers:
         process.kill()
         process.wait()
         return None
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    """Closes the pipes of a dead process."""
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        with suppress(OSError):  # What it was told last had not been read.
+            pipe.close()
 
 
 def _how(process: subprocess.Popen[str]) -> str:
