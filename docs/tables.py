@@ -25,7 +25,8 @@ SUMMARY = (  # the README's selection of comparisons
 GROUPS = {  # groups of conf/ in the order of the page; experiments are on the pages of their results
     "soi": "signals of interest; `*_commpy*`, `*_crop`, `qpsk_2021`, `qpsk_span4` and `cosines_*` belong to published "
     "comparisons",
-    "interference": "synthetic interference, and the recordings `commsignal*`, `emisignal1`, `lte20`, `wifi20`; "
+    "interference": "synthetic interference, and the recordings `adsb`, `commsignal*`, `emisignal1`, `fpv`, `fsk`, `lte20`, "
+    "`satbpsk`, `wifi20`; `many_kinds` draws many kinds with random parameters; "
     "`cosines_*`, `ofdm_gaussian_*`, `ofdm_16qam_unrotated`, `ofdm_qpsk_axes` and `surrogate_*` belong to published "
     "comparisons",
     "model": "networks: `*_small` and `unet_guided` for two cores, the others at published sizes; `diffwave*`, "

@@ -341,7 +341,7 @@ def _never_worse(
 
 
 def _keep(learning: _Learning, race: _Race, chosen: Sequence[Range]) -> list[tuple[float, Part]]:
-    """Writes frames and networks into the folder; returns the parts of the result."""
+    """Writes frames and networks into the folder, the best one in any case; returns the parts of the result."""
     out = learning.out
     write_weights(out / FRAMES, {"frames": learning.material.every}, {"format": "pt"})
     kept = dict[str, str]()
@@ -354,6 +354,9 @@ def _keep(learning: _Learning, race: _Race, chosen: Sequence[Range]) -> list[tup
             export(str(out / run), out / kept[run], "float32")
         return kept[run]
 
+    found = race.finalists()
+    for name in sorted((one for one in found if race.parts[one].run is not None), key=lambda one: cost(found[one]))[:1]:
+        keep(race.parts[name].run)
     return [
         (
             part.from_db,

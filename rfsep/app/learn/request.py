@@ -67,8 +67,8 @@ class Plan:
     core_minutes: float
 
 
-# Training rate of one core: of small U-Nets in bfloat16 on the two-core machine of docs/reproducing.md, measured.
-CORE_FLOPS = 2.0e10
+# Training rate of one core, measured: StridedUNet in bfloat16 on the machine of docs/reproducing.md, both cores busy.
+CORE_FLOPS = 1.0e11
 _FOR_NETWORKS = 0.7  # share of the minutes, by choice; the rest is for structure and for measuring
 
 
