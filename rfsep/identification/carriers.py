@@ -13,6 +13,7 @@ from rfsep.identification.symbol_statistics import Constellation, constellations
 _MAX_SAMPLES = 1 << 19
 _LEAST_CONTRAST_DB = 6.0  # least contrast between used and unused carriers
 _POWER_CELLS = 16  # symbols over which the power of a carrier is averaged
+_FEW_CARRIERS = 4  # neighbouring carriers whose scatter can be told
 _TYPICAL = 0.7  # share of the OFDM symbols that count as data
 _FULL = 1.8  # largest peakiness of symbols on all carriers; points on every second one have 2 and more
 _ON_AIR = 0.25  # A symbol is on the air above this share of the median power of a frame's symbols.
@@ -158,6 +159,8 @@ def _edge_confidence(power_db: Tensor, used: Tensor, band: tuple[int, int]) -> f
     inner = power_db[torch.tensor([first, (first + width - 1) % fft_size])]
     outer = power_db[torch.tensor([first - 1, (first + width) % fft_size])]
     both = used & used.roll(-1)
+    if both.sum() < _FEW_CARRIERS:
+        return 0.0
     scatter = (power_db - power_db.roll(-1))[both].std()
     return confidence_of(float((inner - outer).min() / scatter.clamp(min=1e-3)), fft_size)
 

@@ -23,7 +23,7 @@ _WHOLE = 1e-3  # A symbol lasts a whole number of samples within this share of a
 # Tuned as those of `rfsep.identification.kinds`.
 _GAUSSIAN = (1.70, 0.025)  # least kurtosis of OFDM: BPSK in noise has up to 1.6
 _NO_PULSES = (3.20, 0.10)  # largest kurtosis of OFDM, on the air, where traffic changes its power
-_STRONG = 60.0  # log Bayes factor of a prefix that needs no carriers beside it
+_STRONG = (200.0, 60.0)  # log Bayes factor of prefixes that need no carriers beside them: equal ones, those of slots
 _MODULATED = (1.08, 0.01)  # least kurtosis of a linear modulation
 _NOISE = (0.12, 0.015)  # largest deviation of a Gaussian's kurtosis from 2
 _LINE = (12.0, 1.0)  # largest normal score that noise has at a lag, or in the spectrum of its square
@@ -50,7 +50,8 @@ def ofdm(prefix: Prefix, carriers: Carriers, kurtosis: float) -> Identified:
 
 def _sure_of_ofdm(prefix: Prefix, carriers: Carriers, kurtosis: float) -> float:
     guards = carriers.guard_confidence if carriers.num_guard_carriers is not None else 0.0
-    cycles = prefix.layout_confidence * min(1.0, prefix.log_ratio / _STRONG)
+    strong = _STRONG[prefix.layout.symbols_per_slot > 1]
+    cycles = prefix.layout_confidence * min(1.0, prefix.log_ratio / strong)
     structure = max(guards * min(1.0, 2 * prefix.layout_confidence), carriers.constellation.confidence, cycles)
     return prefix.fft_size_confidence * structure * above(kurtosis, _GAUSSIAN) * below(kurtosis, _NO_PULSES)
 

@@ -26,6 +26,8 @@ _SHORT = 16  # samples over which power is averaged to see single pulses
 _PULSE = 0.25  # A pulse is on above this share of the power at the top of all pulses.
 _LAGS = (8, 32, 128)  # samples apart at which a keyed tone keeps its phase
 _EDGE = 8  # samples at the edges of a pulse that are left out
+_LONG = 256  # samples from which pulses are bursts
+_BURST = 128  # samples over which power counts as steady within pulses
 _FEW = 0.05  # least share of the samples within pulses that shows the coherence at a lag
 
 
@@ -50,6 +52,7 @@ class Envelope(NamedTuple):
         on_air: share of the stretches that are on the air.
         on: share of the time on the air in which the power over 16 samples is high: 1 for steady signals.
         coherence: of a carrier within pulses: 1 for a keyed tone; 0 where nothing is switched on and off.
+        within: kurtosis as above, but of the samples within bursts alone, if they last 256 samples on average, else 2.
     """
 
     kurtosis: Tensor
@@ -57,6 +60,7 @@ class Envelope(NamedTuple):
     on_air: Tensor
     on: Tensor
     coherence: Tensor
+    within: Tensor
 
 
 def _around(cells: Tensor, count: int) -> Tensor:
@@ -102,18 +106,19 @@ def envelope(band: Band) -> Envelope:
     pure = ((fourth - 4 * signal * noise - 2 * noise.square()) * on).sum(1) / weight.clamp(min=1e-30)
     raw = (fourth * on).sum(1) / (power.square() * on).sum(1).clamp(min=1e-30)
     there = weight > 0
-    high, coherence = _pulses(band, on.repeat_interleave(length, 1))
+    high, coherence, within = _pulses(band, on.repeat_interleave(length, 1))
     return Envelope(
         kurtosis=torch.where(there, pure, 2.0),
         correction=torch.where(there, (raw - pure).abs(), 0.0),
         on_air=on.mean(1),
         on=high,
         coherence=coherence,
+        within=within,
     )
 
 
-def _pulses(band: Band, on_air: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns ``on`` and ``coherence`` of `Envelope`; ``on_air`` float32 [F, T'] says which samples are on the air."""
+def _pulses(band: Band, on_air: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns ``on``, ``coherence`` and ``within`` of `Envelope`; ``on_air``: float32 [F, T']."""
     length = on_air.shape[1]
     short = local_power(band.frames, _SHORT)[:, :length]
     usual = short.square().sum() / short.sum().clamp(min=1e-30)  # power at the top of the pulses
@@ -130,4 +135,23 @@ def _pulses(band: Band, on_air: Tensor) -> tuple[Tensor, Tensor]:
         there = both.sum(1) > _FEW * high.sum(1)
         value = product.sum(1).abs() / (product.abs()).sum(1).clamp(min=1e-30)
         coherence = torch.where(there, torch.minimum(coherence, value), coherence)
-    return on, coherence * (switched > 0)
+    long = high.mean(1) / switched.clamp(min=1e-9) > _LONG / 2  # Two switches per pulse.
+    within = torch.where(long, _kurtosis_within(band, inner), 2.0)
+    return on, coherence * (switched > 0), within
+
+
+def _kurtosis_within(band: Band, inner: Tensor) -> Tensor:
+    """Returns the kurtosis of the samples ``inner``, float32 [F, T'], without noise: float32 [F]; 2 without enough."""
+    inner = inner[:, : inner.shape[1] // _BURST * _BURST].reshape(len(inner), -1, _BURST)
+    square = band.frames.abs().square()[:, : inner.shape[1] * _BURST].reshape(inner.shape)
+    number = inner.sum(2)
+    enough = (2 * number > _BURST).float()
+    power, fourth = (
+        (square * inner).sum(2) / number.clamp(min=1),
+        (square.square() * inner).sum(2) / number.clamp(min=1),
+    )
+    noise = band.noise[:, None]
+    signal = (power - noise).clamp(min=0)
+    weight = (signal.square() * enough).sum(1)
+    pure = ((fourth - 4 * signal * noise - 2 * noise.square()) * enough).sum(1) / weight.clamp(min=1e-30)
+    return torch.where(weight > 0, pure, 2.0)

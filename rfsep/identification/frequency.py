@@ -44,17 +44,27 @@ class FrequencyModulation(NamedTuple):
     carrier_offset: Tensor
 
 
-def instantaneous_frequency(frames: Tensor) -> Tensor:
-    """Returns the frequency between samples, float32 [F, T - 1], cycles per sample; its median during pauses."""
+class Frequency(NamedTuple):
+    """The frequency between samples.
+
+    Attributes:
+        values: float32 [F, T - 1], cycles per sample; the middle of the band during pauses.
+        heard: bool [F, T - 1], not during pauses.
+    """
+
+    values: Tensor
+    heard: Tensor
+
+
+def instantaneous_frequency(frames: Tensor) -> Frequency:
+    """Returns the frequency of frames complex64 [F, T] of constant envelope, which may pause."""
     step = frames[:, 1:] * frames[:, :-1].conj()
-    frequency = step.angle() / (2 * math.pi)
     # Frequencies near half a cycle wrap around: count from the middle of the band.
     middle = step.sum(1, keepdim=True).angle() / (2 * math.pi)
-    away = frequency - middle
-    away = away - away.round()
+    away = step.angle() / (2 * math.pi) - middle
     size = step.abs()
-    loud = size > _WEAK * size.square().sum(1, keepdim=True) / size.sum(1, keepdim=True).clamp(min=1e-30)
-    return torch.where(loud, away, 0.0) + middle
+    heard = size > _WEAK * size.square().sum(1, keepdim=True) / size.sum(1, keepdim=True).clamp(min=1e-30)
+    return Frequency(torch.where(heard, away - away.round(), 0.0) + middle, heard)
 
 
 def smoothed(frequency: Tensor, span: int) -> Tensor:
@@ -65,21 +75,23 @@ def smoothed(frequency: Tensor, span: int) -> Tensor:
 def find_frequency_modulation(frames: Tensor) -> FrequencyModulation:
     """Measures frames complex64 [F, T] of constant envelope behind `rfsep.identification.envelope.occupied_band`."""
     frequency = instantaneous_frequency(frames[: max(1, _MAX_SAMPLES // frames.shape[1])])
-    rate, sure, span = _symbol_rate(frequency)
+    rate, sure, span = _symbol_rate(frequency.values)
     if rate is not None:
-        middles = _middles(smoothed(frequency, max(1, round(0.5 / rate))), frequency, rate, span)
-        away = (middles - middles.mean(1, keepdim=True)).double()
-        kurtosis = float((away**4).mean() / away.square().mean().square().clamp(min=1e-30))
+        middles = _middles(frequency, rate, span)
+        away = middles - middles.nanmean(1, keepdim=True)
+        kurtosis = float((away**4).nanmean() / away.square().nanmean().square().clamp(min=1e-30))
         sure *= below(kurtosis, _TONES)
         if sure > 0.5:
             return FrequencyModulation(rate, sure, *_outer(middles, _OUTER))
-    return FrequencyModulation(None, 0.0, *_outer(smoothed(frequency, 2), _RANGE))
+    values = smoothed(torch.where(frequency.heard, frequency.values, math.nan), 2).double()
+    return FrequencyModulation(None, 0.0, *_outer(values, _RANGE))
 
 
 def _outer(frequency: Tensor, quantile: float) -> tuple[float, Tensor]:
-    """Returns half the range between quantiles, the median over frames, and its middle in each frame."""
-    low, high = frequency.double().quantile(quantile, 1), frequency.double().quantile(1 - quantile, 1)
-    return float((high - low).median() / 2), (high + low) / 2
+    """Returns half the range between quantiles of float64 [F, K], the median over frames, and its middle in each."""
+    low, high = frequency.nanquantile(quantile, 1), frequency.nanquantile(1 - quantile, 1)
+    heard = ~low.isnan()
+    return float((high - low)[heard].median() / 2) if heard.any() else 0.0, ((high + low) / 2)[heard]
 
 
 def _steps(frequency: Tensor, span: int) -> Tensor:
@@ -122,14 +134,17 @@ def _divides(cell: int, other: int) -> bool:
     return abs(ratio - round(ratio)) * cell < 1.5 + ratio / 2
 
 
-def _middles(mid: Tensor, frequency: Tensor, rate: float, span: int) -> Tensor:
-    """Returns the frequency in the middle of each symbol, float32 [F, K], averaged over half of it."""
-    steps = _steps(frequency, span)
+def _middles(frequency: Frequency, rate: float, span: int) -> Tensor:
+    """Returns the frequency in the middle of each symbol, averaged over half of it; NaN in pauses: float64 [F, K]."""
+    width = max(1, round(0.5 / rate))
+    values = smoothed(frequency.values, width)
+    whole = smoothed(frequency.heard.float(), width) > 0.99
+    mean = torch.where(whole, values.double(), math.nan)
+    steps = _steps(frequency.values, span)
     time = torch.arange(steps.shape[1], dtype=torch.float64)
     turn = torch.polar(torch.ones(()).double(), -2 * math.pi * (rate * time).frac())
-    phase = -(steps.double() * turn).sum(1).angle() / (2 * math.pi) % 1.0  # [F], symbols before the first step
-    width = frequency.shape[1] - mid.shape[1] + 1
-    count = int(rate * (mid.shape[1] - 2 * span)) - 2
+    phase = -(steps * turn).sum(1).angle() / (2 * math.pi) % 1.0  # [F], symbols before the first step
+    count = int(rate * (mean.shape[1] - 2 * span)) - 2
     # A step lies between two spans; the middle of a symbol lies half a symbol later.
     instants = (phase[:, None] + 0.5 + torch.arange(max(count, 1))) / rate + span - width / 2
-    return mid.gather(1, instants.round().long().clamp(0, mid.shape[1] - 1))
+    return mean.gather(1, instants.round().long().clamp(0, mean.shape[1] - 1))

@@ -26,6 +26,7 @@ _NEW = 0.2  # A frame counts if no earlier frame holds this share of its samples
 _SURE = 0.5  # least confidence of a kind, and of each part of a modem
 _RARE = 0.05  # A kind is absent below this share of the time on the air.
 _REST = 0.1  # Frames without the prefix that others have are looked at on their own from this share on.
+_LIKE_NOISE = 0.15  # Frames this close to a Gaussian's kurtosis may be noise between those of a single carrier.
 _OWN = 3.0  # log Bayes factor that shows the prefix in a single frame
 
 
@@ -60,26 +61,22 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
 
 def _parts(frames: Tensor, sorting: Sorting) -> list[Part]:
     """Identifies each group of frames complex64 [F, T]."""
-    parts, kind = [], sorting.kind.clone()
-    steady_frames = (kind == STEADY.index("constant_envelope")) | (kind == STEADY.index("chirp"))
-    total = float(sorting.weight.sum())
-
-    def share(chosen: Tensor) -> float:
-        return float(sorting.weight[chosen].sum()) / total
-
-    if share(~steady_frames) >= _RARE:
-        linear, members = _linear(frames, sorting, ~steady_frames)
-        parts += [part for part in linear if part.share >= _RARE]
+    parts, kind = list[Part](), sorting.kind.clone()
+    rest = (kind != STEADY.index("constant_envelope")) & (kind != STEADY.index("chirp"))
+    if sorting.share(rest) >= _RARE:
+        parts, members = _linear(frames, sorting, rest)
         kind[members] = len(STEADY)
     for place, name in enumerate(STEADY):
-        chosen = kind == place
-        if share(chosen) >= _RARE:
-            sure = sorting.confidence[place]
-            if name == "constant_envelope":
-                parts.append(Part(constant_envelope(sorting.band.frames[chosen], sure), share(chosen)))
-            else:
-                parts.append(Part(steady(name, sure, sorting.chirp_rate), share(chosen)))
-    return parts
+        chosen, sure = kind == place, sorting.confidence[place]
+        if sorting.share(chosen) < _RARE:
+            continue
+        found = (
+            constant_envelope(sorting.band.frames[chosen], sure)
+            if name == "constant_envelope"
+            else steady(name, sure, sorting.chirp_rate)
+        )
+        parts.append(Part(found, sorting.share(chosen)))
+    return [part for part in parts if part.share >= _RARE]
 
 
 def _linear(frames: Tensor, sorting: Sorting, rest: Tensor) -> tuple[list[Part], Tensor]:
@@ -87,28 +84,35 @@ def _linear(frames: Tensor, sorting: Sorting, rest: Tensor) -> tuple[list[Part],
 
     Pulses may turn out to be bursts of OFDM, but neither a single carrier nor noise.
     """
-    parts, taken = [], torch.zeros_like(rest)
-    total, plain = sorting.weight.sum(), rest & (sorting.kind < 0)
-
-    def part(found: Identified, chosen: Tensor) -> Part:
-        return Part(found, float(sorting.weight[chosen].sum() / total))
-
+    plain = rest & (sorting.kind < 0)
     found, own = _ofdm(frames, sorting, rest)
-    if found is not None:
-        left = plain & ~own
-        if float(sorting.weight[left].sum()) < _REST * float(sorting.weight[rest].sum()):
-            return [part(found, own | plain)], own | plain
-        plain, taken = left, own
-    rate = find_symbol_rate(frames[plain]) if plain.any() else None
+    if found is None:
+        return _without_prefix(frames, sorting, plain), plain
+    left = plain & ~own
+    others = _without_prefix(frames, sorting, left) if sorting.share(left) > _REST * sorting.share(rest) else []
+    if not any(part.found.kind.value == "single_carrier" for part in others):
+        others, own = [], own | left  # OFDM that fades, or sends little
+    return [Part(found, sorting.share(own)), *others], own | plain
+
+
+def _without_prefix(frames: Tensor, sorting: Sorting, plain: Tensor) -> list[Part]:
+    """Identifies a single carrier, noise beside it, or noise alone in the frames of ``plain``, bool [F]."""
+    if not plain.any():
+        return []
+    rate = find_symbol_rate(frames[plain])
+    quiet = plain.clone()
     if rate is not None:
-        parts.append(part(single_carrier(rate, _typical(sorting, plain)), plain))
-    elif found is None and plain.any():
-        parts.append(part(like_noise(frames[plain], _typical(sorting, plain)), plain))
-    else:
-        taken = taken | plain
-    if found is not None:
-        parts.append(part(found, taken))
-    return parts, taken | plain
+        quiet[plain] = ~rate.members
+        quiet &= (sorting.kurtosis - 2).abs() < _LIKE_NOISE
+        if sorting.share(quiet) < _REST or _typical(sorting, plain & ~quiet) > 2 - 2 * _LIKE_NOISE:
+            quiet[:] = False
+    carrier = plain & ~quiet
+    parts = []
+    if rate is not None:
+        parts.append(Part(single_carrier(rate, _typical(sorting, carrier)), sorting.share(carrier)))
+    if quiet.any():
+        parts.append(Part(like_noise(frames[quiet], _typical(sorting, quiet)), sorting.share(quiet)))
+    return parts
 
 
 def _typical(sorting: Sorting, chosen: Tensor) -> float:

@@ -20,6 +20,8 @@ _PULSES = (2.40, 0.08)  # kurtosis; Gaussian signals whose power changes with th
 _SWITCHED = (0.75, 0.04)  # share of the time with high power; steady signals have .85 and more
 _CARRIER = (0.40, 0.05)  # coherence within pulses; noise and modulations have .2 at most
 _KEYED = (0.85, 0.03)  # coherence that tells on-off keying, whatever the kurtosis
+_SHORT = 1.06  # kurtosis within pulses of a constant envelope; the gate takes some of that of PSK away
+_TONE = (0.2, 0.5)  # amplitude of a tone above that of the signal itself, and of a second one relative to the first
 _DOUBT = 0.3  # relative uncertainty of the noise that is removed
 _ALONE = 0.02  # standard deviation of the kurtosis between frames, where there is one frame
 
@@ -43,6 +45,10 @@ class Sorting(NamedTuple):
     chirp_rate: float
     band: Band
 
+    def share(self, chosen: Tensor) -> float:
+        """Returns the share of frames, bool [F], in the time on the air."""
+        return float(self.weight[chosen].sum() / self.weight.sum().clamp(min=1e-9))
+
 
 def above(value: float, curve: tuple[float, float]) -> float:
     """Returns a logistic curve of a value with a middle and a width: .5 in the middle, .95 three widths above.
@@ -62,14 +68,16 @@ def sort_frames(frames: Tensor) -> Sorting:
     """Sorts frames complex64 [F, T] of about unit power."""
     band = occupied_band(frames)
     shape, chirp = envelope(band), find_chirp(band.frames)
+    switched = shape.on < _SWITCHED[0]
+    short = switched & (shape.coherence < _KEYED[0])  # bursts too short for whole stretches
+    shape = shape._replace(kurtosis=torch.where(short & (shape.within < _SHORT), shape.within, shape.kurtosis))
     upper = shape.kurtosis + _DOUBT * shape.correction
     is_chirp = (chirp.strength > _CHIRP[0]) & (upper < _CHIRP_KURTOSIS[0])
-    switched = shape.on < _SWITCHED[0]
     is_pulses = switched & (
         ((shape.kurtosis > _PULSES[0]) & (shape.coherence > _CARRIER[0])) | (shape.coherence > _KEYED[0])
     )
     kind = torch.full((len(frames),), -1)
-    kind[upper < _CONSTANT[0]] = STEADY.index("constant_envelope")
+    kind[(upper < _CONSTANT[0]) & ~_phase_steps(band.frames)] = STEADY.index("constant_envelope")
     kind[is_pulses] = STEADY.index("pulses")
     kind[is_chirp] = STEADY.index("chirp")
     kind[shape.on_air == 0] = -1
@@ -86,6 +94,28 @@ def sort_frames(frames: Tensor) -> Sorting:
         chirp_rate=float(slopes.median()) if len(slopes) else 0.0,
         band=band,
     )
+
+
+def _phase_steps(frames: Tensor) -> Tensor:
+    """Tells whether the square or the fourth power of frames complex64 [F, T] is one tone, but the frames are not.
+
+    PSK of rectangular pulses has a constant envelope as FM has. Its data vanish in that power. MSK leaves two tones.
+    """
+    units = frames / frames.abs().clamp(min=1e-12)
+    own, _ = _tones(units)
+    found = torch.zeros(len(frames), dtype=torch.bool)
+    for order in (2, 4):
+        first, second = _tones(units**order)
+        found |= (first > own + _TONE[0]) & (second < _TONE[1] * first)
+    return found
+
+
+def _tones(units: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the amplitudes of the two strongest tones, float32 [F] each."""
+    amplitudes = torch.fft.fft(units, 2 * units.shape[1]).abs() / units.shape[1]
+    first, place = amplitudes.max(1)
+    beside = (place[:, None] + torch.arange(-4, 5)) % amplitudes.shape[1]
+    return first, amplitudes.scatter(1, beside, 0.0).amax(1)
 
 
 def _sure_of_constant(shape: Envelope, chosen: Tensor) -> float:

@@ -12,13 +12,22 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool1d
 
-from rfsep.identification.cyclic import cycle_spectra, level, local_power, power_spectra, whiten
+from rfsep.identification.cyclic import (
+    cycle_spectra,
+    highest,
+    level,
+    local_power,
+    power_spectra,
+    standing_out,
+    whiten,
+)
 from rfsep.identification.prefix import loudest
 from rfsep.identification.symbol_statistics import Constellation, constellations_of_groups, decide_constellation
 
 MIN_PERIOD, MAX_PERIOD = 1.8, 64.0  # samples per symbol
 _MAX_SAMPLES = 1 << 19
 _LEVEL_SPAN = 1024
+_SHARED = 10.0  # normal score from which a line that all frames share counts
 _CHANCE = 1e-4  # probability that noise shows such a line in a frame
 _BAND_FIT = (0.65, 1.5)  # half-power bandwidth in symbol rates: 1 for a root-raised-cosine pulse
 _BLOCK = 64  # cells per median
@@ -41,6 +50,7 @@ class SymbolRate(NamedTuple):
         roll_off: median over frames.
         roll_off_spread: its standard deviation over frames, or the step of the search for a single frame.
         constellation: of the symbols.
+        members: bool [F], the frames with a rate.
     """
 
     rates: Tensor
@@ -51,6 +61,7 @@ class SymbolRate(NamedTuple):
     roll_off: float
     roll_off_spread: float
     constellation: Constellation
+    members: Tensor
 
 
 def block_medians(values: Tensor, block: int = _BLOCK) -> Tensor:
@@ -112,34 +123,68 @@ def half_power_band(density: Tensor) -> _Band:
 
 
 def find_symbol_rate(frames: Tensor) -> SymbolRate | None:
-    """Finds the linear modulation of frames complex64 [F, T], or returns None if fewer than half show one."""
+    """Finds the linear modulation of frames complex64 [F, T], or returns None.
+
+    Half of the frames have to show a rate. In much noise only the sum over the frames may show it: one line, which fits
+    the band.
+    """
     levelled = level(frames, _LEVEL_SPAN)
     chosen = loudest(levelled, _MAX_SAMPLES)
+    members = torch.ones(len(frames), dtype=torch.bool)
     frames, levelled = frames[chosen], levelled[chosen]
-    lines = power_lines(whiten(levelled))
+    flat = whiten(levelled)
+    lines = power_lines(flat)
     size = min(_SPECTRUM_SIZE, 1 << (frames.shape[1] // 8).bit_length() - 1)
     density = power_spectra(levelled, size)
-    ratio = half_power_band(density).width / lines.rates
-    found = lines.found & (ratio > _BAND_FIT[0]) & (ratio < _BAND_FIT[1])
+    widths = half_power_band(density).width
     on_air = levelled.abs().square().mean(1) > 0.1
+    found = lines.found & _fits(widths / lines.rates)
     share = float(found.sum() / on_air.sum().clamp(min=1))
     if share < 0.5:
-        return None
+        rate = _shared_line(flat)
+        if rate is None or not _fits(widths.median() / rate):
+            return None
+        rates = torch.full((int(on_air.sum()),), rate, dtype=torch.float64)
+        members[chosen] = on_air
+        return _describe(frames[on_air], density[on_air], rates, members, True, 1 - _CHANCE, 0.5 / frames.shape[1])
+    members[chosen] = found
     rates, density, frames = lines.rates[found], density[found], frames[found]
-    median = float(rates.median())
-    resolution = 1 / frames.shape[1]
-    near = (rates - median).abs() < resolution
+    near = (rates - rates.median()).abs() < 1 / frames.shape[1]
     common = bool(near.double().mean() > 0.8)
     if common:
+        spread = float(rates[near].std() / math.sqrt(int(near.sum()))) if near.sum() > 1 else 1 / frames.shape[1]
         rates = rates[near].mean().expand(len(rates))
-        spread = float(lines.rates[found][near].std() / math.sqrt(int(near.sum()))) if near.sum() > 1 else resolution
     else:
         spread = float(rates.std())
-    return _describe(frames, density, rates, common, (1.0 if common else min(1.0, share)) - _CHANCE, spread)
+    return _describe(frames, density, rates, members, common, (1.0 if common else min(1.0, share)) - _CHANCE, spread)
+
+
+def _fits(ratio: Tensor) -> Tensor:
+    """Tells whether half-power bandwidths in symbol rates are those of a linear modulation."""
+    return (ratio > _BAND_FIT[0]) & (ratio < _BAND_FIT[1])
+
+
+def _shared_line(flat: Tensor) -> float | None:
+    """Returns the one strong line in the power of all whitened frames complex64 [F, T] together, or None."""
+    size = int(next_fast_len(2 * flat.shape[1]))
+    squares = cycle_spectra(flat.abs().square(), size)
+    peaks = highest(standing_out(squares)[: int(size / MIN_PERIOD)], math.ceil(size / MAX_PERIOD), 9)
+    if not peaks or peaks[0].z < _SHARED:
+        return None
+    others = [peak.z for peak in peaks if abs(peak.cell - peaks[0].cell) > 8]
+    if max(others, default=0.0) > peaks[0].z / 2:
+        return None
+    return float(_refined(squares.mean(0, keepdim=True), torch.tensor([peaks[0].cell]))) / size
 
 
 def _describe(
-    frames: Tensor, density: Tensor, rates: Tensor, common: bool, confidence: float, spread: float
+    frames: Tensor,
+    density: Tensor,
+    rates: Tensor,
+    members: Tensor,
+    common: bool,
+    confidence: float,
+    spread: float,
 ) -> SymbolRate:
     """Finds roll-off, carrier offset and constellation at known rates."""
     band = half_power_band(density)
@@ -159,6 +204,7 @@ def _describe(
         roll_off=float(roll_off),
         roll_off_spread=float(roll_offs.std()) if len(roll_offs) > 1 else 0.02,
         constellation=decided,
+        members=members,
     )
 
 
