@@ -54,18 +54,17 @@ class VaryingLmmse:
     in `rfsep.separators.inference.expectation_propagation`.
 
     Args:
-        modem: the SOI's modem, with one symbol at a time on a real pulse.
+        modem: the SOI's modem.
         examples: frames of the interference, complex64 [F, T].
         rounds: estimates of states and line.
         block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
 
     Raises:
-        InputError: the modem or the examples do not suit.
+        InputError: the examples do not suit, see `rfsep.separators.varying.learning.learn`.
     """
 
     def __init__(self, modem: Modem, examples: Tensor, rounds: int = 3, block: int = 2560, margin: int = 160) -> None:
-        SymbolField(modem, modem.symbol_period, begins=True, ends=True)  # refuses other modems
         self.modem = modem
         self.rounds = rounds
         self.block = block
