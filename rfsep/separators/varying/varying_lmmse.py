@@ -19,7 +19,7 @@ _LEAST_GAIN = 1e-2  # power of the interference, at least
 _LEAST_VARIANCE = 1e-6
 _MOST_STEP = 0.5  # of the logarithm of the gain
 _DAMPING = 0.5
-_INNER, _LAST = 2, 6  # updates of the symbols' sites per round, and in the last one
+_INNER, _LAST = 1, 3  # updates of the symbols' sites per round, and in the last one
 
 
 class Belief(NamedTuple):
