@@ -7,6 +7,7 @@ of the symbols are therefore estimated together, as 2 S real unknowns. Their inf
 pulse spans only a few symbols.
 """
 
+from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ _CONTEXT = 8  # symbol periods on each side that may reach a period
 _NEGLIGIBLE = 1e-12  # A period with a smaller share of a pulse's energy is not reached by it.
 _LEAST_PRECISION = 1e-6
 _LEAST_VARIANCE = 1e-7
+_DAMPING = 0.5
 
 
 class Information(NamedTuple):
@@ -35,6 +37,20 @@ class Moments(NamedTuple):
 
     mean: Tensor
     covariance: Tensor
+
+
+class Detected(NamedTuple):
+    """Symbols after some updates of their sites.
+
+    Attributes:
+        posterior: Gaussian posterior of the symbols, see `SymbolField.solve`.
+        sites: [B, S], Gaussian stand-ins for the discrete prior.
+        evidence: [B, S], of all but a symbol's own prior.
+    """
+
+    posterior: Moments
+    sites: Information
+    evidence: Moments
 
 
 def inverse_pairs(matrix: Tensor) -> Tensor:
@@ -73,6 +89,7 @@ class SymbolField:
         num_samples: samples T per window.
         begins: whether the SOI begins with the window; otherwise earlier symbols reach into it.
         ends: whether the SOI ends with the window.
+        lengthened: samples by which a filter may lengthen the pulses, see `filtered`.
 
     Attributes:
         num_periods: symbol periods K; the last may lie partly outside.
@@ -80,16 +97,16 @@ class SymbolField:
         exists: bool [S].
     """
 
-    def __init__(self, modem: Modem, num_samples: int, *, begins: bool, ends: bool) -> None:
+    def __init__(self, modem: Modem, num_samples: int, *, begins: bool, ends: bool, lengthened: int = 0) -> None:
         self.num_samples, self.period = num_samples, modem.symbol_period
         self.num_periods = -(-num_samples // self.period)
-        before, pulses = _pulses(modem)  # [P, c, d]
-        width, density = pulses.shape[1:]
+        before, self._pulses = _pulses(modem, -(-lengthened // self.period))  # [c, d, P]
+        width, density = self._pulses.shape[:2]
         self.num_symbols = (self.num_periods + width - 1) * density
         # Periods whose symbols do not overlap are solved one by one.
         self._rows = self.num_periods if width == 1 else 1
         self._bandwidth = 2 * width * density - 1
-        self._response = _real(pulses.flatten(1))  # [P, 2, 2 c d]
+        self._response = _real(self._pulses.flatten(0, 1).T)[None, None]  # [1, 1, P, 2, 2 c d], or one a row
         place = torch.arange(self.num_symbols) - before * density
         existing = modem.analyse(torch.zeros((1, num_samples), dtype=torch.complex64)).shape[1]
         self.exists = ((place >= 0) | (not begins)) & ((place < existing) | (not ends))
@@ -98,6 +115,22 @@ class SymbolField:
         pair = (2 * self._columns[..., None] + torch.arange(2)).flatten(1)  # [K, 2 c d]
         unknowns = 2 * self.num_symbols // self._rows
         self._index = ((pair[:, :, None] * unknowns) + pair[:, None] % unknowns).flatten()  # of an entry of a gram
+
+    def filtered(self, taps: Tensor) -> "SymbolField":
+        """Returns the symbols of this SOI after causal filters, one for each row of a batch.
+
+        Args:
+            taps: complex128 [B, n], with at most ``lengthened + 1`` taps.
+        """
+        width, density, period = self._pulses.shape
+        # Periods in the order of a symbol's own time, so that a filter runs on from one to the next.
+        whole = self._pulses.flip(0).transpose(0, 1).reshape(density, width * period)
+        late = torch.nn.functional.pad(whole, (taps.shape[1] - 1, 0)).unfold(1, taps.shape[1], 1).flip(2)
+        run = (late @ taps.T).permute(2, 0, 1).reshape(len(taps), density, width, period)  # [B, d, c, P]
+        pulses = run.flip(2).permute(0, 3, 2, 1).flatten(2)  # [B, P, c d]
+        found = copy(self)
+        found._response = torch.stack([_real(row) for row in pulses])[:, None]
+        return found
 
     def prior(self, batch_size: int) -> Information:
         """Returns the Gaussian prior of the symbols as information [B, S]."""
@@ -122,14 +155,14 @@ class SymbolField:
             samples: information on the SOI at each sample, [B, T].
             symbols: information of the symbols' priors or sites, [B, S].
         """
-        batch, response = len(samples.shift), self._response.flatten(0, 1)  # [2 P, 2 c d]
+        batch, response = len(samples.shift), self._response.flatten(2, 3)  # [., 1, 2 P, 2 c d]
         weights = self._by_period(samples.precision.flatten(2)).reshape(batch, self.num_periods, self.period, 2, 2)
-        grams = response.T @ (weights @ self._response).flatten(2, 3)  # [B, K, 2 c d, 2 c d]
+        grams = response.mT @ (weights @ self._response).flatten(2, 3)  # [B, K, 2 c d, 2 c d]
         unknowns = 2 * self.num_symbols // self._rows
         matrix = grams.new_zeros((batch, self._rows * unknowns * unknowns))
         matrix.index_add_(1, self._index, grams.flatten(1))
         matrix = matrix.reshape(-1, unknowns, unknowns)
-        moment = self._by_period(samples.shift).flatten(2) @ response  # [B, K, 2 c d]
+        moment = (self._by_period(samples.shift).flatten(2)[:, :, None] @ response)[:, :, 0]  # [B, K, 2 c d]
         total = symbols.shift.clone().index_add_(1, self._columns.flatten(), moment.reshape(batch, -1, 2))
         pairs = matrix.view(len(matrix), unknowns // 2, 2, unknowns // 2, 2).diagonal(dim1=1, dim2=3)
         pairs += symbols.precision.reshape(len(matrix), -1, 2, 2).permute(0, 2, 3, 1)
@@ -145,16 +178,16 @@ class SymbolField:
 
     def sample_moments(self, posterior: Moments) -> Moments:
         """Returns the moments of the SOI at each sample, [B, T]."""
-        batch, count = len(posterior.mean), self._response.shape[2]
+        batch, count = len(posterior.mean), self._response.shape[-1]
         spread = posterior.covariance.reshape(batch, -1)[:, self._index].view(batch, self.num_periods, count, count)
-        across = (self._response.flatten(0, 1) @ spread).reshape(batch, self.num_periods, self.period, 2, count)
+        across = (self._response.flatten(2, 3) @ spread).reshape(batch, self.num_periods, self.period, 2, count)
         covariance = (across @ self._response.mT).reshape(batch, -1, 2, 2)
-        return Moments(self._samples(posterior.mean), covariance[:, : self.num_samples])
+        return Moments(self.samples(posterior.mean), covariance[:, : self.num_samples])
 
-    def _samples(self, mean: Tensor) -> Tensor:
+    def samples(self, mean: Tensor) -> Tensor:
         """The SOI float64 [B, T, 2] of symbols float64 [B, S, 2]."""
         near = mean[:, self._columns].flatten(2)  # [B, K, 2 c d]
-        samples = near @ self._response.flatten(0, 1).T  # [B, K, 2 P]
+        samples = (self._response.flatten(2, 3) @ near[..., None])[..., 0]  # [B, K, 2 P]
         return samples.reshape(len(mean), -1, 2)[:, : self.num_samples]
 
     def tilted(self, cavities: Moments) -> Moments:
@@ -184,25 +217,47 @@ class SymbolField:
 
     def waveform(self, mean: Tensor) -> Tensor:
         """Returns the SOI complex64 [B, T] of symbols float64 [B, S, 2]."""
-        return torch.view_as_complex(self._samples(mean).contiguous()).to(torch.complex64)
+        return torch.view_as_complex(self.samples(mean).contiguous()).to(torch.complex64)
 
 
-def _pulses(modem: Modem) -> tuple[int, Tensor]:
+def detected(field: SymbolField, samples: Information, sites: Information, updates: int) -> Detected:
+    """Detects symbols by expectation propagation, from sites of an earlier round on.
+
+    Args:
+        field: of the symbols.
+        samples: information on the SOI at each sample, [B, T].
+        sites: [B, S].
+        updates: of the sites.
+    """
+    posterior = field.solve(samples, sites)
+    evidence = cavity(field.symbol_moments(posterior), sites)
+    for _ in range(updates):
+        sites = field.updated(sites, evidence, _DAMPING)
+        posterior = field.solve(samples, sites)
+        evidence = cavity(field.symbol_moments(posterior), sites)
+    return Detected(posterior, sites, evidence)
+
+
+def _pulses(modem: Modem, later: int) -> tuple[int, Tensor]:
     """Returns how many periods a symbol reaches forward, and the pulses in one period.
 
+    Args:
+        modem: the SOI's modem.
+        later: periods by which the reach forward is lengthened.
+
     Returns:
-        periods b, and pulses complex128 [P, c, d] of the d symbols of each of the c periods that reach into one, from
+        periods b, and pulses complex128 [c, d, P] of the d symbols of each of the c periods that reach into one, from
         the b-th before it on.
     """
-    period = modem.symbol_period
-    waveforms = modem_waveforms(modem, (2 * _CONTEXT + 1) * period, 0).to(torch.complex128)
-    density = len(waveforms) // (2 * _CONTEXT + 1)
-    central = waveforms[_CONTEXT * density : (_CONTEXT + 1) * density].reshape(density, -1, period)
+    period, context = modem.symbol_period, _CONTEXT + later
+    waveforms = modem_waveforms(modem, (2 * context + 1) * period, 0).to(torch.complex128)
+    density = len(waveforms) // (2 * context + 1)
+    central = waveforms[context * density : (context + 1) * density].reshape(density, -1, period)
     energy = central.abs().square().sum((0, 2))
-    reached = (energy > _NEGLIGIBLE * energy.sum()).nonzero()[:, 0] - _CONTEXT
-    before, behind = int(reached.max()), int(-reached.min())
-    chosen = _CONTEXT + before - torch.arange(before + behind + 1)
-    return before, central[:, chosen].permute(2, 1, 0)
+    reached = (energy > _NEGLIGIBLE * energy.sum()).nonzero()[:, 0] - context
+    before, behind = int(reached.max()) + later, int(-reached.min())
+    chosen = context + before - torch.arange(before + behind + 1)
+    return before, central[:, chosen].transpose(0, 1)
 
 
 def _real(pulses: Tensor) -> Tensor:
