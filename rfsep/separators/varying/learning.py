@@ -54,7 +54,7 @@ def learn(examples: Tensor) -> Model:
     Raises:
         InputError: the frames are too few, all zero, or hold NaN or infinity.
     """
-    frames = _pieces(examples)
+    frames = pieces_of(examples)
     turning = _find_turning(frames)
     waveform = turned(frames, turning.offset)
     local = _averaged(waveform.abs().square(), _LOCAL)
@@ -68,7 +68,7 @@ def learn(examples: Tensor) -> Model:
         between.along.square() @ (~told).float()
     ).sum().clamp_min(_FLOOR)
     if share > _LINED:
-        model = _baum_welch(frames, _without_line(frames), None)
+        model = _baum_welch(frames, without_line(frames), None)
     else:
         line = track(Evidence(first, second), turning)
         seen = _seen(waveform, line)
@@ -77,7 +77,18 @@ def learn(examples: Tensor) -> Model:
     return model
 
 
-def _pieces(examples: Tensor) -> Tensor:
+def learn_without_line(examples: Tensor, floor: float) -> Model:
+    """Learns states of equal variance along and across from frames complex64 [F, T].
+
+    Args:
+        examples: as in `learn`, which says what is raised.
+        floor: least variance.
+    """
+    frames = pieces_of(examples)
+    return _baum_welch(frames, without_line(frames), None, floor)
+
+
+def pieces_of(examples: Tensor) -> Tensor:
     """Cuts examples complex64 [F, T] into frames of equal length, as many as are learned from."""
     if examples.numel() < _SAMPLES_PER_STATE * _CHIPS or examples.shape[1] < _SEGMENT:
         shape = " x ".join(map(str, examples.shape))
@@ -144,7 +155,7 @@ def _seen(waveform: Tensor, line: Line) -> Seen:
     return Seen(along.real, along.imag, nothing, nothing)
 
 
-def _without_line(waveform: Tensor) -> Line:
+def without_line(waveform: Tensor) -> Line:
     """The line of a signal that has none."""
     nothing = torch.zeros(waveform.shape)
     return Line(nothing, nothing, nothing, nothing[:, 0])
@@ -190,13 +201,13 @@ def line_evidence(residual: Tensor, variance: Tensor, weights: Tensor, states: S
     return Evidence(residual * first, residual.square() * second)
 
 
-def _baum_welch(waveform: Tensor, line: Line, turning: Turning | None) -> Model:
+def _baum_welch(waveform: Tensor, line: Line, turning: Turning | None, floor: float = _FLOOR) -> Model:
     """Learns the states of frames [F, T] (Rabiner, Proc. IEEE 77(2), 1989, section III C), tracking the line anew."""
     one_sided = turning is not None and turning.one_sided
     lined = turning is not None
     seen = _seen(waveform, line)
     found = _first_states(seen)
-    states = reestimated(found, seen, _FLOOR, one_sided, lined)
+    states = reestimated(found, seen, floor, one_sided, lined)
     gain = torch.ones(len(waveform))
     for index in range(_ROUNDS):
         sure = torch.full_like(line.angle, float(lined))
@@ -205,6 +216,6 @@ def _baum_welch(waveform: Tensor, line: Line, turning: Turning | None) -> Model:
             nothing = torch.zeros_like(line.angle)
             line = track(line_evidence(waveform, nothing, found.posterior, states, gain), turning)
             seen = _seen(waveform, line)
-        states = reestimated(found, seen, _FLOOR, one_sided, lined)
+        states = reestimated(found, seen, floor, one_sided, lined)
     second = states.mean.square() + states.along + states.across
     return Model(turning, states, float(states.stationary @ second))

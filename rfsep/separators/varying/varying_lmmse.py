@@ -9,7 +9,7 @@ from torch import Tensor
 from rfsep.separators.varying.learning import Model, learn, line_evidence, turned
 from rfsep.separators.varying.line import Line, track
 from rfsep.separators.varying.states import Seen, Spread, posterior, spread_of
-from rfsep.separators.varying.symbols import Information, Moments, SymbolField, cavity
+from rfsep.separators.varying.symbols import Detected, Information, Moments, SymbolField, cavity, detected
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
@@ -18,8 +18,7 @@ _BATCH_SAMPLES = 20 * 2560
 _LEAST_GAIN = 1e-2  # power of the interference, at least
 _LEAST_VARIANCE = 1e-6
 _MOST_STEP = 0.5  # of the logarithm of the gain
-_DAMPING = 0.5
-_INNER, _LAST = 2, 6  # updates of the symbols' sites per round, and in the last one
+_INNER, _LAST = 1, 3  # updates of the symbols' sites per round after the first, and in the last one
 
 
 class Belief(NamedTuple):
@@ -54,18 +53,17 @@ class VaryingLmmse:
     in `rfsep.separators.inference.expectation_propagation`.
 
     Args:
-        modem: the SOI's modem, with one symbol at a time on a real pulse.
+        modem: the SOI's modem.
         examples: frames of the interference, complex64 [F, T].
         rounds: estimates of states and line.
         block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
 
     Raises:
-        InputError: the modem or the examples do not suit.
+        InputError: the examples do not suit, see `rfsep.separators.varying.learning.learn`.
     """
 
     def __init__(self, modem: Modem, examples: Tensor, rounds: int = 3, block: int = 2560, margin: int = 160) -> None:
-        SymbolField(modem, modem.symbol_period, begins=True, ends=True)  # refuses other modems
         self.modem = modem
         self.rounds = rounds
         self.block = block
@@ -92,24 +90,22 @@ class VaryingLmmse:
         return 0.0 if self.model.turning is None else self.model.turning.offset
 
     def _estimate(self, field: SymbolField, windows: Tensor) -> Tensor:
+        return field.waveform(field.tilted(self.detect(field, windows).evidence).mean)
+
+    def detect(self, field: SymbolField, windows: Tensor) -> Detected:
+        """Detects the symbols in windows complex64 [B, T]."""
         sites = field.prior(len(windows))
         power = (windows.abs().square().mean(1) - self._soi_power).clamp_min(_LEAST_GAIN) / self.model.power
         residual = Residual(turned(windows, self._offset), torch.full(windows.shape, self._soi_power / 2))
         belief = self._first_belief(residual, power)
         for index in range(self.rounds):
             belief = self._updated(residual, belief)
-            last = index == self.rounds - 1
             samples = self._information(windows, belief, cautious=index == 0)
-            posterior_moments = field.solve(samples, sites)
-            for _ in range(_LAST if last else _INNER):
-                evidence = cavity(field.symbol_moments(posterior_moments), sites)
-                if index == 0 and not last:
-                    break
-                sites = field.updated(sites, evidence, _DAMPING)
-                posterior_moments = field.solve(samples, sites)
-            residual = self._residual(windows, field.sample_moments(posterior_moments), samples)
-        evidence = cavity(field.symbol_moments(posterior_moments), sites)
-        return field.waveform(field.tilted(evidence).mean)
+            updates = _LAST if index == self.rounds - 1 else min(index, _INNER)
+            found = detected(field, samples, sites, updates)
+            sites = found.sites
+            residual = self._residual(windows, field.sample_moments(found.posterior), samples)
+        return found
 
     def _residual(self, windows: Tensor, soi: Moments, samples: Information) -> Residual:
         others = cavity(soi, samples)
@@ -135,7 +131,7 @@ class VaryingLmmse:
         seen = Seen(along.real, along.imag, residual.variance, residual.variance)
         spread = spread_of(states, belief.gain, line)
         weights = posterior(seen, states, spread).posterior
-        return Belief(line, weights, belief.gain * _gain_step(seen, spread, weights))
+        return Belief(line, weights, belief.gain * gain_step(seen, spread, weights))
 
     def _information(self, windows: Tensor, belief: Belief, cautious: bool) -> Information:
         """Returns what each sample of mixtures complex64 [B, T] tells of the SOI.
@@ -171,7 +167,7 @@ def _weighted(spread: Spread, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (inverse * spread.mean).sum(2).double() / along, along, across
 
 
-def _gain_step(seen: Seen, spread: Spread, weights: Tensor) -> Tensor:
+def gain_step(seen: Seen, spread: Spread, weights: Tensor) -> Tensor:
     """Factor [B] of the gain: a step of Fisher scoring on its logarithm."""
     along = spread.along + seen.along_variance[..., None]
     across = spread.across + seen.across_variance[..., None]
