@@ -29,7 +29,7 @@ GROUPS = {  # groups of conf/ in the order of the page; experiments are on the p
     "`satbpsk`, `wifi20`; `many_kinds` draws many kinds with random parameters; "
     "`cosines_*`, `ofdm_gaussian_*`, `ofdm_16qam_unrotated`, `ofdm_qpsk_axes` and `surrogate_*` belong to published "
     "comparisons",
-    "model": "networks: `*_small` and `unet_guided` for two cores, the others at published sizes; `diffwave*`, "
+    "model": "networks: `*_small`, `unet_guided` and `strided_unet*` for two cores, the others at published sizes; `diffwave*`, "
     "`carrier_prior` and `token_prior_*` are diffusion priors, `tokenizer_*` tokenizers of one signal; `timing_cnn*` "
     "tell the interference's timing",
     "objective": "what a network learns; `*_published` and `mse_unet` have the published optimisers",

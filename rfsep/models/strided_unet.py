@@ -62,9 +62,9 @@ class StridedUNet(nn.Module):
         first_kernel: taps of the first convolution, a multiple of 4.
         kernel: taps of the outer blocks; the inner ones have 3.
         guided: the input has two more channels, another separator's estimate g: float32 [B, 4, T] to float32 [B, 2, T].
-            The network sees g by a layer of its own, and returns ``e + w (g - e)`` with its own estimate e and a weight
-            w of each sample, which starts at 1/2. The other layers are those of an unguided network, so that either may
-            start from the weights of the other.
+            The network sees g by a layer of its own, and returns ``g + w (e - g)`` with its own estimate e and a weight
+            w of each sample, which starts at 0: an untrained guided network returns its guide. The other layers are
+            those of an unguided network, so that either may start from the weights of the other.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class StridedUNet(nn.Module):
         self.guided = guided
         if guided:
             self.enter_guide = _down(2, channels, first_kernel, bias=False)
-            self.trust = _up(channels, 1, 4 * _STRIDE)
-            for parameter in (self.enter_guide.weight, *self.trust.parameters()):
+            self.weigh = _up(channels, 1, 4 * _STRIDE)
+            for parameter in (self.enter_guide.weight, *self.weigh.parameters()):
                 nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -105,7 +105,7 @@ class StridedUNet(nn.Module):
         estimate: Tensor = self.head(x)[:, :, 0, :length]
         if not self.guided:
             return estimate
-        return torch.lerp(estimate, guide, self.trust(x)[:, :, 0, :length].sigmoid())
+        return torch.lerp(guide, estimate, self.weigh(x)[:, :, 0, :length])
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Returns the estimate float32 [B, 2, T] from the mixture (and its guide) float32 [B, 2 or 4, T]."""

@@ -66,23 +66,25 @@ def test_any_length_and_every_row_by_itself(guided: bool, length: int) -> None:
         torch.testing.assert_close(model(mixture[1:2]), estimate[1:2])
 
 
-def test_a_guided_network_starts_from_an_unguided_one() -> None:
-    """It returns the mean of guide and unguided estimate before it has learned which of them to trust."""
+def test_a_guided_network_starts_from_an_unguided_one_and_may_trust_either() -> None:
+    """It returns its guide at weight 0 and the unguided estimate at weight 1."""
     torch.manual_seed(0)
     alone, guided = StridedUNet(8, 16), StridedUNet(8, 16, guided=True)
     left = guided.load_state_dict(alone.state_dict(), strict=False)
     assert not left.unexpected_keys
-    assert {name.split(".")[0] for name in left.missing_keys} == {"enter_guide", "trust"}
+    assert {name.split(".")[0] for name in left.missing_keys} == {"enter_guide", "weigh"}
     mixture, guide = torch.randn(2, 2, 320), torch.randn(2, 2, 320)
-    torch.testing.assert_close(guided(torch.cat((mixture, guide), 1)), (alone(mixture) + guide) / 2)
+    both = torch.cat((mixture, guide), 1)
+    assert torch.equal(guided(both), guide)
+    torch.nn.init.ones_(guided.weigh.bias)  # type: ignore[arg-type]
+    torch.testing.assert_close(guided(both), alone(mixture))
 
 
 def test_vectors_are_centred() -> None:
     """Taps lie as far before a vector's samples as after: an impulse in the middle leaves a symmetric support."""
     model = StridedUNet(8, 16, dilations=(1,))
-    mixture = torch.randn(1, 2, 1024, requires_grad=True)
-    torch.nn.init.normal_(model.middle[0].mix.weight)
-    first = model.enter(model_input := waveform_features(mixture.detach())[:, :, None].requires_grad_())
-    first[..., 128].sum().backward()
-    seen = model_input.grad.abs().sum((0, 1, 2)).nonzero()[:, 0]  # type: ignore[union-attr]
+    features = waveform_features(torch.randn(1, 2, 1024))[:, :, None].requires_grad_()
+    model.enter(features)[..., 128].sum().backward()
+    assert features.grad is not None
+    seen = features.grad.abs().sum((0, 1, 2)).nonzero()[:, 0]
     assert (int(seen.min()), int(seen.max())) == (512 - 14, 512 + 17)

@@ -15,7 +15,7 @@ def log_uniform(values: Range, shape: tuple[int, ...], generator: torch.Generato
 
 def held(symbols: Tensor, samples_per_symbol: Tensor, num_samples: int, start: Tensor) -> Tensor:
     """Holds symbols [B, S] for ``samples_per_symbol`` float64 [B, 1] each: [B, T], from ``start`` symbols [B, 1] on."""
-    place = (start + torch.arange(num_samples) / samples_per_symbol).long()  # [B, T]
+    place: Tensor = (start + torch.arange(num_samples) / samples_per_symbol).long()  # [B, T]
     return symbols.gather(1, place.clamp(max=symbols.shape[1] - 1))
 
 
@@ -26,5 +26,5 @@ def frequencies(num_samples: int) -> Tensor:
 
 def of_frequency(frequency: Tensor) -> Tensor:
     """Returns waveforms complex64 [B, T] of unit amplitude and of a frequency float64 [B, T] in cycles per sample."""
-    turns = frequency.cumsum(1).frac().float()  # reduced in float64, because float32 would blur long windows
+    turns: Tensor = frequency.cumsum(1).frac().float()  # reduced in float64, because float32 would blur long windows
     return torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
