@@ -44,6 +44,12 @@ class Layout:
         """Cuts the part of each symbol from samples [B, T]: [B, S, size]."""
         return self.padded(samples).unfold(1, size, self.period)[:, : self.num_symbols]
 
+    def local_mean(self, samples: Tensor) -> Tensor:
+        """Returns the mean of samples [B, T] under each symbol's pulse, [B, S]."""
+        size = len(self.pulse)
+        inside = self.windows(torch.ones((1, self.length)), size).sum(2)
+        return self.windows(samples, size).sum(2) / inside.clamp_min(1.0)
+
     def synthesise(self, symbols: Tensor, pulse: Tensor) -> Tensor:
         """Returns the sum [B, T] of pulses [L] times symbols [B, S]."""
         spread = symbols[..., None] * pulse  # [B, S, L]

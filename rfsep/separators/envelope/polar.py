@@ -5,9 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.separators.envelope.innovations import Innovations, fit_innovations
+from rfsep.separators.envelope.innovations import Innovations, fit_innovations, whitened
 from rfsep.separators.envelope.nuisance import PERIOD, Nuisance, learn_nuisance
 from rfsep.types import InputError
+
+_LOCAL = 129  # samples
+_HARDLY, _ALLOWANCE = 0.99, 1.1
 
 
 class Polar(NamedTuple):
@@ -16,11 +19,14 @@ class Polar(NamedTuple):
     Attributes:
         envelope: of the magnitude over its mean level.
         frequency: of the phase's increments, radians per sample.
+        nuisance: other deviations.
+        usual: local misfit, as `linearise` gives it, that the frames themselves hardly exceed.
     """
 
     envelope: Innovations
     frequency: Innovations
     nuisance: Nuisance
+    usual: float
 
 
 def learn_polar(examples: Tensor, order: int, freedom: float) -> Polar:
@@ -34,4 +40,9 @@ def learn_polar(examples: Tensor, order: int, freedom: float) -> Polar:
     nuisance, rest = learn_nuisance(frames)
     level = rest.abs()
     steps = torch.angle(rest[:, 1:] * rest[:, :-1].conj())
-    return Polar(fit_innovations(level, order, freedom), fit_innovations(steps, order, freedom), nuisance)
+    envelope, frequency = fit_innovations(level, order, freedom), fit_innovations(steps, order, freedom)
+    misfit = torch.log1p(whitened(steps - frequency.mean, frequency.taps).square() / frequency.variance / freedom)
+    misfit += torch.log1p(whitened(level - envelope.mean, envelope.taps)[:, 1:].square() / envelope.variance / freedom)
+    local = misfit.unfold(1, min(_LOCAL, misfit.shape[1]), 16).mean(2).flatten()
+    usual = float(local.quantile(_HARDLY)) * _ALLOWANCE
+    return Polar(envelope, frequency, nuisance, usual)
