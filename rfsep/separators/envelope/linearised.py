@@ -5,7 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.separators.envelope.polar import Innovations, Polar
+from rfsep.separators.envelope.innovations import robust, whitened
+from rfsep.separators.envelope.nuisance import real_columns
+from rfsep.separators.envelope.polar import Polar
 from rfsep.signals.linear_modem import LinearModem
 
 
@@ -42,6 +44,12 @@ class Layout:
         """Cuts the part of each symbol from samples [B, T]: [B, S, size]."""
         return self.padded(samples).unfold(1, size, self.period)[:, : self.num_symbols]
 
+    def local_mean(self, samples: Tensor) -> Tensor:
+        """Returns the mean of samples [B, T] under each symbol's pulse, [B, S]."""
+        size = len(self.pulse)
+        inside = self.windows(torch.ones((1, self.length)), size).sum(2)
+        return self.windows(samples, size).sum(2) / inside.clamp_min(1.0)
+
     def synthesise(self, symbols: Tensor, pulse: Tensor) -> Tensor:
         """Returns the sum [B, T] of pulses [L] times symbols [B, S]."""
         spread = symbols[..., None] * pulse  # [B, S, L]
@@ -57,10 +65,22 @@ class Layout:
 
 
 class Information(NamedTuple):
-    """Quadratic information on the symbols' I and Q: real gram [B, 2 S, 2 S] and moment [B, 2 S]; the misfit [B, T]."""
+    """Quadratic information on the symbols' I and Q and on the nuisance terms.
+
+    Attributes:
+        gram: of the symbols, float64 [B, 2 S, 2 S].
+        moment: of the symbols, float64 [B, 2 S].
+        cross: of symbols and terms, float64 [B, 2 S, N].
+        term_gram: of the terms, prior included, float64 [B, N, N].
+        term_moment: float64 [B, N].
+        misfit: [B, T].
+    """
 
     gram: Tensor
     moment: Tensor
+    cross: Tensor
+    term_gram: Tensor
+    term_moment: Tensor
     misfit: Tensor
 
 
@@ -74,36 +94,36 @@ def filtered(columns: Tensor, taps: Tensor) -> Tensor:
     return columns @ toeplitz
 
 
-def _causal(process: Tensor, taps: Tensor) -> Tensor:
-    kernel = taps.to(process.dtype).flip(0)[None, None]
-    return torch.nn.functional.conv1d(torch.nn.functional.pad(process, (len(taps) - 1, 0))[:, None], kernel)[:, 0]
-
-
-def robust(squared: Tensor, freedom: float) -> Tensor:
-    """Weight of a squared, standardised error under Student's t with ``freedom`` degrees of freedom."""
-    return (freedom + 1) / (freedom + squared)
-
-
 def linearise(
     layout: Layout,
     model: Polar,
     mixture: Tensor,
     symbols: Tensor,
     variance: Tensor,
+    terms: Tensor,
     level: Tensor,
     freedom: float,
     heat: float = 1.0,
 ) -> Information:
     """Linearises about symbols complex64 [B, S] with variances [B, S]; ``level`` [B, T] of the interference."""
+    nuisance = model.nuisance.terms
     residual = mixture - layout.synthesise(symbols, layout.pulse)
+    unit = residual / residual.abs().clamp_min(1e-6)
+    coefficients = nuisance.complex_part(terms).to(torch.complex64)
+    waves = nuisance.waves(unit) * level[:, None]
+    # The harmonics follow the phase of what is left without them.
+    residual = residual - (coefficients[..., None] * waves).sum(1)
     radius = residual.abs()
     safe = torch.maximum(radius, 0.3 * level)
     unit = residual / radius.clamp_min(1e-6)
+    waves = nuisance.waves(unit) * level[:, None]
+    drifts = nuisance.drifts(layout.length).float()
+    drift = terms[:, terms.shape[1] - len(drifts) :].float() @ drifts
     tangential = layout.synthesise(variance / 2, layout.pulse.square())  # variance of one axis of the SOI's error
     time = torch.arange(layout.length)
 
     radial = radius - level - tangential / (2 * level)
-    radial = _causal(radial / level - (model.envelope.mean - 1), model.envelope.taps)
+    radial = whitened(radial / level - drift - (model.envelope.mean - 1), model.envelope.taps)
     spread = (tangential / level.square()).square()
     noise = model.envelope.variance * torch.ones_like(radial)
     order = min(layout.order, layout.length)
@@ -114,7 +134,7 @@ def linearise(
 
     steps = torch.angle(residual[:, 1:] * residual[:, :-1].conj())
     steps = torch.nn.functional.pad(steps - model.frequency.mean, (1, 0))
-    innovations = _causal(steps, model.frequency.taps)
+    innovations = whitened(steps, model.frequency.taps)
     noise = model.frequency.variance * torch.ones_like(innovations)
     noise[:, 1 : order + 1] = model.frequency.start[: layout.length - 1].float()[: noise[:, 1 : order + 1].shape[1]]
     noise = noise * heat + spread * 2
@@ -124,6 +144,11 @@ def linearise(
 
     size = len(layout.pulse)
     rows = []
+    term_radial, term_tangential = real_columns(waves, unit)
+    drift_columns = drifts.expand(len(mixture), -1, -1)
+    term_radial = torch.cat((term_radial / level[:, None], drift_columns), 1)
+    term_phase = torch.cat((term_tangential / safe[:, None], 0 * drift_columns), 1)
+    term_steps = torch.nn.functional.pad(term_phase.diff(dim=-1), (1, 0))
     # The radius falls by Re(conj(unit) pulse a), the phase by Im(conj(unit) pulse a) / radius.
     x = layout.windows(unit.real / level, size) * layout.pulse
     z = layout.windows(unit.imag / level, size) * layout.pulse
@@ -136,20 +161,34 @@ def linearise(
     phase = phase.diff(dim=-1) * inside
     phase_columns = filtered(phase, model.frequency.taps)  # [B, S, 2, L + 1 + p]
     size = layout.width
-    moment = 0.0
-    for columns, error, weight in (
-        (radial_columns, radial, envelope_weight),
-        (phase_columns, innovations, frequency_weight),
+    moment, cross, term_gram, term_moment = 0.0, 0.0, 0.0, 0.0
+    for columns, term_columns, error, weight, taps in (
+        (radial_columns, term_radial, radial, envelope_weight, model.envelope.taps),
+        (phase_columns, term_steps, innovations, frequency_weight, model.frequency.taps),
     ):
         root = weight.sqrt()
         columns = columns * layout.windows(root, size)[:, :, None]
         moment = moment + (columns * layout.windows(root * error, size)[:, :, None]).sum(-1)
         rows.append(columns)
+        if terms.shape[1]:
+            white = whitened(term_columns.flatten(0, 1), taps).reshape(term_columns.shape) * root[:, None]
+            cut = layout.windows(white.flatten(0, 1), size).reshape(*white.shape[:2], layout.num_symbols, size)
+            cross = cross + columns @ cut.permute(0, 2, 3, 1)  # [B, S, 2, N]
+            term_gram = term_gram + white @ white.mT
+            term_moment = term_moment + (white @ (root * error)[..., None])[..., 0]
     gram = banded_gram(rows, layout)
     flat = torch.view_as_real(symbols).flatten(1).double()
-    moment = moment.flatten(1).double() + (gram @ flat[..., None])[..., 0]
     misfit = torch.log1p(envelope_error / freedom) + torch.log1p(frequency_error / freedom) * (time > 0)
-    return Information(gram, moment, misfit)
+    moment = moment.flatten(1).double() + (gram @ flat[..., None])[..., 0]
+    if not terms.shape[1]:
+        empty = gram.new_zeros((len(gram), gram.shape[1], 0))
+        return Information(gram, moment, empty, empty[:, :0], empty[:, 0], misfit)
+    cross, term_gram = cross.flatten(1, 2).double(), term_gram.double()
+    moment = moment + (cross @ terms[..., None])[..., 0]
+    term_moment = term_moment.double() + (cross.mT @ flat[..., None])[..., 0] + (term_gram @ terms[..., None])[..., 0]
+    term_gram = term_gram + model.nuisance.precision
+    term_moment = term_moment + model.nuisance.precision @ model.nuisance.mean
+    return Information(gram, moment, cross, term_gram, term_moment, misfit)
 
 
 def banded_gram(rows: list[Tensor], layout: Layout) -> Tensor:
