@@ -10,7 +10,7 @@ from pathlib import Path
 from references import ROOT, broken, modules
 
 DOCS = ROOT / "docs"
-GUIDE = ("commands", "configuration", "training", "recipes", "captures", "hosting", "trust", "api", "design")
+GUIDE = ("unknown", "commands", "configuration", "training", "recipes", "captures", "hosting", "trust", "api", "design")
 RESULTS = ("separators", "networks", "tokens", "alpha_rgs", "recordings", "reproducing")
 SCRIPTS = {"train": "train.py", "evaluate": "evaluate.py", "prepare": "data/prepare.py testset"}
 LINKS = {  # targets of links outside docs/, and their places on the site

@@ -1,6 +1,7 @@
 """Writes the tables of README.md and docs/*.md from docs/results/*.json and conf/: python docs/tables.py."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,49 @@ def timing(content: dict[str, Any]) -> str:
     return _grid(["timing error rate at SIR", *(f"{level:g} dB" for level in levels)], rows)
 
 
+LEARNED_DB = (-24.0, -12.0, 0.0)
+
+
+def learned(contents: dict[str, dict[str, Any]]) -> str:
+    """Returns the table of what rfsep learn reaches: a line per kind, error rates at three levels in each cell."""
+
+    def cell(row: dict[str, Any] | None, name: str = "") -> str:
+        if row is None:
+            return ""
+        places = [row["sinr_db"].index(level) for level in LEARNED_DB]
+        rates = [(row["ber"][place], row["ber_high"][place]) for place in places]
+        text = " ".join(_number(rate, "ber") if rate else f"<{high:.0e}".replace("e-0", "e-") for rate, high in rates)
+        return f"{text} `{name}`" if name else text
+
+    def line(kind: str, content: dict[str, Any]) -> list[str]:
+        rows = {row["separator"]: row for row in content["rows"]}
+        usual = ("matched_filter", "lmmse")
+        structure = [name for name in rows if ":" not in name and name not in usual]
+        nets = [name for name in rows if name.startswith("network:")]
+        best, net = (min(names, key=lambda one: _decades(rows[one]), default=None) for names in (structure, nets))
+        found = [cell(rows.get(f"learned:{minutes}")) for minutes in (1, 5, 20)]
+        chosen = content["chosen"].get("20", "")
+        network = cell(rows[net], net.split(":")[1]) if net else ""
+        return [
+            kind,
+            *(cell(rows.get(name)) for name in usual),
+            cell(rows[best], best) if best else "",
+            network,
+            *found,
+            chosen,
+        ]
+
+    header = ["BER at -24 / -12 / 0 dB", "matched filter", "LMMSE", "best structure", "best network"]
+    header += ["`learn`, 1 min", "5 min", "20 min", "chosen in 20 min"]
+    return _grid(header, [line(kind, contents[kind]) for kind in sorted(contents)], words=8)
+
+
+def _decades(row: dict[str, Any]) -> float:
+    """Returns the mean over levels of the logarithm of the error rate, or of half a bit error."""
+    limits = [max(rate, 0.5 / bits) for rate, bits in zip(row["ber"], row["num_bits"], strict=True)]
+    return sum(math.log10(limit) for limit in limits) / len(limits)
+
+
 KINDS = {
     "comparison": comparison,
     "scores": scores,
@@ -222,6 +266,9 @@ def rendered(text: str) -> str:
             content = configuration(CONF)
         elif match[2] == "summary":
             content = summary({name: _load(name) for _, name in SUMMARY})
+        elif match[2] == "learned":
+            paths = sorted(RESULTS.glob("learned_*.json"))
+            content = learned({path.stem.removeprefix("learned_"): _load(path.stem) for path in paths})
         else:
             content = KINDS[match[2]](_load(match[3]))
         return f"{match[1]}{content.rstrip()}\n{match[5]}"
