@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from rfsep.app.config import build_modem, build_soi, build_source, example_frames, interference_of, soi_of
+from rfsep.app.learn.contest import candidates
 from rfsep.app.learn.folder import FACTS, Part, make_part
-from rfsep.app.learn.learn import candidates, learn
+from rfsep.app.learn.learn import learn
 from rfsep.app.learn.outcome import figures
 from rfsep.app.learn.request import LEVELS_DB, LearnRequest
 from rfsep.app.places import commit

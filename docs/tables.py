@@ -26,12 +26,12 @@ SUMMARY = (  # the README's selection of comparisons
 GROUPS = {  # groups of conf/ in the order of the page; experiments are on the pages of their results
     "soi": "signals of interest; `*_commpy*`, `*_crop`, `qpsk_2021`, `qpsk_span4` and `cosines_*` belong to published "
     "comparisons",
-    "interference": "synthetic interference, and the recordings `adsb`, `commsignal*`, `emisignal1`, `fpv`, `fsk`, `lte20`, "
-    "`satbpsk`, `wifi20`; `many_kinds` draws many kinds with random parameters; "
+    "interference": "synthetic interference, and the recordings `adsb`, `commsignal*`, `emisignal1`, `fpv`, `fsk`, "
+    "`lte20`, `satbpsk`, `wifi20`; `many_kinds` draws many kinds with random parameters; "
     "`cosines_*`, `ofdm_gaussian_*`, `ofdm_16qam_unrotated`, `ofdm_qpsk_axes` and `surrogate_*` belong to published "
     "comparisons",
-    "model": "networks: `*_small`, `unet_guided` and `strided_unet*` for two cores, the others at published sizes; `diffwave*`, "
-    "`carrier_prior` and `token_prior_*` are diffusion priors, `tokenizer_*` tokenizers of one signal; `timing_cnn*` "
+    "model": "networks: `*_small`, `unet_guided` and `strided_unet*` for two cores, the others at published sizes; "
+    "`diffwave*`, `carrier_prior` and `token_prior_*` are diffusion priors, `tokenizer_*` tokenizers of one signal; `timing_cnn*` "
     "tell the interference's timing",
     "objective": "what a network learns; `*_published` and `mse_unet` have the published optimisers",
     "augment": "changes of phase, carrier offset and level of the interference, in training alone",

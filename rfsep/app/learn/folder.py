@@ -24,6 +24,7 @@ from rfsep.types import InputError, Modem, Separator
 SCHEMA = 1
 SEPARATOR, FRAMES, PAGE, FACTS = "separator.yaml", "examples.safetensors", "report.html", "learn.json"
 NETWORKS = "networks"
+ZOO_PREFIX = "zoo:"  # Only unfinished learnings hold such names; finished ones have a copy.
 
 
 class Part(NamedTuple):
@@ -31,7 +32,7 @@ class Part(NamedTuple):
 
     Attributes:
         use: option of conf/separator.
-        run: folder of its network, relative to the folder of the learning; None without one.
+        run: folder of its network, relative to the folder of the learning, or zoo:NAME; None without one.
         start: folder of a network whose estimate it starts from; None without one.
     """
 
@@ -52,13 +53,22 @@ def make_part(part: Part, modem: Modem, frames: Tensor, folder: Path) -> Separat
     Raises:
         InputError: it refuses the frames.
     """
-    run = None if part.run is None else open_run(str(folder / part.run))
+    run = None if part.run is None else open_run(place_of(folder, part.run))
     option = completed(separator_of(part.use), run)
     extra = network_arguments(option.method, run, modem, frames)
     if part.start is not None:
         extra["start"] = make_part(Part("neural", part.start), modem, frames, folder)
     made: Separator = separator_parts(option, modem, frames, extra).make(None)
     return made
+
+
+def place_of(folder: Path, run: str) -> str:
+    """Returns a network's place for `open_run`: zoo:NAME as it is, else a folder below that of the learning.
+
+    >>> place_of(Path("learned"), "networks/a"), place_of(Path("learned"), "zoo:b")
+    ('learned/networks/a', 'zoo:b')
+    """
+    return run if run.startswith(ZOO_PREFIX) else str(folder / run)
 
 
 def write_separator(folder: Path, soi: str, interference: str, chosen: Sequence[tuple[float, Part]]) -> None:
@@ -121,7 +131,7 @@ class Learned(NamedTuple):
 
 def _window(folder: Path, part: Part) -> tuple[int, int]:
     """Returns the window and the margin of a separator, in samples."""
-    run = None if part.run is None else open_run(str(folder / part.run))
+    run = None if part.run is None else open_run(place_of(folder, part.run))
     block = {} if run is None else {"block": run.config.num_samples}
     return window_of(completed(separator_of(part.use), run).method, block)
 

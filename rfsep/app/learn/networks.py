@@ -47,9 +47,20 @@ def networks(guide: str) -> dict[str, tuple[str, ...]]:
     Args:
         guide: separator in place of ``guide=fast``.
     """
-    content = yaml.safe_load((CONF / "learn.yaml").read_text(encoding="utf-8"))["networks"]
+    content = _content()["networks"]
     told = {_FAST_GUIDE: f"guide={guide}"}
     return {name: tuple(told.get(word, word) for word in words) for name, words in content.items()}
+
+
+def ready() -> dict[str, str]:
+    """Returns the networks that are tried as they are: zoo:NAME by name."""
+    found: dict[str, str] = _content()["ready"]
+    return found
+
+
+def _content() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((CONF / "learn.yaml").read_text(encoding="utf-8"))
+    return content
 
 
 def settings_of(request: LearnRequest, material: Material, stage: Stage) -> TrainSettings:

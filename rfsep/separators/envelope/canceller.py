@@ -96,9 +96,7 @@ class EnvelopeCanceller:
                     break
         return state
 
-    def _step(
-        self, layout: Layout, mixture: Tensor, state: State, heat: float, damping: float, early: bool
-    ) -> State:
+    def _step(self, layout: Layout, mixture: Tensor, state: State, heat: float, damping: float, early: bool) -> State:
         sites, soft, terms, _ = state
         if early:
             total = power(mixture)
@@ -151,9 +149,7 @@ class EnvelopeCanceller:
         drift = values[:, 2 * terms.count :] @ terms.drifts(layout.length).float()
         doubtful = torch.nn.functional.max_pool1d(state.misfit[:, None], 9, 1, 4)[:, 0] > self._model.usual
         points = self.modem.constellation.to(torch.complex64)
-        return improved(
-            layout, self._model, Rest(rest, level, drift), symbols, points, doubtful, _FREEDOM, _SWEEPS
-        )
+        return improved(layout, self._model, Rest(rest, level, drift), symbols, points, doubtful, _FREEDOM, _SWEEPS)
 
     def separate(self, mixture: Tensor) -> Separated:
         """Returns the SOI complex64 [B, T] and its bits uint8 [B, N] in mixtures complex64 [B, T]."""

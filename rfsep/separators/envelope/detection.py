@@ -57,9 +57,7 @@ def solve_columns(factor: Factor, columns: Tensor) -> Tensor:
     return torch.cat(solved, 1)
 
 
-def update(
-    said: Information, sites: Axes, points: Tensor, bandwidth: int, damping: float
-) -> tuple[Axes, Soft, Tensor]:
+def update(said: Information, sites: Axes, points: Tensor, bandwidth: int, damping: float) -> tuple[Axes, Soft, Tensor]:
     """Updates all sites once."""
     shape = sites.precision.shape
     matrix = said.gram + torch.diag_embed(sites.precision.flatten(1))

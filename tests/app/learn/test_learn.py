@@ -18,14 +18,14 @@ from rfsep.app.learn import learn as learning
 from rfsep.app.learn.folder import open_learned
 from rfsep.app.learn.request import LearnRequest, Plan
 from rfsep.app.learn.workers import Workers
+from rfsep.storage.weights import read_weights
 from rfsep.types import InputError
 
 QUICK = ("experiment=unknown", "model.network.channels=8", "model.network.inner_channels=8", "data.batch_size=2")
 NETWORKS = {
     "one": QUICK,
-    "two": (*QUICK, "seed=1"),
     "broken": (*QUICK, "model.network.channels=-1"),
-    "guided": (*QUICK, "model.network.guided=true", "guide=lmmse"),
+    "guided": (QUICK[0], "model=strided_unet_guided", *QUICK[1:], "guide=lmmse"),
 }
 
 
@@ -33,6 +33,9 @@ NETWORKS = {
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "candidates", lambda: ("matched_filter", "lmmse", "joint_detection"))
     monkeypatch.setattr(learning, "networks", lambda guide: NETWORKS)
+    monkeypatch.setattr(learning, "ready", dict)
+    monkeypatch.setattr(learning, "_STAGED_MINUTES", 0.0)
+    monkeypatch.setattr(learning, "_REACH", 9.0)
     monkeypatch.setattr(learning, "plan_of", lambda minutes: Plan(1, 2, 2, 0.002))
 
 
@@ -77,7 +80,9 @@ def test_learns_the_same_with_any_number_of_processes_and_after_an_interruption(
     assert len(kept) > 12
     learning.learn(request, tmp_path / "one", processes=1)
     assert rows(tmp_path / "one") == (chosen, results, tried)
-    assert (tmp_path / "one" / "separator.yaml").read_text() == (tmp_path / "two" / "separator.yaml").read_text()
+    assert open_learned(tmp_path / "one").chosen == two.chosen
+    weights = [read_weights(tmp_path / name / "networks" / "guided" / "model.safetensors") for name in ("one", "two")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
     before = (tmp_path / "two" / "separator.yaml").stat().st_mtime_ns
     assert learning.learn(request, tmp_path / "two") == two
