@@ -31,8 +31,8 @@ GROUPS = {  # groups of conf/ in the order of the page; experiments are on the p
     "`cosines_*`, `ofdm_gaussian_*`, `ofdm_16qam_unrotated`, `ofdm_qpsk_axes` and `surrogate_*` belong to published "
     "comparisons",
     "model": "networks: `*_small`, `unet_guided` and `strided_unet*` for two cores, the others at published sizes; "
-    "`diffwave*`, `carrier_prior` and `token_prior_*` are diffusion priors, `tokenizer_*` tokenizers of one signal; `timing_cnn*` "
-    "tell the interference's timing",
+    "`diffwave*`, `carrier_prior` and `token_prior_*` are diffusion priors, `tokenizer_*` tokenizers of one signal; "
+    "`timing_cnn*` tell the interference's timing",
     "objective": "what a network learns; `*_published` and `mse_unet` have the published optimisers",
     "augment": "changes of phase, carrier offset and level of the interference, in training alone",
     "separator": "methods that find the SOI in a mixture ([recipe](recipes.md#a-separator))",
