@@ -1,21 +1,18 @@
 """Measures whether `rfsep identify` is right as often as its confidence says.
 
 RFSEP_RECORDINGS=FOLDER python tests/bench_identify.py: three minutes; docs/results/identify.json. Every recording is
-identified from 48 frames and from six; the synthetic recordings (tests/identification/heard.py) have seeds that nothing
+identified from 48 frames and from six; the synthetic recordings (tests/heard.py) have seeds that nothing
 was tuned on. ``unknown`` is no answer and never wrong.
 """
 
 import itertools
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent / "identification"))
 from heard import heard
 
 from rfsep.app.examples import read_examples

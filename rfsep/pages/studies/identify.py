@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from rfsep.identification.cyclic import cycle_spectra, lag_correlations, level, local_power, power_spectra, whiten
+from rfsep.identification.cyclic import (
+    cycle_spectra,
+    lag_correlations,
+    level,
+    local_power,
+    power_spectra,
+    unit_power,
+    whiten,
+)
 from rfsep.identification.envelope import occupied_band
 from rfsep.identification.findings import Identified
 from rfsep.identification.frequency import instantaneous_frequency, smoothed
@@ -49,6 +57,7 @@ def draw(frames: Tensor, identified: Identified, name: str, sample_rate_hz: floa
         name: name in the title.
         sample_rate_hz: sample rate for frequencies in MHz; None for cycles per sample.
     """
+    frames = unit_power(frames)
     chosen = frames[loudest(level(frames), _MAX_SAMPLES)]
     figure = Figure(figsize=(12.0, 8.0), facecolor="white", layout="constrained")
     panels = figure.subplots(2, 2)
@@ -168,11 +177,12 @@ def _draw_cycles(axes: Axes, frames: Tensor, identified: Identified) -> None:
 
 def _draw_envelope(axes: Axes, frames: Tensor) -> None:
     """Draws a histogram of the amplitude on the air, behind a filter of the band, beside that of Gaussian noise."""
-    band = occupied_band(frames / frames.abs().square().mean().clamp(min=1e-30).sqrt())
+    band = occupied_band(frames)
     power = local_power(band.frames)
     usual = power.square().mean() / power.mean().clamp(min=1e-30)
     amplitude = (band.frames.abs() / power.sqrt().clamp(min=1e-15))[power > _ON_AIR * usual]
-    counts, edges = np.histogram(amplitude.numpy(), bins=120, range=(0.0, _MAX_AMPLITUDE), density=True)
+    counts, edges = np.histogram(amplitude.numpy(), bins=120, range=(0.0, _MAX_AMPLITUDE))
+    counts = counts / max(1, counts.sum()) / (edges[1] - edges[0])
     axes.stairs(counts, edges, color=BLUE, linewidth=1.2, fill=False, label="heard")
     x = np.linspace(0.0, _MAX_AMPLITUDE, 200)
     axes.plot(x, 2 * x * np.exp(-(x**2)), color=INK, linewidth=1.0, linestyle="--", label="Gaussian")
