@@ -30,11 +30,10 @@ class Chirp(NamedTuple):
 def find_chirp(frames: Tensor) -> Chirp:
     """Measures chirps in frames complex64 [F, T] behind `rfsep.identification.envelope.occupied_band`."""
     strength, slope = torch.zeros(len(frames)), torch.zeros(len(frames))
-    for window in _WINDOWS:
+    longest = frames.shape[1] * _LAG_SHARE // (_LAG_SHARE + 1)
+    for window in sorted({min(window, longest) for window in _WINDOWS}):
         lag = window // _LAG_SHARE
         count = (frames.shape[1] - lag) // window
-        if count == 0:
-            break
         end = count * window
         product = frames[:, lag : end + lag] * frames[:, :end].conj()
         looks = product.reshape(len(frames), count, window)

@@ -39,6 +39,12 @@ class Peak(NamedTuple):
     confidence: float
 
 
+def unit_power(frames: Tensor) -> Tensor:
+    """Scales all frames complex64 [F, T] together to mean power 1, whatever their level: fourth powers stay finite."""
+    frames = frames / frames.abs().max().clamp(min=1e-37)
+    return frames / frames.abs().square().mean().sqrt().clamp(min=1e-15)
+
+
 def local_power(frames: Tensor, span: int = _LEVEL_SPAN) -> Tensor:
     """Power averaged over ``span`` samples around each sample: complex64 [F, T] to float32 [F, T]."""
     span = min(span, frames.shape[1] // 2) | 1

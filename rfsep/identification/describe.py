@@ -16,7 +16,7 @@ from rfsep.identification.symbol_rate import SymbolRate
 from rfsep.identification.symbol_statistics import Constellation
 
 _SAME = 0.05  # Frames share a carrier offset within this many carriers or symbol rates.
-_WEAKEST = 0.04  # correlation coefficient of the weakest feature that would be seen
+_WEAKEST = 0.02  # correlation coefficient of the weakest feature that would be seen
 _THRESHOLD = 5.0  # least normal score of a feature among thousands of lags
 _WHOLE = 1e-3  # A symbol lasts a whole number of samples within this share of a sample, per symbol.
 
@@ -24,6 +24,7 @@ _WHOLE = 1e-3  # A symbol lasts a whole number of samples within this share of a
 _GAUSSIAN = (1.70, 0.025)  # least kurtosis of OFDM: BPSK in noise has up to 1.6
 _NO_PULSES = (3.20, 0.10)  # largest kurtosis of OFDM, on the air, where traffic changes its power
 _STRONG = (200.0, 60.0)  # log Bayes factor of prefixes that need no carriers beside them: equal ones, those of slots
+_STRONG_FRAME, _STRONG_FEW = 12.0, 40.0  # the same per frame, where bursts have 6, and at least, of few frames
 _MODULATED = (1.08, 0.01)  # least kurtosis of a linear modulation
 _NOISE = (0.12, 0.015)  # largest deviation of a Gaussian's kurtosis from 2
 _LINE = (12.0, 1.0)  # largest normal score that noise has at a lag, or in the spectrum of its square
@@ -50,8 +51,9 @@ def ofdm(prefix: Prefix, carriers: Carriers, kurtosis: float) -> Identified:
 
 def _sure_of_ofdm(prefix: Prefix, carriers: Carriers, kurtosis: float) -> float:
     guards = carriers.guard_confidence if carriers.num_guard_carriers is not None else 0.0
-    strong = _STRONG[prefix.layout.symbols_per_slot > 1]
-    cycles = prefix.layout_confidence * min(1.0, prefix.log_ratio / strong)
+    ratio = prefix.log_ratio
+    per_frame = min(ratio / (_STRONG_FRAME * len(prefix.offset)), ratio / _STRONG_FEW)
+    cycles = prefix.layout_confidence * min(1.0, max(ratio / _STRONG[prefix.layout.symbols_per_slot > 1], per_frame))
     structure = max(guards * min(1.0, 2 * prefix.layout_confidence), carriers.constellation.confidence, cycles)
     return prefix.fft_size_confidence * structure * above(kurtosis, _GAUSSIAN) * below(kurtosis, _NO_PULSES)
 

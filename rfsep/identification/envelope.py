@@ -85,7 +85,7 @@ def occupied_band(frames: Tensor) -> Band:
 
 def stretch_length(band: Band) -> int:
     """Samples per stretch: 512, or more for narrow bands, but at most a frame."""
-    wide = _DEGREES / effective_bandwidth(band.frames)
+    wide = _DEGREES / max(effective_bandwidth(band.frames), _DEGREES / band.frames.shape[1])
     length = _STRETCH
     while length < wide:
         length *= 2

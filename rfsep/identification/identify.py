@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rfsep.identification.carriers import find_carriers
-from rfsep.identification.cyclic import local_power
+from rfsep.identification.cyclic import local_power, unit_power
 from rfsep.identification.describe import Part, constant_envelope, like_noise, ofdm, single_carrier, steady
 from rfsep.identification.findings import Finding, Identified
 from rfsep.identification.kinds import STEADY, Sorting, sort_frames
@@ -27,6 +27,7 @@ _SURE = 0.5  # least confidence of a kind, and of each part of a modem
 _RARE = 0.05  # A kind is absent below this share of the time on the air.
 _REST = 0.1  # Frames without the prefix that others have are looked at on their own from this share on.
 _LIKE_NOISE = 0.15  # Frames this close to a Gaussian's kurtosis may be noise between those of a single carrier.
+_MODULATED = 1.65  # A frame of this kurtosis or less is no OFDM; tuned, see `rfsep.identification.kinds`.
 _OWN = 3.0  # log Bayes factor that shows the prefix in a single frame
 
 
@@ -50,8 +51,7 @@ def identify(frames: Tensor, sample_rate_hz: float | None = None) -> Identified:
     """
     _check(frames, sample_rate_hz)
     frames = frames[distinct_samples(frames).float().mean(1) >= _NEW]
-    frames = frames / frames.abs().max()  # Fourth powers of extreme levels leave the numbers' range.
-    frames = frames / frames.abs().square().mean().sqrt()
+    frames = unit_power(frames)
     found = _together(_parts(frames, sort_frames(frames)))._replace(duty_cycle=duty_cycle(frames))
     if sample_rate_hz is not None and found.carrier_offset.value is not None:
         offset_hz = found.carrier_offset.value * sample_rate_hz
@@ -128,7 +128,7 @@ def _ofdm(frames: Tensor, sorting: Sorting, rest: Tensor) -> tuple[Identified | 
     carriers = None if prefix is None else find_carriers(frames[rest], prefix)
     if prefix is None or carriers is None:
         return None, own
-    own[rest] = prefix.frame_log_ratio > _OWN
+    own[rest] = (prefix.frame_log_ratio > _OWN) & (sorting.kurtosis[rest] > _MODULATED)
     found = ofdm(prefix, carriers, _typical(sorting, own if own.any() else rest))
     if found.num_guard_carriers.value is None and (rate := find_symbol_rate(frames[rest])) is not None:
         # A prefix without carriers may be the pulse of a single carrier.

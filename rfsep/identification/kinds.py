@@ -12,7 +12,7 @@ from rfsep.identification.envelope import Band, Envelope, envelope, occupied_ban
 STEADY = ("constant_envelope", "chirp", "pulses")  # kinds that the envelope and its lag product tell
 
 # The middles and widths of the logistic curves are tuned on synthetic recordings of other seeds than those of the
-# reliability study (tests/identification/heard.py, noise at 20 to 5 dB); the closed forms of the kurtosis are physics.
+# reliability study (tests/heard.py, noise at 20 to 5 dB); the closed forms of the kurtosis are physics.
 _CONSTANT = (1.10, 0.015)  # kurtosis; 8PSK of the widest roll-off has 1.12
 _CHIRP = (0.30, 0.04)  # share of the power in chirps; FM has .15 at most, chirps in noise of 5 dB .4 and more
 _CHIRP_KURTOSIS = (1.60, 0.05)  # Pulses of a chirp that begin or end within a stretch have 1.3.

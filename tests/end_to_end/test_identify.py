@@ -69,7 +69,7 @@ def test_frames_of_a_file_into_a_folder_of_choice(frames: Path) -> None:
 
 
 def test_noise_has_no_modem(tmp_path: Path) -> None:
-    done = run("white_noise", *SMALL, "--out", ".", cwd=tmp_path)
+    done = run("white_noise", "--num-frames", "40", "--num-samples", "4096", "--out", ".", cwd=tmp_path)
     assert done.stdout.startswith("kind: noise")
     with pytest.raises(InputError, match=r"interference\.yaml: names no modem"):
         read_interference(tmp_path / "interference.yaml")

@@ -1,4 +1,4 @@
-"""Draws an identified interference: its correlations and its spectrum."""
+"""Draws an identified interference: its correlations, or its envelope and frequency, and its spectrum."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,19 @@ from matplotlib.figure import Figure
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from rfsep.identification.cyclic import cycle_spectra, lag_correlations, level, power_spectra, whiten
+from rfsep.identification.cyclic import (
+    cycle_spectra,
+    lag_correlations,
+    level,
+    local_power,
+    power_spectra,
+    unit_power,
+    whiten,
+)
+from rfsep.identification.envelope import occupied_band
 from rfsep.identification.findings import Identified
+from rfsep.identification.frequency import instantaneous_frequency, smoothed
+from rfsep.identification.kinds import STEADY
 from rfsep.identification.prefix import Layout, flattened, log_ratios, loudest, prefix_product
 from rfsep.identification.symbol_rate import block_medians
 from rfsep.pages.style import COLOUR_MAP, GRID, INK, PALETTE, dress
@@ -26,6 +37,10 @@ _KINDS = {
     "pulses": "pulses",
 }
 _MAX_SAMPLES = 1 << 19
+_ON_AIR = 0.2  # Amplitudes are shown where the local power is above this share of the usual one.
+_MAX_AMPLITUDE = 3.0
+_WHOLE = 0.99  # A mean frequency is shown where no pause interrupts it.
+_FAINT = 0.003  # The axis leaves out this share of the time at either end.
 _SPECTROGRAM_SIZE = 128
 _SPECTROGRAM_SAMPLES = 16384
 
@@ -33,19 +48,27 @@ _SPECTROGRAM_SAMPLES = 16384
 def draw(frames: Tensor, identified: Identified, name: str, sample_rate_hz: float | None) -> Figure:
     """Draws correlation over lag and over time or cycle frequency, power spectrum and spectrogram.
 
+    Of constant envelopes, chirps and pulses it draws histograms of envelope and instantaneous frequency instead of
+    correlations.
+
     Args:
         frames: complex64 [F, T].
         identified: result of `rfsep.identification.identify.identify`.
         name: name in the title.
         sample_rate_hz: sample rate for frequencies in MHz; None for cycles per sample.
     """
+    frames = unit_power(frames)
     chosen = frames[loudest(level(frames), _MAX_SAMPLES)]
     figure = Figure(figsize=(12.0, 8.0), facecolor="white", layout="constrained")
     panels = figure.subplots(2, 2)
     figure.suptitle(_title(identified, name), fontsize=14, color=INK, parse_math=False)
-    _draw_lags(panels[0, 0], chosen, identified)
-    folded: Callable[[Axes, Tensor, Identified], None] = _draw_fold if identified.fft_size.value else _draw_cycles
-    folded(panels[0, 1], chosen, identified)
+    if identified.kind.value in STEADY:
+        _draw_envelope(panels[0, 0], chosen)
+        _draw_frequency(panels[0, 1], chosen, identified, sample_rate_hz)
+    else:
+        _draw_lags(panels[0, 0], chosen, identified)
+        folded: Callable[[Axes, Tensor, Identified], None] = _draw_fold if identified.fft_size.value else _draw_cycles
+        folded(panels[0, 1], chosen, identified)
     _draw_spectrum(panels[1, 0], frames, identified, sample_rate_hz)
     _draw_spectrogram(panels[1, 1], chosen, sample_rate_hz)
     return figure
@@ -64,6 +87,11 @@ def _title(identified: Identified, name: str) -> str:
         low, high = identified.samples_per_symbol_range.value
         one = identified.samples_per_symbol.confidence > 0
         parts.append(f"{low:.6g} samples per symbol" if one else f"{low:.3g} to {high:.3g} samples per symbol")
+    if identified.chirp_rate.value is not None:
+        parts.append(f"{identified.chirp_rate.value:.3g} cycles per sample per sample")
+    if (names := identified.kinds.value) is not None and (shares := identified.kind_shares.value) is not None:
+        company = zip(names[1:], shares[1:], strict=True)
+        parts.append("beside " + " and ".join(f"{_KINDS[kind]} ({share:.0%})" for kind, share in company))
     if identified.kind.value in ("ofdm", "single_carrier"):
         alphabet, sure = identified.constellation
         parts.append(alphabet if alphabet is not None and sure >= 0.5 else "constellation unclear")
@@ -145,6 +173,49 @@ def _draw_cycles(axes: Axes, frames: Tensor, identified: Identified) -> None:
             textcoords="offset points", color=RED, fontsize=12,
         )  # fmt: skip
     dress(axes, "cycle frequency (cycles/sample)", "dB over the median", "spectrum of the power, spectrum flattened")
+
+
+def _draw_envelope(axes: Axes, frames: Tensor) -> None:
+    """Draws a histogram of the amplitude on the air, behind a filter of the band, beside that of Gaussian noise."""
+    band = occupied_band(frames)
+    power = local_power(band.frames)
+    usual = power.square().mean() / power.mean().clamp(min=1e-30)
+    amplitude = (band.frames.abs() / power.sqrt().clamp(min=1e-15))[power > _ON_AIR * usual]
+    counts, edges = np.histogram(amplitude.numpy(), bins=120, range=(0.0, _MAX_AMPLITUDE))
+    counts = counts / max(1, counts.sum()) / (edges[1] - edges[0])
+    axes.stairs(counts, edges, color=BLUE, linewidth=1.2, fill=False, label="heard")
+    x = np.linspace(0.0, _MAX_AMPLITUDE, 200)
+    axes.plot(x, 2 * x * np.exp(-(x**2)), color=INK, linewidth=1.0, linestyle="--", label="Gaussian")
+    axes.axvline(1.0, color=RED, linewidth=1.0, alpha=0.6, label="constant")
+    axes.set_xlim(0, _MAX_AMPLITUDE)
+    axes.set_ylim(0, 1.1 * max(1.0, float(counts.max())))
+    axes.legend(loc="upper right", frameon=True, fontsize=11, labelcolor=INK)
+    dress(axes, "amplitude over the local level", "density", "envelope on the air")
+
+
+def _draw_frequency(axes: Axes, frames: Tensor, identified: Identified, sample_rate_hz: float | None) -> None:
+    """Draws a histogram of the instantaneous frequency on the air, with the deviation found."""
+    period = identified.samples_per_symbol.value
+    frequency = instantaneous_frequency(occupied_band(frames).frames)
+    span = 4 if period is None else max(1, round(period / 4))
+    heard = smoothed(frequency.heard.float(), span) > _WHOLE
+    scale, unit = _frequency_scale(sample_rate_hz)
+    values = smoothed(frequency.values, span)[heard].numpy() * scale
+    low, high = np.quantile(values, (_FAINT, 1 - _FAINT)) if len(values) else (0.0, 0.0)
+    margin = 0.2 * (high - low) + 1e-3 * scale
+    counts, edges = np.histogram(values, bins=150, range=(low - margin, high + margin))
+    axes.stairs(counts / max(1, counts.max()), edges, color=BLUE, linewidth=1.0, fill=True, alpha=0.7)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_ylim(0, 1.2)
+    deviation, offset = identified.deviation.value, identified.carrier_offset.value
+    if deviation is not None and offset is not None:
+        for side in (-1, 1):
+            axes.axvline((offset + side * deviation) * scale, color=RED, linewidth=1.5, linestyle="--")
+        axes.annotate(
+            f"deviation {deviation * scale:.4g} {unit}", (0, 1), xycoords="axes fraction", xytext=(8, -16),
+            textcoords="offset points", color=RED, fontsize=12,
+        )  # fmt: skip
+    dress(axes, f"frequency ({unit})", "density, relative", f"instantaneous frequency, mean of {span} samples")
 
 
 def _draw_spectrum(axes: Axes, frames: Tensor, identified: Identified, sample_rate_hz: float | None) -> None:
