@@ -28,6 +28,7 @@ _WHITENED = 6  # reweighted fits
 _FAINT = 1e-4  # variance of innovations that all count alike, over the power
 _FLOOR = 1e-6  # least variance of the innovations in units of the interference's power
 _LEAST_VARIANCE = 1e-7
+_LEVELS = 5  # of power in the states, see `rfsep.separators.varying.learning.learn`
 _UPDATES = 2  # of the symbols' sites per round
 
 
@@ -108,7 +109,7 @@ class Ringing:
     ) -> None:
         self.modem, self.order, self.rounds = modem, order, rounds
         self.block, self.margin = block, margin
-        self._start = VaryingLmmse(modem, examples, rounds=2)
+        self._start = VaryingLmmse(modem, examples, rounds=1, levels=_LEVELS)
         self.model: Model = _innovation_model(examples, order, block)
         lags = modem_autocorrelation(modem, order + 1)
         apart = torch.arange(order + 1)[:, None] - torch.arange(order + 1)
@@ -173,7 +174,7 @@ def _innovation_model(examples: Tensor, order: int, block: int) -> Model:
     taps, _ = reweighted(fit, order, torch.eye(order + 1, dtype=torch.complex128), least)
     innovations = filtered(frames, taps)
     innovations[:, :order] = 0
-    return learn_without_line(innovations.to(torch.complex64), _FLOOR)
+    return learn_without_line(innovations.to(torch.complex64), _LEVELS, _FLOOR)
 
 
 def _rest(field: SymbolField, mixture: Tensor, found: Detected, weight: Tensor) -> Fit:

@@ -19,7 +19,7 @@ _DRIFT, _RESTART = 0.08, 0.03  # tuned on val of adsb: flat between half and twi
 _FIRST_ACROSS = 0.02  # variance across the line over the local power, before it is known
 _ONE_SIDED = 0.8  # share of the mean in the mean magnitude along the line, above which a carrier is never reversed
 _LINED = 0.25  # power across over power along the line, above which there is no line; 1 without any structure
-_LEVELS, _CHIPS = 12, 4  # local levels, and amplitudes within each, of the first states
+LEVELS, _CHIPS = 12, 4  # local levels, and amplitudes within each, of the first states
 _LOCAL = 25  # samples around one that share its level
 _ROUNDS = 8  # of Baum and Welch
 _TRACKED = (2, 5)  # rounds after which the line is tracked again
@@ -48,8 +48,12 @@ def turned(waveform: Tensor, offset: float) -> Tensor:
     return waveform * torch.polar(torch.ones_like(time), -offset * time).to(waveform.dtype)
 
 
-def learn(examples: Tensor) -> Model:
+def learn(examples: Tensor, levels: int = LEVELS) -> Model:
     """Learns the states of an interference, and its line if it has one, from frames complex64 [F, T].
+
+    Args:
+        examples: the frames.
+        levels: of local power, each with four states; fewer where the examples are few.
 
     Raises:
         InputError: the frames are too few, all zero, or hold NaN or infinity.
@@ -68,24 +72,25 @@ def learn(examples: Tensor) -> Model:
         between.along.square() @ (~told).float()
     ).sum().clamp_min(_FLOOR)
     if share > _LINED:
-        model = _baum_welch(frames, without_line(frames), None)
+        model = _baum_welch(frames, without_line(frames), None, levels)
     else:
         line = track(Evidence(first, second), turning)
         seen = _seen(waveform, line)
         signed = _averaged(seen.along, 8).abs().mean() / seen.along.abs().mean()
-        model = _baum_welch(waveform, line, turning._replace(one_sided=bool(signed > _ONE_SIDED)))
+        model = _baum_welch(waveform, line, turning._replace(one_sided=bool(signed > _ONE_SIDED)), levels)
     return model
 
 
-def learn_without_line(examples: Tensor, floor: float) -> Model:
+def learn_without_line(examples: Tensor, levels: int, floor: float) -> Model:
     """Learns states of equal variance along and across from frames complex64 [F, T].
 
     Args:
         examples: as in `learn`, which says what is raised.
+        levels: likewise.
         floor: least variance.
     """
     frames = pieces_of(examples)
-    return _baum_welch(frames, without_line(frames), None, floor)
+    return _baum_welch(frames, without_line(frames), None, levels, floor)
 
 
 def pieces_of(examples: Tensor) -> Tensor:
@@ -161,11 +166,11 @@ def without_line(waveform: Tensor) -> Line:
     return Line(nothing, nothing, nothing, nothing[:, 0])
 
 
-def _first_states(seen: Seen) -> Smoothed:
+def _first_states(seen: Seen, most_levels: int) -> Smoothed:
     """Sorts samples into local levels, and by amplitude within each."""
     magnitude = (seen.along.square() + seen.across.square()).sqrt()
     local = max_pool1d(_averaged(magnitude, 3)[:, None], _LOCAL, 1, _LOCAL // 2)[:, 0]
-    levels = max(1, min(_LEVELS, magnitude.numel() // (_SAMPLES_PER_STATE * _CHIPS)))
+    levels = max(1, min(most_levels, magnitude.numel() // (_SAMPLES_PER_STATE * _CHIPS)))
     level = (local.square() + _FLOOR).log()
     ordered = level.flatten().sort().values
     low, high = ordered[len(ordered) // 1000], ordered[-1 - len(ordered) // 5000]
@@ -201,12 +206,12 @@ def line_evidence(residual: Tensor, variance: Tensor, weights: Tensor, states: S
     return Evidence(residual * first, residual.square() * second)
 
 
-def _baum_welch(waveform: Tensor, line: Line, turning: Turning | None, floor: float = _FLOOR) -> Model:
+def _baum_welch(waveform: Tensor, line: Line, turning: Turning | None, levels: int, floor: float = _FLOOR) -> Model:
     """Learns the states of frames [F, T] (Rabiner, Proc. IEEE 77(2), 1989, section III C), tracking the line anew."""
     one_sided = turning is not None and turning.one_sided
     lined = turning is not None
     seen = _seen(waveform, line)
-    found = _first_states(seen)
+    found = _first_states(seen, levels)
     states = reestimated(found, seen, floor, one_sided, lined)
     gain = torch.ones(len(waveform))
     for index in range(_ROUNDS):
