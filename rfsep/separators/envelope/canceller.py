@@ -1,6 +1,6 @@
 """Cancels interference of a constant or slowly varying envelope, by the statistics of its envelope and phase."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -8,7 +8,6 @@ from torch import Tensor
 from rfsep.separators.envelope.layout import Layout
 from rfsep.separators.envelope.polar import learn_polar
 from rfsep.separators.envelope.search import Search
-from rfsep.separators.inference.expectation_propagation import put_rows, rows_of
 from rfsep.separators.lmmse import Lmmse
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.linear_modem import LinearModem
@@ -72,10 +71,7 @@ class EnvelopeCanceller:
             behind = layout.num_symbols + layout.first - inner.shape[1]
             return torch.nn.functional.pad(inner, (-layout.first, behind))
 
-        state = search.from_nothing(mixture)
-        if len(rows := search.doubtful(state)):
-            starts = [lambda part, start=start: symbols_of(start, part) for start in self._starts]
-            put_rows(state, rows, search.searched(mixture[rows], rows_of(state, rows), starts))
+        state = search.detected(mixture, [partial(symbols_of, start) for start in self._starts])
         return layout.synthesise(state.soft.symbols, layout.pulse)
 
     def separate(self, mixture: Tensor) -> Separated:

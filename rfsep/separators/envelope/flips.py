@@ -33,23 +33,25 @@ def improved(
         doubtful: bool [B, S], symbols that may change with their successors.
         sweeps: at most.
     """
-    rows, places = doubtful[:, :-1].nonzero(as_tuple=True)
-    for _ in range(sweeps if len(rows) else 0):
-        parts = torch.split(torch.arange(len(rows)), _PART)
-        found = [_best_change(layout, model, rest, symbols, points, rows[part], places[part]) for part in parts]
-        gain = symbols.real.new_zeros(symbols.shape)
-        gain[rows, places] = torch.cat([part.gain for part in found])
+    gain, change = symbols.real.new_zeros(symbols.shape), symbols.new_zeros((*symbols.shape, 2))
+    span, reach = 2 * layout.reach + 1, layout.reach
+    doubtful = doubtful & (torch.arange(layout.num_symbols) < layout.num_symbols - 1)
+    stale = doubtful
+    for _ in range(sweeps):
+        rows, places = stale.nonzero(as_tuple=True)
+        for part in torch.split(torch.arange(len(rows)), _PART):
+            found = _best_change(layout, model, rest, symbols, points, rows[part], places[part])
+            gain[rows[part], places[part]], change[rows[part], places[part]] = found
         # Of changes that overlap, the best is made.
-        highest = torch.nn.functional.max_pool1d(gain[:, None], 2 * layout.reach + 1, 1, layout.reach)[:, 0]
-        made = ((gain == highest) & (gain > _LEAST_GAIN))[rows, places]
+        highest = torch.nn.functional.max_pool1d(gain[:, None], span, 1, reach)[:, 0]
+        made = (gain == highest) & (gain > _LEAST_GAIN)
         if not made.any():
             break
-        change = torch.cat([part.change for part in found])[made]
-        delta = torch.zeros_like(symbols)
-        delta.index_put_((rows[made], places[made]), change[:, 0], accumulate=True)
-        delta.index_put_((rows[made], places[made] + 1), change[:, 1], accumulate=True)
+        delta = torch.where(made, change[..., 0], 0)
+        delta[:, 1:] += torch.where(made, change[..., 1], 0)[:, :-1]
         symbols = symbols + delta
         rest = rest._replace(samples=rest.samples - layout.synthesise(delta, layout.pulse))
+        stale = doubtful & (torch.nn.functional.max_pool1d(made[:, None].float(), span, 1, reach)[:, 0] > 0)
     return symbols
 
 
@@ -63,10 +65,10 @@ class _Change(NamedTuple):
 def _differences(pair: Tensor, points: Tensor) -> Tensor:
     """Returns all changes of two symbols complex [n, 2] to near points, no change first: complex [n, k, 2]."""
     near = (points - pair[..., None]).abs().topk(min(_NEAREST, len(points)), 2, largest=False).indices
-    step = torch.nn.functional.pad(points[near] - pair[..., None], (1, 0))  # [n, 2, 1 + nearest]
+    step = points[near] - pair[..., None]  # [n, 2, nearest]
     count = step.shape[2]
     early, late = step[:, 0, :, None].expand(-1, -1, count), step[:, 1, None, :].expand(-1, count, -1)
-    return torch.stack((early, late), 3).flatten(1, 2)
+    return torch.nn.functional.pad(torch.stack((early, late), 3).flatten(1, 2), (0, 0, 1, 0))
 
 
 def _best_change(

@@ -79,11 +79,20 @@ def unit_of(samples: Tensor) -> Tensor:
     return samples / samples.abs().clamp_min(1e-6)
 
 
-def rest_of(model: Polar, mixture: Tensor, soi: Tensor, terms: Tensor, level: Tensor | None) -> Rest:
-    """Removes the SOI complex64 [B, T] and nuisance terms float64 [B, N]; ``level`` [B, 1] if it is known."""
+def rest_of(model: Polar, mixture: Tensor, soi: Tensor, terms: Tensor, level: Tensor | None, smoothing: int) -> Rest:
+    """Removes the SOI complex64 [B, T] and nuisance terms float64 [B, N].
+
+    Args:
+        model: of the interference.
+        mixture: complex64 [B, T].
+        soi: to remove.
+        terms: to remove.
+        level: [B, 1] if it is known.
+        smoothing: samples over which pauses are found.
+    """
     nuisance = model.nuisance.terms
     rest = mixture - soi
-    busy = torch.ones_like(rest.real) if model.floor is None else busy_samples(rest).float()
+    busy = torch.ones_like(rest.real) if model.floor is None else busy_samples(rest, smoothing).float()
     if level is None:
         level = (rest.abs() * busy).sum(1, keepdim=True) / busy.sum(1, keepdim=True).clamp_min(1.0)
         level = level.clamp_min(1e-4)
@@ -104,7 +113,7 @@ def _noise(model: Innovations, length: int, heat: float) -> Tensor:
 
 
 def errors_of(model: Polar, rest: Rest, spread: Tensor, heat: float) -> Errors:
-    """Returns deviations for a SOI whose axes have variances ``spread`` [B, T], with the model's noise times ``heat``."""
+    """Returns deviations for axes of the SOI with variances ``spread`` [B, T], at ``heat`` times the model's noise."""
     length = rest.samples.shape[1]
     spread = spread / rest.level.square()
     radial = rest.samples.abs() / rest.level - rest.drift - spread / 2 - model.envelope.mean

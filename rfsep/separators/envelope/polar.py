@@ -10,9 +10,9 @@ from rfsep.separators.envelope.innovations import Innovations, fit_innovations, 
 from rfsep.separators.envelope.nuisance import PERIOD, Nuisance, learn_nuisance
 from rfsep.types import InputError
 
-SMOOTHING = 64  # samples over which the local level is taken
 BUSY = 0.5  # Where the local level is below this share of the high level, the interference pauses.
 
+_SMOOTHING = 64  # samples over which the level of examples is taken
 _SIZES = (PERIOD, 1024, 512, 256)  # samples per frame without a pause, the longest that there are
 _LEAST_FRAMES, _MOST_FRAMES = 8, 100
 _MOST_SPREAD = 0.4  # of the envelope over its mean; a complex Gaussian signal has 0.52
@@ -41,9 +41,9 @@ class Polar(NamedTuple):
     usual: float
 
 
-def busy_samples(samples: Tensor) -> Tensor:
-    """Tells where signals complex [B, T] do not pause: bool [B, T]."""
-    size = min(SMOOTHING, samples.shape[1])
+def busy_samples(samples: Tensor, smoothing: int) -> Tensor:
+    """Tells where signals complex [B, T] do not pause, by their level over ``smoothing`` samples: bool [B, T]."""
+    size = min(smoothing, samples.shape[1])
     power = samples.abs().square()
     padded = torch.nn.functional.pad(power[:, None], (size // 2, size - 1 - size // 2), mode="replicate")[:, 0]
     total = torch.nn.functional.pad(padded.double().cumsum(1), (1, 0))
@@ -61,7 +61,7 @@ def _frames(examples: Tensor) -> tuple[Tensor, float | None]:
         raise InputError("envelope: the example frames are empty, hold nothing but zeros, or hold NaN or infinity")
     signal = examples.to(torch.complex128)
     whole = signal.abs().square().mean(1, keepdim=True) > 0
-    busy = busy_samples(signal) & whole
+    busy = busy_samples(signal, _SMOOTHING) & whole
     level = ((signal.abs() * busy).sum(1) / busy.sum(1).clamp_min(1)).clamp_min(1e-12)
     floor = None
     if (~busy).double().mean() > 1e-3:
@@ -75,7 +75,7 @@ def _frames(examples: Tensor) -> tuple[Tensor, float | None]:
             kept = kept[:: -(-len(kept) // _MOST_FRAMES)]
             return kept / kept.abs().mean(1, keepdim=True), floor
     raise InputError(
-        f"envelope: the example frames hold fewer than {_LEAST_FRAMES} stretches of {_SIZES[-1]} samples without a pause"
+        f"envelope: the examples hold fewer than {_LEAST_FRAMES} stretches of {_SIZES[-1]} samples without a pause"
     )
 
 

@@ -1,6 +1,6 @@
 """Detects symbols from several starts, and searches on where what is left does not look like the interference."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,9 +15,15 @@ from rfsep.separators.inference.expectation_propagation import put_rows, rows_of
 
 _SETTLED = 0.02  # A symbol of unit power that changes less has settled.
 _EARLY = 3  # iterations in which the level is that of the mixture, not of the rest
+_SMOOTHING = (64, 8)  # samples over which pauses are found, in early iterations and later
+_STRONG = 16.0  # interference over SOI, in power, beyond which detection from nothing finds what estimates would
+_WEAK = 2.5  # interference over SOI, in power, below which detection from nothing fails
 _SEARCHES = 3
 _SWEEPS = 8
 _NEARBY = 9  # symbols about a misfit that may be wrong
+
+
+Estimate = Callable[[Tensor], Tensor]
 
 
 class Schedule(NamedTuple):
@@ -65,30 +71,41 @@ class Search:
         self._points = points
         self._axes = torch.view_as_real(points.to(torch.complex128).contiguous())
 
-    def from_nothing(self, mixture: Tensor) -> State:
-        """Detects the symbols of mixtures complex64 [B, T] without an estimate."""
+    def detected(self, mixture: Tensor, estimates: Sequence[Estimate]) -> State:
+        """Detects the symbols of mixtures complex64 [B, T].
+
+        Args:
+            mixture: complex64 [B, T].
+            estimates: give symbols [B, S] of mixtures, from which detection starts where the interference is weak.
+        """
         size = (len(mixture), self.layout.num_symbols)
-        return self._detect(mixture, Soft(torch.zeros(size, dtype=torch.complex64), torch.ones(size)), _FROM_NOTHING)
-
-    def doubtful(self, state: State) -> Tensor:
-        """Returns the rows int64 [n] in which the rest does not look like the interference everywhere."""
-        return (state.misfit > self.model.usual).any(1).nonzero()[:, 0]
-
-    def searched(self, mixture: Tensor, state: State, estimates: list[Callable[[Tensor], Tensor]]) -> State:
-        """Improves states of mixtures complex64 [B, T] from further estimates of the SOI's symbols, [B, S] each."""
+        state = self._begun(Soft(torch.zeros(size, dtype=torch.complex64), torch.ones(size)))
+        state = state._replace(misfit=torch.full(size, torch.inf))
+        ratio = mixture.abs().square().mean(1) / self.soi_power - 1
+        rows = (ratio >= _WEAK).nonzero()[:, 0]
+        if len(rows):
+            put_rows(state, rows, self._detect(mixture[rows], rows_of(state, rows).soft, _FROM_NOTHING))
         for estimate in estimates:
-            symbols = estimate(mixture)
-            variance = (1 - symbols.abs().square().mean(1, keepdim=True)).clamp(0.02, 1).expand(symbols.shape)
-            state = _merged(state, self._detect(mixture, Soft(symbols, variance), _FROM_ESTIMATE))
+            rows = ((state.misfit > self.model.usual).any(1) & (ratio < _STRONG)).nonzero()[:, 0]
+            if len(rows):
+                found = self._from_estimate(mixture[rows], estimate(mixture[rows]))
+                put_rows(state, rows, _merged(rows_of(state, rows), found))
         for _ in range(_SEARCHES):
-            if not len(active := self.doubtful(state)):
+            rows = (state.misfit > self.model.usual).any(1).nonzero()[:, 0]
+            if not len(rows):
                 break
-            part, own = rows_of(state, active), mixture[active]
-            part = _merged(part, self._changed(own, part))
-            variance = torch.where(part.misfit > self.model.usual, 0.1, 0.01)
-            again = self._detect(own, Soft(part.soft.symbols, variance), _AFTER_CHANGES)
-            put_rows(state, active, _merged(part, again))
+            put_rows(state, rows, self._searched(mixture[rows], rows_of(state, rows)))
         return state
+
+    def _from_estimate(self, mixture: Tensor, symbols: Tensor) -> State:
+        variance = (1 - symbols.abs().square().mean(1, keepdim=True)).clamp(0.02, 1).expand(symbols.shape)
+        return self._detect(mixture, Soft(symbols, variance), _FROM_ESTIMATE)
+
+    def _searched(self, mixture: Tensor, state: State) -> State:
+        """Changes pairs of symbols, and detects again from there."""
+        state = _merged(state, self._changed(mixture, state))
+        variance = torch.where(state.misfit > self.model.usual, 0.1, 0.01)
+        return _merged(state, self._detect(mixture, Soft(state.soft.symbols, variance), _AFTER_CHANGES))
 
     def _begun(self, soft: Soft) -> State:
         power = self._axes.square().mean(0).clamp_min(1e-6)
@@ -114,15 +131,15 @@ class Search:
 
     def _rest(self, mixture: Tensor, state: State, early: bool = False) -> Rest:
         level = None
-        if early:
+        if early and self.model.floor is None:
             total = mixture.abs().square().mean(1, keepdim=True)
             level = (total - self.soi_power).maximum(0.1 * total).sqrt().clamp_min(1e-4)
         soi = self.layout.synthesise(state.soft.symbols, self.layout.pulse)
-        return rest_of(self.model, mixture, soi, state.terms, level)
+        return rest_of(self.model, mixture, soi, state.terms, level, _SMOOTHING[not early])
 
     def _step(self, mixture: Tensor, state: State, heat: float, damping: float, early: bool) -> State:
         layout = self.layout
-        rest = self._rest(mixture, state, early and self.model.floor is None)
+        rest = self._rest(mixture, state, early)
         spread = layout.synthesise(state.soft.variance / 2, layout.pulse.square())
         errors = errors_of(self.model, rest, spread, heat)
         said = linearise(layout, self.model, rest, errors, state.soft.symbols, state.terms)
