@@ -1,79 +1,70 @@
-"""Linearises the polar model of the interference about an estimate of the SOI."""
+"""Linearises the polar model of the interference about an estimate of the SOI.
+
+With the SOI's error e = G (a - m) and the rest r = y - G m = A e^{j phi} + e, the radius deviates by
+Re(e^{-j phi} e) + Im(e^{-j phi} e)^2 / 2 A and the phase by Im(e^{-j phi} e) / A. The second-order term enters by its
+mean and variance (second-order extended Kalman filter; Jazwinski, Stochastic Processes and Filtering Theory, 1970,
+section 9.3), so that an unsure estimate has little weight at an SINR near 0 dB. Radius and phase steps are whitened by
+their own autoregressions, with Student-t weights. In pauses the rest itself is white noise.
+"""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rfsep.separators.envelope.innovations import robust, whitened
+from rfsep.separators.envelope.innovations import Innovations, robust, whitened
+from rfsep.separators.envelope.layout import Layout
 from rfsep.separators.envelope.nuisance import real_columns
-from rfsep.separators.envelope.polar import Polar
-from rfsep.signals.linear_modem import LinearModem
+from rfsep.separators.envelope.polar import Polar, busy_samples
+
+_LEAST_RADIUS = 0.3  # of the level; a smaller radius counts as this in the phase's derivative
 
 
-class Layout:
-    """Where the symbols' pulses lie in a window, as shifts of one pulse.
+class Rest(NamedTuple):
+    """Windows without the SOI and the nuisance terms.
 
-    Args:
-        modem: the SOI's modem.
-        length: samples in the window.
-        begins: whether the SOI begins with the window.
-        ends: whether it ends with it.
-        order: taps of the prediction-error filters, less one.
+    Attributes:
+        samples: complex64 [B, T].
+        level: float32 [B, 1].
+        drift: of the level, as a share of it, float32 [B, T].
+        busy: float32 [B, T], 1 where the interference does not pause.
+        waves: the nuisance terms' waveforms, complex64 [B, K, T].
     """
 
-    def __init__(self, modem: LinearModem, length: int, *, begins: bool, ends: bool, order: int) -> None:
-        self.length, self.period, self.order = length, modem.symbol_period, order
-        self.pulse = modem.pulse.float()
-        lead = (len(self.pulse) - 1) // 2 - self.period // 2
-        before = 0 if begins else (len(self.pulse) - 1 - lead) // self.period
-        after = 0 if ends else (length - 1 + lead) // self.period + 1 - modem.num_symbols(length)
-        self.first = -before
-        self.num_symbols = before + modem.num_symbols(length) + max(0, after)
-        self.width = len(self.pulse) + 1 + order  # samples that a filtered pulse reaches
-        self.left = lead - self.first * self.period  # samples of padding before the window
-        self.total = (self.num_symbols - 1) * self.period + self.width
-        self.reach = -(-self.width // self.period)  # symbols further apart than that are not coupled
+    samples: Tensor
+    level: Tensor
+    drift: Tensor
+    busy: Tensor
+    waves: Tensor
 
-    def padded(self, samples: Tensor) -> Tensor:
-        """Returns samples [B, T] in the padded window [B, total], zero elsewhere."""
-        right = self.total - self.left - self.length
-        return torch.nn.functional.pad(samples, (self.left, max(0, right)))[:, : self.total]
 
-    def windows(self, samples: Tensor, size: int) -> Tensor:
-        """Cuts the part of each symbol from samples [B, T]: [B, S, size]."""
-        return self.padded(samples).unfold(1, size, self.period)[:, : self.num_symbols]
+class Errors(NamedTuple):
+    """Deviations from the model and their variances, float32 [B, T].
 
-    def local_mean(self, samples: Tensor) -> Tensor:
-        """Returns the mean of samples [B, T] under each symbol's pulse, [B, S]."""
-        size = len(self.pulse)
-        inside = self.windows(torch.ones((1, self.length)), size).sum(2)
-        return self.windows(samples, size).sum(2) / inside.clamp_min(1.0)
+    Attributes:
+        radial: innovations of the radius over the level.
+        radial_noise: their variance.
+        phase: innovations of the phase steps.
+        phase_noise: their variance; infinite at sample 0, which has no step.
+        pause_noise: variance of each axis of the rest over the level in pauses, [B, 1].
+    """
 
-    def synthesise(self, symbols: Tensor, pulse: Tensor) -> Tensor:
-        """Returns the sum [B, T] of pulses [L] times symbols [B, S]."""
-        spread = symbols[..., None] * pulse  # [B, S, L]
-        waveform = spread.new_zeros((len(symbols), self.total))
-        size, period = len(pulse), self.period
-        for part in range(0, size, period):
-            width = min(period, size - part)
-            end = part + self.num_symbols * period
-            rows = torch.nn.functional.pad(spread[..., part : part + width], (0, period - width)).flatten(1)
-            stop = min(end, self.total)
-            waveform[:, part:stop] += rows[:, : stop - part]
-        return waveform[:, self.left : self.left + self.length]
+    radial: Tensor
+    radial_noise: Tensor
+    phase: Tensor
+    phase_noise: Tensor
+    pause_noise: Tensor
 
 
 class Information(NamedTuple):
-    """Quadratic information on the symbols' I and Q and on the nuisance terms.
+    """Quadratic information on the symbols' I and Q and on the nuisance terms, float64.
 
     Attributes:
-        gram: of the symbols, float64 [B, 2 S, 2 S].
-        moment: of the symbols, float64 [B, 2 S].
-        cross: of symbols and terms, float64 [B, 2 S, N].
-        term_gram: of the terms, prior included, float64 [B, N, N].
-        term_moment: float64 [B, N].
-        misfit: [B, T].
+        gram: of the symbols, [B, 2 S, 2 S].
+        moment: of the symbols, [B, 2 S].
+        cross: of symbols and terms, [B, 2 S, N].
+        term_gram: of the terms, their prior included, [B, N, N].
+        term_moment: likewise, [B, N].
     """
 
     gram: Tensor
@@ -81,10 +72,71 @@ class Information(NamedTuple):
     cross: Tensor
     term_gram: Tensor
     term_moment: Tensor
-    misfit: Tensor
 
 
-def filtered(columns: Tensor, taps: Tensor) -> Tensor:
+def unit_of(samples: Tensor) -> Tensor:
+    """Returns samples complex64 divided by their magnitudes."""
+    return samples / samples.abs().clamp_min(1e-6)
+
+
+def rest_of(model: Polar, mixture: Tensor, soi: Tensor, terms: Tensor, level: Tensor | None, smoothing: int) -> Rest:
+    """Removes the SOI complex64 [B, T] and nuisance terms float64 [B, N].
+
+    Args:
+        model: of the interference.
+        mixture: complex64 [B, T].
+        soi: to remove.
+        terms: to remove.
+        level: [B, 1] if it is known.
+        smoothing: samples over which pauses are found.
+    """
+    nuisance = model.nuisance.terms
+    rest = mixture - soi
+    busy = torch.ones_like(rest.real) if model.floor is None else busy_samples(rest, smoothing).float()
+    if level is None:
+        level = (rest.abs() * busy).sum(1, keepdim=True) / busy.sum(1, keepdim=True).clamp_min(1.0)
+        level = level.clamp_min(1e-4)
+    coefficients = nuisance.complex_part(terms).to(torch.complex64)[..., None]
+    # Harmonics and memory follow the phase of what is left without them.
+    waves = nuisance.waves(unit_of(rest)) * (level * busy)[:, None]
+    waves = nuisance.waves(unit_of(rest - (coefficients * waves).sum(1))) * (level * busy)[:, None]
+    drift = terms[:, 2 * nuisance.count :].float() @ nuisance.drifts(mixture.shape[1]).float()
+    return Rest(rest - (coefficients * waves).sum(1), level, drift, busy, waves)
+
+
+def _noise(model: Innovations, length: int, heat: float) -> Tensor:
+    """Variance of innovations, float32 [length], larger where samples before the window are missing."""
+    noise = torch.full((length,), model.variance)
+    count = min(len(model.start), length)
+    noise[:count] = model.start[:count].float()
+    return heat * noise
+
+
+def errors_of(model: Polar, rest: Rest, spread: Tensor, heat: float) -> Errors:
+    """Returns deviations for axes of the SOI with variances ``spread`` [B, T], at ``heat`` times the model's noise."""
+    length = rest.samples.shape[1]
+    spread = spread / rest.level.square()
+    radial = rest.samples.abs() / rest.level - rest.drift - spread / 2 - model.envelope.mean
+    radial = whitened(radial * rest.busy, model.envelope.taps)
+    radial_noise = _noise(model.envelope, length, heat) + spread.square() / 2
+    steps = torch.angle(rest.samples[:, 1:] * rest.samples[:, :-1].conj()) - model.frequency.mean
+    phase = whitened(steps * rest.busy[:, 1:], model.frequency.taps)
+    phase_noise = _noise(model.frequency, length - 1, heat) + 2 * spread[:, 1:].square()
+    pause_noise = ((model.floor or 1.0) ** 2 / 2 * heat) * torch.ones_like(rest.level)
+    pad = torch.nn.functional.pad
+    return Errors(radial, radial_noise, pad(phase, (1, 0)), pad(phase_noise, (1, 0), value=torch.inf), pause_noise)
+
+
+def misfit_of(model: Polar, rest: Rest, errors: Errors) -> Tensor:
+    """Returns the misfit [B, T], the sum of log(1 + error^2 / (variance freedom)) of a sample's two errors."""
+    busy = torch.log1p(errors.radial.square() / errors.radial_noise / model.freedom)
+    busy = busy + torch.log1p(errors.phase.square() / errors.phase_noise / model.freedom)
+    power = (rest.samples.abs() / rest.level).square()
+    paused = torch.log1p(power / errors.pause_noise / model.freedom)
+    return busy * rest.busy + paused * (1 - rest.busy)
+
+
+def _filtered(columns: Tensor, taps: Tensor) -> Tensor:
     """Convolves the last axis with taps [p + 1], which lengthens it by p."""
     size = columns.shape[-1]
     toeplitz = columns.new_zeros((size, size + len(taps) - 1))
@@ -94,119 +146,96 @@ def filtered(columns: Tensor, taps: Tensor) -> Tensor:
     return columns @ toeplitz
 
 
-def linearise(
-    layout: Layout,
-    model: Polar,
-    mixture: Tensor,
-    symbols: Tensor,
-    variance: Tensor,
-    terms: Tensor,
-    level: Tensor,
-    freedom: float,
-    heat: float = 1.0,
-) -> Information:
-    """Linearises about symbols complex64 [B, S] with variances [B, S]; ``level`` [B, T] of the interference."""
-    nuisance = model.nuisance.terms
-    residual = mixture - layout.synthesise(symbols, layout.pulse)
-    unit = residual / residual.abs().clamp_min(1e-6)
-    coefficients = nuisance.complex_part(terms).to(torch.complex64)
-    waves = nuisance.waves(unit) * level[:, None]
-    # The harmonics follow the phase of what is left without them.
-    residual = residual - (coefficients[..., None] * waves).sum(1)
-    radius = residual.abs()
-    safe = torch.maximum(radius, 0.3 * level)
-    unit = residual / radius.clamp_min(1e-6)
-    waves = nuisance.waves(unit) * level[:, None]
-    drifts = nuisance.drifts(layout.length).float()
-    drift = terms[:, terms.shape[1] - len(drifts) :].float() @ drifts
-    tangential = layout.synthesise(variance / 2, layout.pulse.square())  # variance of one axis of the SOI's error
-    time = torch.arange(layout.length)
+class _Rows(NamedTuple):
+    """Weighted equations of one kind, of symbols [B, S, 2, W], of terms [B, N, T] and of errors [B, T]."""
 
-    radial = radius - level - tangential / (2 * level)
-    radial = whitened(radial / level - drift - (model.envelope.mean - 1), model.envelope.taps)
-    spread = (tangential / level.square()).square()
-    noise = model.envelope.variance * torch.ones_like(radial)
-    order = min(layout.order, layout.length)
-    noise[:, :order] = model.envelope.start[:order].float()
-    noise = noise * heat + spread / 2
-    envelope_error = radial.square() / noise
-    envelope_weight = robust(envelope_error, freedom) / noise
+    columns: Tensor
+    terms: Tensor
+    errors: Tensor
 
-    steps = torch.angle(residual[:, 1:] * residual[:, :-1].conj())
-    steps = torch.nn.functional.pad(steps - model.frequency.mean, (1, 0))
-    innovations = whitened(steps, model.frequency.taps)
-    noise = model.frequency.variance * torch.ones_like(innovations)
-    noise[:, 1 : order + 1] = model.frequency.start[: layout.length - 1].float()[: noise[:, 1 : order + 1].shape[1]]
-    noise = noise * heat + spread * 2
-    frequency_error = innovations.square() / noise
-    frequency_weight = robust(frequency_error, freedom) / noise
-    frequency_weight[:, 0] = 0
 
-    size = len(layout.pulse)
-    rows = []
-    term_radial, term_tangential = real_columns(waves, unit)
-    drift_columns = drifts.expand(len(mixture), -1, -1)
-    term_radial = torch.cat((term_radial / level[:, None], drift_columns), 1)
-    term_phase = torch.cat((term_tangential / safe[:, None], 0 * drift_columns), 1)
-    term_steps = torch.nn.functional.pad(term_phase.diff(dim=-1), (1, 0))
-    # The radius falls by Re(conj(unit) pulse a), the phase by Im(conj(unit) pulse a) / radius.
-    x = layout.windows(unit.real / level, size) * layout.pulse
-    z = layout.windows(unit.imag / level, size) * layout.pulse
-    radial_columns = filtered(torch.stack((x, z), 2), model.envelope.taps)  # [B, S, 2, L + p]
-    radial_columns = torch.nn.functional.pad(radial_columns, (0, 1))
-    x = layout.windows(-unit.imag / safe, size) * layout.pulse
-    z = layout.windows(unit.real / safe, size) * layout.pulse
-    phase = torch.nn.functional.pad(torch.stack((x, z), 2), (1, 1))
-    inside = layout.windows((time > 0).float()[None], size + 1)[:, :, None]
-    phase = phase.diff(dim=-1) * inside
-    phase_columns = filtered(phase, model.frequency.taps)  # [B, S, 2, L + 1 + p]
-    size = layout.width
-    moment, cross, term_gram, term_moment = 0.0, 0.0, 0.0, 0.0
-    for columns, term_columns, error, weight, taps in (
-        (radial_columns, term_radial, radial, envelope_weight, model.envelope.taps),
-        (phase_columns, term_steps, innovations, frequency_weight, model.frequency.taps),
-    ):
-        root = weight.sqrt()
-        columns = columns * layout.windows(root, size)[:, :, None]
-        moment = moment + (columns * layout.windows(root * error, size)[:, :, None]).sum(-1)
-        rows.append(columns)
-        if terms.shape[1]:
-            white = whitened(term_columns.flatten(0, 1), taps).reshape(term_columns.shape) * root[:, None]
-            cut = layout.windows(white.flatten(0, 1), size).reshape(*white.shape[:2], layout.num_symbols, size)
-            cross = cross + columns @ cut.permute(0, 2, 3, 1)  # [B, S, 2, N]
-            term_gram = term_gram + white @ white.mT
-            term_moment = term_moment + (white @ (root * error)[..., None])[..., 0]
-    gram = banded_gram(rows, layout)
+def _radial_rows(layout: Layout, model: Polar, rest: Rest, errors: Errors) -> _Rows:
+    unit, size = unit_of(rest.samples), len(layout.pulse)
+    weight = robust(errors.radial.square() / errors.radial_noise, model.freedom) / errors.radial_noise
+    root = weight.sqrt() * rest.busy
+    masked = torch.stack([layout.windows(axis * rest.busy / rest.level, size) for axis in (unit.real, unit.imag)], 2)
+    columns = _filtered(masked * layout.pulse, model.envelope.taps)
+    columns = torch.nn.functional.pad(columns, (0, 1)) * layout.windows(root, layout.width)[:, :, None]
+    drifts = model.nuisance.terms.drifts(layout.length).float().expand(len(unit), -1, -1)
+    terms = torch.cat((real_columns(rest.waves, unit)[0] / rest.level[:, None], drifts), 1) * rest.busy[:, None]
+    white = whitened(terms.flatten(0, 1), model.envelope.taps).reshape(terms.shape)
+    return _Rows(columns, white * root[:, None], errors.radial * root)
+
+
+def _phase_rows(layout: Layout, model: Polar, rest: Rest, errors: Errors) -> _Rows:
+    unit, size = unit_of(rest.samples), len(layout.pulse)
+    radius = torch.maximum(rest.samples.abs(), _LEAST_RADIUS * rest.level)
+    weight = robust(errors.phase.square() / errors.phase_noise, model.freedom) / errors.phase_noise
+    root = weight.sqrt() * rest.busy
+    shifted = torch.stack([layout.windows(axis / radius, size) for axis in (-unit.imag, unit.real)], 2)
+    steps = torch.nn.functional.pad(shifted * layout.pulse, (1, 1)).diff(dim=-1)
+    known = rest.busy * (torch.arange(layout.length) > 0)  # Sample 0 has no step.
+    columns = _filtered(steps * layout.windows(known, size + 1)[:, :, None], model.frequency.taps)
+    columns = columns * layout.windows(root, layout.width)[:, :, None]
+    terms = real_columns(rest.waves, unit)[1] / radius[:, None]
+    terms = torch.nn.functional.pad(terms.diff(dim=-1), (1, 0)) * rest.busy[:, None]
+    white = whitened(terms.flatten(0, 1), model.frequency.taps).reshape(terms.shape) * root[:, None]
+    no_drift = white.new_zeros((len(white), len(model.nuisance.terms.levels), layout.length))
+    return _Rows(columns, torch.cat((white, no_drift), 1), errors.phase * root)
+
+
+def _pause_rows(layout: Layout, model: Polar, rest: Rest, errors: Errors) -> list[_Rows]:
+    """Both axes of the rest where the interference pauses; the nuisance terms pause as well."""
+    power = (rest.samples.abs() / rest.level).square()
+    root = (robust(power / errors.pause_noise, model.freedom) / errors.pause_noise).sqrt() * (1 - rest.busy)
+    root = root / rest.level
+    zero = torch.zeros_like(layout.windows(root, layout.width))
+    columns = layout.windows(root, layout.width) * torch.nn.functional.pad(layout.pulse, (0, layout.order + 1))
+    none = rest.waves.real.new_zeros((len(root), len(model.nuisance.mean), layout.length))
+    return [
+        _Rows(torch.stack((columns, zero), 2), none, rest.samples.real * root),
+        _Rows(torch.stack((zero, columns), 2), none, rest.samples.imag * root),
+    ]
+
+
+def linearise(layout: Layout, model: Polar, rest: Rest, errors: Errors, symbols: Tensor, terms: Tensor) -> Information:
+    """Linearises about symbols complex64 [B, S] and nuisance terms float64 [B, N], whose rest and errors are given."""
+    parts = [_radial_rows(layout, model, rest, errors), _phase_rows(layout, model, rest, errors)]
+    if model.floor is not None:
+        parts += _pause_rows(layout, model, rest, errors)
+    gram = _banded_gram([part.columns for part in parts], layout)
     flat = torch.view_as_real(symbols).flatten(1).double()
-    misfit = torch.log1p(envelope_error / freedom) + torch.log1p(frequency_error / freedom) * (time > 0)
-    moment = moment.flatten(1).double() + (gram @ flat[..., None])[..., 0]
-    if not terms.shape[1]:
-        empty = gram.new_zeros((len(gram), gram.shape[1], 0))
-        return Information(gram, moment, empty, empty[:, :0], empty[:, 0], misfit)
-    cross, term_gram = cross.flatten(1, 2).double(), term_gram.double()
+    moment = (gram @ flat[..., None])[..., 0]
+    cross = moment.new_zeros((*moment.shape, terms.shape[1]))
+    term_gram = model.nuisance.precision.expand(len(terms), -1, -1)
+    term_moment = (model.nuisance.precision @ model.nuisance.mean).expand(terms.shape)
+    for part in parts:
+        cut = layout.windows(part.errors, layout.width)[:, :, None]
+        moment = moment + (part.columns * cut).sum(-1).flatten(1).double()
+        if terms.shape[1]:
+            shape = (*part.terms.shape[:2], layout.num_symbols, layout.width)
+            cut = layout.windows(part.terms.flatten(0, 1), layout.width).reshape(shape)
+            cross = cross + (part.columns @ cut.permute(0, 2, 3, 1)).flatten(1, 2).double()
+            own = (part.terms @ part.terms.mT).double()
+            term_gram = term_gram + own
+            told = (part.terms @ part.errors[..., None])[..., 0].double()
+            term_moment = term_moment + told + (own @ terms[..., None])[..., 0]
     moment = moment + (cross @ terms[..., None])[..., 0]
-    term_moment = term_moment.double() + (cross.mT @ flat[..., None])[..., 0] + (term_gram @ terms[..., None])[..., 0]
-    term_gram = term_gram + model.nuisance.precision
-    term_moment = term_moment + model.nuisance.precision @ model.nuisance.mean
-    return Information(gram, moment, cross, term_gram, term_moment, misfit)
+    term_moment = term_moment + (cross.mT @ flat[..., None])[..., 0]
+    return Information(gram, moment, cross, term_gram, term_moment)
 
 
-def banded_gram(rows: list[Tensor], layout: Layout) -> Tensor:
-    """Inner products of columns [B, S, 2, K]: float64 [B, 2 S, 2 S], zero between symbols that do not overlap."""
-    batch, count = rows[0].shape[:2]
+def _banded_gram(parts: list[Tensor], layout: Layout) -> Tensor:
+    """Inner products of columns [B, S, 2, W]: float64 [B, 2 S, 2 S], zero between symbols that do not overlap."""
+    batch, count = parts[0].shape[:2]
     gram = torch.zeros((batch, count, 2, count, 2), dtype=torch.float64)
     for lag in range(min(layout.reach, count)):
         shift = lag * layout.period
-        part = 0.0
-        for columns in rows:
-            size = columns.shape[-1]
-            if shift >= size:
-                continue
+        total = torch.zeros((batch, count - lag, 2, 2))
+        for columns in parts:
             early = columns[:, : count - lag, :, None, shift:]
-            late = columns[:, lag:, None, :, : size - shift]
-            part = part + (early * late).sum(-1)  # [B, S - lag, 2, 2]
-        part = part.double()
-        gram.diagonal(lag, 1, 3).copy_(part.permute(0, 2, 3, 1))
-        if lag:
-            gram.diagonal(-lag, 1, 3).copy_(part.permute(0, 3, 2, 1))
+            late = columns[:, lag:, None, :, : layout.width - shift]
+            total += (early * late).sum(-1)
+        gram.diagonal(lag, 1, 3).copy_(total.permute(0, 2, 3, 1))
+        gram.diagonal(-lag, 1, 3).copy_(total.permute(0, 3, 2, 1))
     return gram.flatten(3).flatten(1, 2)
