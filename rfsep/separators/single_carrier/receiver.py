@@ -89,19 +89,32 @@ class Receiver:
     def receive(self, mixture: Tensor, gain: Tensor) -> Found:
         """Detects all symbols of windows complex128 [B, T] with interference of powers float64 [B].
 
-        Where more is left than the noise of the examples, the middle of their carriers is a second start: where the
-        SOI is strong, the power of symbols of many points has no line.
+        Where more is left than the noise of the examples, there are two more starts: synchronisation without the SOI
+        that the first one has found, and the middle of the examples' carriers. Where the SOI is strong, the power of
+        symbols of many points may have no line.
         """
         found = self.detect(mixture, gain, self.locked(mixture, gain))
-        rows = (found.channel.noise_power > _MISFIT * self._noise(gain)).nonzero()[:, 0]
-        if not len(rows):
-            return found
-        pulse, noise = self.carrier.pulse * gain[rows].sqrt()[:, None], self._noise(gain[rows])
-        middle = torch.full_like(noise, (self.carrier.lowest + self.carrier.highest) / 2)
-        again = self.detect(mixture[rows], gain[rows], self.lock.at(mixture[rows], pulse, noise, middle, exact=True))
-        wins = (again.channel.noise_power < found.channel.noise_power[rows]).nonzero()[:, 0]
-        put_rows(found, rows[wins], rows_of(again, wins))
+        for start in (self._without_soi, self._in_the_middle):
+            rows = (found.channel.noise_power > _MISFIT * self._noise(gain)).nonzero()[:, 0]
+            if not len(rows):
+                break
+            there = start(mixture[rows], gain[rows], rows_of(found, rows))
+            again = self.detect(mixture[rows], gain[rows], there)
+            wins = (again.channel.noise_power < found.channel.noise_power[rows]).nonzero()[:, 0]
+            put_rows(found, rows[wins], rows_of(again, wins))
         return found
+
+    def _without_soi(self, mixture: Tensor, gain: Tensor, found: Found) -> Locked:
+        return self.locked(mixture - self.soi(found), gain)
+
+    def _in_the_middle(self, mixture: Tensor, gain: Tensor, found: Found) -> Locked:
+        middle = torch.full_like(gain, (self.carrier.lowest + self.carrier.highest) / 2)
+        pulse = self.carrier.pulse * gain.sqrt()[:, None]
+        return self.lock.at(mixture - self.soi(found), pulse, self._noise(gain), middle, exact=True)
+
+    def soi(self, found: Found) -> Tensor:
+        """Returns the SOI's expected waveform complex128 [B, T]."""
+        return self.system.symbols(found.unknowns.mean, self.system.soi_place) @ self.system.response.T
 
     def locked(self, mixture: Tensor, gain: Tensor) -> Locked:
         """Synchronises windows complex128 [B, T] with interference of powers float64 [B]."""

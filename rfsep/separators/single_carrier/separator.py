@@ -79,9 +79,7 @@ class SingleCarrierDetection:
         mixture = windows.to(torch.complex128)
         gain = (power(mixture) - self._soi[0].real).clamp_min(_LEAST_GAIN)
         found = receiver.receive(mixture, gain)
-        system = receiver.system
-        symbols = system.symbols(found.unknowns.mean, system.soi_place)
-        soi = (symbols @ system.response.T).to(torch.complex64)
+        soi = receiver.soi(found).to(torch.complex64)
         failed = ~(found.channel.noise_power < _UNEXPLAINED * self._density * gain)
         if failed.any():
             soi[failed] = self._linear.separate(windows[failed]).soi
