@@ -18,7 +18,7 @@ from rfsep.types import InputError
 _PERIODS = 1.9, 42.0  # samples per symbol
 _CHANCE = 1e-6  # probability that noise shows such a symbol rate
 _WINDOW, _LEAST_SYMBOLS = 2560, 256
-_LEARNED_SYMBOLS, _FEWEST_WINDOWS, _MOST_WINDOWS = 6000, 4, 16
+_LEARNED_SYMBOLS, _FEWEST_WINDOWS, _MOST_WINDOWS = 10000, 6, 20
 _MOST_NOISE = 0.5  # share of the power that may be left unexplained
 _LEVEL_SPAN = 1024
 _SPECTRUM_SIZE = 256
@@ -100,8 +100,13 @@ def _fits(symbols: Tensor, points: Tensor) -> float:
 def _line(windows: Tensor, guess: Carrier) -> tuple[Locked, float]:
     """Synchronises windows complex128 [W, L], and returns the strength of their line over that of noise alone."""
     locked = Receiver(guess, silence(windows.shape[1])).locked(windows, torch.ones(len(windows), dtype=torch.float64))
+    return locked, float(locked.score.median()) / _chance_line(locked)
+
+
+def _chance_line(locked: Locked) -> float:
+    """Returns about the strongest line that symbols of random phase show."""
     count = locked.symbols.shape[1]
-    return locked, float(locked.score.median()) / math.sqrt(math.log(4 * count) / count)
+    return math.sqrt(math.log(4 * count) / count)
 
 
 def _constellation(windows: Tensor, guess: Carrier) -> str:
@@ -144,16 +149,16 @@ def _refined(windows: Tensor, guess: Carrier) -> Carrier:
     locked, found = _alone(receiver, windows)
     noise = found.channel.noise_power
     good = noise <= noise.median()
-    carriers = locked.carrier[good]
+    clear = locked.carrier[good | (locked.score > _LEAST_LINE * _chance_line(locked))]
     pulse = _mean_pulse(found.channel.pulse[good], locked.delay[good], guess.pulse)
     rest = found.rest[good].flatten(1)[:, : windows.shape[1]]
     margin = _MARGIN / guess.period
     return guess._replace(
         pulse=pulse,
-        lowest=float(carriers.min()) - margin,
-        highest=float(carriers.max()) + margin,
+        lowest=float(clear.min()) - margin,
+        highest=float(clear.max()) + margin,
         noise=float(noise[good].median()),
-        colour=_colour(rest, pulse, float(carriers.median()), guess.period),
+        colour=_colour(rest, pulse, float(locked.carrier[good].median()), guess.period),
     )
 
 
