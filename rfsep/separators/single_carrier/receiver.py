@@ -16,6 +16,7 @@ from rfsep.signals.constellations import constellation
 ORDERS = {"bpsk": 2, "qpsk": 4, "qam16": 4, "psk8": 8}  # powers of the symbols that have a line
 _LEAST_NOISE = 1e-5  # Without any noise, detection would never doubt a decision.
 _CARRIER_STEP = 0.06  # symbol rates between carriers that are tried; the line is found to half of it on each side
+_BEYOND = 1.0  # ranges beyond the examples' carriers where another transmitter's may lie, tuned (on train and val)
 _LOOSE = 0.02  # variance of a pulse's coefficients about the learned ones, at unit power; tuned (on val)
 _MISFIT = 1.5  # noise over that of the examples from which a second start is tried, tuned (on val)
 _ROUNDS, _DAMPING = 6, 0.6  # tuned (on val)
@@ -42,11 +43,11 @@ class Carrier(NamedTuple):
     noise: float
     colour: float
 
-    @property
-    def candidates(self) -> Tensor:
-        """Carriers to begin with, float64 [n]."""
-        number = math.ceil((self.highest - self.lowest) * self.period / _CARRIER_STEP) + 1
-        return torch.linspace(self.lowest, self.highest, number, dtype=torch.float64)
+    def candidates(self, beyond: float) -> Tensor:
+        """Carriers to begin with, float64 [n]; ``beyond`` the examples' by so many times their range on each side."""
+        spread = self.highest - self.lowest
+        number = math.ceil((1 + 2 * beyond) * spread * self.period / _CARRIER_STEP) + 1
+        return torch.linspace(self.lowest - beyond * spread, self.highest + beyond * spread, number).double()
 
 
 class Surroundings(NamedTuple):
@@ -90,7 +91,7 @@ class Receiver:
         """Detects all symbols of windows complex128 [B, T] with interference of powers float64 [B].
 
         Where more is left than the noise of the examples, there are two more starts: synchronisation without the SOI
-        that the first one has found, and the middle of the examples' carriers. Where the SOI is strong, the power of
+        that the first one has found, at carriers beyond the examples' too, and the middle of the examples' carriers. Where the SOI is strong, the power of
         symbols of many points may have no line.
         """
         found = self.detect(mixture, gain, self.locked(mixture, gain))
@@ -105,7 +106,7 @@ class Receiver:
         return found
 
     def _without_soi(self, mixture: Tensor, gain: Tensor, found: Found) -> Locked:
-        return self.locked(mixture - self.soi(found), gain)
+        return self.locked(mixture - self.soi(found), gain, _BEYOND)
 
     def _in_the_middle(self, mixture: Tensor, gain: Tensor, found: Found) -> Locked:
         middle = torch.full_like(gain, (self.carrier.lowest + self.carrier.highest) / 2)
@@ -116,10 +117,13 @@ class Receiver:
         """Returns the SOI's expected waveform complex128 [B, T]."""
         return self.system.symbols(found.unknowns.mean, self.system.soi_place) @ self.system.response.T
 
-    def locked(self, mixture: Tensor, gain: Tensor) -> Locked:
-        """Synchronises windows complex128 [B, T] with interference of powers float64 [B]."""
+    def locked(self, mixture: Tensor, gain: Tensor, beyond: float = 0.0) -> Locked:
+        """Synchronises windows complex128 [B, T] with interference of powers float64 [B].
+
+        ``beyond``: see `Carrier.candidates`.
+        """
         pulse = self.carrier.pulse * gain.sqrt()[:, None]
-        return self.lock(mixture, pulse, self._noise(gain), self.carrier.candidates)
+        return self.lock(mixture, pulse, self._noise(gain), self.carrier.candidates(beyond))
 
     def detect(self, mixture: Tensor, gain: Tensor, locked: Locked) -> Found:
         """Detects all symbols of windows complex128 [B, T]."""
