@@ -4,7 +4,6 @@ Between updates of the symbols' sites (see `rfsep.separators.inference.expectati
 maximise the expected likelihood (expectation maximisation; Dempster, Laird & Rubin, J. R. Stat. Soc. B 39(1), 1977).
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -110,7 +109,7 @@ class Detector:
         rest = model.samples - system.fitted(model, unknowns.mean - carrier)
         back = torch.polar(torch.ones_like(channel.phase), -channel.phase)
         symbols = system.symbols(unknowns.mean, place)
-        doubt = unknowns.variance[:, place].sum((1, 2))
+        doubt = unknowns.variance[:, place].sum(2) @ system.basis.inside
         held = torch.nn.functional.pad(symbols, (0, 1))[:, system.basis.columns]  # [B, K, c]
         parts = torch.view_as_real(held).permute(1, 2, 0, 3).flatten(2)  # [K, c, 2 B]
         kernels = system.basis.kernels.transpose(2, 3).flatten(1, 2)  # [K, P M, c]
@@ -132,13 +131,6 @@ class Detector:
         phase = channel.phase + smoothed_phase(wave, turned)
         rest = (squared(turned - wave).sum((1, 2)) + trace) / self.system.num_samples
         return Channel(pulse, phase, prior.colour * rest)
-
-
-def first_phase(system: System, carrier: Tensor, phase: Tensor) -> Tensor:
-    """Returns the phase float64 [B, K, P] of carriers float64 [B] in cycles per sample, ``phase`` [B] at sample 0."""
-    time = torch.arange(system.num_blocks * BLOCK, dtype=torch.float64)
-    turned = 2 * math.pi * carrier[:, None] * time + phase[:, None]
-    return turned.view(len(carrier), -1, BLOCK)
 
 
 def smoothed_phase(wave: Tensor, seen: Tensor) -> Tensor:

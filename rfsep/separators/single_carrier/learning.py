@@ -1,54 +1,34 @@
 """Learns rate, pulse, constellation and noise of a single carrier from example frames."""
 
 import math
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rfsep.identification.cyclic import level, power_spectra, whiten
 from rfsep.iq import power, squared
-from rfsep.separators.single_carrier.detection import Channel, Detector, Found, Prior, first_phase
-from rfsep.separators.single_carrier.pulses import OVERSAMPLING, coefficient_times, delayed, make_basis, spectrum
-from rfsep.separators.single_carrier.synchronise import Lock, Locked, refined
-from rfsep.separators.single_carrier.system import System
+from rfsep.separators.single_carrier.detection import Found
+from rfsep.separators.single_carrier.pulses import OVERSAMPLING, coefficient_times, delayed, spectrum
+from rfsep.separators.single_carrier.receiver import ORDERS, Carrier, Receiver, silence
+from rfsep.separators.single_carrier.synchronise import Locked, refined
 from rfsep.signals.constellations import constellation
 from rfsep.types import InputError
 
 _PERIODS = 1.9, 42.0  # samples per symbol
-_ORDERS = {"bpsk": 2, "qpsk": 4, "qam16": 4, "psk8": 8}  # powers that have a line
 _CHANCE = 1e-6  # probability that noise shows such a symbol rate
 _WINDOW, _LEAST_SYMBOLS = 2560, 256
-_MOST_WINDOWS = 24
+_LEARNED_SYMBOLS, _FEWEST_WINDOWS, _MOST_WINDOWS = 10000, 6, 20
+_MOST_NOISE = 0.5  # share of the power that may be left unexplained
 _LEVEL_SPAN = 1024
 _SPECTRUM_SIZE = 256
 _FIRST_NOISE = 0.1  # share of the density of a carrier of period 1
-_CARRIERS = torch.linspace(-0.12, 0.12, 5, dtype=torch.float64)  # symbol rates
+_FIRST_RANGE = 0.12  # of carriers about the middle of the band, symbol rates
+_MARGIN = 0.05  # of carriers beyond those of the examples, symbol rates
+_REFINEMENTS = 2
+_TOGETHER = 4  # windows
+_LEAST_AMPLITUDE = 1e-6  # stands for silence
 _LEAST_LINE = 1.5  # strength of a line over that of noise alone
-_ROUNDS, _DAMPING = 5, 0.7
-_LOOSE = 0.02  # variance of a pulse's coefficients beside the first guess, at unit power
-
-
-class Carrier(NamedTuple):
-    """A single carrier as learned.
-
-    Attributes:
-        period: samples per symbol.
-        points: constellation complex64.
-        order: number of turns that map it to itself.
-        pulse: complex128 [M], for interference of unit power, at carrier 0.
-        carriers: those of the examples in cycles per sample, float64 [n].
-        noise: density of the noise at unit power of the interference.
-        colour: see `Prior`.
-    """
-
-    period: float
-    points: Tensor
-    order: int
-    pulse: Tensor
-    carriers: Tensor
-    noise: float
-    colour: float
 
 
 def find_period(frames: Tensor) -> float:
@@ -82,7 +62,8 @@ def windows_of(frames: Tensor, period: float) -> Tensor:
     pieces = frames.unfold(1, length, length).flatten(0, 1).to(torch.complex128)
     loud = power(pieces)
     pieces = pieces[loud >= 0.5 * loud.median()]
-    pieces = pieces[:: max(1, len(pieces) // _MOST_WINDOWS)][:_MOST_WINDOWS]
+    wanted = min(max(int(_LEARNED_SYMBOLS * period / length), _FEWEST_WINDOWS), _MOST_WINDOWS)
+    pieces = pieces[:: max(1, len(pieces) // wanted)][:wanted]
     return pieces / power(pieces).sqrt()[:, None]
 
 
@@ -116,32 +97,27 @@ def _fits(symbols: Tensor, points: Tensor) -> float:
     return float((torch.logsumexp(-distance, -1) - math.log(len(points)) - noise.log()).mean(1).median())
 
 
-class _Trial(NamedTuple):
-    name: str
-    locked: Locked
-    line: float
+def _line(windows: Tensor, guess: Carrier) -> tuple[Locked, float]:
+    """Synchronises windows complex128 [W, L], and returns the strength of their line over that of noise alone."""
+    locked = Receiver(guess, silence(windows.shape[1])).locked(windows, torch.ones(len(windows), dtype=torch.float64))
+    return locked, float(locked.score.median()) / _chance_line(locked)
 
 
-def _lock(windows: Tensor, pulse: Tensor, period: float, name: str, noise: float, carriers: Tensor) -> _Trial:
-    """Synchronises windows complex128 [W, L] of unit power by the power that fits a constellation."""
-    order = _ORDERS[name]
-    moment = (constellation(name).to(torch.complex128) ** order).mean()
-    silence = torch.zeros(2, dtype=torch.complex128)
-    lock = Lock(period, order, float(moment.angle()), windows.shape[1], silence)
-    locked = lock(windows, pulse[None], torch.full((len(windows),), noise).double(), carriers)
+def _chance_line(locked: Locked) -> float:
+    """Returns about the strongest line that symbols of random phase show."""
     count = locked.symbols.shape[1]
-    return _Trial(name, locked, float(locked.score.median()) / math.sqrt(math.log(4 * count) / count))
+    return math.sqrt(math.log(4 * count) / count)
 
 
-def _constellation(windows: Tensor, pulse: Tensor, period: float, noise: float, carriers: Tensor) -> str:
+def _constellation(windows: Tensor, guess: Carrier) -> str:
     """Returns the constellation: the least power that has a line decides, then the likelihood of the symbols."""
-    trials = [_lock(windows, pulse, period, name, noise, carriers) for name in _ORDERS]
-    clear = [trial for trial in trials if trial.line > _LEAST_LINE]
+    trials = {name: _line(windows, guess._replace(name=name)) for name in ORDERS}
+    clear = [name for name, (_, line) in trials.items() if line > _LEAST_LINE]
     if not clear:
         raise InputError("single_carrier: the examples' symbols are not of BPSK, QPSK, 8-PSK or 16-QAM")
-    least = min(_ORDERS[trial.name] for trial in clear)
-    alike = [trial for trial in clear if _ORDERS[trial.name] == least]
-    return max(alike, key=lambda trial: _fits(trial.locked.symbols, constellation(trial.name))).name
+    least = min(ORDERS[name] for name in clear)
+    alike = [name for name in clear if ORDERS[name] == least]
+    return max(alike, key=lambda name: _fits(trials[name][0].symbols, constellation(name)))
 
 
 def learn(frames: Tensor) -> Carrier:
@@ -157,34 +133,61 @@ def learn(frames: Tensor) -> Carrier:
     period = find_period(frames)
     windows = windows_of(frames, period)
     pulse, centre = first_pulse(windows, period)
-    carriers, noise, colour = centre + _CARRIERS / period, _FIRST_NOISE * period, 1.0
-    name = _constellation(windows, pulse, period, noise, carriers)
-    for _ in range(2):
-        locked = _lock(windows, pulse, period, name, noise, carriers).locked
-
-        found = _detected(windows, pulse, period, name, noise, locked, colour)
-        noises = found.channel.noise_power
-        good = noises <= noises.median()
-        middle = float(locked.carrier[good].median())
-        pulse = _mean_pulse(found.channel.pulse[good], locked.delay[good], pulse)
-        colour = _colour(found.rest[good].flatten(1)[:, : windows.shape[1]], pulse, middle, period)
-        noise = float(noises[good].median())
-    return Carrier(period, constellation(name), _ORDERS[name], pulse, locked.carrier[good], noise, colour)
+    low, high = centre - _FIRST_RANGE / period, centre + _FIRST_RANGE / period
+    guess = Carrier(period, "bpsk", pulse, low, high, _FIRST_NOISE * period, 1.0)
+    guess = guess._replace(name=_constellation(windows, guess))
+    for _ in range(_REFINEMENTS):
+        guess = _refined(windows, guess)
+    if guess.noise > _MOST_NOISE * guess.colour:
+        raise InputError("single_carrier: no linear single carrier explains the examples")
+    return guess
 
 
-def _detected(
-    windows: Tensor, pulse: Tensor, period: float, name: str, noise: float, locked: Locked, colour: float
-) -> Found:
-    """Detects the symbols of windows complex128 [W, L] of unit power, and fits a pulse to each."""
-    num_samples = windows.shape[1]
-    nothing = torch.zeros((num_samples, 0), dtype=torch.complex128)
-    points = constellation(name)
-    system = System(nothing, points, make_basis(period, num_samples), points)
-    start = delayed(pulse.expand(len(windows), -1), locked.delay)
-    power_of_noise = torch.full((len(windows),), noise, dtype=torch.float64)
-    channel = Channel(start, first_phase(system, locked.carrier, locked.phase), power_of_noise)
-    prior = Prior(start, torch.full_like(power_of_noise, 1 / _LOOSE), colour)
-    return Detector(system).detect(system.cut(windows), channel, prior, _ROUNDS, _DAMPING)
+def _refined(windows: Tensor, guess: Carrier) -> Carrier:
+    """Fits pulse, carriers and noise to the symbols of windows complex128 [W, L] of unit power."""
+    receiver = Receiver(guess, silence(windows.shape[1]))
+    locked, found = _alone(receiver, windows)
+    noise = found.channel.noise_power
+    good = noise <= noise.median()
+    clear = locked.carrier[good | (locked.score > _LEAST_LINE * _chance_line(locked))]
+    pulse = _mean_pulse(found.channel.pulse[good], locked.delay[good], guess.pulse)
+    rest = found.rest[good].flatten(1)[:, : windows.shape[1]]
+    margin = _MARGIN / guess.period
+    return guess._replace(
+        pulse=pulse,
+        lowest=float(clear.min()) - margin,
+        highest=float(clear.max()) + margin,
+        noise=float(noise[good].median()),
+        colour=_colour(rest, pulse, float(locked.carrier[good].median()), guess.period),
+    )
+
+
+def _alone(receiver: Receiver, windows: Tensor) -> tuple[Locked, Found]:
+    """Receives carriers of unit power without a SOI, in a few windows complex128 [W, L] at a time."""
+    parts = []
+    for rows in torch.split(windows, _TOGETHER):
+        gain = torch.ones(len(rows), dtype=torch.float64)
+        locked = receiver.locked(rows, gain)
+        parts.append((locked, receiver.detect(rows, gain, locked)))
+    joined: tuple[Locked, Found] = _joined(parts)
+    return joined
+
+
+def _joined(parts: Any) -> Any:
+    """Joins rows of tensors, or of every tensor in nested tuples."""
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    columns = [_joined(column) for column in zip(*parts, strict=True)]
+    return type(parts[0])(*columns) if hasattr(parts[0], "_fields") else tuple(columns)
+
+
+def remodulated(interference: Tensor, carrier: Carrier) -> Tensor:
+    """Returns the modulated part complex64 [B, T] of a carrier complex64 [B, T], by symbols detected without a SOI."""
+    amplitude = power(interference.to(torch.complex128)).sqrt().clamp_min(_LEAST_AMPLITUDE)[:, None]
+    receiver = Receiver(carrier, silence(interference.shape[1]))
+    _, found = _alone(receiver, interference / amplitude)
+    rest = found.rest.flatten(1)[:, : interference.shape[1]]
+    return (interference - amplitude * rest).to(torch.complex64)
 
 
 def _mean_pulse(pulses: Tensor, delay: Tensor, template: Tensor) -> Tensor:

@@ -84,7 +84,8 @@ class Basis(NamedTuple):
         number: n of each symbol, int64 [N].
         columns: int64 [K, c], symbols that reach into each block; N for none.
         kernels: float64 [K, P, c, M].
-        gram: float64 [M, M], sum over the samples of one symbol of products of kernels, mean over symbols.
+        gram: float64 [M, M], sum over the samples of a symbol of products of kernels.
+        inside: share of each symbol's kernels that is inside the window, float64 [N].
         period: samples per symbol.
     """
 
@@ -92,6 +93,7 @@ class Basis(NamedTuple):
     columns: Tensor
     kernels: Tensor
     gram: Tensor
+    inside: Tensor
     period: float
 
 
@@ -113,4 +115,7 @@ def make_basis(period: float, num_samples: int) -> Basis:
     kernels = kernels * (time < num_samples)[:, :, None, None]
     columns = torch.where((columns >= 0) & (columns < len(number)), columns, len(number))
     flat = kernels.reshape(-1, kernels.shape[-1])
-    return Basis(number, columns, kernels, flat.T @ flat / (num_samples / period), period)
+    gram = flat.T @ flat * (period / num_samples)
+    energy = kernels.square().sum((1, 3)).flatten()  # [K * c]
+    inside = torch.zeros(len(number) + 1, dtype=torch.float64).index_add(0, columns.flatten(), energy)[:-1]
+    return Basis(number, columns, kernels, gram, (inside / gram.trace()).clamp(max=1), period)

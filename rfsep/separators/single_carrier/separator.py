@@ -1,39 +1,27 @@
 """Joint detection of a SOI's symbols and those of a single carrier that is learned from examples."""
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rfsep.iq import power
+from rfsep.iq import power, squared
 from rfsep.separators.inference.symbol_posterior import make_response
 from rfsep.separators.lmmse import Lmmse
-from rfsep.separators.single_carrier.detection import Channel, Detector, Prior, first_phase
 from rfsep.separators.single_carrier.learning import learn
-from rfsep.separators.single_carrier.pulses import delayed, make_basis, spectrum
-from rfsep.separators.single_carrier.synchronise import Lock, density
-from rfsep.separators.single_carrier.system import System
+from rfsep.separators.single_carrier.pulses import spectrum
+from rfsep.separators.single_carrier.receiver import Receiver, Surroundings
+from rfsep.separators.single_carrier.synchronise import density
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
 
 _LAGS = 256  # of the SOI's autocorrelation
+_CELLS = 512  # of a spectrum
 _LEAST_GAIN = 0.01  # least power of the interference
-_LEAST_NOISE = 1e-5
 _LEAST_SYMBOLS = 32  # of the interference in a window that is detected
 _MOST_ENTRIES = 2e6  # of the information matrices of a batch
-_CARRIER_MARGIN, _CARRIER_STEP = 0.05, 0.06  # symbol rates
-_LOOSE = 0.01  # variance of a pulse's coefficients about the learned ones, at unit power; tuned (on val)
-_ROUNDS, _DAMPING = 6, 0.6
 _UNEXPLAINED = 0.8  # share of the interference's density that may be left as noise
-
-
-class _Setup(NamedTuple):
-    """Everything that depends on the length of the window alone."""
-
-    lock: Lock
-    detector: Detector
 
 
 class SingleCarrierDetection:
@@ -59,32 +47,20 @@ class SingleCarrierDetection:
         self.carrier = learn(examples)
         self._linear = Lmmse(modem, examples)
         self._soi = modem_autocorrelation(modem, _LAGS).to(torch.complex128)
-        self._setup = lru_cache(maxsize=4)(self._make_setup)
-        self._carriers = self._candidates()
+        self._receiver = lru_cache(maxsize=4)(self._make_receiver)
         self._density = self._mean_density()
 
-    def _make_setup(self, length: int, whole: bool) -> _Setup:
-        carrier = self.carrier
-        moment = (carrier.points.to(torch.complex128) ** carrier.order).mean()
+    def _make_receiver(self, length: int, whole: bool) -> Receiver:
         response = make_response(self.modem, length, whole).waveforms
-        basis = make_basis(carrier.period, length)
-        system = System(response, self.modem.constellation, basis, carrier.points)
-        lock = Lock(carrier.period, carrier.order, float(moment.angle()), length, self._soi)
-        return _Setup(lock, Detector(system))
-
-    def _candidates(self) -> Tensor:
-        """Carriers to begin with, float64 [n]."""
-        margin, step = _CARRIER_MARGIN / self.carrier.period, _CARRIER_STEP / self.carrier.period
-        low, high = float(self.carrier.carriers.min()) - margin, float(self.carrier.carriers.max()) + margin
-        return torch.linspace(low, high, int((high - low) / step) + 2, dtype=torch.float64)
+        return Receiver(self.carrier, Surroundings(response, self.modem.constellation, self._soi))
 
     def _mean_density(self) -> float:
         """Density that interference of unit power has in the SOI's band."""
-        frequency = torch.fft.fftfreq(512, dtype=torch.float64)
-        place = frequency - self.carrier.carriers.median()
+        frequency = torch.fft.fftfreq(_CELLS, dtype=torch.float64)
+        place = frequency - (self.carrier.lowest + self.carrier.highest) / 2
         wave = spectrum(self.carrier.pulse[None], (place - place.round())[None], self.carrier.period)[0]
         soi = density(self._soi, frequency)
-        return float((wave.abs().square() * soi).sum() / soi.sum()) / self.carrier.period + self.carrier.noise
+        return float((squared(wave) * soi).sum() / soi.sum()) / self.carrier.period + self.carrier.noise
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
@@ -95,23 +71,15 @@ class SingleCarrierDetection:
         length = windows.shape[1]
         if length < _LEAST_SYMBOLS * self.carrier.period:
             return self._linear.separate(windows).soi
-        setup = self._setup(length, begins and ends)
-        rows = int(_MOST_ENTRIES / setup.detector.system.num_unknowns**2)
-        return in_parallel(lambda part: self._detected(setup, part), windows, max(1, rows))
+        receiver = self._receiver(length, begins and ends)
+        rows = int(_MOST_ENTRIES / receiver.system.num_unknowns**2)
+        return in_parallel(lambda part: self._detected(receiver, part), windows, max(1, rows))
 
-    def _detected(self, setup: _Setup, windows: Tensor) -> Tensor:
-        carrier, system = self.carrier, setup.detector.system
+    def _detected(self, receiver: Receiver, windows: Tensor) -> Tensor:
         mixture = windows.to(torch.complex128)
         gain = (power(mixture) - self._soi[0].real).clamp_min(_LEAST_GAIN)
-        noise = (carrier.noise * gain).clamp_min(_LEAST_NOISE)
-        pulse = carrier.pulse * gain.sqrt()[:, None]
-        locked = setup.lock(mixture, pulse, noise, self._carriers)
-        start = delayed(pulse, locked.delay)
-        channel = Channel(start, first_phase(system, locked.carrier, locked.phase), noise)
-        prior = Prior(start, 1 / (_LOOSE * gain), carrier.colour)
-        found = setup.detector.detect(system.cut(mixture), channel, prior, _ROUNDS, _DAMPING)
-        symbols = system.symbols(found.unknowns.mean, system.soi_place)
-        soi = (symbols @ system.response.T).to(torch.complex64)
+        found = receiver.receive(mixture, gain)
+        soi = receiver.soi(found).to(torch.complex64)
         failed = ~(found.channel.noise_power < _UNEXPLAINED * self._density * gain)
         if failed.any():
             soi[failed] = self._linear.separate(windows[failed]).soi

@@ -2,7 +2,7 @@
 
 The timing comes from the correlation between a signal's spectra one symbol rate apart, weighted as in the likelihood of
 a weak cyclostationary signal (Gardner, IEEE Trans. Commun. 36(8), 1988). The carrier is a line in the M-th power of
-the symbols after a filter P* / S.
+the symbols after linear equalisation.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.iq import squared
 from rfsep.separators.single_carrier.pulses import spectrum
 
 _ZOOM = 4  # finer than a window's resolution
@@ -32,18 +33,6 @@ class Locked(NamedTuple):
     phase: Tensor
     score: Tensor
     symbols: Tensor
-
-
-class Surroundings(NamedTuple):
-    """Densities beside the interference.
-
-    Attributes:
-        soi: autocorrelation of the SOI, complex128 [lags].
-        noise_power: of white noise, float64 [B].
-    """
-
-    soi: Tensor
-    noise_power: Tensor
 
 
 def density(autocorrelation: Tensor, frequency: Tensor) -> Tensor:
@@ -71,6 +60,7 @@ class Lock:
         self.frequency = torch.fft.fftfreq(num_samples, dtype=torch.float64)
         self.soi = density(soi, self.frequency)
         self.soi_above = density(soi, self.frequency + 1 / period)
+        self.soi_below = density(soi, self.frequency - 1 / period)
         self.number = torch.arange(math.ceil(num_samples / period), dtype=torch.float64)
         self.turns = torch.exp(2j * math.pi * self.period * self.frequency[:, None] * self.number)  # [F, N]
 
@@ -100,27 +90,32 @@ class Lock:
         assert best is not None
         return self.at(mixture, pulse, noise_power, best.carrier)
 
-    def at(self, mixture: Tensor, pulse: Tensor, noise_power: Tensor, carrier: Tensor) -> Locked:
-        """Locks near carriers float64 [B]."""
+    def at(self, mixture: Tensor, pulse: Tensor, noise_power: Tensor, carrier: Tensor, exact: bool = False) -> Locked:
+        """Locks near carriers float64 [B], or at these very ones."""
         rate = 1 / self.period
         time = torch.arange(self.num_samples, dtype=torch.float64)
         seen = torch.fft.fft(mixture)
         above = torch.fft.fft(mixture * torch.exp(-2j * math.pi * rate * time))  # Y(f + 1 / T)
         place = self.frequency - carrier[:, None]
-        wave = spectrum(pulse, _wrapped(place), self.period)
-        wave_above = spectrum(pulse, _wrapped(place + rate), self.period)
-        total = wave.abs().square() * rate + self.soi + noise_power[:, None]
-        total_above = wave_above.abs().square() * rate + self.soi_above + noise_power[:, None]
-        statistic = (above * seen.conj() * (wave_above * wave.conj()).conj() / (total * total_above)).sum(1)
+        wave, wave_above, wave_below = (
+            spectrum(pulse, _wrapped(place + shift), self.period) for shift in (0.0, rate, -rate)
+        )
+        beside, beside_above = self.soi + noise_power[:, None], self.soi_above + noise_power[:, None]
+        share, share_above = squared(wave) * rate / beside, squared(wave_above) * rate / beside_above
+        share_below = squared(wave_below) * rate / (self.soi_below + noise_power[:, None])
+        total = beside * (1 + share) * beside_above * (1 + share_above)
+        statistic = (above * seen.conj() * wave_above.conj() * wave / total).sum(1)
         delay = -statistic.angle() / (2 * math.pi)  # symbols
-        filtered = seen * wave.conj() / total / self.num_samples
+        # The linear equaliser of least squared error at the symbol rate, whose spectra overlap.
+        equaliser = wave.conj() / (beside * (1 + share + share_above + share_below))
+        filtered = seen * equaliser / self.num_samples
         instants = self.number * self.period  # [N]
         shifted = filtered * torch.exp(2j * math.pi * delay[:, None] * self.period * self.frequency)
         symbols = shifted @ self.turns
         symbols = symbols * torch.exp(-2j * math.pi * carrier[:, None] * (instants + delay[:, None] * self.period))
-        return self._line(symbols, carrier, delay)
+        return self._line(symbols, carrier, delay, exact)
 
-    def _line(self, symbols: Tensor, carrier: Tensor, delay: Tensor) -> Locked:
+    def _line(self, symbols: Tensor, carrier: Tensor, delay: Tensor, exact: bool) -> Locked:
         """Finds rest of carrier and phase by the M-th power."""
         order, count = self.order, symbols.shape[1]
         power = symbols**order / symbols.abs().clamp_min(1e-30) ** (order - 1)
@@ -128,7 +123,7 @@ class Lock:
         line = torch.fft.fft(power, size)
         strength, place = line.abs().max(1)
         turns = refined(line.abs(), place) / size
-        turns = (turns - turns.round()) / order  # per symbol
+        turns = (turns - turns.round()) / order * (not exact)  # per symbol
         carrier = carrier + turns / self.period
         power_there = (power * torch.exp(-2j * math.pi * order * turns[:, None] * self.number)).sum(1)
         phase = (power_there.angle() - self.reference) / order - 2 * math.pi * turns * delay
