@@ -1,7 +1,8 @@
 """Search for wrong symbols one pair at a time, by the exact misfit of what is left without them.
 
 Linearised detection comes to rest where a few symbols are wrong but consistent with one another. There every change of
-two adjacent symbols is tried (iterated conditional modes; Besag, J. R. Stat. Soc. B 48, 1986), with everything else held.
+two adjacent symbols is tried, with everything else held (iterated conditional modes; Besag, J. R. Stat. Soc. B 48,
+1986).
 """
 
 from typing import NamedTuple

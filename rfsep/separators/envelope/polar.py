@@ -14,7 +14,7 @@ BUSY = 0.5  # Where the local level is below this share of the high level, the i
 
 _SMOOTHING = 64  # samples over which the level of examples is taken
 _SIZES = (PERIOD, 1024, 512, 256)  # samples per frame without a pause, the longest that there are
-_LEAST_FRAMES, _MOST_FRAMES = 8, 100
+_LEAST_FRAMES, _MOST_FRAMES = 8, 60
 _MOST_SPREAD = 0.4  # of the envelope over its mean; a complex Gaussian signal has 0.52
 _LEAST_FLOOR = 1e-2  # noise in pauses over the level
 _LOCAL = 129  # samples of a local misfit

@@ -99,7 +99,7 @@ class Search:
 
     def _from_estimate(self, mixture: Tensor, symbols: Tensor) -> State:
         variance = (1 - symbols.abs().square().mean(1, keepdim=True)).clamp(0.02, 1).expand(symbols.shape)
-        return self._detect(mixture, Soft(symbols, variance), _FROM_ESTIMATE)
+        return self._detect(mixture, Soft(symbols, variance.clone()), _FROM_ESTIMATE)
 
     def _searched(self, mixture: Tensor, state: State) -> State:
         """Changes pairs of symbols, and detects again from there."""
