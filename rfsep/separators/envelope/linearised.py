@@ -100,7 +100,7 @@ def rest_of(model: Polar, mixture: Tensor, soi: Tensor, terms: Tensor, level: Te
     # Harmonics and memory follow the phase of what is left without them.
     waves = nuisance.waves(unit_of(rest)) * (level * busy)[:, None]
     waves = nuisance.waves(unit_of(rest - (coefficients * waves).sum(1))) * (level * busy)[:, None]
-    drift = terms[:, 2 * nuisance.count :].float() @ nuisance.drifts(mixture.shape[1]).float()
+    drift = terms[:, 2 * nuisance.num_complex :].float() @ nuisance.drifts(mixture.shape[1]).float()
     return Rest(rest - (coefficients * waves).sum(1), level, drift, busy, waves)
 
 

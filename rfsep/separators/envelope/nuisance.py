@@ -47,7 +47,7 @@ class Terms(NamedTuple):
     levels: tuple[int, ...] = LEVELS
 
     @property
-    def count(self) -> int:
+    def num_complex(self) -> int:
         """Number of complex terms K."""
         return len(self.slow) + len(self.harmonics) + len(self.memories) + len(self.states)
 
@@ -73,7 +73,7 @@ class Terms(NamedTuple):
 
     def complex_part(self, values: Tensor) -> Tensor:
         """Returns the coefficients complex [B, K] from unknowns [B, 2 K + L]."""
-        pairs = values[:, : 2 * self.count].reshape(len(values), self.count, 2)
+        pairs = values[:, : 2 * self.num_complex].reshape(len(values), self.num_complex, 2)
         return torch.view_as_complex(pairs.contiguous())
 
 
@@ -106,7 +106,7 @@ def learn_nuisance(frames: Tensor) -> tuple[Nuisance, Tensor]:
         the prior of the terms that matter, and the frames without the terms.
     """
     every = Terms()
-    size = 2 * every.count + len(every.levels)
+    size = 2 * every.num_complex + len(every.levels)
     mean, covariance = torch.zeros(size, dtype=torch.float64), torch.eye(size, dtype=torch.float64)
     rest = frames
     drift = every.drifts(frames.shape[1]).expand(len(frames), -1, -1)
@@ -124,7 +124,7 @@ def learn_nuisance(frames: Tensor) -> tuple[Nuisance, Tensor]:
         values = (posterior @ values[..., None])[..., 0]
         mean, covariance = _prior(every, values, posterior)
         rest = frames - (every.complex_part(values)[..., None] * waves).sum(1)
-        level = (1 + (values[:, None, 2 * every.count :] @ drift)[:, 0]).clamp_min(0.1)
+        level = (1 + (values[:, None, 2 * every.num_complex :] @ drift)[:, 0]).clamp_min(0.1)
     power = columns.square().mean((0, 2)) * values.square().mean(0)
     return _kept(every, power, mean, covariance), rest / level
 
@@ -140,8 +140,8 @@ def _prior(terms: Terms, values: Tensor, posterior: Tensor) -> tuple[Tensor, Ten
     mean[fixed] = values[:, fixed].mean(0)
     second = (values - mean).T @ (values - mean) / len(values) + posterior.mean(0)
     diagonal = second.diagonal().clone()
-    pairs = diagonal[: 2 * terms.count].reshape(-1, 2).mean(1).repeat_interleave(2)
-    diagonal[: 2 * terms.count] = pairs
+    pairs = diagonal[: 2 * terms.num_complex].reshape(-1, 2).mean(1).repeat_interleave(2)
+    diagonal[: 2 * terms.num_complex] = pairs
     covariance = torch.diag(diagonal + 1e-9)
     covariance[fixed, fixed] = second[fixed, fixed] + 1e-9 * torch.eye(2 * len(terms.memories), dtype=torch.float64)
     return mean, covariance
@@ -149,12 +149,12 @@ def _prior(terms: Terms, values: Tensor, posterior: Tensor) -> tuple[Tensor, Ten
 
 def _kept(terms: Terms, power: Tensor, mean: Tensor, covariance: Tensor) -> Nuisance:
     """Leaves out the terms of little power float64 [N]."""
-    pairs = power[: 2 * terms.count].reshape(-1, 2).sum(1)
-    stays = [bool(one > _LEAST) for one in pairs] + [bool(one > _LEAST) for one in power[2 * terms.count :]]
+    pairs = power[: 2 * terms.num_complex].reshape(-1, 2).sum(1)
+    stays = [bool(one > _LEAST) for one in pairs] + [bool(one > _LEAST) for one in power[2 * terms.num_complex :]]
     left = iter(stays)
     groups = [tuple(term for term in group if next(left)) for group in terms]
-    index = [place for place, stay in enumerate(stays[: terms.count]) if stay]
+    index = [place for place, stay in enumerate(stays[: terms.num_complex]) if stay]
     chosen = [2 * place + part for place in index for part in (0, 1)]
-    chosen += [2 * terms.count + place for place, stay in enumerate(stays[terms.count :]) if stay]
+    chosen += [2 * terms.num_complex + place for place, stay in enumerate(stays[terms.num_complex :]) if stay]
     precision = torch.linalg.inv(covariance[chosen][:, chosen]) if chosen else covariance[:0, :0]
     return Nuisance(Terms(*groups), mean[chosen], precision)

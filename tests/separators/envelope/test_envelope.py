@@ -191,7 +191,7 @@ def test_refusals() -> None:
 
 
 def test_the_model_of_a_clean_signal_is_its_noise() -> None:
-    """White noise of power s^2 deviates the radius by s / sqrt 2; Student's t with 4 degrees fits a share of its power."""
+    """White noise of power s^2 gives the radius half of it, of which Student's t with 4 degrees fits a share."""
     z = torch.linspace(-8, 8, 4001, dtype=torch.float64)
     density = torch.softmax(-z.square() / 2, 0)
     share = 1.0
