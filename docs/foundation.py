@@ -22,7 +22,7 @@ RUNS = ROOT / "runs" / "unknown"
 RESULTS = ROOT / "docs" / "results" / "foundation.json"
 STARTS = {  # words of train.py, with the best learning rate that was tried
     "scratch": ["init_from=null"],
-    "foundation": ["init_from=zoo:foundation", "objective.module.optimisation.learning_rate=5e-3"],
+    "foundation": ["init_from=zoo:foundation", "init_share=0.4", "objective.module.optimisation.learning_rate=5e-3"],
 }
 STEPS_PER_MINUTE = 500
 VALIDATIONS = 5
