@@ -1,7 +1,8 @@
-"""Trains from scratch and from zoo:foundation for the same time: python docs/foundation.py [NAME[=FOLDER] ...].
+"""Trains from scratch and from zoo:foundation for the same time: python docs/foundation.py MINUTES NAME[=FOLDER] ...
 
-Writes docs/results/foundation.json and docs/foundation.png. Every word names an option of conf/interference, or a
-folder of recordings; MINUTES of one core are the lengths of the trainings. Finished runs are taken as they are.
+Every word after the minutes of one core names an option of conf/interference, or a folder of recordings. Replaces the
+rows of these trainings in docs/results/foundation.json, and draws docs/foundation.png from all. Finished runs are taken
+as they are.
 """
 
 import json
@@ -17,9 +18,12 @@ from rfsep.pages.style import INK, PALETTE, dress
 from rfsep.training.curves import read_curves
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNS = ROOT / "runs" / "learn"
-STARTS = {"scratch": "null", "foundation": "zoo:foundation"}
-MINUTES = (1, 5)
+RUNS = ROOT / "runs" / "unknown"
+RESULTS = ROOT / "docs" / "results" / "foundation.json"
+STARTS = {  # words of train.py, with the best learning rate that was tried
+    "scratch": ["init_from=null"],
+    "foundation": ["init_from=zoo:foundation", "init_share=0.4", "objective.module.optimisation.learning_rate=5e-3"],
+}
 STEPS_PER_MINUTE = 500
 VALIDATIONS = 5
 
@@ -27,7 +31,7 @@ VALIDATIONS = 5
 def train(name: str, interference: str, start: str, minutes: int) -> Path:
     """Returns the folder of a finished run, and trains it if need be."""
     run, steps = f"{name}_{start}_{minutes}", STEPS_PER_MINUTE * minutes
-    words = ["experiment=learn", f"run={run}", f"interference={interference}", f"init_from={STARTS[start]}"]
+    words = ["experiment=unknown", f"run={run}", f"interference={interference}", *STARTS[start]]
     words += [f"trainer.max_steps={steps}", f"trainer.val_every={steps // VALIDATIONS}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=ROOT, env=environment, check=True)
@@ -58,7 +62,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         for one in (row for row in rows if row["interference"] == name):
             minutes = [step / STEPS_PER_MINUTE for step in one["steps"]]
             colour = PALETTE[list(STARTS).index(one["start"])]
-            label = one["start"] if one["minutes"] == MINUTES[0] else None
+            label = f"{one['start']}, {one['minutes']} min"
             axes.plot(minutes, one["val_ber"], marker="o", markersize=3.5, linewidth=1.6, color=colour, label=label)
         axes.set_yscale("log")
         axes.set_title(name, fontsize=12, color=INK)
@@ -66,18 +70,25 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main(words: list[str]) -> None:
+def kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the rows of the results so far that none of these replaces."""
+    replaced = {(row["interference"], row["start"], row["minutes"]) for row in rows}
+    before = json.loads(RESULTS.read_text())["rows"] if RESULTS.is_file() else []
+    return [row for row in before if (row["interference"], row["start"], row["minutes"]) not in replaced]
+
+
+def main(minutes: int, words: list[str]) -> None:
     """Trains every run that is missing, and writes the results of all."""
     rows = list[dict[str, Any]]()
-    for word in words or ["emi_bursts"]:
+    for word in words:
         name, _, folder = word.partition("=")
-        for minutes in MINUTES:
-            for start in STARTS:
-                rows.append(row(train(name, folder or name, start, minutes), name, start, minutes))
+        for start in STARTS:
+            rows.append(row(train(name, folder or name, start, minutes), name, start, minutes))
+    rows = sorted(kept(rows) + rows, key=lambda row: (row["interference"], row["minutes"], row["start"]))
     content = {"schema": 1, "steps_per_minute": STEPS_PER_MINUTE, "rows": rows}
-    (ROOT / "docs" / "results" / "foundation.json").write_text(json.dumps(content, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
     draw(rows, ROOT / "docs" / "foundation.png")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(int(sys.argv[1]), sys.argv[2:])

@@ -119,9 +119,11 @@ def train_identity(config: DictConfig) -> Node:
     for key in _LIMITS:
         content["trainer"].pop(key, None)
     content["data"].pop("num_workers", None)
-    # Older runs do not have this key.
+    # Older runs do not have these keys.
     if content["data"].get("repeat_after") is None:
         content["data"].pop("repeat_after", None)
+    if content.get("init_share") == 1:
+        content.pop("init_share")
     return content
 
 
@@ -183,6 +185,7 @@ def train_settings(config: DictConfig, command: str) -> TrainSettings:
         out=Path(str(config.out)),
         run=_text(config, "run"),
         init_from=_text(config, "init_from"),
+        init_share=float(config.init_share),
         tokenizer=_text(config, "tokenizer"),
         views=_path(config, "views"),
         wandb=plain(config.logger.wandb),

@@ -191,6 +191,7 @@ class TrainSettings:
         out: folder of all experiments.
         run: name of the run; None for a hash of ``identity``.
         init_from: network whose weights it starts from.
+        init_share: share of those weights, see `rfsep.training.start.start_from`.
         tokenizer: run of the tokenizer that the network holds.
         views: folder for the estimates of slow guides.
         wandb: arguments of Lightning's WandbLogger; None for metrics.csv alone.
@@ -208,6 +209,7 @@ class TrainSettings:
     out: Path
     run: str | None
     init_from: str | None
+    init_share: float
     tokenizer: str | None
     views: Path | None
     wandb: Node | None

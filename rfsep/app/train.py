@@ -142,7 +142,7 @@ def train(settings: TrainSettings, folder: Path, beside: Sequence[Logger]) -> Ou
     model = instantiate(settings.network.model.network)
     take_tokenizer(settings, model)
     if settings.init_from is not None:
-        taken = start_from(model, weights_of(settings.init_from), settings.init_from)
+        taken = start_from(model, weights_of(settings.init_from), settings.init_from, settings.init_share)
         rank_zero_only(console.print)(taken.told(settings.init_from), markup=False, soft_wrap=True)
     trainer, objective = TrainerSettings(**settings.trainer), settings.objective
     if trainer.max_steps == 0 and not (folder / "checkpoints" / "last.ckpt").is_file():

@@ -35,23 +35,35 @@ class Taken(NamedTuple):
         return f"{self.copied} of {self.of} weights from {source}" + (f"; not taken: {shown}" if self.left else "")
 
 
-def start_from(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> Taken:
+def start_from(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path, share: float = 1.0) -> Taken:
     """Copies weights of the same name and shape into a model.
 
+    A network that has learned one thing for long learns another one more slowly than a fresh one does. With a share below
+    1 it starts from ``share * weight + (1 - share) * fresh weight`` and keeps what is useful (shrink and perturb, Ash &
+    Adams, NeurIPS 2020).
+
     Args:
-        model: the model to change.
+        model: the model to change, with its fresh weights.
         weights: weights of another model, by name.
         source: their origin, for the message.
+        share: above 0 and up to 1.
 
     Raises:
-        InputError: nothing matches.
+        InputError: nothing matches, or the share is out of range.
     """
+    if not 0 < share <= 1:
+        raise InputError(f"init_share is {share:g}, expected more than 0 and at most 1")
     own = model.state_dict()
     matching = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not matching:
         raise InputError(
             f"init_from={source}: none of its {len(weights)} tensors has the name and shape of a weight here"
         )
+    if share < 1:
+        matching = {
+            name: torch.lerp(own[name], value.to(own[name]), share) if value.is_floating_point() else value
+            for name, value in matching.items()
+        }
     model.load_state_dict(matching, strict=False)
     return Taken(len(matching), len(own), [name for name in weights if name not in matching])
 

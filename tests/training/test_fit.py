@@ -320,6 +320,16 @@ def test_weights_of_the_same_name_and_shape_are_taken() -> None:
         start_from(model, {"head": torch.zeros(1)}, "there")
 
 
+def test_a_share_of_the_weights_is_taken_and_the_rest_stays_fresh() -> None:
+    model, other = Net(), Net()
+    expected = 0.4 * other.last.weight.detach() + 0.6 * model.last.weight.detach()
+    start_from(model, other.state_dict(), "there", share=0.4)
+    torch.testing.assert_close(model.last.weight.detach(), expected)
+    for share in (0.0, 1.5):
+        with pytest.raises(InputError, match=f"init_share is {share:g}"):
+            start_from(model, other.state_dict(), "there", share=share)
+
+
 def test_metrics_behind_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     first = MetricsCsv(path)

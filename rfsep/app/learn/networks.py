@@ -88,6 +88,7 @@ def settings_of(request: LearnRequest, material: Material, stage: Stage) -> Trai
     return replace(
         settings,
         init_from=stage.start or settings.init_from,
+        init_share=settings.init_share if stage.start is None else 1.0,
         examples=Frames(len(material.known), material.known.shape[1]),
     )
 
