@@ -1,6 +1,6 @@
 """Learns kinds of interference for several times, and measures all on the test split: python docs/learned.py KIND ...
 
-Each KIND is an option of conf/interference. Writes docs/results/learned_KIND.json; what is learned is kept in runs/learned.
+Each KIND is an option of conf/interference. Writes docs/results/learned_KIND.json; runs/learned keeps what is learned.
 """
 
 import argparse

@@ -26,7 +26,16 @@ ALLOWED: dict[str, set[str]] = {
     "pages": LEAVES | {"metrics", "storage", "signals", "identification", "challenge"},
 }
 TOP = "app"  # the commands, which may import everything and which nothing imports
-FAMILIES = {"wifi", "lte", "nr", "score_based", "tokens"}  # families of separators, which never import one another
+FAMILIES = {
+    "wifi",
+    "lte",
+    "nr",
+    "score_based",
+    "tokens",
+    "envelope",
+    "single_carrier",
+    "varying",
+}  # families of separators, which never import one another
 ROOT_MODULES = {"__init__", "types", "iq", "metrics"}
 MOST_MODULES = 25  # largest number of modules in a folder
 HYDRA = {"hydra", "omegaconf", "wandb"}

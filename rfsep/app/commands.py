@@ -61,7 +61,7 @@ app.command("separate", short_help="separate a recording into the samples and bi
 app.command("embed", short_help="embed a known signal in a recording, for experiments")(embed_command)
 
 
-@app.command("identify", short_help="identify an interference: OFDM, single carrier or noise")
+@app.command("identify", short_help="identify the kind of an interference")
 def identify_command(
     interference: Annotated[
         str,
@@ -82,7 +82,7 @@ def identify_command(
     dataset: Dataset = None,
     channel: Channel = None,
 ) -> None:
-    """Identify an interference: OFDM with its prefix and carriers, a single carrier, or noise."""
+    """Identify an interference: OFDM, single carrier, constant envelope, chirps, pulses, noise, or unknown."""
     with loading():
         from rfsep.app.identify import identify_interference
         from rfsep.storage.captures.facts import Hints

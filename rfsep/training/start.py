@@ -38,9 +38,9 @@ class Taken(NamedTuple):
 def start_from(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path, share: float = 1.0) -> Taken:
     """Copies weights of the same name and shape into a model.
 
-    A network that has learned one thing for long learns another one more slowly than a fresh one does. With a share below
-    1 it starts from ``share * weight + (1 - share) * fresh weight`` and keeps what is useful (shrink and perturb, Ash &
-    Adams, NeurIPS 2020).
+    A network that has learned one thing for long learns another one more slowly than a fresh one does. With a share
+    below 1 it starts from ``share * weight + (1 - share) * fresh weight`` and keeps what is useful (shrink and perturb,
+    Ash & Adams, NeurIPS 2020).
 
     Args:
         model: the model to change, with its fresh weights.
