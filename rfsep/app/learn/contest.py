@@ -26,7 +26,7 @@ _EXACT = 1e-5  # A separator without a wrong bit and with less squared error lea
 
 
 def candidates() -> tuple[str, ...]:
-    """Returns the separators that are tried: those of `selected`."""
+    """Returns the separators that are tried: those of conf/separator/selected.yaml."""
     return separator_of("selected").candidates
 
 

@@ -1,4 +1,4 @@
-"""Learns the best separator for an interference: ``rfsep learn``, and `rfsep.learn`."""
+"""Learns the best separator for an interference: ``rfsep learn``, and ``rfsep.learn`` from Python."""
 
 import shutil
 import time

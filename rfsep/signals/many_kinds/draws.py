@@ -21,7 +21,8 @@ def held(symbols: Tensor, samples_per_symbol: Tensor, num_samples: int, start: T
 
 def frequencies(num_samples: int) -> Tensor:
     """Returns the frequencies of a discrete Fourier transform in cycles per sample: float64 [T]."""
-    return torch.fft.fftfreq(num_samples, dtype=torch.float64)
+    found: Tensor = torch.fft.fftfreq(num_samples, dtype=torch.float64)
+    return found
 
 
 def of_frequency(frequency: Tensor) -> Tensor:
