@@ -4,6 +4,7 @@ Between updates of the symbols' sites (see `rfsep.separators.inference.expectati
 maximise the expected likelihood (expectation maximisation; Dempster, Laird & Rubin, J. R. Stat. Soc. B 39(1), 1977).
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from rfsep.iq import squared
 from rfsep.separators.inference.expectation_propagation import Marginals, Sites, cavity_of, updated
-from rfsep.separators.single_carrier.pulses import BLOCK
+from rfsep.separators.single_carrier.pulses import BLOCK, delays
 from rfsep.separators.single_carrier.system import Model, System
 
 _LEAST_VARIANCE = 1e-6  # of a decided part of a symbol of unit power
@@ -25,11 +26,13 @@ class Channel(NamedTuple):
     Attributes:
         pulse: complex128 [B, M], with gain and constant phase.
         phase: float64 [B, K, P], radians.
+        drift: of the symbols' timing about the window's middle, symbols per sample, float64 [B].
         noise_power: float64 [B].
     """
 
     pulse: Tensor
     phase: Tensor
+    drift: Tensor
     noise_power: Tensor
 
 
@@ -84,15 +87,22 @@ class Detector:
         sites = self.start(len(samples))
         unknowns = Marginals(sites.shift, 1 / sites.precision)
         for _ in range(rounds):
-            model = self.system.model(samples, channel.pulse, channel.phase)
+            delay = self._delays(channel.drift)
+            pulses = (delay @ channel.pulse[:, None, :, None])[..., 0]  # [B, K, M]
+            model = self.system.model(samples, pulses, channel.phase)
             for _ in range(_UPDATES):
                 solved = self.system.solve(model, sites, channel.noise_power)
                 cavity = cavity_of(solved.marginals, sites)
                 unknowns = self._tilted(cavity)
                 sites = updated(sites, cavity, unknowns, damping)
-            channel = self._refined(model, channel, prior, unknowns, solved.trace)
+            channel = self._refined(model, channel, prior, unknowns, solved.trace, delay)
         rest = samples - self.system.fitted(model, unknowns.mean)
         return Found(channel, unknowns, rest)
+
+    def _delays(self, drift: Tensor) -> Tensor:
+        """Returns matrices complex128 [B, K, M, M] that delay the pulses of each block."""
+        middle = (torch.arange(self.system.num_blocks) + 0.5) * BLOCK - self.system.num_samples / 2
+        return delays(drift[:, None] * middle).to(torch.complex128)
 
     def _tilted(self, cavity: Marginals) -> Marginals:
         mean, variance = torch.zeros_like(cavity.mean), torch.full_like(cavity.variance, _LEAST_VARIANCE)
@@ -100,7 +110,9 @@ class Detector:
             mean[:, place], variance[:, place] = tilted(cavity.mean[:, place], cavity.variance[:, place], points)
         return Marginals(mean, variance)
 
-    def _refined(self, model: Model, channel: Channel, prior: Prior, unknowns: Marginals, trace: Tensor) -> Channel:
+    def _refined(
+        self, model: Model, channel: Channel, prior: Prior, unknowns: Marginals, trace: Tensor, delay: Tensor
+    ) -> Channel:
         """Fits pulse, phase and noise to the symbols."""
         system = self.system
         place = system.carrier_place
@@ -114,12 +126,12 @@ class Detector:
         parts = torch.view_as_real(held).permute(1, 2, 0, 3).flatten(2)  # [K, c, 2 B]
         kernels = system.basis.kernels.transpose(2, 3).flatten(1, 2)  # [K, P M, c]
         design = (kernels @ parts).view(system.num_blocks, -1, kernels.shape[1] // BLOCK, len(symbols), 2)
+        design = torch.view_as_complex(design).permute(3, 0, 1, 2) @ delay  # [B, K, P, M]
         return self._fit(design, rest * back, channel, prior, doubt, trace)
 
     def _fit(
         self, design: Tensor, turned: Tensor, channel: Channel, prior: Prior, doubt: Tensor, trace: Tensor
     ) -> Channel:
-        design = torch.view_as_complex(design).permute(3, 0, 1, 2)  # [B, K, P, M]
         flat = design.flatten(1, 2)
         noise = channel.noise_power
         matrix = flat.mH @ flat + doubt[:, None, None] * self.system.basis.gram
@@ -129,8 +141,19 @@ class Detector:
         pulse = torch.linalg.solve(matrix, moment[..., None])[..., 0]
         wave = (flat @ pulse[..., None])[..., 0].view(turned.shape)
         phase = channel.phase + smoothed_phase(wave, turned)
+        drift = channel.drift + self._more_drift(wave, turned)
         rest = (squared(turned - wave).sum((1, 2)) + trace) / self.system.num_samples
-        return Channel(pulse, phase, prior.colour * rest)
+        return Channel(pulse, phase, drift, prior.colour * rest)
+
+    def _more_drift(self, wave: Tensor, seen: Tensor) -> Tensor:
+        """Drift float64 [B] of ``seen`` beside ``wave``, complex128 [B, K, P], by least squares on its derivative."""
+        flat, rest = wave.flatten(1), (seen - wave).flatten(1)
+        frequency = torch.fft.fftfreq(flat.shape[1], dtype=torch.float64)
+        slope = torch.fft.ifft(torch.fft.fft(flat) * (-2j * math.pi * self.system.basis.period * frequency))
+        time = torch.arange(flat.shape[1], dtype=torch.float64) - self.system.num_samples / 2
+        change = slope * time  # by a drift of 1
+        found: Tensor = (change.conj() * rest).real.sum(1) / squared(change).sum(1).clamp_min(1e-30)
+        return found
 
 
 def smoothed_phase(wave: Tensor, seen: Tensor) -> Tensor:

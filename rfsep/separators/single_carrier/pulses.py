@@ -36,9 +36,13 @@ def coefficient_times() -> Tensor:
 
 def delayed(pulse: Tensor, delay: Tensor) -> Tensor:
     """Delays pulses complex128 [B, M] by times float64 [B], in symbols."""
+    return (delays(delay).to(pulse.dtype) @ pulse[..., None])[..., 0]
+
+
+def delays(delay: Tensor) -> Tensor:
+    """Returns matrices float64 [..., M, M] that delay a pulse by times float64 [...], in symbols."""
     time = coefficient_times()
-    shift = kernel(time[:, None] - time - OVERSAMPLING * delay[:, None, None])  # [B, M, M]
-    return (shift.to(pulse.dtype) @ pulse[..., None])[..., 0]
+    return kernel(time[:, None] - time - OVERSAMPLING * delay[..., None, None])
 
 
 def spectrum(pulse: Tensor, frequency: Tensor, period: float) -> Tensor:

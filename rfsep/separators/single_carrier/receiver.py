@@ -91,8 +91,9 @@ class Receiver:
         """Detects all symbols of windows complex128 [B, T] with interference of powers float64 [B].
 
         Where more is left than the noise of the examples, there are two more starts: synchronisation without the SOI
-        that the first one has found, at carriers beyond the examples' too, and the middle of the examples' carriers.
-        Where the SOI is strong, the power of symbols of many points may have no line.
+        that the first one has found, at carriers beyond
+        the examples' too, and the middle of the examples' carriers. Where the SOI is strong, the power of
+        symbols of many points may have no line.
         """
         found = self.detect(mixture, gain, self.locked(mixture, gain))
         for start in (self._without_soi, self._in_the_middle):
@@ -128,7 +129,7 @@ class Receiver:
     def detect(self, mixture: Tensor, gain: Tensor, locked: Locked) -> Found:
         """Detects all symbols of windows complex128 [B, T]."""
         start = delayed(self.carrier.pulse * gain.sqrt()[:, None], locked.delay)
-        channel = Channel(start, self._phase(locked), self._noise(gain))
+        channel = Channel(start, self._phase(locked), torch.zeros_like(gain), self._noise(gain))
         prior = Prior(start, 1 / (_LOOSE * gain), self.carrier.colour)
         return self.detector.detect(self.system.cut(mixture), channel, prior, _ROUNDS, _DAMPING)
 

@@ -117,25 +117,25 @@ class System:
         padded = torch.nn.functional.pad(samples, (0, self.num_blocks * BLOCK - self.num_samples))
         return padded.view(len(samples), self.num_blocks, BLOCK)
 
-    def model(self, samples: Tensor, pulse: Tensor, phase: Tensor) -> Model:
+    def model(self, samples: Tensor, pulses: Tensor, phase: Tensor) -> Model:
         """Returns the model of windows complex128 [B, K, P].
 
         Args:
             samples: complex128 [B, K, P].
-            pulse: complex128 [B, M].
+            pulses: in each block, complex128 [B, K, M].
             phase: radians, float64 [B, K, P].
         """
         kernels = self.basis.kernels  # [K, P, c, M]
-        parts = torch.view_as_real(pulse).permute(1, 0, 2).reshape(pulse.shape[1], -1)  # [M, 2 B]
-        made = (kernels.view(-1, kernels.shape[3]) @ parts).view(*kernels.shape[:3], len(pulse), 2)
+        parts = torch.view_as_real(pulses).permute(1, 2, 0, 3).flatten(2)  # [K, M, 2 B]
+        made = (kernels.flatten(1, 2) @ parts).view(*kernels.shape[:3], len(pulses), 2)
         waves = torch.view_as_complex(made).permute(3, 0, 1, 2)  # [B, K, P, c]
         waves = waves * torch.polar(torch.ones_like(phase), phase)[..., None]
         carrier = _as_real_unknowns(waves, self.points.shape[1])
-        soi = self._soi_local.expand(len(pulse), -1, -1, -1)
+        soi = self._soi_local.expand(len(pulses), -1, -1, -1)
         local = torch.cat((soi, carrier), 3)
         real = torch.view_as_real(local).transpose(3, 4).flatten(2, 3)  # [B, K, 2 P, C]
         seen = torch.view_as_real(samples).flatten(2)  # [B, K, 2 P]
-        columns = self.columns.expand(len(pulse), -1, -1)
+        columns = self.columns.expand(len(pulses), -1, -1)
         gram = scattered_matrix(real.mT @ real, columns, self.num_unknowns)
         moment = scattered((seen[:, :, None] @ real)[:, :, 0], columns, self.num_unknowns)
         return Model(local, gram, moment, samples)
