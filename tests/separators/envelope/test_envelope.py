@@ -108,7 +108,7 @@ def test_levels_of_16_qam() -> None:
 def test_linearisation_predicts_the_errors() -> None:
     """The moment is minus half the gradient of the weighted squared errors, for weights that stay: by differences."""
     model = canceller("fm")._model
-    layout = Layout(QPSK, 320, begins=False, ends=True, order=16)
+    layout = Layout(QPSK, 320, begins=False, ends=True, order=len(model.envelope.taps) - 1)
     generator = torch.Generator().manual_seed(6)
     symbols = 0.3 * torch.randn((1, layout.num_symbols), generator=generator, dtype=torch.complex64)
     mixture = 3 * signal("fm", (1, 320), 7) + layout.synthesise(symbols, layout.pulse)
@@ -134,7 +134,8 @@ def test_linearisation_predicts_the_errors() -> None:
 
 def test_changes_of_pairs_mend_wrong_symbols() -> None:
     soi = QPSK.sample(1, 640, torch.Generator().manual_seed(7))
-    model, layout = canceller("fm")._model, Layout(QPSK, 640, begins=True, ends=True, order=16)
+    model = canceller("fm")._model
+    layout = Layout(QPSK, 640, begins=True, ends=True, order=len(model.envelope.taps) - 1)
     sent = QPSK.constellation[2 * soi.bits[:, ::2].long() + soi.bits[:, 1::2].long()]
     start = sent.clone()
     start[0, [10, 11, 30]] = -start[0, [10, 11, 30]]
