@@ -152,9 +152,15 @@ def _kept(terms: Terms, power: Tensor, mean: Tensor, covariance: Tensor) -> Nuis
     pairs = power[: 2 * terms.num_complex].reshape(-1, 2).sum(1)
     stays = [bool(one > _LEAST) for one in pairs] + [bool(one > _LEAST) for one in power[2 * terms.num_complex :]]
     left = iter(stays)
-    groups = [tuple(term for term in group if next(left)) for group in terms]
+    kept = Terms(
+        slow=tuple(term for term in terms.slow if next(left)),
+        harmonics=tuple(term for term in terms.harmonics if next(left)),
+        memories=tuple(term for term in terms.memories if next(left)),
+        states=tuple(term for term in terms.states if next(left)),
+        levels=tuple(term for term in terms.levels if next(left)),
+    )
     index = [place for place, stay in enumerate(stays[: terms.num_complex]) if stay]
     chosen = [2 * place + part for place in index for part in (0, 1)]
     chosen += [2 * terms.num_complex + place for place, stay in enumerate(stays[terms.num_complex :]) if stay]
     precision = torch.linalg.inv(covariance[chosen][:, chosen]) if chosen else covariance[:0, :0]
-    return Nuisance(Terms(*groups), mean[chosen], precision)
+    return Nuisance(kept, mean[chosen], precision)
