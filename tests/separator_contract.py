@@ -12,7 +12,7 @@ from rfsep.app.networks.runs import open_run
 from rfsep.iq import power
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
-from rfsep.types import MixtureBatch, Modem, Separated, Separator
+from rfsep.types import MixtureBatch, Modem, Separated, Separator, SignalSource
 
 CLEAR_DB, HARD_DB = 20.0, -12.0  # levels of SINR
 MOST_ERRORS = 1e-2  # largest share of wrong bits at CLEAR_DB
@@ -38,13 +38,18 @@ class Asked(NamedTuple):
     most_error: float
 
 
-def asked(soi: str, num_rows: int, num_samples: int, most_error: float) -> Asked:
-    """Returns mixtures of an option of conf/soi, ``num_rows`` at each level; examples are other frames."""
-    config, interference = soi_of(soi), interference_of("ofdm_qpsk")
+def asked(
+    soi: str, num_rows: int, num_samples: int, most_error: float, interference: SignalSource | None = None
+) -> Asked:
+    """Returns mixtures of an option of conf/soi, ``num_rows`` at each level; examples are other frames.
+
+    The interference is OFDM-QPSK unless another source is given.
+    """
+    config = soi_of(soi)
+    source = build_source(interference_of("ofdm_qpsk"), "test") if interference is None else interference
     levels = torch.tensor([CLEAR_DB] * num_rows + [HARD_DB] * num_rows)
-    mixer = Mixer(build_soi(config), build_source(interference, "test"))
-    batch = mixer.draw(levels, num_samples, batch_generator(Purpose.TEST, 4))
-    examples = build_source(interference, "train").sample(20, 4096, batch_generator(Purpose.TEST, 3)).waveform
+    batch = Mixer(build_soi(config), source).draw(levels, num_samples, batch_generator(Purpose.TEST, 4))
+    examples = source.sample(20, 4096, batch_generator(Purpose.TEST, 3)).waveform
     return Asked(build_modem(config), examples, batch, most_error)
 
 

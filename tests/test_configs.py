@@ -27,7 +27,10 @@ from rfsep.app.config import (
 from rfsep.app.networks.kinds import KINDS
 from rfsep.app.places import CONF, ROOT
 from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.signals.many_kinds.fsk import RandomFsk
 from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.signals.single_carrier import BurstyQam
+from rfsep.types import InputError
 
 NAME = re.compile(r"[A-Za-z0-9-]+")
 OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
@@ -104,7 +107,28 @@ def question(request: pytest.FixtureRequest) -> Asked:
     return asked(*request.param)
 
 
-@pytest.mark.parametrize("name", stems("separator"))
+# These refuse OFDM, and separate a kind of their own.
+OF_ONE_KIND = {
+    "envelope": RandomFsk(samples_per_symbol=(20, 20), index=(1, 1)),
+    "single_carrier_detection": BurstyQam("qpsk", (6, 6), (0.25, 0.25), (0, 0), (1e9, 1e9), (0, 0), 32),
+}
+# These need a folder of rfsep learn, see tests/app/learn.
+IN_A_FOLDER = ("learned",)
+
+
+@pytest.mark.parametrize("name", OF_ONE_KIND)
+def test_separator_of_one_kind_keeps_its_promises_there_and_refuses_another(name: str, question: Asked) -> None:
+    own = asked("qpsk", 1, 1280, 0.1, OF_ONE_KIND[name])
+    separator = made(name, own.modem, own.examples)
+    found = separator.separate(own.batch.mixture)
+    check_estimate(found, own)
+    check_rows(separator, found, own)
+    with pytest.raises(InstantiationException) as refused:
+        made(name, question.modem, question.examples)
+    assert isinstance(refused.value.__cause__, InputError)
+
+
+@pytest.mark.parametrize("name", [name for name in stems("separator") if name not in (*OF_ONE_KIND, *IN_A_FOLDER)])
 def test_separator_keeps_its_promises(name: str, question: Asked) -> None:
     if name in ("neural", "token_detection") and isinstance(question.modem, OfdmModem):
         with pytest.raises(InstantiationException, match="one data symbol per period; this has 56"):

@@ -15,7 +15,7 @@ from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.types import InputError, Separator
 
-NAMES = [name for name in options("separator") if name not in ("neural", "reverse_diffusion")]  # these need a network
+NAMES = [name for name in options("separator") if name not in ("neural", "reverse_diffusion", "learned")]
 SHORTENED = {"selected": {"num_samples": 160, "num_mixtures": 1}, "basis": {"levels": 2, "steps": 1}}
 
 

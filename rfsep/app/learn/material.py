@@ -83,7 +83,7 @@ def material_of(request: LearnRequest) -> Material:
     """
     option, soi = interference(request), soi_of(request.soi)
     modem = build_modem(soi)
-    if option.name not in {one.name for one in options("interference").values()}:
+    if request.examples not in options("interference"):
         _check_band(request, modem)
     train, val = (cast(_WithExamples, build_source(option, split)) for split in ("train", "val"))
     known, other = (_frames(option, source) for source in (train, val))
