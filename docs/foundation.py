@@ -57,7 +57,7 @@ def row(folder: Path, name: str, start: str, minutes: int) -> dict[str, Any]:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draws validation BER over minutes: a panel per interference, a line per run."""
     names = list(dict.fromkeys(row["interference"] for row in rows))
-    figure = Figure(figsize=(2.9 * len(names), 3.4), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(3.6 * len(names), 3.4), layout="constrained", facecolor="white")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for one in (row for row in rows if row["interference"] == name):
             minutes = [step / STEPS_PER_MINUTE for step in one["steps"]]
@@ -66,7 +66,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axes.plot(minutes, one["val_ber"], marker="o", markersize=3.5, linewidth=1.6, color=colour, label=label)
         axes.set_yscale("log")
         axes.set_title(name, fontsize=12, color=INK)
-        dress(axes, x_label="minutes of one core", y_label="validation BER" if name == names[0] else "", legend=True)
+        dress(axes, x_label="minutes of one core", y_label="validation BER" if name == names[0] else "")
+        axes.legend(frameon=False, fontsize=9, loc="lower left")
     figure.savefig(path, dpi=110)
 
 
