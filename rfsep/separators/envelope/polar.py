@@ -16,6 +16,7 @@ _SMOOTHING = 64  # samples over which the level of examples is taken
 _SIZES = (PERIOD, 1024, 512, 256)  # samples per frame without a pause, the longest that there are
 _LEAST_FRAMES, _MOST_FRAMES = 8, 60
 _MOST_SPREAD = 0.4  # of the envelope over its mean; a complex Gaussian signal has 0.52
+_LEAST_NOISE = 3e-3  # by choice: -50 dB, about a receiver of 8 bits; an exact signal would tell infinitely much
 _LEAST_FLOOR = 1e-2  # noise in pauses over the level
 _LOCAL = 129  # samples of a local misfit
 _HARDLY, _ALLOWANCE = 0.99, 1.1  # tuned on val: quantile of the examples' own misfit, and a factor
@@ -73,7 +74,9 @@ def _frames(examples: Tensor) -> tuple[Tensor, float | None]:
         kept = cut[busy[:, : count * size].reshape(-1, size).all(1)]
         if len(kept) >= _LEAST_FRAMES:
             kept = kept[:: -(-len(kept) // _MOST_FRAMES)]
-            return kept / kept.abs().mean(1, keepdim=True), floor
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randn(kept.shape, dtype=kept.dtype, generator=generator)
+            return kept / kept.abs().mean(1, keepdim=True) + _LEAST_NOISE * noise, floor
     raise InputError(
         f"envelope: the examples hold fewer than {_LEAST_FRAMES} stretches of {_SIZES[-1]} samples without a pause"
     )
