@@ -40,7 +40,7 @@ def trials_of(kind: str, soi: str) -> Trials:
 
 
 def separators(kind: str, soi: str, minutes: list[float], processes: int) -> Iterator[tuple[str, Separator]]:
-    """Yields every separator with its name: baselines, structure that was in a final, networks, and the learned ones."""
+    """Yields every separator with its name: baselines, structure that was in a final, networks, and learned ones."""
     modem = build_modem(soi_of(soi))
     frames = example_frames(interference_of(kind), Frames(200, 8192))
     yield from ((name, make_part(Part(name), modem, frames, Path())) for name in BASELINES)
@@ -48,7 +48,7 @@ def separators(kind: str, soi: str, minutes: list[float], processes: int) -> Ite
     for one in minutes:
         folder = Path("runs", "learned", f"{kind}-{one:g}")
         learned = learn(LearnRequest(kind, soi, one), folder, processes)
-        for name in finalists(folder) - seen:
+        for name in sorted(finalists(folder) - seen):
             seen.add(name)
             yield name, make_part(Part(name), modem, frames, Path())
         for network in sorted(folder.glob("networks/*")):
