@@ -1,5 +1,6 @@
 """The page of a learning: what the interference is, what was tried, what came out, before and after."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +59,9 @@ class _Line(NamedTuple):
     left_out: str
 
 
-def write_learned_page(path: Path, facts: Mapping[str, Any], candidates: Sequence[Candidate], look: Look) -> None:
+def write_learned_page(
+    path: Path, facts: Mapping[str, Any], candidates: Sequence[Candidate], look: Look, picture: bytes | None
+) -> None:
     """Writes the page; it needs no other file and no network.
 
     Args:
@@ -66,6 +69,7 @@ def write_learned_page(path: Path, facts: Mapping[str, Any], candidates: Sequenc
         facts: learn.json as a dict.
         candidates: every candidate, the best first.
         look: a mixture before and after.
+        picture: the interference as rfsep identify draws it, PNG; None where it could not be identified.
     """
     rows = facts["rows"]
     with_bits = rows[0]["ber"] is not None
@@ -86,6 +90,7 @@ def write_learned_page(path: Path, facts: Mapping[str, Any], candidates: Sequenc
         spectrograms=[(spectrogram(one, look.sample_rate_hz, limits), name) for name, one in waveforms.items()],
         limits=[decibels(limit, 0) for limit in limits],
         shown_db=decibels(look.sinr_db, 0),
+        picture=None if picture is None else f"data:image/png;base64,{base64.b64encode(picture).decode()}",
     )
 
 

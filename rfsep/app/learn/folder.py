@@ -24,6 +24,7 @@ from rfsep.types import InputError, Modem, Separator
 SCHEMA = 1
 SEPARATOR, FRAMES, PAGE, FACTS = "separator.yaml", "examples.safetensors", "report.html", "learn.json"
 NETWORKS = "networks"
+PICTURE = "identify.png"
 ZOO_PREFIX = "zoo:"  # Only unfinished learnings hold such names; finished ones have a copy.
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rfsep.app.learn.folder import FACTS, PAGE, SCHEMA, Part, make_part
+from rfsep.app.learn.folder import FACTS, PAGE, PICTURE, SCHEMA, Part, make_part
 from rfsep.app.learn.material import Material
 from rfsep.app.learn.request import LEVELS_DB, LearnRequest
 from rfsep.app.places import commit
@@ -96,7 +96,9 @@ def write_outcome(
     }
     write_json(out / FACTS, content)
     candidates = [Candidate(one.name, one.figures, one.seconds, one.left_out) for one in tried]
-    write_learned_page(out / PAGE, content, candidates, _look(out, material, parts))
+    picture = out / "work" / PICTURE
+    shown = picture.read_bytes() if picture.is_file() else None
+    write_learned_page(out / PAGE, content, candidates, _look(out, material, parts), shown)
 
 
 def _look(out: Path, material: Material, parts: Sequence[tuple[float, Part]]) -> Look:

@@ -1,5 +1,6 @@
 """The tasks of a learning, as a worker process does them: identify, try a separator, train a network."""
 
+import io
 import traceback
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,12 +11,14 @@ import torch
 
 from rfsep.app.config import one_line
 from rfsep.app.identify import lines
-from rfsep.app.learn.folder import Part, make_part
+from rfsep.app.learn.folder import PICTURE, Part, make_part
 from rfsep.app.learn.material import Material, material_of
 from rfsep.app.learn.networks import Stage, train_stage
 from rfsep.app.learn.request import LearnRequest
 from rfsep.identification.identify import identify
+from rfsep.pages.studies.identify import draw
 from rfsep.separators.trials import Errors, Trials, measure
+from rfsep.storage.atomic import staged
 from rfsep.types import InputError, Separator
 
 SLOW_S = 1.0  # A separator that takes more processor seconds per mixture is left out.
@@ -49,6 +52,10 @@ def do(task: dict[str, Any], progress: Progress) -> Answer:
 
 def _identify(task: dict[str, Any], material: Material, progress: Progress) -> Answer:
     found = identify(material.known)
+    picture, rate = io.BytesIO(), material.option.sample_rate_hz
+    draw(material.known, found, material.option.name, rate).savefig(picture, format="png", dpi=110)
+    with staged(Path(task["folder"], "work", PICTURE)) as (image,):
+        image.write_bytes(picture.getvalue())
     return {"lines": lines(found)}
 
 
