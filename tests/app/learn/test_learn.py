@@ -23,7 +23,6 @@ from rfsep.types import InputError
 
 QUICK = ("experiment=unknown", "model.network.channels=8", "model.network.inner_channels=8", "data.batch_size=2")
 NETWORKS = {
-    "one": QUICK,
     "broken": (*QUICK, "model.network.channels=-1"),
     "guided": (QUICK[0], "model=strided_unet_guided", *QUICK[1:], "guide=lmmse"),
 }
@@ -111,7 +110,7 @@ def _opens_and_is_guarded(folder: Path) -> None:
         ),
         ("must begin at null", {"separators": []}),
         ("is no file of rfsep learn", {"separators": 3}),
-        ("is missing, or not the file", {"files": {"examples.safetensors": "0" * 64}}),
+        ("is missing, or not the file", {"files": dict.fromkeys(content["files"], "0" * 64)}),
     ]
     for words, change in changes:
         (folder / "separator.yaml").write_text(yaml.safe_dump(content | change))
