@@ -40,7 +40,7 @@ def trials_of(kind: str, soi: str) -> Trials:
 
 
 def separators(kind: str, soi: str, minutes: list[float], processes: int) -> Iterator[tuple[str, Separator]]:
-    """Yields every separator with its name: baselines, structure that was in a final, networks, and learned ones."""
+    """Yields every separator with its name: baselines, the best structure, networks, and learned ones."""
     modem = build_modem(soi_of(soi))
     frames = example_frames(interference_of(kind), Frames(200, 8192))
     yield from ((name, make_part(Part(name), modem, frames, Path())) for name in BASELINES)
@@ -48,7 +48,7 @@ def separators(kind: str, soi: str, minutes: list[float], processes: int) -> Ite
     for one in minutes:
         folder = Path("runs", "learned", f"{kind}-{one:g}")
         learned = learn(LearnRequest(kind, soi, one), folder, processes)
-        for name in sorted(finalists(folder) - seen):
+        if (name := best_structure(folder)) not in seen:
             seen.add(name)
             yield name, make_part(Part(name), modem, frames, Path())
         for network in sorted(folder.glob("networks/*")):
@@ -57,11 +57,10 @@ def separators(kind: str, soi: str, minutes: list[float], processes: int) -> Ite
         yield f"learned:{one:g}", learned.separator(modem)
 
 
-def finalists(folder: Path) -> set[str]:
-    """Returns the structural candidates of a learning that were measured on all trial mixtures."""
-    figured = [one for one in read_json(folder / FACTS)["candidates"] if one["figures"] is not None]
-    most = max(one["figures"]["num_mixtures"][0] for one in figured)
-    return {one["name"] for one in figured if one["figures"]["num_mixtures"][0] == most} & set(candidates())
+def best_structure(folder: Path) -> str:
+    """Returns the best candidate of a learning that is no network, by its trial mixtures."""
+    found: list[str] = [one["name"] for one in read_json(folder / FACTS)["candidates"]]
+    return next(name for name in found if name in candidates())
 
 
 def study(kind: str, soi: str, minutes: list[float], processes: int) -> None:
