@@ -118,6 +118,11 @@ class Race:
             float(one.wrong.max()) == 0 and float(one.squared.max()) < _EXACT for one in self.finalists().values()
         )
 
+    def best(self) -> str:
+        """Returns the finalist of least cost."""
+        found = self.finalists()
+        return min(found, key=lambda name: cost(found[name]))
+
     def guide(self) -> str:
         """Returns the best of the finalists that are fast enough for training."""
         found = self.finalists()

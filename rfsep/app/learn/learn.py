@@ -98,7 +98,9 @@ def _learn(learning: Learning) -> None:
     learning.do("identify", {"identify": {}})
     race = Race(learning)
     race.first(names)
+    console.print(f"{len(race.errors)} of {len(names)} candidates accept the examples", markup=False)
     race.second()
+    console.print(f"the best of them: {race.best()}", markup=False)
     if not race.exact():
         _train(learning, race)
     chosen = race.ranges()
@@ -164,6 +166,8 @@ def _before(stages: Mapping[str, Stage], name: str) -> str | None:
 
 def _train_stages(learning: Learning, race: Race, stages: Mapping[str, Stage]) -> None:
     """Trains networks side by side, and tries each that did not break."""
+    for stage in stages.values():
+        console.print(f"training {stage.folder.name}: {stage.core_minutes:.2g} core minutes", markup=False)
     learning.meter.expect({f"train-{stage.folder.name}": 60 * stage.core_minutes for stage in stages.values()})
     answers = learning.do(
         "train",
