@@ -58,7 +58,7 @@ def make_part(part: Part, modem: Modem, frames: Tensor, folder: Path) -> Separat
     option = completed(separator_of(part.use), run)
     extra = network_arguments(option.method, run, modem, frames)
     if part.start is not None:
-        extra["start"] = make_part(Part("neural", part.start), modem, frames, folder)
+        extra["further"] = make_part(Part("neural", part.start), modem, frames, folder)
     made: Separator = separator_parts(option, modem, frames, extra).make(None)
     return made
 

@@ -195,7 +195,7 @@ def _start_from_best(learning: Learning, race: Race, names: Iterable[str]) -> No
     parts = {
         f"{name} from {best}": Part(name, None, race.parts[best].run)
         for name in candidates()
-        if name in race.errors and "start" in separator_of(name).method
+        if name in race.errors and "further" in separator_of(name).method
     }
     race.whole(parts)
 
