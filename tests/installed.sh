@@ -37,7 +37,9 @@ rng = np.random.default_rng(0)
 np.save('noise.npy', (rng.standard_normal(81920) + 1j * rng.standard_normal(81920)).astype(np.complex64) * 0.1)"
 run rfsep embed noise.npy --sample-rate 25e6 --sinr-db 3 --out heard
 run rfsep separate heard/capture.sigmf-meta --separator matched_filter --truth heard/truth_bits.npy --out separated
-for file in set/mixture/QPSK_OFDMQPSK.h5 unet/scores.json index.html compete/index.html runs/identify/ofdm_qpsk/interference.yaml separated/bits.npy curves.png; do
+run rfsep learn noise.npy --minutes 0.01 --out learned
+run rfsep separate heard/capture.sigmf-meta --run learned --truth heard/truth_bits.npy --out by_learned
+for file in learned/report.html set/mixture/QPSK_OFDMQPSK.h5 unet/scores.json index.html compete/index.html runs/identify/ofdm_qpsk/interference.yaml separated/bits.npy curves.png; do
   test -s "$file" || { echo "$file is missing"; exit 1; }
 done
 echo "installed: every command works outside of the checkout"
