@@ -24,6 +24,8 @@ from rfsep.types import InputError
 _FIRST = "passthrough"
 _REFUSAL = "fits no mixture type"
 _PAUSE_S = 0.2
+# A network that learned this interference enters for every other, too.
+_MANY = "ManyKinds"
 
 
 class Competitor(NamedTuple):
@@ -90,7 +92,10 @@ def _learned(config: NetworkConfig, pairs: Sequence[tuple[str, str]]) -> list[st
     """Returns the types with the signal that a network of the zoo learned: an interference, or a SOI for its prior."""
     signal = config.objective["which"] if config.model.kind == "prior" else "interference"
     place = 0 if signal == "soi" else 1
-    return ["_".join(pair) for pair in pairs if pair[place] == (config.card or {}).get(signal)]
+    card = config.card or {}
+    if signal == "interference" and card.get(signal) == _MANY:
+        return ["_".join(pair) for pair in pairs if pair[0] == card.get("soi")]
+    return ["_".join(pair) for pair in pairs if pair[place] == card.get(signal)]
 
 
 def compete(testset: Path, out: Path, limits: Limits, learned: Sequence[Path] = ()) -> None:

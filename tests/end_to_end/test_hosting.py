@@ -182,7 +182,7 @@ def test_board_of_our_own(host: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_every_separator_and_network_enters_for_what_suits_it(host: Path) -> None:
-    found = {entry.id: entry for entry in entries(host / "set")}
+    found = {entry.id: entry for entry in entries(host / "set", [Path("there")])}
     both = ["QPSK_EMIBursts", "QPSK_OFDMQPSK"]
     assert found["lmmse"] == ("lmmse", ["separator=lmmse"], both)
     assert found["ofdm_qpsk"] == ("ofdm_qpsk", ["separator=neural", "run=zoo:ofdm_qpsk"], ["QPSK_OFDMQPSK"])
@@ -192,6 +192,9 @@ def test_every_separator_and_network_enters_for_what_suits_it(host: Path) -> Non
     assert prior.types == ["QPSK_OFDMQPSK"]
     assert found["alpha_rgs-prior_qpsk"].types == [], "it learned QPSK of another span"
     assert "neural" not in found
+    assert found["foundation"].types == both, "it learned many kinds"
+    assert found["learned-there"] == ("learned-there", ["separator=learned", "run=there"], both)
+    assert "learned" not in found
 
 
 def test_finished_entries_are_kept_while_the_mixtures_are_the_same(host: Path) -> None:
@@ -210,7 +213,7 @@ def test_competition_goes_on_where_it_stopped(
     chosen = [
         entry for entry in entries(host / "set") if entry.id in ("passthrough", "matched_filter", "reverse_diffusion")
     ]
-    monkeypatch.setattr("rfsep.app.compete.entries", lambda testset: iter(chosen))
+    monkeypatch.setattr("rfsep.app.compete.entries", lambda testset, learned: iter(chosen))
     shutil.copytree(host / "ours" / "p", tmp_path / "out" / "passthrough")
     run_all(host / "set", tmp_path / "out", Limits(2, 0.0, 10.0))
     out = capsys.readouterr().out
