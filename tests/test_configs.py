@@ -215,7 +215,9 @@ def test_experiment_composes(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose(config_name, overrides=[f"experiment={name}"])
     assert Path(config.name).as_posix().startswith(name.split("/")[0])
-    if config_name == "train":
+    if "learn" in config:
+        assert set(config.learn) == {"examples", "minutes", "processes"}
+    elif config_name == "train":
         assert config.trainer.max_steps % config.trainer.val_every == 0
         instantiate(config.model.network)
     elif "timing_error" in config:

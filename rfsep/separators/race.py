@@ -95,17 +95,22 @@ def survivors(found: Mapping[str, Errors], protected: Collection[str] = ()) -> l
     return [name for name in order if name in kept]
 
 
-def ranges(found: Mapping[str, Errors], sinr_db: tuple[float, ...], estimated_db: Tensor) -> tuple[Range, ...]:
+def ranges(
+    found: Mapping[str, Errors], sinr_db: tuple[float, ...], estimated_db: Tensor, simple: Collection[str] = ()
+) -> tuple[Range, ...]:
     """Returns which separator to use in which range of estimated SINR.
 
-    It is the best one everywhere, except in ranges around a level where another one is better beyond doubt.
+    It is the best one everywhere, except in ranges around a level where another one is better beyond doubt. A simple
+    one counts as the best if no other is better beyond doubt, in bits or in squared error.
 
     Args:
         found: errors on the same mixtures by name.
         sinr_db: the levels, rising.
         estimated_db: SINR of each mixture as it is estimated blindly, [L, n].
+        simple: names of simple separators, the simplest first.
     """
     best = min(found, key=lambda name: cost(found[name]))
+    best = next((name for name in simple if name in found and _as_good(found[name], found[best])), best)
     edges = [(low + high) / 2 for low, high in pairwise(sinr_db)]
     place = torch.bucketize(estimated_db.double(), torch.tensor(edges, dtype=torch.float64))
     chosen = list[Range]()
@@ -115,6 +120,13 @@ def ranges(found: Mapping[str, Errors], sinr_db: tuple[float, ...], estimated_db
         if not chosen or chosen[-1].name != name:
             chosen.append(Range(start, name))
     return tuple(chosen)
+
+
+def _as_good(simple: Errors, best: Errors) -> bool:
+    """Tells whether it is in doubt that another separator is better than a simple one."""
+    every = torch.ones_like(simple.wrong, dtype=torch.bool)
+    squared = [one._replace(wrong=torch.zeros_like(one.wrong)) for one in (best, simple)]
+    return doubt(best, simple, every) >= _DOUBT and doubt(squared[0], squared[1], every) >= _DOUBT
 
 
 def _best_inside(found: Mapping[str, Errors], best: str, inside: Tensor, num_ranges: int) -> str:

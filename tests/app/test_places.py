@@ -24,7 +24,7 @@ def no_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_option_of_the_user_is_found_by_its_name(tmp_path: Path, rfsep_command: Command) -> None:
     (tmp_path / "interference").mkdir()
     (tmp_path / "interference" / "my_noise.yaml").write_text(MINE)
-    few = ("--num-frames", "20", "--num-samples", "1024", "--out", str(tmp_path / "out"))
+    few = ("--num-frames", "60", "--num-samples", "4096", "--out", str(tmp_path / "out"))
     status, _, complaint = rfsep_command("identify", "my_noise", *few)
     assert (status, "unknown interference 'my_noise'" in complaint) == (2, True)
     status, said, complaint = rfsep_command("--config-dir", str(tmp_path), "identify", "my_noise", *few)

@@ -83,6 +83,21 @@ def test_another_separator_is_used_only_where_it_is_better_beyond_doubt() -> Non
     assert places(chosen, torch.tensor([-15.0, -15.01, 30.0])).tolist() == [1, 0, 2], "a range begins with its edge"
 
 
+def test_a_simple_separator_stays_where_no_other_is_better_beyond_doubt() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand((2, 3, 40), generator=generator, dtype=torch.float64) / 10
+    nominal = torch.tensor(LEVELS)[:, None].expand(3, 40)
+    found = {
+        "fancy": Errors(noise[0] * 0.99, 0.1 + noise[0], 100, 0.0),
+        "simple": Errors(noise[1], 0.1 + noise[1], 100, 0.0),
+    }
+    assert cost(found["fancy"]) < cost(found["simple"])
+    assert ranges(found, LEVELS, nominal) == (Range(-math.inf, "fancy"),)
+    assert ranges(found, LEVELS, nominal, ("missing", "simple")) == (Range(-math.inf, "simple"),)
+    found["fancy"] = Errors(noise[1], noise[1], 100, 0.0)
+    assert ranges(found, LEVELS, nominal, ("simple",)) == (Range(-math.inf, "fancy"),), "less squared error"
+
+
 class Constant:
     """Gives one number for every sample."""
 

@@ -133,7 +133,7 @@ class Race:
     def ranges(self) -> tuple[Range, ...]:
         """Returns the separator of each range of SINR."""
         levels = estimated(self.learning, RACE_SEED, self.learning.plan.all)
-        return ranges(self.finalists(), LEVELS_DB, levels)
+        return ranges(self.finalists(), LEVELS_DB, levels, BASELINES)
 
     def tried(self) -> list[Tried]:
         """Returns every candidate with its figures, the best first, then those left out."""

@@ -233,7 +233,7 @@ def _never_worse(
             if doubt(final[name], sent, at) < _DOUBT / (len(LEVELS_DB) * len(baselines)):
                 before = estimated(learning, RACE_SEED, learning.plan.all)
                 both = {name: race.errors[name].joined(one) for name, one in final.items()}
-                return ranges(both, LEVELS_DB, torch.cat((before, levels), 1))
+                return ranges(both, LEVELS_DB, torch.cat((before, levels), 1), BASELINES)
     return chosen
 
 
