@@ -203,7 +203,7 @@ def learned(contents: dict[str, dict[str, Any]]) -> str:
         nets = [name for name in rows if name.startswith("network:")]
         best, net = (min(names, key=lambda one: _decades(rows[one]), default=None) for names in (structure, nets))
         found = [cell(rows.get(f"learned:{minutes}")) for minutes in (1, 5, 20)]
-        chosen = content["chosen"].get("20", "")
+        chosen = content["chosen"][max(content["chosen"], key=float)]
         network = cell(rows[net], net.split(":")[1]) if net else ""
         return [
             kind,
@@ -215,7 +215,7 @@ def learned(contents: dict[str, dict[str, Any]]) -> str:
         ]
 
     header = ["BER at -24 / -12 / 0 dB", "matched filter", "LMMSE", "best structure", "best network"]
-    header += ["`learn`, 1 min", "5 min", "20 min", "chosen in 20 min"]
+    header += ["`learn`, 1 min", "5 min", "20 min", "chosen"]
     return _grid(header, [line(kind, contents[kind]) for kind in sorted(contents)], words=8)
 
 
