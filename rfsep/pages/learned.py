@@ -33,7 +33,7 @@ class Look(NamedTuple):
 
     Attributes:
         sinr_db: nominal level in dB.
-        sample_rate_hz: in Hz.
+        sample_rate_hz: in Hz; None where it is unknown.
         ideal: complex64 [P], the constellation; P = 0 without one.
         mixture: complex64 [T].
         estimate: complex64 [T].
@@ -42,7 +42,7 @@ class Look(NamedTuple):
     """
 
     sinr_db: float
-    sample_rate_hz: float
+    sample_rate_hz: float | None
     ideal: Complex
     mixture: Complex
     estimate: Complex

@@ -40,25 +40,27 @@ def power_limits_db(waveforms: Sequence[Complex]) -> tuple[float, float]:
     return loudest - 60.0, loudest
 
 
-def spectrogram(waveform: Complex, sample_rate_hz: float, limits_db: tuple[float, float]) -> str:
+def spectrogram(waveform: Complex, sample_rate_hz: float | None, limits_db: tuple[float, float]) -> str:
     """Returns the power over time and frequency as PNG data URI.
 
     Args:
         waveform: complex64 [T].
-        sample_rate_hz: in Hz; the frequency axis spans it around zero.
+        sample_rate_hz: in Hz; the frequency axis spans it around zero. None for axes in samples.
         limits_db: powers in dB at the two ends of the colours, one pair for waveforms to be compared.
     """
-    duration_s = len(waveform) / sample_rate_hz
+    duration_s = len(waveform) / (sample_rate_hz or 1.0)
     unit, scale = ("ms", 1e3) if duration_s >= 1e-3 else ("µs", 1e6)
-    half_mhz = sample_rate_hz / 2e6
+    half, half_unit = (sample_rate_hz or 0.0) / 2e6, "MHz"
+    if sample_rate_hz is None:
+        unit, scale, half, half_unit = "samples", 1.0, 0.5, "cycles/sample"
     figure = Figure(figsize=(3.2, 2.4), dpi=150, facecolor=SCREEN)
     axes = figure.add_axes((0.175, 0.175, 0.8, 0.795))
     axes.imshow(
         _short_time_power_db(waveform), cmap=COLOUR_MAP, vmin=limits_db[0], vmax=limits_db[1], origin="lower",
-        aspect="auto", interpolation="nearest", extent=(0.0, duration_s * scale, -half_mhz, half_mhz),
+        aspect="auto", interpolation="nearest", extent=(0.0, duration_s * scale, -half, half),
     )  # fmt: skip
     axes.set_xlabel(f"time ({unit})", color=SCREEN_INK, fontsize=9, labelpad=1)
-    axes.set_ylabel("frequency (MHz)", color=SCREEN_INK, fontsize=9, labelpad=1)
+    axes.set_ylabel(f"frequency ({half_unit})", color=SCREEN_INK, fontsize=9, labelpad=1)
     axes.tick_params(labelsize=8, colors=SCREEN_INK, length=2, pad=2)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -28,6 +28,7 @@ NUM_SAMPLES = 2560  # samples per trial mixture
 NUM_FRAMES, FRAME_SAMPLES = 200, 8192  # frames that separators learn from
 FEWEST_SYMBOLS = 20  # symbols of a trial mixture, at least
 _SHARES = (0.8, 0.2, 0.0)  # train, val, test
+_UNKNOWN_HZ = 1.0  # stands for a sample rate that nobody says
 _IN_BAND_DB = -20.0  # The SOI's band is where its density is above this, of the largest.
 
 
@@ -53,6 +54,10 @@ class Material(NamedTuple):
     every: Tensor
     mixers: tuple[Mixer, Mixer]
     num_samples: int
+
+    def rate_hz(self) -> float | None:
+        """Returns the sample rate; None where nobody says it."""
+        return None if self.option.sample_rate_hz == _UNKNOWN_HZ else self.option.sample_rate_hz
 
     def trials(self, number: int, seed: int) -> Trials:
         """Returns mixtures of the validation part, ``number`` per level; those of a smaller number come first."""
@@ -121,7 +126,7 @@ def interference(request: LearnRequest) -> InterferenceOption:
             "resample": request.resample is not None,
             "sample_rate_hz": request.resample or request.sample_rate,
         }
-    label, rate = plain_name(Path(name)), request.resample or _rate(request, paths[0]) or 1.0
+    label, rate = plain_name(Path(name)), request.resample or _rate(request, paths[0]) or _UNKNOWN_HZ
     settings = {"name": label, "sample_rate_hz": rate, "split": "train", "source": source}
     return InterferenceOption(label, rate, True, settings)
 

@@ -110,6 +110,6 @@ def _look(out: Path, material: Material, parts: Sequence[tuple[float, Part]]) ->
     estimate = make_part(part, material.modem, material.known, out).separate(mixture).soi
     symbols = [material.modem.analyse(one).flatten().numpy() for one in (mixture, estimate)]
     return Look(
-        _SHOWN_DB, material.option.sample_rate_hz, material.modem.constellation.numpy(), mixture[0].numpy(),
+        _SHOWN_DB, material.rate_hz(), material.modem.constellation.numpy(), mixture[0].numpy(),
         estimate[0].numpy(), symbols[0], symbols[1],
     )  # fmt: skip

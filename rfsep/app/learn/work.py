@@ -52,7 +52,7 @@ def do(task: dict[str, Any], progress: Progress) -> Answer:
 
 def _identify(task: dict[str, Any], material: Material, progress: Progress) -> Answer:
     found = identify(material.known)
-    picture, rate = io.BytesIO(), material.option.sample_rate_hz
+    picture, rate = io.BytesIO(), material.rate_hz()
     draw(material.known, found, material.option.name, rate).savefig(picture, format="png", dpi=110)
     with staged(Path(task["folder"], "work", PICTURE)) as (image,):
         image.write_bytes(picture.getvalue())
