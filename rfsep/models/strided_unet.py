@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rfsep.models.waveform_features import NUM_FEATURES, waveform_features
 
-_STRIDE = 4  # from the samples to the first rate, and from there to the second
+_STRIDE = 4  # ratio of the sample rate to the first rate, and of that to the second
 
 
 class _Residual(nn.Module):

@@ -27,7 +27,7 @@ from rfsep.types import InputError, Sampled
 _OTHER_NAMES = {"testset1_frame": "test1_frame", "test1_frame": "testset1_frame"}
 _MAX_SAMPLES = 1 << 28  # A longer file would take more than 2 GiB in memory.
 SPLITS = ("train", "val", "test")
-SHARES = (0.7, 0.15, 0.15)  # of the three splits, where no list names them
+SHARES = (0.7, 0.15, 0.15)  # parts of the three splits, where no list names them
 _log = logging.getLogger(__name__)
 
 

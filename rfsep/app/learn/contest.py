@@ -11,10 +11,11 @@ from rfsep.app.learn.folder import ZOO_PREFIX, Part
 from rfsep.app.learn.material import Material
 from rfsep.app.learn.meter import Meter
 from rfsep.app.learn.networks import FAST_S
-from rfsep.app.learn.outcome import Tried, figures
+from rfsep.app.learn.outcome import figures
 from rfsep.app.learn.request import LEVELS_DB, LearnRequest, Plan
 from rfsep.app.learn.work import as_errors
 from rfsep.app.learn.workers import Told, Workers
+from rfsep.pages.learned import Candidate
 from rfsep.separators.by_level import estimated_sinr_db
 from rfsep.separators.race import Range, cost, ranges, survivors
 from rfsep.separators.trials import Errors
@@ -135,13 +136,14 @@ class Race:
         levels = estimated(self.learning, RACE_SEED, self.learning.plan.all)
         return ranges(self.finalists(), LEVELS_DB, levels, BASELINES)
 
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[Candidate]:
         """Returns every candidate with its figures, the best first, then those left out."""
         found = self.finalists()
         order = sorted(self.errors, key=lambda name: (name not in found, cost(self.errors[name])))
         return [
-            Tried(name, figures(name, self.errors[name], LEVELS_DB), self.errors[name].seconds, None) for name in order
-        ] + [Tried(name, None, None, why) for name, why in self.left_out.items()]
+            Candidate(name, figures(name, self.errors[name], LEVELS_DB), self.errors[name].seconds, None)
+            for name in order
+        ] + [Candidate(name, None, None, why) for name, why in self.left_out.items()]
 
 
 def estimated(learning: Learning, seed: int, number: int) -> torch.Tensor:

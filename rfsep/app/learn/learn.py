@@ -62,6 +62,8 @@ def learn(request: LearnRequest, out: Path, processes: int = 2) -> Learned:
     with alone_in(out):
         _claim(out, request, material)
         if is_learned(out):
+            # A process killed at the very end leaves its work behind.
+            shutil.rmtree(out / "work", ignore_errors=True)
             console.print(f"{out} is finished already", markup=False, soft_wrap=True)
             return open_learned(out)
         (out / "work").mkdir(exist_ok=True)

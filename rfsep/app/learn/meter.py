@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rfsep.app.config import console
 from rfsep.app.learn.request import Plan
 
-_TRY_S = 10.0  # about what a candidate takes, making it included
+_TRY_S = 10.0  # rough time of a candidate, making it included
 
 
 class Meter:

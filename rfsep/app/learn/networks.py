@@ -19,7 +19,7 @@ from rfsep.types import InputError
 
 FAST_S = 0.01  # processor seconds per mixture that a guide may take, so that training batches do not wait for it
 _FAST_GUIDE = "guide=fast"
-_VALIDATIONS_PER_MINUTE = 1.5  # with each comes a checkpoint, so that a kill costs less than a minute
+_VALIDATIONS_PER_MINUTE = 1.5  # Each comes with a checkpoint, so that a kill costs less than a minute.
 _FEWEST_VALIDATIONS = 4
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,22 +18,6 @@ from rfsep.storage.atomic import read_json, write_json
 _SHOWN_DB = -12.0  # level of the mixtures on the page
 _SHOWN = 4
 _SHOWN_SEED = 3
-
-
-class Tried(NamedTuple):
-    """A candidate and what came of it.
-
-    Attributes:
-        name: name of the candidate.
-        figures: see `figures`; None where it is left out.
-        seconds: processor time per mixture; None where it is left out.
-        left_out: why it is left out; None where it was measured.
-    """
-
-    name: str
-    figures: dict[str, Any] | None
-    seconds: float | None
-    left_out: str | None
 
 
 def figures(name: str, errors: Errors, sinr_db: Sequence[float]) -> dict[str, Any]:
@@ -63,7 +47,7 @@ def write_outcome(
     out: Path,
     request: LearnRequest,
     material: Material,
-    tried: Sequence[Tried],
+    tried: Sequence[Candidate],
     chosen: str,
     rows: Sequence[dict[str, Any]],
     parts: Sequence[tuple[float, Part]],
@@ -95,10 +79,9 @@ def write_outcome(
         "commit": commit(),
     }
     write_json(out / FACTS, content)
-    candidates = [Candidate(one.name, one.figures, one.seconds, one.left_out) for one in tried]
     picture = out / "work" / PICTURE
     shown = picture.read_bytes() if picture.is_file() else None
-    write_learned_page(out / PAGE, content, candidates, _look(out, material, parts), shown)
+    write_learned_page(out / PAGE, content, tried, _look(out, material, parts), shown)
 
 
 def _look(out: Path, material: Material, parts: Sequence[tuple[float, Part]]) -> Look:

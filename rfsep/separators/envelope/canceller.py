@@ -14,7 +14,7 @@ from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separated, Separator
 
-_ORDER = 32  # of the autoregressions of radius and phase steps; tuned on val
+_ORDER = 32  # order of the autoregressions of radius and phase steps; tuned on val
 _FREEDOM = 4.0  # degrees of freedom of their innovations; tuned on val
 _ROWS = 16  # windows at once, which bounds the memory
 

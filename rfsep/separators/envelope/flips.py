@@ -17,7 +17,7 @@ from rfsep.separators.envelope.polar import Polar
 
 _NEAREST = 4  # points per symbol that are tried
 _PART = 256  # pairs whose changes are evaluated at once, which bounds the memory
-_LEAST_GAIN = 1.0  # of the log-likelihood
+_LEAST_GAIN = 1.0  # least gain of log-likelihood for which symbols change
 
 
 def improved(

@@ -17,7 +17,7 @@ from rfsep.separators.envelope.layout import Layout
 from rfsep.separators.envelope.nuisance import real_columns
 from rfsep.separators.envelope.polar import Polar, busy_samples
 
-_LEAST_RADIUS = 0.3  # of the level; a smaller radius counts as this in the phase's derivative
+_LEAST_RADIUS = 0.3  # share of the level; a smaller radius counts as this in the phase's derivative
 
 
 class Rest(NamedTuple):

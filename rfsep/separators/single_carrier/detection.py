@@ -15,8 +15,8 @@ from rfsep.separators.inference.expectation_propagation import Marginals, Sites,
 from rfsep.separators.single_carrier.pulses import BLOCK, delays
 from rfsep.separators.single_carrier.system import Model, System
 
-_LEAST_VARIANCE = 1e-6  # of a decided part of a symbol of unit power
-_UPDATES = 2  # of the sites between two fits of the channel
+_LEAST_VARIANCE = 1e-6  # least variance of a decided part of a symbol of unit power
+_UPDATES = 2  # updates of the sites between two fits of the channel
 _PHASE_BLOCKS = 6.0  # blocks over which the phase is averaged, tuned (on val)
 
 
@@ -151,7 +151,7 @@ class Detector:
         frequency = torch.fft.fftfreq(flat.shape[1], dtype=torch.float64)
         slope = torch.fft.ifft(torch.fft.fft(flat) * (-2j * math.pi * self.system.basis.period * frequency))
         time = torch.arange(flat.shape[1], dtype=torch.float64) - self.system.num_samples / 2
-        change = slope * time  # by a drift of 1
+        change = slope * time  # effect of a drift of 1
         found: Tensor = (change.conj() * rest).real.sum(1) / squared(change).sum(1).clamp_min(1e-30)
         return found
 

@@ -16,11 +16,11 @@ from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
 
-_LAGS = 256  # of the SOI's autocorrelation
-_CELLS = 512  # of a spectrum
+_LAGS = 256  # number of lags of the SOI's autocorrelation
+_CELLS = 512  # number of cells of a spectrum
 _LEAST_GAIN = 0.01  # least power of the interference
-_LEAST_SYMBOLS = 32  # of the interference in a window that is detected
-_MOST_ENTRIES = 2e6  # of the information matrices of a batch
+_LEAST_SYMBOLS = 32  # fewest symbols of the interference in a window that is detected
+_MOST_ENTRIES = 2e6  # largest number of entries in the information matrices of a batch
 _UNEXPLAINED = 0.8  # share of the interference's density that may be left as noise
 
 

@@ -142,7 +142,7 @@ class System:
 
     def solve(self, model: Model, sites: Sites, noise_power: Tensor) -> Solved:
         """Returns the Gaussian posterior at sites [B, U] and noise powers float64 [B] of complex samples."""
-        weight = 2 / noise_power  # of a real part, whose noise has half the power
+        weight = 2 / noise_power  # precision of a real part, whose noise has half the power
         matrix = model.gram * weight[:, None, None]
         matrix.diagonal(dim1=1, dim2=2).add_(sites.precision)
         factor = factorise(matrix, self.bandwidth)

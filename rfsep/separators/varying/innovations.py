@@ -28,8 +28,8 @@ _WHITENED = 6  # reweighted fits
 _FAINT = 1e-4  # variance of innovations that all count alike, over the power
 _FLOOR = 1e-6  # least variance of the innovations in units of the interference's power
 _LEAST_VARIANCE = 1e-7
-_LEVELS = 5  # of power in the states, see `rfsep.separators.varying.learning.learn`
-_UPDATES = 2  # of the symbols' sites per round
+_LEVELS = 5  # levels of power in the states, see `rfsep.separators.varying.learning.learn`
+_UPDATES = 2  # updates of the symbols' sites per round
 
 
 class Fit(NamedTuple):

@@ -116,7 +116,7 @@ def _log_evidence(evidence: Evidence, turning: Turning) -> Tensor:
 def _kernels(turning: Turning) -> Tensor:
     """Transition of the angle within a block for every offset: float32 [D, A, A]."""
     index = torch.arange(_ANGLES)
-    apart = (index - index[:, None]) * (2 * math.pi / _ANGLES)  # to minus from
+    apart = (index - index[:, None]) * (2 * math.pi / _ANGLES)  # column angle minus row angle
     error = apart - turning.spread.float()[:, None, None] * BLOCK
     error = torch.remainder(error + math.pi, 2 * math.pi) - math.pi
     kernel = torch.exp(-error.square() / (2 * turning.drift**2))

@@ -114,7 +114,9 @@ class SymbolField:
         self._columns = density * torch.arange(self.num_periods)[:, None] + torch.arange(width * density)  # [K, c d]
         pair = (2 * self._columns[..., None] + torch.arange(2)).flatten(1)  # [K, 2 c d]
         unknowns = 2 * self.num_symbols // self._rows
-        self._index = ((pair[:, :, None] * unknowns) + pair[:, None] % unknowns).flatten()  # of an entry of a gram
+        self._index = (
+            (pair[:, :, None] * unknowns) + pair[:, None] % unknowns
+        ).flatten()  # place of each entry of a Gram matrix
 
     def filtered(self, taps: Tensor) -> "SymbolField":
         """Returns the symbols of this SOI after causal filters, one for each row of a batch.

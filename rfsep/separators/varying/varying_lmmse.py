@@ -19,7 +19,7 @@ _LEAST_GAIN = 1e-2  # power of the interference, at least
 _LEAST_VARIANCE = 1e-6
 _COHERENT = 4.0  # tuned on val of adsb: 1 and 4 times the SOI's coherence lower the error rate steadily
 _LAGS = 256
-_MOST_STEP = 0.5  # of the logarithm of the gain
+_MOST_STEP = 0.5  # largest step of the logarithm of the gain
 _INNER, _LAST = 1, 3  # updates of the symbols' sites per round after the first, and in the last one
 
 
