@@ -28,6 +28,7 @@ from rfsep.app.learn.request import LEVELS_DB, LearnRequest, plan_of
 from rfsep.app.learn.work import as_errors
 from rfsep.app.learn.workers import Workers
 from rfsep.app.networks.runs import export
+from rfsep.challenge.provenance import code_version, targets
 from rfsep.pages.table import score_table
 from rfsep.separators.race import Range, combined, cost, costs, doubt, ranges
 from rfsep.separators.selected import in_words
@@ -82,14 +83,19 @@ def _claim(out: Path, request: LearnRequest, material: Material) -> None:
         InputError: it holds another learning, or other files.
     """
     own = {**request.told(), "digest": weights_digest({"frames": material.every})}
+    code = code_version(["rfsep.app.learn.work", *targets([separator_of(name).method for name in candidates()])])
     place = out / _REQUEST
     if place.is_file():
-        if read_json(place) != own:
+        kept = read_json(place)
+        begun_by = kept.pop("code", None)
+        if kept != own:
             raise InputError(f"{out}: holds what was learned from another request; give another --out")
+        if begun_by != code and not is_learned(out):
+            raise InputError(f"{out}: was begun by another version of this code; give another --out")
     elif any(out.iterdir()):
         raise InputError(f"{out}: holds other files; give an empty or a new folder")
     else:
-        write_json(place, own)
+        write_json(place, own | {"code": code})
 
 
 def _learn(learning: Learning) -> None:

@@ -76,7 +76,11 @@ def test_learns_the_same_with_any_number_of_processes_and_after_an_interruption(
         with pytest.raises(KeyboardInterrupt):
             learning.learn(request, tmp_path / "one", processes=1)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "one" / "work").glob("*.json")}
-    assert len(kept) > 12
+    assert len(kept) > 10
+    with monkeypatch.context() as later:
+        later.setattr(learning, "code_version", lambda modules: "another")
+        with pytest.raises(InputError, match="was begun by another version of this code"):
+            learning.learn(request, tmp_path / "one", processes=1)
     learning.learn(request, tmp_path / "one", processes=1)
     assert rows(tmp_path / "one") == (chosen, results, tried)
     assert open_learned(tmp_path / "one").chosen == two.chosen
