@@ -15,7 +15,7 @@ from torch import Tensor
 from rfsep.app.build import completed, learns_from_examples, network_arguments, separator_parts
 from rfsep.app.captures.chunks import cut, window_of
 from rfsep.app.captures.labels import relabelling
-from rfsep.app.captures.reception import Found, Reception, Tuning, convert_frames, find_soi, mean_power
+from rfsep.app.captures.reception import Reception, Tuning, convert_frames, mean_power
 from rfsep.app.captures.results import BITS, FACTS, PARTS, POWER, SCHEMA, SOI, Cost, Job, describe, peak_memory_mb
 from rfsep.app.captures.truth import NEAR_HALF, search, told
 from rfsep.app.config import build_modem, console, errors, separator_of, soi_of
@@ -25,6 +25,7 @@ from rfsep.app.networks.runs import Run, open_run
 from rfsep.app.settings import SeparatorOption
 from rfsep.app.trust import check_targets
 from rfsep.challenge.provenance import code_version, targets
+from rfsep.receiver.level import Found, find_soi
 from rfsep.signals.resampling import Conversion, conversion
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.storage.atomic import read_json
