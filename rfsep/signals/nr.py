@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from rfsep.signals.bursts import Range, check_range, uniform
+from rfsep.signals.channels.delay_line import windowed_sinc
+from rfsep.signals.channels.profiles import LONGEST_DELAY, PROFILES, delay_profile
 from rfsep.types import InputError, Sampled, synthetic
 
 SAMPLE_RATE_HZ = 30.72e6
@@ -24,8 +26,6 @@ SAMPLES_PER_SLOT = 14 * FFT_SIZE + sum(CYCLIC_PREFIX_LENGTHS)
 _SLOTS_PER_FRAME = 20
 # Sionna's LDPC encoder refuses code rates below 1/5 (0, 1, 2) and base graph 1 below 1/3 (4); 28 exceeds rate 0.95
 _MCS_INDICES = (3, *range(5, 28))
-_PROFILES = ("A", "B", "C")
-_LONGEST_DELAY = 9.6586  # in delay spreads: the last tap of TDL-A, TR 38.901 table 7.7.2-1
 _SINC_HALF_WIDTH = 8  # samples; with the window below, in-band error under -75 dB (the signal ends at 0.3 cycles)
 _KAISER_BETA = 8.0
 
@@ -69,13 +69,6 @@ def _pilots(cell_id: int) -> tuple[list[int], Tensor]:
     symbols = [int(index) for index in configs[0].dmrs_symbol_indices]
     grids = np.stack([config.dmrs_grid[0].T[symbols] for config in configs])
     return symbols, torch.from_numpy(grids).to(torch.complex64)
-
-
-@lru_cache(maxsize=8)
-def _delay_profile(name: str) -> tuple[Tensor, Tensor]:
-    """Tap delays in delay spreads and tap powers of sum 1 of a TDL profile, float64 [P]: TR 38.901 clause 7.7.2."""
-    profile = _sionna("channel.tr38901").TDL(name, delay_spread=1.0, carrier_frequency=3.5e9, device="cpu")
-    return profile.delays.double(), profile.mean_powers.double()
 
 
 def nr_ofdm(grid: Tensor) -> Tensor:
@@ -122,7 +115,7 @@ class NrUplink:
     def __init__(
         self,
         mcs_indices: Sequence[int] = (3, 5, 6, 7, 8, 9),
-        profiles: Sequence[str] = _PROFILES,
+        profiles: Sequence[str] = PROFILES,
         delay_spread_s: Range = (30e-9, 300e-9),
         cell_id: int = 1,
     ) -> None:
@@ -131,8 +124,8 @@ class NrUplink:
         if not mcs_indices or not set(mcs_indices) <= set(_MCS_INDICES):
             choices = ", ".join(map(str, _MCS_INDICES))
             raise InputError(f"mcs_indices: {list(mcs_indices)} must be one or more of {choices}")
-        if not set(profiles) <= set(_PROFILES):
-            raise InputError(f"profiles: {list(profiles)} must be out of {', '.join(_PROFILES)}")
+        if not set(profiles) <= set(PROFILES):
+            raise InputError(f"profiles: {list(profiles)} must be out of {', '.join(PROFILES)}")
         if not 0 <= cell_id <= 1007:
             raise InputError(f"cell_id: {cell_id} must lie in 0..1007")
         self.mcs_indices = tuple(mcs_indices)
@@ -160,18 +153,16 @@ class NrUplink:
 
     def _impulse_responses(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Draws channels complex64 [B, L] from lag -8 on, by a Kaiser-windowed sinc; mean gain 1 on every carrier."""
-        longest = math.ceil(_LONGEST_DELAY * self.delay_spread_s[1] * SAMPLE_RATE_HZ)
+        longest = math.ceil(LONGEST_DELAY * self.delay_spread_s[1] * SAMPLE_RATE_HZ)
         lags = torch.arange(-_SINC_HALF_WIDTH, longest + _SINC_HALF_WIDTH + 1, dtype=torch.float64)
         spread = uniform(self.delay_spread_s, (batch_size, 1), generator) * SAMPLE_RATE_HZ  # samples
         choice = torch.randint(0, len(self.profiles), (batch_size,), generator=generator)
-        tables = [_delay_profile(name) for name in self.profiles]
+        tables = [delay_profile(name) for name in self.profiles]
         delays = pad_sequence([delays for delays, _ in tables], batch_first=True)[choice] * spread  # [B, P]
         powers = pad_sequence([powers for _, powers in tables], batch_first=True)[choice]  # a padded tap has power 0
         gains = powers.sqrt() * torch.randn(powers.shape, dtype=torch.complex128, generator=generator)
         distance = lags - delays[:, :, None]  # [B, P, L]
-        inside = (1 - (distance / _SINC_HALF_WIDTH).square()).clamp(min=0).sqrt()
-        kaiser = torch.special.i0(_KAISER_BETA * inside) * (distance.abs() <= _SINC_HALF_WIDTH)
-        taps = torch.sinc(distance) * kaiser / float(np.i0(_KAISER_BETA))
+        taps = windowed_sinc(distance, _SINC_HALF_WIDTH, _KAISER_BETA)
         channel: Tensor = (gains[:, None] @ taps.to(torch.complex128))[:, 0]  # [B, L]
         return channel.to(torch.complex64)
 

@@ -165,17 +165,47 @@ def separate_command(
         raise typer.Exit(130) from None
 
 
+ChannelOrRays = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="RAYS",
+        help="rays of the SOI's channel, DELAY:DB or DELAY:DB:DEGREES in samples, as 0:0,2:-6; without degrees the"
+        " phase is 0. A whole number instead: channel of a recording with several, from 0. May be given twice",
+    ),
+]
+
+
+def channel_and_rays(words: list[str]) -> tuple[int | None, str]:
+    """Returns the number of a recording's channel and the rays, both of which ``--channel`` names.
+
+    >>> channel_and_rays(["1", "0:0,2:-6"])
+    (1, '0:0,2:-6')
+    """
+    numbers, rays = ([word for word in words if word.isdecimal() == whole] for whole in (True, False))
+    return (int(numbers[-1]) if numbers else None), ",".join(rays)
+
+
 def embed_command(
     capture: Capture,
     out: Annotated[Path, typer.Option(help="folder of the capture and its truth", show_default=False)],
     sinr_db: Annotated[float, typer.Option(help="power of the SOI over that of the recording", show_default=False)],
     soi: Annotated[str, typer.Option(help="the embedded signal, an option of conf/soi", autocompletion=_sois)] = "qpsk",
     seconds: Annotated[float | None, typer.Option(help="length of the result; a shorter recording is repeated")] = None,
-    seed: Annotated[int, typer.Option(help="seed of the bits")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of the bits and of the phase noise")] = 0,
+    carrier_hz: Annotated[float, typer.Option(help="offset of the SOI's carrier")] = 0.0,
+    phase_deg: Annotated[float, typer.Option(help="phase of the SOI's carrier at sample 0")] = 0.0,
+    clock_ppm: Annotated[
+        float, typer.Option(help="by which the sender's clock is fast: its symbols come sooner")
+    ] = 0.0,
+    delay: Annotated[float, typer.Option(help="sample at which the first symbol begins, any fraction")] = 0.0,
+    channel: ChannelOrRays = None,
+    phase_noise: Annotated[
+        float, typer.Option(help="standard deviation of the phase's random walk per sample, rad")
+    ] = 0.0,
     datatype: Datatype = None,
     dataset: Dataset = None,
     sample_rate: SampleRate = None,
-    channel: Channel = None,
     segment: Segment = None,
 ) -> None:
     """Embed a signal of random bits in a recording, at its rate and carrier, to make a capture with known truth.
@@ -184,13 +214,19 @@ def embed_command(
     rfsep embed recordings/lte20/lte20-f1852p5.sigmf-meta --sinr-db -6 --out heard
     rfsep separate heard/capture.sigmf-meta --separator lte_pilots --examples lte20 \\
       --truth heard/truth_bits.npy --out separated
+    rfsep embed recording.sigmf-meta --sinr-db 0 --carrier-hz 2400 --phase-deg 30 --clock-ppm 5 --delay 7.4 \\
+      --channel 0:0,2:-6 --phase-noise 1e-3 --out moved
 
-    The recording stays as it is, DC offset and level included; the first symbol begins at sample 0. Into --out go
-    capture.sigmf-data and capture.sigmf-meta (cf32_le) and truth_bits.npy (uint8).
+    The recording stays as it is, DC offset and level included; the first symbol begins at sample 0, or at --delay. The
+    clock and the delay come first, then the rays, then the oscillator. --sinr-db counts the power of a ray of 0 dB
+    alone. Into --out go capture.sigmf-data and capture.sigmf-meta (cf32_le), truth_bits.npy (uint8) and truth.json
+    (everything that these options say).
     """
     with loading():
-        from rfsep.app.captures.embed import embed_capture
+        from rfsep.app.captures.embed import Link, embed_capture
         from rfsep.storage.captures.facts import Hints
 
-    hints = Hints(datatype, dataset, channel)
-    embed_capture(capture, out, sinr_db, soi, seconds, seed, hints, sample_rate, segment)
+    number, rays = channel_and_rays(channel or [])
+    hints = Hints(datatype, dataset, number)
+    link = Link(carrier_hz, phase_deg, clock_ppm, delay, rays, phase_noise)
+    embed_capture(capture, out, sinr_db, soi, seconds, seed, hints, sample_rate, segment, link)

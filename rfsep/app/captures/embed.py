@@ -12,9 +12,17 @@ import torch
 from rfsep.app.config import build_modem, console, soi_of
 from rfsep.app.examples import tell_doubts
 from rfsep.mixtures.endless import Purpose, batch_generator
-from rfsep.signals.constellations import map_bits
+from rfsep.signals.channels.impairments import (
+    Impairments,
+    PhaseWalk,
+    check_impairments,
+    impaired_stretch,
+    needed,
+)
+from rfsep.signals.channels.rays import parse_rays
+from rfsep.signals.constellations import bits_per_symbol, map_bits
 from rfsep.signals.statistics import modem_autocorrelation
-from rfsep.storage.atomic import staged
+from rfsep.storage.atomic import staged, write_json
 from rfsep.storage.captures.doubts import look_at
 from rfsep.storage.captures.facts import Capture, Hints, OneSegment, check_segment, segments_told
 from rfsep.storage.captures.opening import open_capture
@@ -24,9 +32,43 @@ from rfsep.types import InputError, Modem
 
 _CAPTURE = "capture.sigmf-data"
 _TRUTH = "truth_bits.npy"
+_TOLD = "truth.json"
+_WALK = 1  # key of the phase noise beside the seed, whose bits must not depend on it
 _BLOCK = 1 << 14  # number of symbol periods written at once
 # So many symbol periods are modulated on each side of a block, more than any pulse spans.
 _CONTEXT = 16
+
+
+class Link(NamedTuple):
+    """What the embedded signal goes through, as the command line tells it; see ``rfsep embed --help``."""
+
+    carrier_hz: float = 0.0
+    phase_deg: float = 0.0
+    clock_ppm: float = 0.0
+    delay: float = 0.0
+    rays: str = ""
+    phase_noise: float = 0.0
+
+    def impairments(self, sample_rate_hz: float) -> Impairments:
+        """Returns the impairments at a sample rate; rays without a phase have phase 0.
+
+        Raises:
+            InputError: a value is out of bounds.
+        """
+        if not abs(self.carrier_hz) <= sample_rate_hz / 2:
+            raise InputError(f"--carrier-hz {self.carrier_hz:g}: expected at most half of {sample_rate_hz:g} samples/s")
+        if not 0 <= self.delay < math.inf:
+            raise InputError(f"--delay {self.delay:g}: expected samples, 0 or more")
+        rays = tuple((ray.delay, ray.gain()) for ray in parse_rays(self.rays))
+        if any(delay < 0 for delay, _ in rays):
+            raise InputError(f"--channel {self.rays}: expected delays of 0 or more")
+        carrier, phase_rad = self.carrier_hz / sample_rate_hz, math.radians(self.phase_deg)
+        return check_impairments(Impairments(carrier, phase_rad, self.clock_ppm, self.delay, rays, self.phase_noise))
+
+    def told(self) -> dict[str, object]:
+        """Returns the link in plain values, for the truth; a ray's phase is in degrees."""
+        rays = [{**ray._asdict(), "phase_deg": ray.phase_deg or 0.0} for ray in parse_rays(self.rays)]
+        return {**self._asdict(), "rays": rays}
 
 
 class Embedded(NamedTuple):
@@ -34,17 +76,53 @@ class Embedded(NamedTuple):
 
     Attributes:
         samples: complex64 [n].
-        bits: bits of the symbols that begin in the block, uint8 [m].
+        bits: the bits sent so far that no earlier block has, uint8 [m].
     """
 
     samples: npt.NDArray[np.complex64]
     bits: npt.NDArray[np.uint8]
 
 
+class _Sent:
+    """The sent signal, one from end to end, whose first symbol begins at sample 0; made from front to back.
+
+    Args:
+        modem: modem of the signal.
+        total: number of bits.
+        generator: generator of the bits.
+    """
+
+    def __init__(self, modem: Modem, total: int, generator: torch.Generator) -> None:
+        self._modem, self._total, self._generator = modem, total, generator
+        self._each = modem.num_bits(modem.symbol_period)
+        self._periods = -(-total // self._each)
+        self._known = torch.zeros(0, dtype=torch.uint8)  # bits of the periods from ``_first`` on
+        self._first, self._drawn = 0, 0
+
+    def stretch(self, low: int, high: int) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.uint8]]:
+        """Returns samples ``low`` to ``high`` complex64 [n], and the bits that had to be drawn, uint8 [m].
+
+        Before the first symbol and behind the last there are none, only the ends of their pulses.
+        """
+        period, each = self._modem.symbol_period, self._each
+        start, end = low // period, -(-high // period)
+        begin, behind = max(min(start, 0), start - _CONTEXT), max(end, min(end + _CONTEXT, self._periods))
+        sent = max(begin, 0)
+        wanted = max(0, min(behind * each, self._total) - self._drawn)
+        fresh = torch.randint(2, (wanted,), generator=self._generator, dtype=torch.uint8)
+        self._known = torch.cat((self._known[(sent - self._first) * each :], fresh))
+        self._first, self._drawn = sent, self._drawn + wanted
+        symbols = map_bits(self._known[None], self._modem.constellation)
+        silent = (sent - begin) * each // bits_per_symbol(self._modem.constellation)
+        symbols = torch.cat((symbols.new_zeros((1, silent)), symbols), 1)
+        waveform = self._modem.synthesise(symbols, (behind - begin) * period)[0].numpy()
+        return waveform[low - begin * period : high - begin * period], fresh.numpy()
+
+
 def embedded(
-    capture: Capture, modem: Modem, gain: float, num_samples: int, generator: torch.Generator
+    capture: Capture, modem: Modem, gain: float, num_samples: int, impairments: Impairments, seed: int
 ) -> Iterator[Embedded]:
-    """Yields blocks of a recording plus ``gain`` times a SOI of random bits whose first symbol begins at sample 0.
+    """Yields blocks of a recording plus ``gain`` times a SOI of random bits whose first symbol is sent at sample 0.
 
     The recording is repeated where it is shorter than ``num_samples``; the SOI is one signal from end to end.
 
@@ -53,25 +131,27 @@ def embedded(
         modem: modem of the SOI.
         gain: amplitude of the SOI.
         num_samples: total number of samples.
-        generator: generator of the bits.
+        impairments: what the SOI goes through.
+        seed: seed of bits and phase noise.
     """
-    period, length = modem.symbol_period, capture.facts.num_samples
-    each = modem.num_bits(period)
-    periods = -(-num_samples // period)
-    total = modem.num_bits(num_samples)
-    known = torch.zeros(0, dtype=torch.uint8)  # bits of the periods from ``first`` on
-    first, drawn = 0, 0
-    for start in range(0, periods, _BLOCK):
-        end = min(start + _BLOCK, periods)
-        begin, behind = max(0, start - _CONTEXT), min(end + _CONTEXT, periods)
-        wanted = min(behind * each, total) - drawn
-        fresh = torch.randint(2, (wanted,), generator=generator, dtype=torch.uint8)
-        known, first, drawn = torch.cat((known[(begin - first) * each :], fresh)), begin, drawn + wanted
-        soi = modem.synthesise(map_bits(known[None], modem.constellation), (behind - begin) * period)[0].numpy()
-        low, high = start * period, min(end * period, num_samples)
-        cut = soi[low - begin * period : high - begin * period]
-        bits = known[(start - begin) * each : min(end * each, total) - begin * each]
-        yield Embedded(_repeated(capture, low, high - low, length) + np.float32(gain) * cut, bits.numpy())
+    sent = _Sent(modem, modem.num_bits(sent_samples(impairments, num_samples)), batch_generator(Purpose.TEST, seed))
+    walk = PhaseWalk(impairments.phase_noise, batch_generator(Purpose.TEST, seed, _WALK))
+    size = _BLOCK * modem.symbol_period
+    for start in range(0, num_samples, size):
+        count = min(size, num_samples - start)
+        if impairments == Impairments():
+            soi, bits = sent.stretch(start, start + count)
+        else:
+            low, high = needed(impairments, start, count)
+            piece, bits = sent.stretch(low, high)
+            received = impaired_stretch(piece[None].astype(np.complex128), low, impairments, start, count, walk)
+            soi = received[0].numpy()
+        yield Embedded(_repeated(capture, start, count, capture.facts.num_samples) + np.float32(gain) * soi, bits)
+
+
+def sent_samples(impairments: Impairments, num_samples: int) -> int:
+    """Returns how many samples of the sent signal arrive within ``num_samples``, by a path without delay."""
+    return max(0, math.floor(num_samples * (1 + impairments.clock_ppm * 1e-6) - impairments.delay))
 
 
 def soi_gain(modem: Modem, recording_power: float, sinr_db: float) -> float:
@@ -112,6 +192,7 @@ def embed_capture(
     hints: Hints,
     sample_rate: float | None,
     segment: int | None,
+    link: Link,
 ) -> None:
     """Embeds a signal of random bits in a recording and writes both with the truth; see ``rfsep embed --help``.
 
@@ -124,25 +205,40 @@ def embed_capture(
         raise InputError(f"{capture}: sample rate {rate}; give a positive --sample-rate")
     if not abs(sinr_db) < 200 or not (seconds is None or 0 < seconds < math.inf):
         raise InputError(f"--sinr-db {sinr_db} and --seconds {seconds}: expected finite numbers")
+    impairments = link.impairments(rate)
     count = opened.facts.num_samples if seconds is None else round(seconds * rate)
-    if count < modem.symbol_period or modem.num_bits(count) == 0:
+    num_bits = modem.num_bits(heard := sent_samples(impairments, count))
+    if heard < modem.symbol_period or num_bits == 0:
         raise InputError(f"{count} samples have room for no symbol of {soi}")
     looked = look_at(opened, lambda count: None)
     tell_doubts(capture, opened, looked)
     if not 0 < (power := looked.power - abs(looked.mean) ** 2) < math.inf:
         raise InputError(f"{capture}: its power is {power}: silent, or with NaN or infinity in it")
     gain = soi_gain(modem, power, sinr_db)
-    truth = Grown(_TRUTH, np.dtype("u1"), (modem.num_bits(count),), header=True)
-    with staged(out / _CAPTURE, out / _TRUTH) as (data, bits), data.open("xb") as samples, bits.open("xb") as sent:
-        sent.write(truth.beginning())
-        for block in embedded(opened, modem, gain, count, batch_generator(Purpose.TEST, seed)):
-            samples.write(block.samples.data)
-            sent.write(block.bits.data)
-    name = f"{config.name} at {sinr_db:g} dB SINR in {opened.facts.source.name}"
-    provenance = {"sinr_db": sinr_db, "seed": seed, "soi": soi, "recording": opened.facts.source.name, "soi_gain": gain}
-    meta = (out / _CAPTURE).with_suffix(".sigmf-meta")
+    source = opened.facts.source.name
+    provenance = {"sinr_db": sinr_db, "seed": seed, "soi": soi, "recording": source, "soi_gain": gain}
+    told = {**link.told(), "carrier": impairments.carrier}
+    truth = {"sample_rate_hz": float(rate), **provenance, "link": told}
+    _write(out, num_bits, embedded(opened, modem, gain, count, impairments, seed), truth)
+    name, meta = f"{config.name} at {sinr_db:g} dB SINR in {source}", (out / _CAPTURE).with_suffix(".sigmf-meta")
+    if link != Link():
+        provenance |= {"link": told}
     facts = opened.facts
     write_meta(meta, float(rate), facts.frequency_hz, name, [], provenance, facts.origin, facts.segments[0].datetime)
-    level = 20 * np.log10(gain)
     console.print(f"{name}: {count / rate:.4g} s in {meta}, bits in {out / _TRUTH}", markup=False, soft_wrap=True)
-    console.print(f"amplitude of the SOI: {level:.2f} dB", markup=False)
+    console.print(f"amplitude of the SOI: {20 * np.log10(gain):.2f} dB", markup=False)
+
+
+def _write(out: Path, num_bits: int, blocks: Iterator[Embedded], told: dict[str, object]) -> None:
+    """Writes the samples, the bits and what is true about them; all appear together."""
+    truth = Grown(_TRUTH, np.dtype("u1"), (num_bits,), header=True)
+    with (
+        staged(out / _CAPTURE, out / _TRUTH, out / _TOLD) as (data, bits, values),
+        data.open("xb") as samples,
+        bits.open("xb") as sent,
+    ):
+        sent.write(truth.beginning())
+        for block in blocks:
+            samples.write(block.samples.data)
+            sent.write(block.bits.data)
+        write_json(values, {"schema": 1, **told, "num_bits": num_bits})
