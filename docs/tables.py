@@ -30,6 +30,8 @@ GROUPS = {  # groups of conf/ in the order of the page; experiments are on the p
     "`lte20`, `satbpsk`, `wifi20`; `many_kinds` draws many kinds with random parameters; "
     "`cosines_*`, `ofdm_gaussian_*`, `ofdm_16qam_unrotated`, `ofdm_qpsk_axes` and `surrogate_*` belong to published "
     "comparisons",
+    "channel": "carrier, phase, clock, delay, rays and phase noise that the SOI or the interference comes through, "
+    "for training and test sets ([hosting](hosting.md#signals-through-real-channels))",
     "model": "networks: `*_small`, `unet_guided` and `strided_unet*` for two cores, the others at published sizes; "
     "`diffwave*`, `carrier_prior` and `token_prior_*` are diffusion priors, `tokenizer_*` tokenizers of one signal; "
     "`timing_cnn*` tell the interference's timing",

@@ -26,6 +26,8 @@ from rfsep.app.quoting import quoting_hint
 from rfsep.app.settings import BoundOption, Frames, InterferenceOption, Mixing, Node, SeparatorOption, SoiOption
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
+from rfsep.signals.channels.drawn import RandomImpairments
+from rfsep.signals.channels.through import ModemThroughChannel, RecordedThroughChannel, ThroughChannel
 from rfsep.signals.recordings import Recorded
 from rfsep.storage.faults import printable
 from rfsep.types import InputError, Modem, SignalSource
@@ -259,12 +261,39 @@ def build_modem(soi: SoiOption) -> Modem:
 
 
 def build_soi(soi: SoiOption) -> SignalSource:
-    """Returns the source of a SOI: its ``source`` where it has one, else its modem, synchronised."""
-    return cast(SignalSource, instantiate(soi.modem if soi.source is None else soi.source))
+    """Returns the source of a SOI, through its ``channel``: its ``source`` if it has one, else its modem, synchronised.
+
+    Raises:
+        InputError: its channel cannot be made.
+    """
+    made = cast(SignalSource, instantiate(soi.modem if soi.source is None else soi.source))
+    impairments = build_channel(soi.settings)
+    if impairments is None:
+        return made
+    modem = build_modem(soi)
+    return ModemThroughChannel(modem, impairments) if soi.source is None else ThroughChannel(made, impairments, modem)
+
+
+def build_channel(settings: Node) -> RandomImpairments | None:
+    """Returns the ``channel`` in the settings of a SOI or an interference; None where there is none.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    channel = settings.get("channel")
+    if not channel:
+        return None
+    if not isinstance(channel, dict):
+        raise InputError(f"channel is {channel!r}, expected a mapping: conf/channel has examples")
+    target = f"{RandomImpairments.__module__}.{RandomImpairments.__name__}"
+    try:
+        return cast(RandomImpairments, instantiate({"_target_": target, **channel}))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(_fault(error)) from error
 
 
 def build_source(interference: InterferenceOption, split: str) -> SignalSource:
-    """Returns the source of an interference; ``split`` matters to recordings only.
+    """Returns the source of an interference, through its ``channel``; ``split`` matters to recordings only.
 
     Raises:
         NotNamedError: the variable for the recordings' folder is not set.
@@ -276,11 +305,15 @@ def build_source(interference: InterferenceOption, split: str) -> SignalSource:
     if config.source.get("_target_") == _RECORDINGS and "sample_rate_hz" in config:
         with open_dict(config):
             config.source.setdefault("sample_rate_hz", config.sample_rate_hz)
+    impairments = build_channel(interference.settings)
     try:
-        return cast(SignalSource, instantiate(config.source))
+        made = instantiate(config.source)
     except (HydraException, OmegaConfBaseException) as error:
         kind = NotNamedError if _UNSET.search(one_line(error)) else InputError
         raise kind(_fault(error)) from error
+    if impairments is None:
+        return cast(SignalSource, made)
+    return RecordedThroughChannel(made, impairments) if interference.recorded else ThroughChannel(made, impairments)
 
 
 def build_mixer(mixing: Mixing, split: str) -> Mixer:

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -111,9 +111,17 @@ def _mixing(config: DictConfig) -> Mixing:
     )
 
 
+def _as_without_channel(content: Node) -> Node:
+    """Returns a config without empty channels, so that ``channel@soi.channel=none`` is the same as no such word."""
+    for key in ("soi", "interference"):
+        if "channel" in content[key] and not content[key]["channel"]:
+            content[key].pop("channel")
+    return content
+
+
 def train_identity(config: DictConfig) -> Node:
     """Returns the parts of a training config that decide the result, unresolved, so that they hold no local path."""
-    content: Node = cast("Node", OmegaConf.to_container(config))
+    content: Node = _as_without_channel(cast("Node", OmegaConf.to_container(config)))
     for key in _PLACES:
         content.pop(key, None)
     for key in _LIMITS:
@@ -253,7 +261,7 @@ def prepare_settings(config: DictConfig) -> PrepareSettings:
     levels = numbers(config, "sinr_db")
     if sorted(set(levels)) != levels:
         raise InputError(f"sinr_db {levels} must rise from level to level")
-    identity = cast("dict[str, Any]", OmegaConf.to_container(config))
+    identity = _as_without_channel(cast("Node", OmegaConf.to_container(config)))
     for place in ("out", "official", "seed", "types"):
         identity.pop(place)
     return PrepareSettings(
@@ -270,7 +278,12 @@ def prepare_settings(config: DictConfig) -> PrepareSettings:
 
 
 def with_sources(config: DictConfig, soi: Node, interference: Node) -> DictConfig:
-    """Returns a config of data/prepare.py with another SOI and interference, given as the settings of their YAMLs."""
+    """Returns a config of data/prepare.py with another SOI and interference, given as the settings of their YAMLs.
+
+    Channels of the command line or an experiment stay.
+    """
     one = config.copy()
-    one.soi, one.interference = soi, interference
+    channels = {key: plain(config[key].get("channel"), resolve=False) for key in ("soi", "interference")}
+    for key, settings in (("soi", soi), ("interference", interference)):
+        one[key] = {**settings, "channel": channels[key]} if channels[key] else settings
     return one

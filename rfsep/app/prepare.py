@@ -24,11 +24,13 @@ from rfsep.app.doors import prepare_settings, with_sources
 from rfsep.app.settings import InterferenceOption, PrepareSettings
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.fixed import fixed_mixtures
+from rfsep.mixtures.mix import Mixer
+from rfsep.signals.channels.through import LinkedSource, Noted
 from rfsep.signals.recordings import Recorded, check_apart
 from rfsep.storage.locks import among_others
 from rfsep.storage.mixture_files import SET, check_name
 from rfsep.storage.official import convert
-from rfsep.storage.test_set import TestSetHeader, is_written, write_mixtures
+from rfsep.storage.test_set import Drawn, TestSetHeader, is_written, write_mixtures
 from rfsep.types import InputError
 
 # Recordings of these splits may not be in a test set.
@@ -120,6 +122,16 @@ def check_recordings(settings: PrepareSettings) -> None:
     check_apart(sources.pop(split), sources)
 
 
+def note_channels(settings: PrepareSettings, mixer: Mixer) -> dict[str, Noted]:
+    """Makes the mixer's sources that have a ``channel`` keep what they draw, and returns them: soi, interference."""
+    noted = {}
+    if settings.mixing.soi.settings.get("channel"):
+        mixer.soi = noted["soi"] = Noted(cast(LinkedSource, mixer.soi))
+    if settings.mixing.interference.settings.get("channel"):
+        mixer.interference = noted["interference"] = Noted(cast(LinkedSource, mixer.interference))
+    return noted
+
+
 def write_type(settings: PrepareSettings) -> None:
     """Writes mixture/ and truth/ of one mixture type."""
     # Submissions bear this name, so it is checked before the work.
@@ -132,6 +144,10 @@ def write_type(settings: PrepareSettings) -> None:
     if mixer.draw(torch.zeros(1), num_samples, batch_generator(Purpose.TEST)).bits.shape[1] == 0:
         raise InputError(f"soi {soi.name} carries no known bits, which a test set has to score")
     identity = json.dumps([seed, settings.identity], sort_keys=True)
+    channels = {
+        f"{key}_channel": Drawn(source.columns(), source.table)
+        for key, source in note_channels(settings, mixer).items()
+    }
     header = TestSetHeader(
         soi=soi.name,
         interference=interference.name,
@@ -147,7 +163,7 @@ def write_type(settings: PrepareSettings) -> None:
     # Another process may write another type at the same time.
     with among_others(folder / "mixture", folder / "truth"):
         mixtures = fixed_mixtures(mixer, settings.sinr_db, settings.num_per_sinr, num_samples, seed)
-        write_mixtures(folder, header, mixtures)
+        write_mixtures(folder, header, mixtures, channels)
     console.print(f"{header.num_mixtures} mixtures of {header.soi} and {header.interference} in {folder}")
     if settings.official:
         with among_others(folder / "official"):

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 import h5py
@@ -61,13 +62,37 @@ class TestSetHeader(NamedTuple):
     settings: Mapping[str, Any]
 
 
+class Drawn(NamedTuple):
+    """What the mixtures of a type came through, known when all have been drawn.
+
+    Attributes:
+        columns: names of the columns.
+        table: gives a row for every mixture, float64 [M, columns].
+    """
+
+    columns: tuple[str, ...]
+    table: Callable[[], npt.NDArray[np.float64]]
+
+
 TestSetHeader.__test__ = False  # type: ignore[attr-defined]  # pytest takes a class named Test... for a test
 
 
-def write_mixtures(folder: Path, header: TestSetHeader, batches: Iterable[MixtureBatch]) -> None:
+def write_mixtures(
+    folder: Path,
+    header: TestSetHeader,
+    batches: Iterable[MixtureBatch],
+    channels: Mapping[str, Drawn] = MappingProxyType({}),
+) -> None:
     """Writes one mixture type, batch after batch in bounded memory; the same batches give the same bytes.
 
     Both files appear together when all is written, then both manifests are brought up to date.
+
+    Args:
+        folder: folder of the test set.
+        header: facts of the mixture type.
+        batches: its mixtures.
+        channels: what the signals came through, by the dataset's name in the truth; the attribute NAME_columns names
+            its columns.
 
     Raises:
         InputError: a batch that does not fit the header (shape, dtype, NaN, bits), too few or too many mixtures, an
@@ -77,16 +102,27 @@ def write_mixtures(folder: Path, header: TestSetHeader, batches: Iterable[Mixtur
     check_name(folder, "interference", header.interference)
     name = f"{header.soi}_{header.interference}.h5"
     public, withheld = folder / "mixture" / name, folder / "truth" / name
+    tables = {one: Slot((header.num_mixtures, len(drawn.columns)), "<f8") for one, drawn in channels.items()}
+    columns = {f"{one}_columns": ",".join(drawn.columns) for one, drawn in channels.items()}
     for manifest in (folder / MANIFEST, folder / "truth" / MANIFEST):
         # An unreadable manifest is better found before the work than after it.
         read_manifest(manifest)
     with staged(public, withheld) as (public_part, withheld_part):
         places = {
             **lay_out(public_part, _slots(header, PUBLIC), _attributes(header)),
-            **lay_out(withheld_part, _slots(header, WITHHELD), _withheld_attributes(withheld, header)),
+            **lay_out(
+                withheld_part,
+                {**_slots(header, WITHHELD), **tables},
+                {**_withheld_attributes(withheld, header), **columns},
+            ),
         }
         with public_part.open("r+b") as public_file, withheld_part.open("r+b") as withheld_file:
             _write_batches(public, header, batches, places, (public_file, withheld_file))
+            for one, drawn in channels.items():
+                table = drawn.table()
+                check_shape(f"{withheld}: {one}", table.shape, tables[one].shape)
+                withheld_file.seek(places[one])
+                withheld_file.write(table.astype("<f8").tobytes())
     # Another type may be finished at the same time.
     with alone_in(folder, wait=True):
         update_manifest(folder / MANIFEST, f"mixture/{name}")

@@ -10,11 +10,12 @@ rfsep.types.InputError: nowhere: no such folder
 from pathlib import Path
 
 from rfsep.storage import hdf5_set, official
-from rfsep.storage.hdf5_set import TestSetHeader, is_written, write_mixtures
+from rfsep.storage.hdf5_set import Drawn, TestSetHeader, is_written, write_mixtures
 from rfsep.storage.manifest import verify
 from rfsep.storage.mixture_files import SET, MixtureFile, Pair, TruthFile, check_name
 
 __all__ = [
+    "Drawn",
     "MixtureFile",
     "TestSetHeader",
     "TruthFile",

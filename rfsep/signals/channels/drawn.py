@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from rfsep.signals.bursts import Range, check_range, uniform
 from rfsep.signals.channels.impairments import Impairments, check_impairments
@@ -13,9 +14,7 @@ from rfsep.signals.channels.profiles import LONGEST_DELAY, PROFILES, delay_profi
 from rfsep.signals.channels.rays import parse_rays
 from rfsep.types import InputError
 
-# Columns of `as_table` before those of the rays, and those of each ray.
-COLUMNS = ("carrier", "phase_rad", "clock_ppm", "delay", "phase_noise")
-RAY_COLUMNS = ("ray_delay", "ray_gain_real", "ray_gain_imag")
+_COLUMNS = ("carrier", "phase_rad", "clock_ppm", "delay", "phase_noise")
 _PROFILES = {f"tdl_{name.lower()}": name for name in PROFILES}
 
 
@@ -112,21 +111,28 @@ class RandomImpairments:
         return drawn
 
 
-def as_table(drawn: Sequence[Impairments], num_rays: int) -> Tensor:
-    """Returns impairments float64 [B, 5 + 3 R] in the order of `COLUMNS`, then `RAY_COLUMNS` of each ray.
+def table_columns(num_rays: int) -> tuple[str, ...]:
+    """Returns the names of the columns of `as_table`.
 
-    A window with fewer rays has zeros in place of the others.
+    >>> table_columns(1)[4:]
+    ('phase_noise', 'ray_0_delay', 'ray_0_gain_real', 'ray_0_gain_imag')
+    """
+    rays = [f"ray_{ray}_{name}" for ray in range(num_rays) for name in ("delay", "gain_real", "gain_imag")]
+    return (*_COLUMNS, *rays)
+
+
+def as_table(drawn: Sequence[Impairments], num_rays: int) -> NDArray[np.float64]:
+    """Returns impairments float64 [B, 5 + 3 R], see `table_columns`; zeros stand where a window has fewer rays.
 
     Args:
         drawn: impairments of B windows.
-        num_rays: R.
+        num_rays: R, the largest number of rays.
     """
-    table = torch.zeros((len(drawn), len(COLUMNS) + len(RAY_COLUMNS) * num_rays), dtype=torch.float64)
+    table = np.zeros((len(drawn), len(_COLUMNS) + 3 * num_rays))
     for row, one in zip(table, drawn, strict=True):
-        numbers = [float(getattr(one, name)) for name in COLUMNS]
-        for delay, gain in one.rays:
-            numbers += [delay, gain.real, gain.imag]
-        row[: len(numbers)] = torch.tensor(numbers, dtype=torch.float64)
+        rays = [number for delay, gain in one.rays for number in (delay, gain.real, gain.imag)]
+        numbers = [one.carrier, one.phase_rad, one.clock_ppm, one.delay, one.phase_noise, *rays]
+        row[: len(numbers)] = numbers
     return table
 
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rfsep.signals.channels.drawn import RandomImpairments, as_table
+from rfsep.signals.channels.drawn import RandomImpairments, as_table, table_columns
 from rfsep.signals.channels.impairments import Impairments, PhaseWalk, impaired_stretch, needed
 from rfsep.signals.constellations import bits_per_symbol, map_bits, random_bits
 from rfsep.signals.recordings import Recorded
@@ -180,7 +180,11 @@ class Noted:
         self._drawn += drawn
         return sampled
 
-    def table(self) -> Tensor:
+    def columns(self) -> tuple[str, ...]:
+        """Returns the names of the table's columns."""
+        return table_columns(self.source.num_rays())
+
+    def table(self) -> NDArray[np.float64]:
         """Returns the impairments of all windows so far, float64 [M, 5 + 3 R], see `as_table`."""
         return as_table(self._drawn, self.source.num_rays())
 

@@ -1,0 +1,127 @@
+"""``channel:`` in training and test-set configs: what it makes, and what a truth file tells of it."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from rfsep.app.config import build_channel, build_soi, build_source, options, plain
+from rfsep.app.doors import composed, prepare_settings, train_identity
+from rfsep.app.prepare import main, write_type
+from rfsep.mixtures.endless import Purpose, batch_generator
+from rfsep.signals.constellations import map_bits
+from rfsep.signals.linear_modem import LinearModem
+from rfsep.storage.test_set import read_truth
+from rfsep.types import InputError
+
+_SET = ("num_samples=1280", "num_per_sinr=3", "sinr_db=[-6,0]", "seed=0")
+_FILE = "truth/QPSK_OFDMQPSK.h5"
+_BEFORE = 16  # symbols without power, in which the first pulses begin
+
+
+def _settings(*words: str) -> dict[str, object]:
+    config = composed("prepare", ["out=nowhere", *words])
+    return {key: plain(config[key], resolve=False) for key in ("soi", "interference")}
+
+
+def _made(folder: Path, *words: str) -> Path:
+    write_type(prepare_settings(composed("prepare", [*_SET, *words, f"out={folder}"])))
+    return folder
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*.h5"))}
+
+
+@pytest.mark.parametrize("name", [name for name in options("channel") if name != "none"])
+def test_every_channel_keeps_power_bits_and_timing(name: str) -> None:
+    channel = plain(options("channel")[name])
+    soi = build_soi(prepare_settings(composed("prepare", ["out=x", f"channel@soi.channel={name}"])).mixing.soi)
+    assert build_channel({"channel": channel}) is not None
+    sampled = soi.sample(200, 640, batch_generator(Purpose.TEST))
+    power = sampled.waveform.abs().square().mean(1).double()
+    assert power.mean().item() == pytest.approx(1, abs=0.03 + 4 * power.std().item() / 200**0.5)
+    assert sampled.offset.unique().tolist() == [0]
+    assert sampled.num_bits.unique().tolist() == [sampled.bits.shape[1]] == [80]
+
+
+def test_the_truth_tells_what_the_soi_came_through(tmp_path: Path) -> None:
+    """The SOI in the truth is the one on the air: its bits, through what was drawn, by a Fourier series."""
+    _made(tmp_path / "set", "channel@soi.channel=rays", "soi.channel.delay=[0,40]", "soi.channel.carrier=[-1e-3,1e-3]")
+    truth = read_truth(tmp_path / "set", "QPSK", "OFDMQPSK")
+    assert truth is not None
+    with h5py.File(tmp_path / "set" / _FILE) as file:
+        table, columns = file["soi_channel"][:], file.attrs["soi_channel_columns"].split(",")
+        assert "interference_channel" not in file
+    assert table.shape == (6, len(columns)) == (6, 11)
+    modem, time = LinearModem(), np.arange(1280)
+    length = 1280 + 2 * _BEFORE * 16
+    for row, numbers in enumerate(table):
+        drawn = dict(zip(columns, numbers, strict=True))
+        symbols = map_bits(torch.tensor(truth.bits[row, : truth.num_bits[row]])[None], modem.constellation)
+        padded = torch.cat((torch.zeros((1, _BEFORE), dtype=symbols.dtype), symbols), 1)
+        series = np.fft.fft(modem.synthesise(padded, length)[0].numpy().astype(complex)) / length
+        total = np.zeros(1280, complex)
+        for ray in ("ray_0", "ray_1"):
+            gain = drawn[f"{ray}_gain_real"] + 1j * drawn[f"{ray}_gain_imag"]
+            place = (time - drawn[f"{ray}_delay"]) * (1 + 1e-6 * drawn["clock_ppm"]) - drawn["delay"] + _BEFORE * 16
+            total += gain * np.exp(2j * np.pi * place[:, None] * np.fft.fftfreq(length)) @ series
+        total *= np.exp(1j * (2 * np.pi * drawn["carrier"] * time + drawn["phase_rad"]))
+        assert 10 * np.log10(np.mean(np.abs(truth.soi[row] - total) ** 2)) < -75
+        assert truth.soi_offset[row] == round(-drawn["delay"]) % 16
+    assert len(set(table[:, 0])) == 6
+    assert (truth.num_bits < 160).any()
+
+
+def test_no_channel_changes_no_byte(tmp_path: Path) -> None:
+    plain_set = _made(tmp_path / "one" / "set")
+    none = _made(tmp_path / "two" / "set", "channel@soi.channel=none", "channel@interference.channel=none")
+    assert _contents(plain_set) == _contents(none)
+    with h5py.File(plain_set / _FILE) as file:
+        assert sorted(file) == [
+            "bits", "interference", "interference_offset", "interference_origin", "num_bits", "soi", "soi_offset",
+        ]  # fmt: skip
+    words = ["channel@soi.channel=none"]
+    assert train_identity(composed("train", words)) == train_identity(composed("train", []))
+    assert "channel" not in _settings()["soi"]  # type: ignore[operator]
+
+
+def test_the_same_seed_gives_the_same_set_and_types_keep_the_channel(tmp_path: Path) -> None:
+    words = ("channel@soi.channel=real", "channel@interference.channel=tdl_a")
+    first = _made(tmp_path / "one" / "set", *words)
+    types = "types={soi:[qpsk],interference:[ofdm_qpsk]}"
+    main(composed("prepare", [*_SET, *words, types, f"out={tmp_path / 'two' / 'set'}"]))
+    assert _contents(first) == _contents(tmp_path / "two" / "set")
+    with h5py.File(first / _FILE) as file:
+        assert file["interference_channel"].shape == (6, 5 + 3 * 23)
+        assert set(file["interference_offset"][:]) == {-1}
+    with h5py.File(first / "mixture" / "QPSK_OFDMQPSK.h5") as file:
+        assert sorted(file) == ["mixture", "sinr_db"]
+
+
+def test_a_channel_without_a_class_is_ours() -> None:
+    words = ["+soi.channel.carrier=[-1e-4,1e-4]", "+interference.channel.delay=3"]
+    mixing = prepare_settings(composed("prepare", ["out=x", *words])).mixing
+    soi = build_channel(mixing.soi.settings)
+    assert soi is not None
+    assert soi.carrier == (-1e-4, 1e-4)
+    assert build_source(mixing.interference, "test").sample(1, 100, batch_generator(Purpose.TEST)).offset.tolist() == [
+        -1
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("+soi.channel=3", "channel is 3, expected a mapping"),
+        ("+soi.channel.dela=3", "dela"),
+        ("+soi.channel.delay=[1,0]", "channel.delay"),
+        ("+soi.channel.phase=odd", "channel.phase is 'odd'; choose one of zero, random"),
+    ],
+)
+def test_channels_that_are_none_are_named(word: str, words: str) -> None:
+    mixing = prepare_settings(composed("prepare", ["out=x", word])).mixing
+    with pytest.raises(InputError, match=words):
+        build_soi(mixing.soi)
