@@ -29,15 +29,17 @@ def ray_taps(rays: Sequence[tuple[float, complex]]) -> tuple[int, Waveform]:
     Args:
         rays: delay in samples and complex gain of each. A ray at a whole number of samples is one tap.
     """
-    lowest = min(math.floor(delay) for delay, _ in rays) + 1 - HALF_WIDTH
-    highest = max(math.ceil(delay) for delay, _ in rays) + HALF_WIDTH - 1
-    taps = np.zeros(highest - lowest + 1, np.complex128)
-    lags = torch.arange(lowest, highest + 1, dtype=torch.float64)
-    for delay, gain in rays:
-        if delay == int(delay):  # the sinc's zeros, without their rounding errors
-            taps[int(delay) - lowest] += gain
-        else:
-            taps += gain * windowed_sinc(lags - delay, HALF_WIDTH, _KAISER_BETA).numpy()
+    delays = torch.tensor([delay for delay, _ in rays], dtype=torch.float64)
+    lowest = math.floor(float(delays.min())) + 1 - HALF_WIDTH
+    taps = np.zeros(math.ceil(float(delays.max())) + HALF_WIDTH - lowest, np.complex128)
+    whole = delays.floor()
+    lags = torch.arange(1 - HALF_WIDTH, HALF_WIDTH + 1, dtype=torch.float64)  # from the whole part of a delay
+    kernels = windowed_sinc(lags - (delays - whole)[:, None], HALF_WIDTH, _KAISER_BETA)
+    # At whole delays the kernel is one tap, without the rounding errors of the sinc's zeros.
+    kernels = torch.where((delays == whole)[:, None], (lags == 0).double(), kernels)
+    for (_, gain), first, kernel in zip(rays, (whole - lowest).long().tolist(), kernels.numpy(), strict=True):
+        place = first + 1 - HALF_WIDTH
+        taps[place : place + 2 * HALF_WIDTH] += gain * kernel[: len(taps) - place]
     used = np.flatnonzero(taps)
     first, last = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
     return lowest + first, taps[first : last + 1]
@@ -53,16 +55,16 @@ def filtered(waveform: Waveform, first_lag: int, taps: Waveform, start: int, cou
         start: first sample wanted.
         count: how many.
     """
-    low = start - first_lag - len(taps) + 1
-    known = _stretch(waveform, low, start - first_lag + count)
-    turned = 1j * known
+    known = _stretch(waveform, start - first_lag - len(taps) + 1, start - first_lag + count)
     total = np.zeros((len(waveform), count), np.complex128)
-    for lag in np.flatnonzero(taps):
-        tap, behind = taps[lag], len(taps) - 1 - lag
-        if tap.real:
-            total += known[:, behind : behind + count] * tap.real
-        if tap.imag:
-            total += turned[:, behind : behind + count] * tap.imag
+    used = np.flatnonzero(taps)
+    # Rays far apart leave long gaps, over which nothing is summed.
+    runs = np.split(used, np.flatnonzero(np.diff(used) > HALF_WIDTH) + 1) if len(used) else []
+    for run in runs:
+        first, end = int(run[0]), int(run[-1]) + 1
+        behind = len(taps) - end
+        for row, piece in zip(total, known[:, behind : behind + count + end - first - 1], strict=True):
+            row += np.convolve(piece, taps[first:end], "valid")
     return total
 
 

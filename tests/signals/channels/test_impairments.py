@@ -71,6 +71,16 @@ def test_a_delay_equals_a_linear_phase_of_the_spectrum() -> None:
     assert _error_db(found, expected) < -90
 
 
+def test_rays_far_apart_and_without_power() -> None:
+    found = impaired(_sent(), Impairments(rays=((0.0, 0.5), (3000.25, 1j), (4000.0, 0.0))), _generator())
+    time = np.arange(_LENGTH)
+    second = _tones(time - 3000.25) * (time > 3000)
+    expected = 0.5 * _tones(time) + 1j * second
+    clear = np.abs(time - 3000) > 40  # where the second ray does not begin
+    assert 10 * math.log10(np.mean(np.abs(found[0].numpy() - expected)[clear] ** 2)) < -90
+    assert not impaired(_sent(), Impairments(rays=((1.0, 0.0),)), _generator()).any()
+
+
 def test_carrier_and_phase() -> None:
     found = impaired(_sent(), Impairments(carrier=1e-3, phase_rad=0.7), _generator())
     expected = _sent()[0].numpy() * np.exp(1j * (2 * np.pi * 1e-3 * np.arange(_LENGTH) + 0.7))
