@@ -313,7 +313,10 @@ def build_source(interference: InterferenceOption, split: str) -> SignalSource:
         raise kind(_fault(error)) from error
     if impairments is None:
         return cast(SignalSource, made)
-    return RecordedThroughChannel(made, impairments) if interference.recorded else ThroughChannel(made, impairments)
+    if interference.recorded:
+        return RecordedThroughChannel(made, impairments)
+    modem = config.source.get("modem")  # By its period the timing is followed.
+    return ThroughChannel(made, impairments, None if modem is None else instantiate(modem))
 
 
 def build_mixer(mixing: Mixing, split: str) -> Mixer:

@@ -112,7 +112,9 @@ class ThroughChannel:
             return Received(synthetic(waveform)._replace(origin=longer.origin), drawn)
         place = _places(self.modem, drawn, longer.offset, -before, num_samples)
         known = _window_bits(self.modem, longer.bits, place, longer.num_bits, num_samples)
-        return Received(synthetic(waveform, *known)._replace(origin=longer.origin), drawn)
+        offset = torch.where(longer.offset < 0, -1, known.offset)
+        sampled = synthetic(waveform, known.bits, offset, known.num_bits)
+        return Received(sampled._replace(origin=longer.origin), drawn)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T]."""
