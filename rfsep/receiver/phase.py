@@ -1,0 +1,160 @@
+"""Finds and follows the carrier of a SOI from its symbols, whatever they carry.
+
+The M-th power of an M-fold symmetric constellation has a mean, which turns with M times the carrier (Viterbi and
+Viterbi, IEEE Trans. Inf. Theory 29, 1983). The carrier is the line in its spectrum; the phase is the angle of the
+power's local mean. How local is not set by hand: of several lengths the one whose mean, without the symbol itself,
+predicts the symbols' powers best is taken. The same prediction is the lock figure, since nothing predicts the phases
+of powers of noise.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import lfilter
+
+from rfsep.types import InputError
+
+Complexes = npt.NDArray[np.complex128]
+Floats = npt.NDArray[np.float64]
+_ORDERS = (2, 4, 8)
+_LEAST_MEAN = 0.05  # least mean of the M-th power of a constellation of unit power
+_LENGTHS = tuple(2**power for power in range(3, 21))  # symbols over which the phase may be averaged, each way
+_SEGMENT = 1024  # symbols per transform: phase noise leaves them coherent
+_PADDING = 8  # cells of the transform per resolvable carrier
+LOCKED = 6.0  # standard deviations of noise from which symbols count as locked
+
+
+class Line(NamedTuple):
+    """A carrier.
+
+    Attributes:
+        carrier: cycles per symbol.
+        error: its standard error.
+        score: power of its line in standard deviations above that of noise.
+    """
+
+    carrier: float
+    error: float
+    score: float
+
+
+class Followed(NamedTuple):
+    """The phase of symbols.
+
+    Attributes:
+        phase: rad, continuous, float64 [S].
+        agreement: each symbol's own power against its prediction by the others, in units whose mean is 0 and whose
+            variance is 1 where nothing is received: float64 [S].
+        score: of all symbols together, in standard deviations.
+        length: symbols over which the phase was averaged, each way.
+    """
+
+    phase: Floats
+    agreement: Floats
+    score: float
+    length: int
+
+
+class Symmetry(NamedTuple):
+    """The M-th power of a constellation: its order, and the angle of its mean in rad."""
+
+    order: int
+    angle: float
+
+
+def symmetry_of(points: npt.NDArray[np.complexfloating]) -> Symmetry:
+    """Returns the lowest power of a constellation complex [P] that has a mean.
+
+    Raises:
+        InputError: none up to the eighth has one.
+
+    >>> symmetry_of(np.array([1 + 1j, -1 + 1j, -1 - 1j, 1 - 1j]))
+    Symmetry(order=4, angle=3.141592653589793)
+    """
+    unit = points / math.sqrt(np.mean(np.abs(points) ** 2))
+    for order in _ORDERS:
+        mean = complex(np.mean(unit**order))
+        if abs(mean) > _LEAST_MEAN:
+            return Symmetry(order, abs(math.atan2(mean.imag, mean.real)) if abs(mean.imag) < 1e-9 else float(np.angle(mean)))
+    raise InputError(f"a constellation of {len(points)} points has no power with a mean: its carrier cannot be followed")
+
+
+def powers(symbols: Complexes, symmetry: Symmetry) -> Complexes:
+    """Returns M-th powers complex128 [S] with squared magnitudes, so that no strong symbol decides alone."""
+    magnitude = np.abs(symbols)
+    unit = symbols / np.maximum(magnitude, 1e-30)
+    turned: Complexes = magnitude**2 * unit**symmetry.order * np.exp(-1j * symmetry.angle)
+    return turned
+
+
+def find_carrier(symbols: Complexes, symmetry: Symmetry, widest: float, groups: int = 1) -> Line:
+    """Returns the carrier of symbols, in cycles per symbol period.
+
+    Args:
+        symbols: complex128 [S].
+        symmetry: of their constellation.
+        widest: largest carrier searched for, at most 1 / (2 M).
+        groups: symbols that share a period, as the carriers of OFDM do.
+    """
+    values = powers(symbols, symmetry)
+    values = values[: len(values) // groups * groups].reshape(-1, groups).sum(1)
+    length = min(_SEGMENT, len(values))
+    count = len(values) // length
+    size = _PADDING << (length - 1).bit_length()
+    spectra = np.fft.fft(values[: count * length].reshape(count, length), size)
+    density = np.square(np.abs(spectra)).sum(0)
+    cells = np.fft.fftfreq(size) / symmetry.order
+    inside = np.abs(cells) <= widest + 1e-12
+    best = int(np.where(inside, density, -1).argmax())
+    carrier = float(cells[best])
+    ratio = float(density[best]) / max(float(np.square(np.abs(values[: count * length])).sum()), 1e-300)
+    error = math.sqrt(6 / (max(ratio - 1, 1e-3) * length**2 * count)) / (2 * math.pi * symmetry.order)
+    score = (ratio - 1) * math.sqrt(count)
+    left, middle, right = (float(density[(best + step) % size]) for step in (-1, 0, 1))
+    bend = left - 2 * middle + right
+    move = 0.0 if bend >= 0 else float(np.clip(0.5 * (left - right) / bend, -1, 1))
+    return Line(carrier + move / size / symmetry.order, error, score)
+
+
+def follow_phase(symbols: Complexes, symmetry: Symmetry, before: float = 0.0) -> Followed:
+    """Returns the phase of every symbol; the first one's is the one nearest to ``before`` of the M possible.
+
+    Args:
+        symbols: complex128 [S], without their carrier.
+        symmetry: of their constellation.
+        before: expected phase of the first symbol, in rad.
+    """
+    values = powers(symbols, symmetry)
+    size = np.abs(values)
+    # Weights keep a few strong symbols, as a burst of interference leaves them, from deciding alone.
+    values = values / max(float(np.sqrt(np.mean(size**2))), 1e-30)
+    best: Followed | None = None
+    for length in _LENGTHS:
+        if length > max(len(values), _LENGTHS[0]):
+            break
+        others = _neighbours(values, math.exp(-1 / length))
+        predicted = others / np.maximum(np.abs(others), 1e-30)
+        agreement = math.sqrt(2) * (values * predicted.conj()).real
+        score = float(agreement.sum() / math.sqrt(len(agreement)))
+        if best is None or score > best.score:
+            best = Followed(_unwrapped(others + values, symmetry.order, before), agreement, score, length)
+    assert best is not None
+    return best
+
+
+def _neighbours(values: Complexes, share: float) -> Complexes:
+    """Returns the sum of both sides' neighbours, by exponential weights, without each value itself."""
+    back = lfilter([0.0, share], [1.0, -share], values)
+    ahead = lfilter([0.0, share], [1.0, -share], values[::-1])[::-1]
+    total: Complexes = back + ahead
+    return total
+
+
+def _unwrapped(means: Complexes, order: int, before: float) -> Floats:
+    """Returns an M-th of the continuous angle of means complex128 [S]."""
+    angle = np.unwrap(np.angle(means)) / order
+    step = 2 * math.pi / order
+    turned: Floats = angle + step * round((before - float(angle[0])) / step)
+    return turned

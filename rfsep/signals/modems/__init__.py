@@ -1,0 +1,1 @@
+"""Modems beyond the linear single carrier and OFDM."""
