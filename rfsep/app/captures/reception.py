@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
-from rfsep.signals.resampling import REACH, Conversion, converted, filtered, needed
+from rfsep.signals.resampling import Conversion, converted, needed, resampled, transient
 from rfsep.storage.captures.facts import Capture
 from rfsep.types import InputError
 
@@ -76,12 +76,11 @@ def convert_frames(frames: Tensor, sample_rate_hz: float, plan: Conversion, offs
     turned = frames.numpy() * carrier if turn else frames.numpy()
     if plan.up == plan.down:
         return torch.from_numpy(turned)
-    edge = -(-REACH * max(plan.up, plan.down) // plan.down)  # the transient's length, counted at the new rate
+    edge = transient(plan)
     count = frames.shape[1] * plan.up // plan.down - 2 * edge
     if count < 1:
         raise InputError(f"example frames of {frames.shape[1]} samples are too short for the change of sample rate")
-    first = edge + plan.delay // plan.down
-    return torch.from_numpy(filtered(turned, plan)[:, first : first + count])
+    return torch.from_numpy(resampled(turned, plan)[:, edge : edge + count])
 
 
 def mean_power(samples: Samples) -> float:
