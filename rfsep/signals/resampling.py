@@ -2,7 +2,7 @@
 
 Rates in a ratio of two small numbers take a polyphase filter. Every other ratio, and any position, is read through a
 windowed sinc, tabulated at 512 fractions of a sample with lines between them. soxr 1.1.0 is better and faster, but
-reads a signal from its beginning only, where a capture is read from any place on. `scipy.signal.resample_poly` takes
+reads a signal from its beginning only, where a capture is read from any place on. ``resample_poly`` of scipy takes
 the nearest ratio of two small numbers, and drifts. Noise below .7 of half the lower rate, error over 60,000 samples and
 million output samples per second on one core:
 

@@ -13,6 +13,7 @@ from rfsep.signals.resampling import Conversion, converted, needed, resampled, t
 from rfsep.storage.captures.facts import Capture
 from rfsep.types import InputError
 
+_MOST = 1 << 22  # samples of the capture that are held at once
 Samples = npt.NDArray[np.complex64]
 
 
@@ -58,6 +59,14 @@ class Reception:
 
     def read(self, start: int, count: int) -> Samples:
         """Returns samples complex64 [count] from sample ``start`` on, counted from the first symbol."""
+        most = max(1, _MOST * self.plan.up // self.plan.down)
+        if count <= most:
+            return self._read(start, count)
+        cuts = range(start, start + count, most)
+        return np.concatenate([self._read(cut, min(most, start + count - cut)) for cut in cuts])
+
+    def _read(self, start: int, count: int) -> Samples:
+        """Returns a stretch whose samples in the capture fit into memory."""
         begin = start + self.tuning.start
         low, high = needed(self.plan, begin, count)
         first, end = max(low, 0), min(high, self.capture.facts.num_samples)
