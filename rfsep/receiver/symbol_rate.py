@@ -29,10 +29,13 @@ _CANDIDATES = 4  # lines per band that are compared with half a cosine
 _CELLS = 96  # cells of the cyclic spectrum over a symbol rate
 _ROLL_OFFS = np.arange(0.04, 1.001, 0.02)
 _SHIFTS = np.linspace(-0.06, 0.06, 13)  # carrier errors that the fit allows, in symbol rates
-_EXCESS = 1.6  # tuned on LTE and FSK recordings: without a SOI their lines begin at 2, a SOI's reaches 1.1
-_UNEXPLAINED = 0.05  # share of a strong SOI's likelihood: its pulse is not exactly that of the formula
+# Tuned on recordings of LTE, Wi-Fi and FSK, with a SOI and without: strong lines of theirs differ from a half cosine by
+# more than 2.2, a SOI by 1.6 and seldom by more, and what is left of theirs has a score of 26 at most.
+_EXCESS = 1.6
+_UNEXPLAINED = 0.15  # share of a strong SOI's likelihood: its pulse is not exactly that of the formula
 _NARROWEST = 0.05  # roll-off
-_CHANCE = 1e-4  # probability that noise shows a rate
+_SURE = 60.0  # score from which a rate counts
+_CHANCE = 1e-4  # probability that noise shows a roll-off at a known rate
 _RIVAL = 0.25  # A second rate whose score comes so near to the first's leaves the question open.
 _TONE = 6.0  # of the mean power in a cell: what rises higher is a tone, and is cut down
 _BLOCK = 32  # cells whose median is their level
@@ -95,15 +98,13 @@ def find_symbol_rate(read: Read, num_samples: int) -> SymbolRate:
         InputError: no rate stands out, or two do.
     """
     samples = read(0, min(num_samples, LOOKED_AT))
-    found = sorted(filter(_is_cosine, _candidates(samples)), key=lambda one: -one.shape.score)
-    # Each of the two parameters of the fit and each candidate line has its chance.
-    threshold = -math.log(_CHANCE / (len(_ROLL_OFFS) * len(_SHIFTS) * len(samples)))
-    if not found or found[0].shape.score < threshold:
+    found = sorted(filter(_is_cosine, _candidates(samples)), key=_certainty, reverse=True)
+    if not found or _certainty(found[0]) < _SURE:
         raise InputError("no symbol rate stands out at the SOI's carrier; give --symbol-rate (and --offset-hz)")
     best = found[0]
     for other in found[1:]:
         apart = abs(other.rate - best.rate) > 4 / len(samples)
-        if apart and other.shape.score > max(threshold, _RIVAL * best.shape.score):
+        if apart and _certainty(other) > max(_SURE, _RIVAL * _certainty(best)):
             raise InputError(
                 f"two symbol rates stand out, {best.rate:.6g} and {other.rate:.6g} symbols per sample; give"
                 " --symbol-rate"
@@ -303,6 +304,11 @@ def _phase(line: Spectrum) -> tuple[float, float]:
     return float(np.angle(spectrum[0])) / (2 * math.pi), min(1.0, math.sqrt(ratio / 2) / (2 * math.pi))
 
 
+def _certainty(candidate: _Candidate) -> float:
+    """Returns the score of a candidate over what its differences from the half cosine exceed their variance by."""
+    return candidate.shape.score / max(1.0, candidate.shape.excess)
+
+
 def _is_cosine(candidate: _Candidate) -> bool:
     """Tells whether a cyclic spectrum looks like that of a SOI, and not like a pair of tones or another's slots."""
     shape = candidate.shape
@@ -337,7 +343,8 @@ def _in_band(spectrum: Spectrum, slowest: float) -> list[_Candidate]:
     local = uniform_filter1d(power, max(3, round(_LEVEL_SYMBOLS * length / (slowest * size))) | 1, mode="nearest")
     power /= local + 0.01 * local.mean() + 1e-30
     squares = np.abs(rfft(power - power.mean())) ** 2
-    first, last = math.ceil(slowest * size), min(int(_STEP * slowest * size), len(squares) - 2, int(_FASTEST * size))
+    # Bands overlap, so that none misses a line at the edge of two.
+    first, last = int(slowest * size) - 2, min(int(_STEP * slowest * size) + 3, len(squares) - 2, int(_FASTEST * size))
     if last - first < 3:
         return []
     searched = squares[first:last]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rfsep.app.captures import reception as reception_module
 from rfsep.app.captures.reception import Reception, Tuning, convert_frames
 from rfsep.signals.resampling import conversion
 from rfsep.storage.captures.facts import facts_of
@@ -40,6 +41,16 @@ def test_any_stretch_is_the_same_to_the_last_bit(old: float, new: float) -> None
     assert len(whole) == reception.num_samples == 30_000 * int(new * 10) // int(old * 10) - 5
     for start, count in ((0, 1), (1, 700), (1234, 3000), (reception.num_samples - 77, 77)):
         assert np.array_equal(reception.read(start, count), whole[start : start + count])
+
+
+def test_a_stretch_that_needs_much_of_the_capture_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    tuning = Tuning(offset_hz=1e3, dc=0j, start=3, phase_rad=0.0, soi_power=1.0)
+    for old, new in ((48e3, 8e3), (1e6, 33_333.7)):
+        reception = Reception(Held(noise(30_000)), old, conversion(old, new), tuning, 1.0)
+        whole = reception.read(0, reception.num_samples)
+        monkeypatch.setattr(reception_module, "_MOST", 1000)
+        assert np.array_equal(reception.read(0, reception.num_samples), whole)
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize(("old", "new"), [*EXACT, *ANY])
