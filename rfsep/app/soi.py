@@ -39,18 +39,20 @@ def described_soi(name: str, settings: Sequence[str] = ()) -> SoiOption:
     """
     own = name.endswith((".yaml", ".yml"))
     soi = _read(Path(name)) if own else soi_of(name)
-    target = _class(soi)
-    choices = inspect.signature(target).parameters
-    if own and any(part not in dir(target) for part in _PARTS):
+    if own and any(part not in dir(_made_by(soi.modem)) for part in _PARTS):
         raise InputError(f"{name}: {soi.modem['_target_']} is no modem")
-    changes = dict(_setting(setting, choices) for setting in settings)
-    given = {key: value for key, value in soi.modem.items() if key != "_target_"} if own else {}
-    for key, value in {**given, **changes}.items():
-        _check(f"{name}: {key}", key, value, choices)
-    if changes:
-        modem = {**plain(soi.modem), **changes}
-        soi = replace(soi, modem=modem, settings={**soi.settings, "modem": modem})
-    if own or changes:
+    nodes = _nodes(soi.modem)
+    choices = [_arguments(node) for node in nodes]
+    for setting in settings:
+        key, value, level = _setting(setting, choices)
+        _check(f"{name}: {key}", key, value, choices[level])
+        nodes[level][key] = value
+    for node, known in zip(nodes if own else [], choices, strict=False):
+        for key in node.keys() - {"_target_"}:
+            _check(f"{name}: {key}", key, node[key], known)
+    if settings:
+        soi = replace(soi, modem=nodes[0], settings={**soi.settings, "modem": nodes[0]})
+    if own or settings:
         try:
             build_modem(soi)
         except (*CONFIG_ERRORS, InputError) as error:
@@ -60,7 +62,7 @@ def described_soi(name: str, settings: Sequence[str] = ()) -> SoiOption:
 
 def takes(soi: SoiOption, key: str) -> bool:
     """Tells whether a SOI's modem has an argument of that name, such as ``roll_off``."""
-    return key in inspect.signature(_class(soi)).parameters
+    return any(key in _arguments(node) for node in _nodes(soi.modem))
 
 
 def samples_per_symbol(soi: SoiOption) -> int:
@@ -69,17 +71,29 @@ def samples_per_symbol(soi: SoiOption) -> int:
     >>> samples_per_symbol(described_soi("qpsk")), samples_per_symbol(described_soi("ofdm_qpsk"))
     (16, 80)
     """
-    if not takes(soi, "samples_per_symbol"):
-        return build_modem(soi).symbol_period
-    usual = inspect.signature(_class(soi)).parameters["samples_per_symbol"].default
-    return int(soi.modem.get("samples_per_symbol", usual))
+    for node in _nodes(soi.modem):
+        if (argument := _arguments(node).get("samples_per_symbol")) is not None:
+            return int(node.get("samples_per_symbol", argument.default))
+    return build_modem(soi).symbol_period
 
 
-def _class(soi: SoiOption) -> type:
-    """Returns the class of a SOI's modem."""
-    module, _, name = str(soi.modem["_target_"]).rpartition(".")
-    found: type = getattr(importlib.import_module(module), name)
-    return found
+def _nodes(modem: Node) -> list[Node]:
+    """Returns copies of a modem's settings and of those of the modem within it, if any, each part of the one before."""
+    nodes = [dict(modem)]
+    while isinstance(inner := nodes[-1].get("modem"), dict) and "_target_" in inner:
+        nodes[-1]["modem"] = inner = dict(inner)
+        nodes.append(inner)
+    return nodes
+
+
+def _arguments(node: Node) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(_made_by(node)).parameters
+
+
+def _made_by(node: Node) -> Any:
+    """Returns the class or function that makes a modem."""
+    module, _, name = str(node["_target_"]).rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def _read(path: Path) -> SoiOption:
@@ -104,19 +118,21 @@ def _read(path: Path) -> SoiOption:
     return soi_option({"name": name, "modem": modem})
 
 
-def _setting(setting: str, choices: Mapping[str, inspect.Parameter]) -> tuple[str, Any]:
-    """Returns key and value of KEY=VALUE."""
+def _setting(setting: str, choices: Sequence[Mapping[str, inspect.Parameter]]) -> tuple[str, Any, int]:
+    """Returns key and value of KEY=VALUE, and which of several modems takes it: the outermost that can."""
     key, equals, text = setting.partition("=")
-    key = "constellation_name" if key == "modulation" and "constellation_name" in choices else key
-    if not equals or key not in choices:
-        raise InputError(f"--soi-set {setting}: give KEY=VALUE with one of {', '.join(choices)}")
+    key = "constellation_name" if key == "modulation" else key
+    level = next((place for place, known in enumerate(choices) if key in known), None)
+    if not equals or level is None:
+        names = ", ".join(dict.fromkeys(name for known in choices for name in known if name != "modem"))
+        raise InputError(f"--soi-set {setting}: give KEY=VALUE with one of {names}")
     try:
-        return key, yaml.safe_load(text)
+        return key, yaml.safe_load(text), level
     except yaml.YAMLError as error:
         raise InputError(f"--soi-set {setting}: {one_line(error)}") from None
 
 
-def _check(place: str, key: str, value: Node | object, choices: Mapping[str, inspect.Parameter]) -> None:
+def _check(place: str, key: str, value: object, choices: Mapping[str, inspect.Parameter]) -> None:
     """Refuses an argument that a modem does not take."""
     if key not in choices:
         raise InputError(f"{place} is nothing that the modem takes; choose one of {', '.join(choices)}")

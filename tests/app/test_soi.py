@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from rfsep.app.config import build_modem
-from rfsep.app.soi import described_soi, samples_per_symbol
+from rfsep.app.settings import SoiOption
+from rfsep.app.soi import described_soi, samples_per_symbol, takes
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.types import InputError
 
@@ -94,6 +95,13 @@ def test_a_faulty_setting_is_refused_in_a_line(setting: str, words: list[str]) -
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_modem_within_another_tells_its_arguments() -> None:
+    inner = {"_target_": "rfsep.signals.linear_modem.LinearModem", "samples_per_symbol": 8}
+    soi = SoiOption("Mine", {"_target_": "rfsep.signals.random_crop.RandomCrop", "modem": inner}, None, {})
+    assert samples_per_symbol(soi) == 8
+    assert [takes(soi, key) for key in ("roll_off", "random_phase", "fft_size")] == [True, True, False]
 
 
 def test_a_file_that_is_not_there_is_named() -> None:

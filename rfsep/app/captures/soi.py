@@ -59,12 +59,13 @@ def heard_soi(wanted: Wanted, capture: Capture) -> Heard:
     """
     known = [setting for setting in wanted.settings if setting.replace(" ", "") != f"{_ROLL_OFF}={AUTO}"]
     soi, blind = described_soi(wanted.soi, known), len(known) < len(wanted.settings)
-    if blind and not takes(soi, _ROLL_OFF):
-        raise InputError(f"--soi-set {_ROLL_OFF}={AUTO}: the modem of soi {wanted.soi} has no {_ROLL_OFF}")
+    linear = takes(soi, _ROLL_OFF) and takes(soi, "samples_per_symbol")
+    if blind and not linear:
+        raise InputError(f"--soi-set {_ROLL_OFF}={AUTO}: soi {wanted.soi} has no {_ROLL_OFF} that can be found")
     rate, period = _capture_rate(wanted, capture), samples_per_symbol(soi)
     told = _told_rate(wanted, rate, period)
     if told is None:
-        if not takes(soi, _ROLL_OFF):
+        if not linear:
             raise InputError(f"--symbol-rate {AUTO}: soi {wanted.soi} is not linearly modulated on one carrier")
         found = _found_rate(wanted, capture, rate)
         told = found.rate * rate * period
