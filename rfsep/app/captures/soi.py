@@ -68,7 +68,8 @@ def heard_soi(wanted: Wanted, capture: Capture) -> Heard:
         if not linear:
             raise InputError(f"--symbol-rate {AUTO}: soi {wanted.soi} is not linearly modulated on one carrier")
         found = _found_rate(wanted, capture, rate)
-        told = found.rate * rate * period
+        # Twelve digits are the same on every machine.
+        told = float(f"{found.rate * rate * period:.12g}")
         if blind:
             soi = described_soi(wanted.soi, [*known, _estimate(found.shape.roll_off, found.shape.error)])
     elif blind:
@@ -135,10 +136,10 @@ def symbol_rate_number(text: str) -> float:
 def _found_rate(wanted: Wanted, capture: Capture, rate_hz: float) -> SymbolRate:
     """Returns the symbol rate of the SOI at its carrier, and prints it."""
     found = find_symbol_rate(_reader(wanted, capture, rate_hz), capture.facts.num_samples)
-    error, each = found.error * rate_hz, 1 / found.rate
+    slip = found.error * capture.facts.num_samples
     console.print(
-        f"symbol rate: {found.rate * rate_hz:.10g} baud (estimated, standard error {error:.2g}), {each:.6g} samples of"
-        " the capture per symbol",
+        f"symbol rate: {found.rate * rate_hz:.10g} baud (estimated, standard error {found.error * rate_hz:.2g}:"
+        f" {slip:.2g} symbols over the capture), {1 / found.rate:.6g} samples of the capture per symbol",
         markup=False,
     )
     return found
