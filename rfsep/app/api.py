@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rfsep.app.build import completed, learns_from_examples, network_arguments, separator_parts
-from rfsep.app.config import build_modem, build_source, interference_of, separator_of, soi_of
+from rfsep.app.config import build_modem, build_source, interference_of, separator_of
 from rfsep.app.doors import composed, evaluate_settings, prepare_settings
 from rfsep.app.examples import read_examples
 from rfsep.app.learn.folder import is_learned, open_learned
@@ -18,6 +18,7 @@ from rfsep.app.networks.runs import open_run
 from rfsep.app.places import option_files
 from rfsep.app.prepare import write_type
 from rfsep.app.score import score_submissions
+from rfsep.app.soi import described_soi
 from rfsep.signals.recordings import SigmfRecordings
 from rfsep.storage.atomic import read_json
 from rfsep.storage.captures.listing import capture_paths, is_capture_name
@@ -31,15 +32,15 @@ def load_soi(name: str) -> Modem:
     """Returns the modem of a signal of interest.
 
     Args:
-        name: option of conf/soi.
+        name: option of conf/soi, or path of a YAML that describes one, see docs/captures.md.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it describes no modem.
 
     >>> load_soi("qpsk").num_bits(640)
     80
     """
-    return build_modem(soi_of(name))
+    return build_modem(described_soi(name))
 
 
 def load_interference(name: str, split: str = "train") -> SignalSource:

@@ -199,10 +199,19 @@ def read_interference(path: Path) -> Modem:
     modem = plain(load_config(path), resolve=False).get("modem")
     if not isinstance(modem, dict) or "_target_" not in modem:
         raise InputError(f"{path}: names no modem; rfsep identify writes one where it is sure of every part")
-    if strange := sorted(str(key) for key in modem if str(key).startswith("_") and key != "_target_"):
-        raise InputError(f"{path}: modem.{strange[0]} is nothing that a modem takes; refused")
-    check_targets(modem, path, ("rfsep.signals.",))
+    check_modem(modem, path)
     try:
         return cast(Modem, instantiate(modem))
     except (*CONFIG_ERRORS, InputError) as error:
         raise InputError(f"{path}: the modem cannot be made: {one_line(error)}") from None
+
+
+def check_modem(modem: Node, path: Path) -> None:
+    """Refuses an untrusted modem's settings that name anything but a class of rfsep.signals and its arguments.
+
+    Raises:
+        InputError: see above.
+    """
+    if strange := sorted(str(key) for key in modem if str(key).startswith("_") and key != "_target_"):
+        raise InputError(f"{path}: modem.{strange[0]} is nothing that a modem takes; refused")
+    check_targets(modem, path, ("rfsep.signals.",))

@@ -25,6 +25,7 @@ from rfsep.types import InputError, Sampled
 
 # the organisers' generator reads the first, copies of their dataset have the second as well
 _OTHER_NAMES = {"testset1_frame": "test1_frame", "test1_frame": "testset1_frame"}
+_SAME_RATE = 1e-7  # relative difference, of two receivers' names for one rate
 _MAX_SAMPLES = 1 << 28  # A longer file would take more than 2 GiB in memory.
 SPLITS = ("train", "val", "test")
 SHARES = (0.7, 0.15, 0.15)  # parts of the three splits, where no list names them
@@ -195,6 +196,8 @@ class SigmfRecordings:
                 )
             return conversion(known, known)
         plan = conversion(rate_hz, self.sample_rate_hz)
+        if not self.resample and abs(rate_hz / self.sample_rate_hz - 1) <= _SAME_RATE:
+            return conversion(rate_hz, rate_hz)
         if plan.up != plan.down and not self.resample:
             raise InputError(
                 f"{path}: has {rate_hz:.12g} samples/s, and sample_rate_hz is {self.sample_rate_hz:.12g}: set"

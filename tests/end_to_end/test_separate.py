@@ -284,7 +284,6 @@ TO_1E6 = ("--sample-rate", "1e6")
         (("good.iq", *FILTER, *RAW, "--sample-rate", "-5"), ["--sample-rate", "-5"]),
         (("good.iq", *FILTER, *RAW, "--sample-rate", "nan"), ["--sample-rate", "nan"]),
         (("good.iq", *FILTER, *RAW, "--resample", "0"), ["--resample", "0"]),
-        (("good.iq", *FILTER, *RAW, "--resample", "1234567.1"), ["1234567.1", "4096", "0.1 ppm"]),
         (("good.iq", *FILTER, *RAW, "--offset-hz", "inf"), ["offset", "inf"]),
         (("good.iq", *FILTER, *RAW, "--offset-hz", "6e5"), ["--offset-hz", "600000", "1e+06"]),
         (("good.iq", *FILTER, *RAW, "--soi-power-db", "1e9"), ["--soi-power-db", "300"]),

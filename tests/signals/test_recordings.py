@@ -223,6 +223,17 @@ def test_a_list_of_several_rates_is_refused_or_converted(tmp_path: Path) -> None
     assert np.abs(cycles - 0.2).max() < 1e-3  # 20 times as many cycles a sample
 
 
+def test_rates_that_differ_by_rounding_alone_are_one_rate(tmp_path: Path) -> None:
+    _raw(tmp_path / "one_1Msps.cf32", np.exp(2j * np.pi * 0.01 * np.arange(40_000)))
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["one_1Msps.cf32"]}))
+    arguments = (tmp_path, tmp_path / "split.json", "train")
+    for rate, resample, length in ((1e6 + 0.05, False, 40_000), (1e6 + 0.05, True, 40_000), (1.1e6 + 1, True, 44_000)):
+        (found,) = SigmfRecordings(*arguments, sample_rate_hz=rate, resample=resample).recordings
+        assert len(found) == length
+    with pytest.raises(InputError, match=r"has 1000000 samples/s, and sample_rate_hz is 1000001"):
+        SigmfRecordings(*arguments, sample_rate_hz=1e6 + 1).recordings  # noqa: B018
+
+
 def test_time_and_files_are_split_without_a_list(tmp_path: Path) -> None:
     _raw(tmp_path / "one.cf32", np.arange(100_000) % 977 + 1j)
     whole = np.arange(100_000)

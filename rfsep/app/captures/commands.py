@@ -61,6 +61,23 @@ SampleRate = Annotated[
 ]
 
 
+SoiSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="KEY=VALUE of the SOI's modem: samples_per_symbol=8, roll_off=.35, roll_off=auto (estimated); may be"
+        " repeated"
+    ),
+]
+SymbolRate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BAUD",
+        help="symbol rate of the SOI, with which any sample rate will do: 1e6, 13e6/48, or auto (estimated at"
+        " --offset-hz); default: by --resample",
+    ),
+]
+
+
 def _separators() -> list[str]:
     """Returns the names of separators, for completion in the shell."""
     return list(option_files("separator"))
@@ -85,7 +102,11 @@ def separate_command(
         ),
     ] = None,
     soi: Annotated[
-        str, typer.Option(help="the signal of interest, an option of conf/soi", autocompletion=_sois)
+        str,
+        typer.Option(
+            help="the signal of interest: an option of conf/soi, or your own FILE.yaml like those in conf/soi",
+            autocompletion=_sois,
+        ),
     ] = "qpsk",
     examples: Annotated[
         str | None,
@@ -106,7 +127,8 @@ def separate_command(
         typer.Option(
             parser=rate_number,
             metavar="HZ",
-            help="rate in Hz at which the SOI has its samples per symbol (qpsk: 16); default: the capture's",
+            help="rate in Hz at which the SOI has its samples per symbol (qpsk: 16); default: by --symbol-rate, or the"
+            " capture's",
         ),
     ] = None,
     offset_hz: Annotated[float, typer.Option(help="offset of the SOI's carrier from the capture's centre")] = 0.0,
@@ -130,6 +152,8 @@ def separate_command(
     labels: Annotated[
         str | None, typer.Option(help="label map of the sender, such as gnuradio; docs/captures.md has them all")
     ] = None,
+    soi_set: SoiSet = None,
+    symbol_rate: SymbolRate = None,
 ) -> None:
     """Separate a recording of any length, chunk by chunk, in bounded memory.
 
@@ -156,7 +180,7 @@ def separate_command(
     request = Request(
         capture, out, separator, run, soi, examples, setting or [], datatype, dataset, sample_rate, resample, offset_hz,
         phase_deg, soi_start, soi_power_db, keep_dc, chunk_samples, truth, channel,
-        segment, labels,
+        segment, labels, soi_set or [], symbol_rate,
     )  # fmt: skip
     try:
         separate_capture(request)
@@ -190,7 +214,9 @@ def embed_command(
     capture: Capture,
     out: Annotated[Path, typer.Option(help="folder of the capture and its truth", show_default=False)],
     sinr_db: Annotated[float, typer.Option(help="power of the SOI over that of the recording", show_default=False)],
-    soi: Annotated[str, typer.Option(help="the embedded signal, an option of conf/soi", autocompletion=_sois)] = "qpsk",
+    soi: Annotated[
+        str, typer.Option(help="the embedded signal, an option of conf/soi or your own FILE.yaml", autocompletion=_sois)
+    ] = "qpsk",
     seconds: Annotated[float | None, typer.Option(help="length of the result; a shorter recording is repeated")] = None,
     seed: Annotated[int, typer.Option(help="seed of the bits and of the phase noise")] = 0,
     carrier_hz: Annotated[float, typer.Option(help="offset of the SOI's carrier")] = 0.0,

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rfsep.app.config import build_modem, console, soi_of
+from rfsep.app.config import build_modem, console
 from rfsep.app.examples import tell_doubts
+from rfsep.app.soi import described_soi
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.channels.impairments import (
     Impairments,
@@ -199,7 +200,7 @@ def embed_capture(
     Raises:
         InputError: the recording cannot be read, has no power or no rate, or holds no symbol.
     """
-    config, opened = soi_of(soi), _one_segment(capture, hints, segment)
+    config, opened = described_soi(soi), _one_segment(capture, hints, segment)
     modem, rate = build_modem(config), sample_rate or opened.facts.sample_rate_hz
     if rate is None or not 0 < rate < math.inf:
         raise InputError(f"{capture}: sample rate {rate}; give a positive --sample-rate")

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
-from rfsep.signals.resampling import REACH, Conversion, converted, filtered, needed
+from rfsep.signals.resampling import Conversion, converted, needed, resampled, transient
 from rfsep.storage.captures.facts import Capture
 from rfsep.types import InputError
 
+_MOST = 1 << 22  # samples of the capture that are held at once
 Samples = npt.NDArray[np.complex64]
 
 
@@ -58,6 +59,14 @@ class Reception:
 
     def read(self, start: int, count: int) -> Samples:
         """Returns samples complex64 [count] from sample ``start`` on, counted from the first symbol."""
+        most = max(1, _MOST * self.plan.up // self.plan.down)
+        if count <= most:
+            return self._read(start, count)
+        cuts = range(start, start + count, most)
+        return np.concatenate([self._read(cut, min(most, start + count - cut)) for cut in cuts])
+
+    def _read(self, start: int, count: int) -> Samples:
+        """Returns a stretch whose samples in the capture fit into memory."""
         begin = start + self.tuning.start
         low, high = needed(self.plan, begin, count)
         first, end = max(low, 0), min(high, self.capture.facts.num_samples)
@@ -76,12 +85,11 @@ def convert_frames(frames: Tensor, sample_rate_hz: float, plan: Conversion, offs
     turned = frames.numpy() * carrier if turn else frames.numpy()
     if plan.up == plan.down:
         return torch.from_numpy(turned)
-    edge = -(-REACH * max(plan.up, plan.down) // plan.down)  # the transient's length, counted at the new rate
+    edge = transient(plan)
     count = frames.shape[1] * plan.up // plan.down - 2 * edge
     if count < 1:
         raise InputError(f"example frames of {frames.shape[1]} samples are too short for the change of sample rate")
-    first = edge + plan.delay // plan.down
-    return torch.from_numpy(filtered(turned, plan)[:, first : first + count])
+    return torch.from_numpy(resampled(turned, plan)[:, edge : edge + count])
 
 
 def mean_power(samples: Samples) -> float:

@@ -17,8 +17,9 @@ from rfsep.app.captures.chunks import cut, window_of
 from rfsep.app.captures.labels import relabelling
 from rfsep.app.captures.reception import Reception, Tuning, convert_frames, mean_power
 from rfsep.app.captures.results import BITS, FACTS, PARTS, POWER, SCHEMA, SOI, Cost, Job, describe, peak_memory_mb
+from rfsep.app.captures.soi import Heard, Wanted, heard_soi
 from rfsep.app.captures.truth import NEAR_HALF, search, told
-from rfsep.app.config import build_modem, console, errors, separator_of, soi_of
+from rfsep.app.config import console, errors, separator_of
 from rfsep.app.examples import read_examples, tell_doubts
 from rfsep.app.learn.folder import Learned, is_learned, open_learned
 from rfsep.app.networks.runs import Run, open_run
@@ -37,7 +38,6 @@ from rfsep.storage.npy import count_errors, read_bits
 from rfsep.storage.weights import weights_digest
 from rfsep.types import InputError, Modem
 
-_ROUNDING_PPM = 1e-6  # rounding error of the quotient of two floating-point rates
 _LOOKED_AT = 1 << 20  # number of samples that DC, level and timing are estimated from
 
 
@@ -65,6 +65,8 @@ class Request(NamedTuple):
     channel: int | None = None
     segment: int | None = None
     labels: str | None = None
+    soi_set: Sequence[str] = ()
+    symbol_rate: str | None = None
 
 
 def progress() -> Progress:
@@ -164,12 +166,10 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
     """
     learned = _learned(request)
     config, run = _separator_option(request) if learned is None else (learned.option(), None)
-    soi = soi_of(request.soi)
-    modem = build_modem(soi)
+    rates = _rates(request, capture)
+    soi, modem, rate, plan, new_rate = rates.soi, rates.modem, rates.rate_hz, rates.plan, rates.soi_rate_hz
     if modem.num_bits(100 * modem.symbol_period) == 0:
         raise InputError(f"soi {request.soi} carries no bits: there is nothing to receive")
-    rate, plan = _rates(request, capture)
-    new_rate = request.resample or rate
     examples = _examples(request, config, run, new_rate)
     arguments = network_arguments(config.method, run, modem, examples)
     parts = separator_parts(config, modem, examples, arguments)
@@ -209,28 +209,16 @@ def _source(request: Request, capture: Capture, sha256: str) -> dict[str, Any]:
     return told | {name: value for name, value in asked.items() if value is not None}
 
 
-def _rates(request: Request, capture: Capture) -> tuple[float, Conversion]:
-    """Returns the capture's rate in Hz, and the conversion to the SOI's rate.
+def _rates(request: Request, capture: Capture) -> Heard:
+    """Returns the SOI with the capture's rate and its own.
 
     Raises:
-        InputError: the rate is unknown, a carrier lies outside the band, or no conversion exists.
+        InputError: see `heard_soi`.
     """
-    told, facts = request.sample_rate, capture.facts
-    rate = told or facts.sample_rate_hz
-    if rate is None:
-        raise InputError(f"{request.capture}: does not say its sample rate; give --sample-rate")
-    if told is not None and facts.sample_rate_hz is not None and told != facts.sample_rate_hz:
-        errors.print(f"warning: {request.capture}: says {facts.sample_rate_hz:.12g} samples/s; {told:.12g} is believed")
-    if abs(request.offset_hz) > rate / 2:
-        raise InputError(f"--offset-hz {request.offset_hz:g} lies outside a capture of {rate:g} samples/s")
-    plan = conversion(rate, request.resample or rate)
-    if abs(plan.error_ppm) > _ROUNDING_PPM:
-        slip = abs(plan.error_ppm) * 1e-6 * facts.num_samples * plan.up / plan.down
-        errors.print(
-            f"warning: {plan.up}/{plan.down} is the nearest ratio of {rate:.12g} and {request.resample:.12g} samples/s,"
-            f" {abs(plan.error_ppm):.2g} ppm off: {slip:.2g} samples over the whole capture"
-        )
-    return rate, plan
+    settings, symbol_rate, resample = request.soi_set, request.symbol_rate, request.resample
+    return heard_soi(
+        Wanted(request.soi, settings, symbol_rate, resample, request.offset_hz, request.sample_rate), capture
+    )
 
 
 def _check_numbers(request: Request) -> None:
@@ -270,6 +258,8 @@ def _learned(request: Request) -> Learned | None:
         raise InputError(
             f"--run {request.run} is a folder of rfsep learn: it takes no --separator, --examples or --set"
         )
+    if request.soi_set:
+        raise InputError(f"--run {request.run} was learned for a SOI as it is: it takes no --soi-set")
     return open_learned(request.run, request.soi)
 
 

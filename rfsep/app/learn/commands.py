@@ -20,7 +20,9 @@ def learn_command(
         ),
     ],
     out: Annotated[Path, typer.Option(help="folder of the result; made, or continued", show_default=False)],
-    soi: Annotated[str, typer.Option(help="the signal of interest, an option of conf/soi")] = "qpsk",
+    soi: Annotated[
+        str, typer.Option(help="the signal of interest, an option of conf/soi or your own FILE.yaml")
+    ] = "qpsk",
     minutes: Annotated[
         float, typer.Option(help="minutes of two cores, about, on the machine of docs/reproducing.md")
     ] = 20.0,

@@ -8,10 +8,11 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from rfsep.app.config import build_modem, build_soi, build_source, interference_of, options, soi_of
+from rfsep.app.config import build_modem, build_soi, build_source, interference_of, options
 from rfsep.app.examples import plain_name
 from rfsep.app.learn.request import LEVELS_DB, LearnRequest
 from rfsep.app.settings import InterferenceOption, Node
+from rfsep.app.soi import described_soi
 from rfsep.identification.cyclic import power_spectra
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
@@ -86,7 +87,7 @@ def material_of(request: LearnRequest) -> Material:
         InputError: they cannot be read, are silent, too short for two parts, of several rates, or narrower than the
             SOI.
     """
-    option, soi = interference(request), soi_of(request.soi)
+    option, soi = interference(request), described_soi(request.soi)
     modem = build_modem(soi)
     if request.examples not in options("interference"):
         _check_band(request, modem)

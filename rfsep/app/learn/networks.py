@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from rfsep.app.config import instantiate, soi_of
+from rfsep.app.config import instantiate
 from rfsep.app.doors import composed, train_settings, with_sources
 from rfsep.app.learn.material import Material
 from rfsep.app.learn.request import CORE_FLOPS, LearnRequest
 from rfsep.app.networks.runs import flops_per_sample
 from rfsep.app.places import CONF
 from rfsep.app.settings import Frames, TrainSettings
+from rfsep.app.soi import described_soi
 from rfsep.types import InputError
 
 FAST_S = 0.01  # processor seconds per mixture that a guide may take, so that training batches do not wait for it
@@ -74,7 +75,7 @@ def settings_of(request: LearnRequest, material: Material, stage: Stage) -> Trai
     config = composed("train", [*stage.words, *command, frames])
     num_samples = min(int(config.data.num_samples), material.num_samples)
     option = material.option
-    config = with_sources(config, soi_of(request.soi).settings, option.settings)
+    config = with_sources(config, described_soi(request.soi).settings, option.settings)
     config.data.num_samples = num_samples
     config.out, config.run = str(stage.folder.parent), stage.folder.name
     settings = train_settings(config, f"rfsep learn {request.examples} --soi {request.soi}")

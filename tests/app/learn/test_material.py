@@ -108,6 +108,12 @@ def test_a_soi_that_is_wider_than_the_examples_is_refused(tmp_path: Path) -> Non
     assert material(str(tmp_path / "a.wav"), resample=64_000.0).option.sample_rate_hz == 64_000
 
 
+def test_a_soi_of_ones_own_is_learned_for(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("modulation: qam16\nsamples_per_symbol: 8\nroll_off: 0.35\n")
+    found = material(saved(tmp_path / "a.npy", noise(LONG)), soi=str(tmp_path / "mine.yaml"))
+    assert (found.modem.symbol_period, len(found.modem.constellation)) == (8, 16)
+
+
 def test_numbers_and_names_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
     for minutes in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="--minutes is"):
