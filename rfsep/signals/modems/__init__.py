@@ -1,0 +1,1 @@
+"""Modems beyond QAM and plain OFDM: offset, differential, frequency-shift, spread-spectrum, OFDM with pilots."""
