@@ -52,7 +52,12 @@ def turned_psk(
 
 
 def turned_train(
-    pulse: Tensor, constellation_name: str, rotations_deg: Sequence[float], spacing: int, lead: int
+    pulse: Tensor,
+    constellation_name: str,
+    rotations_deg: Sequence[float],
+    spacing: int,
+    lead: int,
+    power: float = 1.0,
 ) -> PulseTrain:
     """Returns a train of one pulse, every ``spacing`` samples, turned by ``rotations_deg`` one after the other.
 
@@ -62,13 +67,14 @@ def turned_train(
         rotations_deg: turns; they repeat with the period.
         spacing: samples between symbols.
         lead: samples by which the first pulse begins before the period.
+        power: mean power of the signal.
     """
     count = len(rotations_deg)
     waveforms = torch.zeros((count, len(pulse) + (count - 1) * spacing), dtype=torch.complex128)
     for place, degrees in enumerate(rotations_deg):
         turn = complex(torch.polar(torch.tensor(1.0).double(), torch.tensor(math.radians(degrees)).double()))
         waveforms[place, place * spacing : place * spacing + len(pulse)] = turn * pulse
-    return PulseTrain(waveforms, lead, count * spacing, constellation_name)
+    return PulseTrain(waveforms, lead, count * spacing, constellation_name, power=power)
 
 
 def dsss(

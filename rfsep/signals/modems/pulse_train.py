@@ -15,12 +15,13 @@ class PulseTrain:
     by 90 degrees and half a period late. A window holds the symbols of the periods with their centre in it.
 
     Args:
-        waveforms: complex [D, L], of the D symbols of a period; scaled here to unit mean power of the signal.
+        waveforms: complex [D, L], of the D symbols of a period; scaled here to the signal's mean power.
         lead: samples by which the waveforms begin before their period.
         symbol_period: samples per period.
         constellation_name: see `rfsep.signals.constellations.constellation`.
         known: values complex64 [D] of symbols that carry no bits, such as the tone in frequency-shift keying; NaN for
             symbols that do. None: all of them do.
+        power: mean power of the signal, with symbols of unit power.
     """
 
     def __init__(
@@ -30,11 +31,12 @@ class PulseTrain:
         symbol_period: int,
         constellation_name: str,
         known: Tensor | None = None,
+        power: float = 1.0,
     ) -> None:
         self.symbol_period = symbol_period
         self.constellation = constellation(constellation_name)
         self.waveforms = waveforms.to(torch.complex128)
-        self.waveforms = self.waveforms / (self.waveforms.abs().square().sum() / symbol_period).sqrt()
+        self.waveforms = self.waveforms * (power * symbol_period / self.waveforms.abs().square().sum()).sqrt()
         self.lead = lead
         self.density = len(waveforms)
         self.known = torch.full((self.density,), torch.nan, dtype=torch.complex64) if known is None else known
