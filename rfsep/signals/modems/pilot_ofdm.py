@@ -31,8 +31,10 @@ class PilotOfdm:
     """OFDM whose carriers between the guards are data and pilots, at unit mean power.
 
     The symbols of `analyse` and `synthesise` are all those carriers, in order of frequency, so that separators see the
-    pilots' power; bits are on the others alone. `decide` and `demodulate` find the channel by the pilots: phase,
-    carrier offset, delay and frequency response may be unknown, as far as neighbouring pilots tell them.
+    pilots' power; bits are on the others alone. A pilot's symbol is a point of the constellation, the anchor, or its
+    negative, and the carrier turns it to the pilot's value, so that separators may decide it like data. `decide` and
+    `demodulate` find the channel by the pilots: phase, carrier offset, delay and frequency response may be unknown, as
+    far as neighbouring pilots tell them.
 
     Args:
         pilot_carriers: numbers of the pilot carriers, rising, 0 for the middle.
@@ -84,6 +86,10 @@ class PilotOfdm:
         signs = scrambler_polarity() if isinstance(polarity, str) else list(polarity)
         self.polarity = torch.tensor(signs, dtype=torch.float32)
         self.first_polarity = first_polarity
+        # Of points of QAM, the one nearest to the power of a pilot; of PSK, the first one.
+        self.anchor = self.constellation[int((self.constellation.abs() - 1).abs().round(decimals=4).argmin())]
+        self._turns = torch.ones(len(self.numbers), dtype=torch.complex64)
+        self._turns[~self.is_data] = self.values / self.anchor
 
     def num_bits(self, num_samples: int) -> int:
         """Returns the number of bits in a window of ``num_samples`` samples."""
@@ -91,11 +97,13 @@ class PilotOfdm:
 
     def synthesise(self, symbols: Tensor, num_samples: int) -> Tensor:
         """Waveform complex64 [B, num_samples] of the symbols complex64 [B, K * D] of all carriers, pilots too."""
-        return self.scale * self.grid.synthesise(symbols, num_samples)
+        turned = symbols.reshape(len(symbols), -1, len(self.numbers)) * (self.scale * self._turns.to(symbols.device))
+        return self.grid.synthesise(turned.flatten(1), num_samples)
 
     def analyse(self, waveform: Tensor) -> Tensor:
         """Values complex64 [B, K * D] of all carriers, pilots among them, through whatever channel there is."""
-        return self.grid.analyse(waveform) / self.scale
+        carriers = self.grid.analyse(waveform).reshape(len(waveform), -1, len(self.numbers))
+        return (carriers / (self.scale * self._turns.to(waveform.device))).flatten(1)
 
     def symbols(self, bits: Tensor) -> Tensor:
         """Returns the symbols complex64 [B, K * D] of all carriers for bits uint8 [B, N]."""
@@ -105,12 +113,12 @@ class PilotOfdm:
         place = (self.first_polarity + torch.arange(data.shape[1])) % len(self.polarity)
         every = torch.zeros((*data.shape[:2], len(self.numbers)), dtype=torch.complex64)
         every[:, :, self.is_data] = data
-        every[:, :, ~self.is_data] = self.polarity[place][:, None] * self.values
+        every[:, :, ~self.is_data] = self.polarity[place][:, None] * self.anchor
         return every.flatten(1)
 
     def channel(self, carriers: Tensor) -> Tensor:
         """Returns the channel complex64 [B, K, D] that pilots show in values complex64 [B, K, D] of all carriers."""
-        pilots = carriers[:, :, ~self.is_data] / self.values.to(carriers.device)
+        pilots = carriers[:, :, ~self.is_data] / self.anchor.to(carriers.device)
         start = polarity_start(pilots, self.polarity, self.first_polarity)
         place = (start[:, None] + torch.arange(carriers.shape[1], device=start.device)) % len(self.polarity)
         sent = self.polarity.to(carriers.device)[place][:, :, None]

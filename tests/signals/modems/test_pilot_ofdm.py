@@ -8,6 +8,7 @@ import torch
 from scipy.stats import norm
 
 from rfsep.app.config import build_modem, soi_of
+from rfsep.separators.lmmse import Lmmse
 from rfsep.signals.modems.pilot_ofdm import PilotOfdm, scrambler_polarity
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem
@@ -152,6 +153,28 @@ def test_gains_of_carriers_are_undone_before_the_channel() -> None:
     outputs = modem.analyse(sampled.waveform)
     gain = torch.linspace(0.3, 1.0, outputs.shape[1])[None]
     assert torch.equal(modem.decide(modem.synthesise(outputs * gain, 80 * 40), gain), sampled.bits)
+
+
+@pytest.mark.parametrize("name", ["bpsk", "qpsk", "psk8", "qam16", "qam64"])
+def test_pilots_are_points_of_the_constellation_on_carriers_of_their_own_values(name: str) -> None:
+    modem = PilotOfdm([-21, -7, 7, 21], [1, 1j, "1j", -1], [1, -1, -1], constellation_name=name)
+    sampled = modem.sample(1, 80 * 6, torch.Generator().manual_seed(11))
+    outputs = modem.analyse(sampled.waveform)[0].reshape(6, 52)
+    assert (outputs[..., None] - modem.constellation).abs().amin(2).max() < 1e-5
+    spectrum = np.fft.fft(sampled.waveform[0].numpy().reshape(6, 80)[:, 16:]) / 8 * math.sqrt(52 / 64)
+    expected = np.outer([1, -1, -1, 1, -1, -1], [1, 1j, 1j, -1])
+    assert np.abs(spectrum[:, [-21, -7, 7, 21]] - expected).max() < 1e-5
+
+
+def test_lmmse_decides_levels_between_pilots() -> None:
+    """The separator undoes each carrier's gain, pilots' among them."""
+    modem = PilotOfdm([-21, -7, 7, 21], [1, 1, 1, -1], constellation_name="qam16")
+    generator = torch.Generator().manual_seed(12)
+    examples = torch.randn((20, 1024), dtype=torch.complex64, generator=generator)
+    sampled = modem.sample(2, 80 * 32, generator)
+    noise = torch.randn(sampled.waveform.shape, dtype=torch.complex64, generator=generator)
+    found = Lmmse(modem, examples).separate(sampled.waveform + 0.1 * noise)
+    assert float((found.bits != sampled.bits).double().mean()) < 5e-3
 
 
 @pytest.mark.parametrize(
