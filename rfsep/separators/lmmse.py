@@ -8,7 +8,6 @@ from torch import Tensor
 
 from rfsep.iq import from_db, power
 from rfsep.separators.windows import overlapped
-from rfsep.signals.constellations import bits_per_symbol
 from rfsep.signals.statistics import (
     frames_autocorrelation,
     modem_autocorrelation,
@@ -128,7 +127,8 @@ class Lmmse:
         The matched filter m turns a symbol with waveform p into m^H W p times the symbol, where W is the LMMSE filter.
         """
         factors, waveforms = self._factors(length, whole), modem_waveforms(self.modem, length, 0)  # [S, L]
-        per_period = self.modem.num_bits(self.modem.symbol_period) // bits_per_symbol(self.modem.constellation)
+        # Symbols, not bits, are counted: pilots carry none.
+        per_period = self.modem.analyse(torch.zeros((1, self.modem.symbol_period), dtype=torch.complex64)).shape[1]
         first = len(waveforms) // per_period // 2 * per_period
         middle = slice(first, first + per_period)
         heard = self.modem.analyse(factors.synthesis.T.contiguous())[:, middle]  # [L, D]

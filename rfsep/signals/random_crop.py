@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.signals.constellations import bits_per_symbol, map_bits, random_bits
+from rfsep.signals.constellations import bits_per_symbol, random_bits
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Sampled, synthetic
 
@@ -45,14 +45,14 @@ class RandomCrop:
         self.symbols = symbols
 
     def _draw(self, batch_size: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draws bits uint8 [B, N], N = 0 for Gaussian symbols, and symbols complex64 [B, S] for ``length`` samples."""
+        """Draws bits uint8 [B, N], N = 0 for Gaussian symbols, and their waveform complex64 [B, length]."""
         num_bits = self.modem.num_bits(length)
         if self.symbols == "discrete":
             bits = random_bits(batch_size, num_bits, generator)
-            return bits, map_bits(bits, self.modem.constellation)
+            return bits, self.modem.modulate(bits)
         num_symbols = num_bits // bits_per_symbol(self.modem.constellation)
         symbols = torch.randn((batch_size, num_symbols), dtype=torch.complex64, generator=generator)
-        return torch.zeros((batch_size, 0), dtype=torch.uint8), symbols
+        return torch.zeros((batch_size, 0), dtype=torch.uint8), self.modem.synthesise(symbols, length)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T]; ``offset`` is the number of samples into a symbol at sample 0.
@@ -62,8 +62,7 @@ class RandomCrop:
         """
         period = self.modem.symbol_period
         length = (-(-num_samples // period) + 2 * _CONTEXT + 1) * period
-        bits, symbols = self._draw(batch_size, length, generator)
-        waveform = self.modem.synthesise(symbols, length)  # [B, length]
+        bits, waveform = self._draw(batch_size, length, generator)
         offset = torch.randint(0, period, (batch_size,), generator=generator)
         start = _CONTEXT * period + offset
         window = waveform.gather(1, start[:, None] + torch.arange(num_samples))  # [B, T]

@@ -1,1 +1,1 @@
-"""Modems beyond the linear single carrier and OFDM."""
+"""Modems beyond QAM and plain OFDM: offset, differential, frequency-shift, spread-spectrum, OFDM with pilots; a modem as received."""
