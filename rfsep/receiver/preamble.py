@@ -135,8 +135,8 @@ def find_preamble(
     If no number of errors is that improbable, only finds without an error count, and the probability comes out larger.
 
     Args:
-        received: hard bits uint8 [N] of received symbols in the modem's own labels, as `hard_bits` decides them; may be
-            a memory map, and is read in pieces.
+        received: hard bits uint8 [N] of received symbols in the modem's own labels, see
+            `rfsep.signals.constellations.hard_bits`; may be a memory map, and is read in pieces.
         preamble: uint8 [n], from 32 bits on, as sent.
         turns: those to try, see `symmetries`; a single one behind differential decoding.
         labels: bits uint8 [P, width] that the sender gives to each point.
