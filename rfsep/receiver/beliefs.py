@@ -1,7 +1,6 @@
-"""Soft bits of posterior means, which detectors and the soft matched filter give, and their scale by known bits."""
+"""Soft bits of posterior means, which detectors and the soft matched filter give instead of linear estimates."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +21,13 @@ Bits = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
-class Scale(NamedTuple):
-    """A factor for log-likelihood ratios, and the standard error of its logarithm."""
-
-    factor: float
-    error: float
-
-
 def llr_of_means(symbols: Symbols, points: Symbols, labels: Bits) -> Floats:
     """Returns the soft bits that posterior means imply, if they are those of points in circular Gaussian noise.
 
     Such an observation y gives point a the weight exp(2 Re(conj(y) a) / v - |a|^2 / v), so the mean determines y / v
     once the variance v is known. For PSK v does not matter. For several levels v is the variance with which the means
-    of a stretch have their power. The ratios are as calibrated as the detector was: see `scale_by_known_bits`.
+    of a stretch have their power. The ratios are as calibrated as the detector was, which takes its guesses of the
+    interference for known: behind `lte_pilots` in LTE at -6 dB shares of right bits are up to .1 below what is told.
 
     Args:
         symbols: complex64 [S], posterior means at the modem's own gain.
@@ -109,30 +102,3 @@ def _tilt(means: Tensor, points: Tensor, prior: Tensor) -> Tensor:
 
 def _height(tilt: Tensor, wanted: Tensor, plane: Tensor, prior: Tensor) -> Tensor:
     return (tilt * wanted).sum(1) - torch.logsumexp(prior + tilt @ plane.T, 1)
-
-
-def scale_by_known_bits(llr: Floats, bits: Bits) -> Scale:
-    """Returns the factor that calibrates log-likelihood ratios best, by maximum likelihood, from bits that are known.
-
-    Known bits are those of preambles. A detector that takes its guesses for observations is too sure of itself, and
-    its factor is below 1 (temperature scaling: Guo and others, Int. Conf. Machine Learning 2017, section 4.2).
-
-    Args:
-        llr: float32 [n], log P(bit = 1) / P(bit = 0), as told.
-        bits: uint8 [n], as sent.
-
-    Returns:
-        the factor, 1 with an infinite error where no bits or no doubts are there to learn from.
-    """
-    right = llr.astype(np.float64) * (2.0 * bits - 1)  # positive where the sign is right
-    if len(right) == 0 or right.min() >= 0:
-        return Scale(1.0, math.inf)
-    low, high = -7.0, 7.0  # exponents of e
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        slope = float(np.sum(right / (1 + np.exp(np.clip(math.exp(middle) * right, -700, 700)))))
-        low, high = (middle, high) if slope > 0 else (low, middle)
-    factor = math.exp(low)
-    chances = 1 / (1 + np.exp(np.clip(factor * right, -700, 700)))
-    information = float(np.sum((factor * right) ** 2 * chances * (1 - chances)))
-    return Scale(factor, information**-0.5 if information > 0 else math.inf)

@@ -1,10 +1,10 @@
-"""Posterior means give back the soft bits that they came from, and known bits their scale."""
+"""Posterior means give back the soft bits that they came from."""
 
 import numpy as np
 import pytest
 import torch
 
-from rfsep.receiver.beliefs import llr_of_means, scale_by_known_bits
+from rfsep.receiver.beliefs import llr_of_means
 from rfsep.signals.constellations import constellation, demap, map_bits, posterior_mean
 
 
@@ -42,14 +42,3 @@ def test_no_mean_is_beyond_what_ratios_can_tell() -> None:
     told = llr_of_means(edge, points.numpy(), labels_of(points))
     assert np.isfinite(told).all()
     assert np.array_equal(told > 0, labels_of(points).reshape(-1) > 0)
-
-
-def test_known_bits_tell_how_sure_ratios_should_be() -> None:
-    bits, symbols, points = observed("qpsk", 5000, 0.5)
-    exact = demap(symbols, points, 0.5).numpy()
-    for factor in (0.5, 1.0, 2.5):
-        found = scale_by_known_bits(exact / factor, bits.numpy())
-        assert abs(np.log(found.factor / factor)) < 4 * found.error
-        assert found.error < 0.03
-    assert scale_by_known_bits(exact[:0], bits.numpy()[:0]).factor == 1
-    assert scale_by_known_bits(np.array([3.0, -2.0], np.float32), np.array([1, 0], np.uint8)).error == np.inf
