@@ -27,7 +27,7 @@ def llr_of_means(symbols: Symbols, points: Symbols, labels: Bits) -> Floats:
     Such an observation y gives point a the weight exp(2 Re(conj(y) a) / v - |a|^2 / v), so the mean determines y / v
     once the variance v is known. For PSK v does not matter. For several levels v is the variance with which the means
     of a stretch have their power. The ratios are as calibrated as the detector was, which takes its guesses of the
-    interference for known: behind `lte_pilots` in LTE at -6 dB shares of right bits are up to .1 below what is told.
+    interference for known: behind ``lte_pilots`` in LTE at -6 dB shares of right bits are up to .1 below what is told.
 
     Args:
         symbols: complex64 [S], posterior means at the modem's own gain.
