@@ -60,6 +60,8 @@ class SeparatorOption:
         candidates: names of the separators that it chooses from.
         beside: runs of further networks by key, such as a prior or a timing network.
         learned: the separator is in a folder of rfsep learn, which ``run`` names.
+        acquire: how a receiver separates before it knows carrier and phase: ``use``, a linear separator, and
+            settings of its method.
     """
 
     name: str
@@ -72,10 +74,13 @@ class SeparatorOption:
     candidates: tuple[str, ...] = ()
     beside: Mapping[str, str | None] = field(default_factory=dict)
     learned: bool = False
+    acquire: Node = field(default_factory=lambda: {"use": "cyclic_lmmse", "noise_power": 0.1})
 
     def identity(self) -> Node:
         """Returns every setting that affects an estimate, in plain containers."""
-        return {**asdict(self), "candidates": list(self.candidates)}  # a list, as JSON gives it back
+        found = {**asdict(self), "candidates": list(self.candidates)}  # a list, as JSON gives it back
+        del found["acquire"]  # a receiver's alone
+        return found
 
 
 @dataclass(frozen=True)

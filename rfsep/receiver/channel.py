@@ -40,14 +40,14 @@ class Channel(NamedTuple):
     information: Complexes
 
     def difference(self, taps: Complexes) -> float:
-        """Returns the energy by which a signal through other taps differs, relative to that of the signal through these."""
+        """Returns the energy by which a signal through other taps differs, relative to that through these."""
         own = float(np.vdot(self.taps, self.information @ self.taps).real)
         apart = self.taps - taps
         return float(np.vdot(apart, self.information @ apart).real) / max(own, 1e-300)
 
 
 class Clock(NamedTuple):
-    """A delay in the middle of a stretch, in samples, and the samples by which it grows per sample; 0 where in doubt."""
+    """A delay in the middle of a stretch, in samples, and its growth per sample; 0 where in doubt."""
 
     delay: float
     drift: float
@@ -104,7 +104,8 @@ def smoothed_density(rest: Complexes) -> Floats:
     around = (np.roll(sums, 1) + sums + np.roll(sums, -1)) / 3
     # What the separator stops altogether tells nothing, rather than everything.
     floored = np.maximum(around, 1e-3 * around.max())
-    return np.interp(np.arange(size), (edges[:-1] + edges[1:]) / 2, floored, period=size)
+    spread: Floats = np.interp(np.arange(size), (edges[:-1] + edges[1:]) / 2, floored, period=size)
+    return spread
 
 
 def fit_channel(left: Left) -> Channel:
@@ -114,13 +115,14 @@ def fit_channel(left: Left) -> Channel:
     middle = columns[REACH]
     gain = np.vdot(middle, heard) / max(np.vdot(middle, middle).real, 1e-300)
     rest = np.fft.ifft(heard - gain * middle)
-    taps, gram = np.zeros(len(columns), np.complex128), np.eye(len(columns), dtype=np.complex128)
+    taps: Complexes = np.zeros(len(columns), np.complex128)
+    gram: Complexes = np.eye(len(columns), dtype=np.complex128)
     prior = np.full(len(columns), 1 / _ECHO)
     prior[REACH] = 0
     for _ in range(2):
         weight = 1 / np.maximum(smoothed_density(rest), 1e-300)
         gram = (columns.conj() * weight) @ columns.T
-        taps = np.linalg.solve(gram + np.diag(prior), (columns.conj() * weight) @ heard)
+        taps = np.linalg.solve(gram + np.diag(prior), (columns.conj() * weight) @ heard).astype(np.complex128)
         rest = np.fft.ifft(heard - taps @ columns)
     return Channel(taps, gram)
 

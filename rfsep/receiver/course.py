@@ -2,7 +2,7 @@
 
 Interference stays as it was received wherever the SOI allows it: the carrier is turned by one constant rate, and phase
 and time move in steps between segments, in the middle of the overlap of two windows of a separator. Every window
-thus sees one constant turn and one constant shift by whole samples, except near its ends. A shift by up to half a sample
+thus sees one constant turn and one constant shift by whole samples, except near its ends. A shift by half a sample
 hardly matters to a SOI of many samples per symbol; where it does, the capture is resampled instead.
 """
 
@@ -59,11 +59,13 @@ class Course(NamedTuple):
 
     def places(self, begin: int, count: int) -> Floats:
         """Returns places in the capture, float64 [count], of samples from ``begin`` on."""
-        found: Floats = self.origin + (np.arange(begin, begin + count) - self.begin) * self.pace
+        found: Floats = self.origin + (np.arange(begin, begin + count, dtype=np.float64) - self.begin) * self.pace
         return found
 
 
-def _taken(course: Course, layout: Layout, begin: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _taken(
+    course: Course, layout: Layout, begin: int, count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Returns segment and place in the capture of each sample, both int64 [count], for shifts by whole samples."""
     own = np.arange(begin, begin + count)
     segment = layout.segment_of(own)

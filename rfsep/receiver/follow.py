@@ -42,17 +42,10 @@ _CLOSE = 0.5  # samples of delay or drift below which a channel is fitted
 _LARGE_ECHO, _SMALL_ECHO = 2e-2, 1e-3  # relative energy of echoes that count at first, and at last
 _STRAIGHT = 0.2  # samples of drift over a stretch that count
 _POLISHED = 4  # rounds of the separator asked for
-DEBUG=False
 _STEADY = 0.25  # rad by which the phase may differ from what was foretold before a stretch is read again
 _WIDEST_CLOCK = 200e-6  # deviation of the clock that is searched for
+_ONE_MAGNITUDE = 1e-3  # spread of the points' magnitudes below which only their angles matter
 _TURN = 0.01  # rad per window that is turned along the whole capture rather than window by window
-
-
-class Pair(NamedTuple):
-    """The separators of a course: a linear one, and the one asked for."""
-
-    first: Separator
-    last: Separator
 
 
 class State(NamedTuple):
@@ -84,6 +77,7 @@ class Heard(NamedTuple):
 
     Attributes:
         soi: estimate complex64 [n], without carrier, phase and the clock's drift.
+        bits: its decided bits uint8 [N].
         symbols: complex128 [S], derotated, at the amplitude that the separator left.
         phase: of each symbol beside the carrier's turn, in rad, float64 [S].
         seen: the linear separator's symbols: their phase and agreement.
@@ -92,6 +86,7 @@ class Heard(NamedTuple):
     """
 
     soi: Samples
+    bits: npt.NDArray[np.uint8]
     symbols: Complexes
     phase: Floats
     seen: Followed
@@ -115,6 +110,7 @@ class Follower:
         layout: segments.
         first: makes the linear separator for a carrier in cycles per sample.
         last: makes the separator asked for, for the modem as received and a carrier.
+        full: clock and channel are followed too, not the carrier alone.
     """
 
     def __init__(
@@ -125,6 +121,7 @@ class Follower:
         layout: Layout,
         first: Callable[[float], Separator],
         last: Callable[[Modem, float], Separator],
+        full: bool = True,
     ) -> None:
         self.raw = raw
         self.modem = modem
@@ -132,6 +129,7 @@ class Follower:
         self.layout = layout
         self._make_first = first
         self._make_last = last
+        self.full = full
         self.points = modem.constellation.numpy().astype(np.complex128)
         self.spacing = max(1, modem.symbol_period // 2)
         self._first: tuple[float, Separator] | None = None
@@ -205,7 +203,6 @@ class Follower:
             soft = soft_symbols(heard.symbols, self.points)
             phase = heard.phase - heard.course.phase[self._segments(heard.course, self._times(len(heard.phase)))]
             refined = self._fitted(state, heard.mixture, soft, phase, _SMALL_ECHO, _LIKELY)
-            if DEBUG: print('   polish', refined.origin, refined.pace-1, np.round(refined.taps,2), soft.gain, soft.noise)
             if _same(refined, state):
                 break
             state = refined
@@ -221,7 +218,7 @@ class Follower:
             for delay in (0.0, -quarter, quarter)
             for pace in paces
         ]
-        return [state, *(one for one in tried if one != state)] if self.density == 1 else [state]
+        return [state, *(one for one in tried if one != state)] if self.density == 1 and self.full else [state]
 
     def _line(self, state: State, count: int, widest: float) -> Line:
         """Returns the carrier that the linear separator leaves in a stretch."""
@@ -245,11 +242,14 @@ class Follower:
         self, state: State, received: Samples, soft: Soft, phase: Floats, least: float, certainty: float
     ) -> State:
         """Returns a state with the clock, or else the channel, that agree with what symbols tell."""
+        if not self.full:
+            return state
         count = len(received)
         sent = echoes(self._sent(soft, phase, count), self.spacing)
         left = left_of(self.first(state), received, np.concatenate((sent, slope_of(state.taps @ sent)[None])))
-        clock = fit_clock(Left(left.estimate, np.stack((state.taps @ left.responses[:-1], left.responses[-1]))), certainty)
-        if DEBUG: print('      clock', clock, clock.drift*count)
+        clock = fit_clock(
+            Left(left.estimate, np.stack((state.taps @ left.responses[:-1], left.responses[-1]))), certainty
+        )
         if abs(clock.drift) * count > _STRAIGHT or abs(clock.delay) > _CLOSE:
             drift = _OVER * clock.drift
             origin = state.origin + _OVER * clock.delay - drift * count / 2
@@ -258,7 +258,6 @@ class Follower:
             return state
         channel = fit_channel(Left(left.estimate, left.responses[:-1]))
         taps = beyond_doubt(channel, least)
-        if DEBUG: print('      misfit plain', channel.difference(channel.taps[3]*plain_channel()), channel.difference(state.taps))
         return state._replace(taps=taps) if channel.difference(state.taps) > least / 2 else state
 
     def _turned(self, state: State, followed: Followed, course: Course) -> State:
@@ -294,10 +293,23 @@ class Follower:
         turn = np.interp(np.arange(count), times, phase)
         soi = estimate[0].numpy() * np.exp(-1j * turn).astype(np.complex64)
         whole = phase + course.phase[self._segments(course, times)]
+        bits = modem.decide(torch.from_numpy(soi)[None], self._gain(found * np.exp(-1j * phase)))[0].numpy()
         heard = Heard(
-            put_in_time(soi, course, self.layout, begin), found * np.exp(-1j * phase), whole, seen, course, mixture
+            put_in_time(soi, course, self.layout, begin),
+            bits,
+            found * np.exp(-1j * phase),
+            whole,
+            seen,
+            course,
+            mixture,
         )
         return heard, state
+
+    def _gain(self, symbols: Complexes) -> float:
+        """Returns the amplitude that a separator left of points of several magnitudes; 1 where it does not matter."""
+        if np.ptp(np.abs(self.points)) < _ONE_MAGNITUDE:
+            return 1.0
+        return min(1.0, soft_symbols(symbols, self.points).gain)
 
     def _moved(
         self, state: State, course: Course, mixture: Samples, symbols: Complexes, seen: Followed, begin: int
@@ -310,6 +322,8 @@ class Follower:
         origin = state.origin + (begin - state.place) * state.pace
         state = state._replace(place=begin, origin=origin, phase=float(phase[0]), rate=float(slope))
         soft = soft_symbols(symbols * np.exp(-1j * seen.phase), self.points)
+        if not self.full:
+            return state
         sent = self.received_waveform(state, soft, seen.phase, count)
         left = left_of(self.first(state), mixture, np.stack((sent, slope_of(sent))))
         clock = fit_clock(left, _LIKELY)
@@ -330,7 +344,7 @@ class Follower:
 
     def _times(self, count: int) -> Floats:
         """Returns the middles of symbols in samples, float64 [count]."""
-        times: Floats = (np.arange(count) // self.density + 0.5) * self.modem.symbol_period
+        times: Floats = (np.arange(count, dtype=np.float64) // self.density + 0.5) * self.modem.symbol_period
         return times
 
     def _segments(self, course: Course, times: Floats) -> npt.NDArray[np.int64]:

@@ -70,15 +70,15 @@ def symmetry_of(points: npt.NDArray[np.complexfloating]) -> Symmetry:
     Raises:
         InputError: none up to the eighth has one.
 
-    >>> symmetry_of(np.array([1 + 1j, -1 + 1j, -1 - 1j, 1 - 1j]))
-    Symmetry(order=4, angle=3.141592653589793)
+    >>> symmetry_of(np.array([1, 1j, -1, -1j]))
+    Symmetry(order=4, angle=0.0)
     """
     unit = points / math.sqrt(np.mean(np.abs(points) ** 2))
     for order in _ORDERS:
         mean = complex(np.mean(unit**order))
         if abs(mean) > _LEAST_MEAN:
-            return Symmetry(order, abs(math.atan2(mean.imag, mean.real)) if abs(mean.imag) < 1e-9 else float(np.angle(mean)))
-    raise InputError(f"a constellation of {len(points)} points has no power with a mean: its carrier cannot be followed")
+            return Symmetry(order, float(np.angle(mean)))
+    raise InputError(f"a constellation of {len(points)} points has no power with a mean to follow the carrier by")
 
 
 def powers(symbols: Complexes, symmetry: Symmetry) -> Complexes:

@@ -77,6 +77,7 @@ class GrowingFiles:
         self.chunks = 0
         self.seconds = 0.0
         self.complete = False
+        self.kept: dict[str, Any] = {}  # plain values that go on from chunk to chunk, safe with them
         self._open: dict[str, io.BufferedRandom] = {}
         self._lengths: dict[str, int] = {}  # lengths after the last whole chunk
         self._lock: int | None = None
@@ -122,6 +123,7 @@ class GrowingFiles:
             file.flush()
             os.fsync(file.fileno())
         state = {"identity": self.identity, "chunks": self.chunks, "seconds": self.seconds, "bytes": self._lengths}
+        state["kept"] = self.kept
         write_json(self.folder / STATE, state)
         self._saved = time.monotonic()
 
@@ -159,6 +161,7 @@ class GrowingFiles:
         state = self._state()
         self._lengths = lengths = state["bytes"]
         self.chunks, self.seconds = state["chunks"], state["seconds"]
+        self.kept = state.get("kept", {})
         check_room(self.folder, sum(file.num_bytes() - lengths.get(file.name, 0) for file in self.files))
         for file in self.files:
             self._resume(file, lengths.get(file.name))

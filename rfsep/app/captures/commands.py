@@ -154,6 +154,29 @@ def separate_command(
     ] = None,
     soi_set: SoiSet = None,
     symbol_rate: SymbolRate = None,
+    track: Annotated[
+        str,
+        typer.Option(
+            help="what is followed through the capture: none, the SOI's carrier and phase (carrier), or its clock and"
+            " a short channel too (full)"
+        ),
+    ] = "full",
+    carrier_range_hz: Annotated[
+        float | None,
+        typer.Option(help="largest offset of the carrier that is searched for; default: as far as symbols tell it"),
+    ] = None,
+    preamble: Annotated[
+        str | None,
+        typer.Option(
+            help="bits that frames begin with, 32 or more, as 0s and 1s or 0x...: they tell start and turn, frames are"
+            " cut at them"
+        ),
+    ] = None,
+    differential: Annotated[
+        str | None,
+        typer.Option(help="the bits are in the phase steps of a PSK, as gray, gnuradio, liquid or natural label them"),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="exit status 1 where a warning is due")] = False,
 ) -> None:
     """Separate a recording of any length, chunk by chunk, in bounded memory.
 
@@ -165,14 +188,19 @@ def separate_command(
 
     The recording is tuned first: DC removed, the SOI's carrier moved to zero, the rate converted, the first symbol
     moved to sample 0, the SOI scaled to its modem's own power. Timing and level are estimated from the statistics that
-    repeat with the symbol period, unless they are given. Phase and carrier drift are not: the SOI counts as coherent.
+    repeat with the symbol period, unless they are given. Then carrier, phase, clock and a short channel are found and
+    followed from chunk to chunk (--track full); what of the phase is left is a matter of the constellation's symmetry,
+    and a --preamble settles it.
 
     Into --out go soi.sigmf-data and soi.sigmf-meta (the estimate as cf32_le, with annotation and provenance), bits.npy
     (uint8, one bit per byte, in the order of the symbols), power.npy (float32 [chunks, 8, 2]: the power of mixture and
-    estimate in each eighth of a chunk), separate.json (settings, hashes, real-time factor, memory) and report.html.
+    estimate in each eighth of a chunk), separate.json (settings, hashes, reception, memory) and report.html. A tracked
+    run adds track.npy (float64 [chunks, 8, 20]: phase, delay, lock, Es/N0, EVM, carrier, channel), symbols.npy and
+    llr.npy (soft bits; positive means 1); a preamble adds frames.npy and frames.json.
 
     Ctrl-C, a kill or a power cut cost a few seconds: the same command continues, to the same bytes. Another command
-    into the same folder is refused. Exit status: 0 done, 2 invalid input, 130 interrupted.
+    into the same folder is refused. Exit status: 0 done, 1 done, but with a warning under --strict, 2 invalid input,
+    130 interrupted.
     """
     with loading():
         from rfsep.app.captures.separate import Request, separate_capture
@@ -181,12 +209,15 @@ def separate_command(
         capture, out, separator, run, soi, examples, setting or [], datatype, dataset, sample_rate, resample, offset_hz,
         phase_deg, soi_start, soi_power_db, keep_dc, chunk_samples, truth, channel,
         segment, labels, soi_set or [], symbol_rate,
+        track, carrier_range_hz, preamble, differential, strict,
     )  # fmt: skip
     try:
-        separate_capture(request)
+        in_doubt = separate_capture(request)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         raise typer.Exit(130) from None
+    if strict and in_doubt:
+        raise typer.Exit(1)
 
 
 ChannelOrRays = Annotated[

@@ -15,6 +15,7 @@ from rfsep.types import InputError
 
 _MOST = 1 << 22  # samples of the capture that are held at once
 Samples = npt.NDArray[np.complex64]
+PARTS = 8  # Powers and the like are kept for so many parts of a chunk.
 
 
 class Tuning(NamedTuple):
@@ -50,6 +51,9 @@ class Reception:
         self, capture: Capture, sample_rate_hz: float, plan: Conversion, tuning: Tuning, modem_power: float
     ) -> None:
         self.capture = capture
+        self.sample_rate_hz = sample_rate_hz
+        self.modem_power = modem_power
+        self.rate_hz = sample_rate_hz * plan.up / plan.down
         self.plan = plan
         self.tuning = tuning
         self._turn = tuning.offset_hz / sample_rate_hz  # carrier cycles per sample

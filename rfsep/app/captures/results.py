@@ -5,6 +5,7 @@ import re
 import resource
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,11 @@ import numpy.typing as npt
 import torch
 
 from rfsep.app.captures.chunks import Chunks
+from rfsep.app.captures.frames import LLR, SYMBOLS, Sender
 from rfsep.app.captures.page import Stretch, write_separation_page
-from rfsep.app.captures.reception import Reception
+from rfsep.app.captures.reception import PARTS, Reception
+from rfsep.app.captures.telling import doubts, receiver_summary, standing, tell
+from rfsep.app.captures.tracking import TRACK, Tracked
 from rfsep.app.config import console
 from rfsep.app.places import commit
 from rfsep.storage.atomic import write_json
@@ -24,8 +28,8 @@ from rfsep.storage.npy import read_floats
 from rfsep.storage.sigmf import write_meta
 from rfsep.types import Modem, Separator
 
+DECIDED, HEARD = "decided.npy", "heard.npy"  # in the modem's labels and turn; gone once the results are there
 SOI, BITS, POWER, FACTS, PAGE = "soi.sigmf-data", "bits.npy", "power.npy", "separate.json", "report.html"
-PARTS = 8  # Powers are kept for so many parts of a chunk.
 SCHEMA = 1
 # The page shows spectrum and symbols of so many samples.
 _SHOWN = 40960
@@ -42,10 +46,22 @@ class Job(NamedTuple):
     chunks: Chunks
     identity: dict[str, Any]
     labels: npt.NDArray[np.uint8] | None
+    sender: Sender
+    tracked: Tracked | None
+
+    @property
+    def width(self) -> int:
+        """Returns the bits of a symbol."""
+        return (len(self.modem.constellation) - 1).bit_length()
+
+    @property
+    def decides_later(self) -> bool:
+        """Tells whether bits are turned or decoded once all are there."""
+        return self.tracked is not None or self.sender.preamble is not None or self.sender.ring is not None
 
     def relabelled(self, bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Returns bits uint8 [N] in the sender's labels, where those differ from ours."""
-        if self.labels is None:
+        if self.labels is None or self.decides_later:
             return bits
         symbols = bits.reshape(-1, self.labels.shape[1])
         weights = 1 << np.arange(symbols.shape[1])[::-1]
@@ -73,8 +89,19 @@ def peak_memory_mb() -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def describe(out: Path, job: Job, seconds: float, cost: Cost) -> None:
-    """Writes every description of the samples; separate.json comes last, and means that all is there."""
+def describe(out: Path, job: Job, seconds: float, cost: Cost, found: Mapping[str, Any]) -> list[str]:
+    """Writes every description of the samples; separate.json comes last, and means that all is there.
+
+    Args:
+        out: folder of the results.
+        job: what was done.
+        seconds: of work.
+        cost: of it.
+        found: what its end told, see `rfsep.app.captures.work.finished`.
+
+    Returns:
+        What is in doubt, a line each.
+    """
     facts, tuning = job.capture.facts, job.reception.tuning
     duration = job.chunks.total / job.sample_rate_hz
     name = str(job.identity["separator"]["name"])
@@ -103,8 +130,11 @@ def describe(out: Path, job: Job, seconds: float, cost: Cost) -> None:
         "real_time_factor": duration / max(seconds, 1e-9),
         **cost._asdict(),
         **{key: provenance[key] for key in ("command", "commit")},
+        "receiver": (summary := _summary(out, job, found)),
+        "doubts": (in_doubt := doubts(summary, job.sender.preamble is not None)),
         "identity": job.identity,
     }
+    tell(summary, in_doubt)
     _write_page(out, job, figures)
     write_json(out / FACTS, figures)
     console.print(
@@ -112,14 +142,33 @@ def describe(out: Path, job: Job, seconds: float, cost: Cost) -> None:
         f" {peak_memory_mb():.0f} MB",
         markup=False,
     )
-    names = ", ".join((meta.name, SOI, BITS, POWER, PAGE, FACTS))
+    further = () if job.tracked is None else (TRACK, SYMBOLS, LLR)
+    names = ", ".join((meta.name, SOI, BITS, POWER, *further, PAGE, FACTS))
     console.print(f"written into {out}: {names}", markup=False, soft_wrap=True)
+    return in_doubt
+
+
+def _ends_s(job: Job) -> npt.NDArray[np.float64]:
+    """Returns the end of each chunk's kept part in seconds, float64 [chunks]."""
+    return np.array([job.chunks.bounds(index)[2] for index in range(job.chunks.number())]) / job.sample_rate_hz
+
+
+def _summary(out: Path, job: Job, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns how the SOI was received."""
+    if job.tracked is None:
+        stretch = _stretch(out, job)
+        return {"standing": standing(stretch.estimate_symbols, stretch.ideal), **found}
+    track = np.load(out / TRACK)
+    ends = _ends_s(job)
+    edges = np.linspace(np.concatenate(([0.0], ends[:-1])), ends, PARTS + 1, axis=1)  # [chunks, parts + 1]
+    times = (edges[:, :-1] + edges[:, 1:]).ravel() / 2
+    spacing = job.tracked.follower.spacing
+    return receiver_summary(track.reshape(-1, track.shape[2]), times, job.sample_rate_hz, spacing, found)
 
 
 def _write_page(out: Path, job: Job, figures: dict[str, Any]) -> None:
-    ends_s = np.array([job.chunks.bounds(index)[2] for index in range(job.chunks.number())]) / job.sample_rate_hz
     powers = read_floats(out / POWER, (None, PARTS, 2))
-    write_separation_page(out / PAGE, figures, _stretch(out, job), powers, ends_s)
+    write_separation_page(out / PAGE, figures, _stretch(out, job), powers, _ends_s(job))
 
 
 def later(datetime: str, seconds: float) -> str:

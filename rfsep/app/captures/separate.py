@@ -1,7 +1,6 @@
 """Separates a capture of any length chunk by chunk, in bounded memory: `rfsep separate`."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,16 +8,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from rfsep.app.build import completed, learns_from_examples, network_arguments, separator_parts
-from rfsep.app.captures.chunks import cut, window_of
-from rfsep.app.captures.labels import relabelling
-from rfsep.app.captures.reception import Reception, Tuning, convert_frames, mean_power
-from rfsep.app.captures.results import BITS, FACTS, PARTS, POWER, SCHEMA, SOI, Cost, Job, describe, peak_memory_mb
+from rfsep.app.captures.chunks import Chunks, cut, window_of
+from rfsep.app.captures.frames import Sender
+from rfsep.app.captures.labels import own_labels, relabelling
+from rfsep.app.captures.reception import Reception, Tuning, convert_frames
+from rfsep.app.captures.results import BITS, FACTS, SCHEMA, Job, describe
 from rfsep.app.captures.soi import Heard, Wanted, heard_soi
+from rfsep.app.captures.telling import tell
+from rfsep.app.captures.tracking import (
+    TRACKS,
+    Examples,
+    Separators,
+    Tracked,
+    can_be_tracked,
+    first_separator,
+    make_tracked,
+)
 from rfsep.app.captures.truth import NEAR_HALF, search, told
+from rfsep.app.captures.work import files_of, finished, forget, progress, work
 from rfsep.app.config import console, errors, separator_of
 from rfsep.app.examples import read_examples, tell_doubts
 from rfsep.app.learn.folder import Learned, is_learned, open_learned
@@ -26,18 +36,21 @@ from rfsep.app.networks.runs import Run, open_run
 from rfsep.app.settings import SeparatorOption
 from rfsep.app.trust import check_targets
 from rfsep.challenge.provenance import code_version, targets
+from rfsep.receiver.differential import phase_steps
 from rfsep.receiver.level import Found, find_soi
+from rfsep.receiver.preamble import preamble_bits
 from rfsep.signals.resampling import Conversion, conversion
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.storage.atomic import read_json
 from rfsep.storage.captures.doubts import Looked, look_at
 from rfsep.storage.captures.facts import Capture, Hints, OneSegment, check_segment, segments_told
 from rfsep.storage.captures.opening import open_capture
-from rfsep.storage.growing import STATE, GrowingFiles, Grown, check_identity, check_room
+from rfsep.storage.growing import STATE, GrowingFiles, check_identity, check_room
 from rfsep.storage.npy import count_errors, read_bits
 from rfsep.storage.weights import weights_digest
-from rfsep.types import InputError, Modem
+from rfsep.types import InputError, Modem, Separator
 
+_LIMITS = (("offset_hz", 1e12), ("phase_deg", 1e6), ("soi_power_db", 300.0))  # largest magnitudes of options
 _LOOKED_AT = 1 << 20  # number of samples that DC, level and timing are estimated from
 
 
@@ -67,20 +80,21 @@ class Request(NamedTuple):
     labels: str | None = None
     soi_set: Sequence[str] = ()
     symbol_rate: str | None = None
+    track: str = "full"
+    carrier_range_hz: float | None = None
+    preamble: str | None = None
+    differential: str | None = None
+    strict: bool = False
 
 
-def progress() -> Progress:
-    """Returns the progress display of long work, which shows nothing where the output is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[speed]}"))
-    shown = console.is_terminal
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown)
-
-
-def separate_capture(request: Request) -> None:
+def separate_capture(request: Request) -> list[str]:
     """Separates a capture into ``request.out``; finished work is only reported.
 
     A capture with gaps or retunes is separated segment by segment, each into its own folder, unless
     ``request.segment`` names one.
+
+    Returns:
+        What is in doubt, a line each; all of it was printed as warnings.
 
     Raises:
         InputError: anything about the request or the capture is wrong, or the folder holds another run.
@@ -91,12 +105,11 @@ def separate_capture(request: Request) -> None:
     if request.segment is not None or len(segments) == 1:
         segment = check_segment(request.capture, capture.facts, request.segment or 0)
         one = OneSegment(capture, segment)
-        _separate_segment(request, one, lambda: _checked(request.capture, one))
-        return
-    _separate_segments(request, capture)
+        return _separate_segment(request, one, lambda: _checked(request.capture, one))
+    return _separate_segments(request, capture)
 
 
-def _separate_segments(request: Request, capture: Capture) -> None:
+def _separate_segments(request: Request, capture: Capture) -> list[str]:
     """Separates every segment of a capture; a failing one is reported and left out, and the others finish.
 
     Raises:
@@ -108,12 +121,12 @@ def _separate_segments(request: Request, capture: Capture) -> None:
         raise InputError(f"{told}: --truth is of one of them, name it with --segment")
     errors.print(f"warning: {told}, each goes into a folder of its own (--segment N: that one alone)")
     # The check reads the file only once for all segments.
-    look, faults = cache(lambda: _checked(request.capture, capture)), list[str]()
+    look, faults, in_doubt = cache(lambda: _checked(request.capture, capture)), list[str](), list[str]()
     for number, segment in enumerate(segments):
         console.print(f"segment {number}", markup=False)
         one = request._replace(segment=number, out=request.out / f"segment-{number}")
         try:
-            _separate_segment(one, OneSegment(capture, segment), look)
+            in_doubt += _separate_segment(one, OneSegment(capture, segment), look)
         except InputError as error:
             faults.append(str(error))
             # Without a separated segment so far, the error at the end says it all.
@@ -121,10 +134,11 @@ def _separate_segments(request: Request, capture: Capture) -> None:
                 errors.print(f"warning: segment {number} is left out: {error}")
     if faults:
         raise InputError(f"{len(faults)} of {len(segments)} segments were left out: {faults[0]}")
+    return in_doubt
 
 
-def _separate_segment(request: Request, capture: Capture, look: Callable[[], Looked]) -> None:
-    """Separates a capture without seams, after a check of its whole file."""
+def _separate_segment(request: Request, capture: Capture, look: Callable[[], Looked]) -> list[str]:
+    """Separates a capture without seams, after a check of its whole file, and returns what is in doubt."""
     job = prepare(request, capture, look)
     facts_path = request.out / FACTS
     if facts_path.is_file():
@@ -132,25 +146,21 @@ def _separate_segment(request: Request, capture: Capture, look: Callable[[], Loo
         check_identity(request.out, job.identity, content.get("identity") if isinstance(content, dict) else None)
         # A process killed at the very end leaves its state behind.
         (request.out / STATE).unlink(missing_ok=True)
+        forget(request.out)
         console.print(f"{request.out} is finished already", markup=False, soft_wrap=True)
         _compare(request, job)
-        return
+        told = content.get("doubts", [])
+        tell({}, told)
+        return list(told)
     with GrowingFiles(request.out, job.identity, files_of(job)) as files:
-        cost = _work(job, files)
+        cost = work(job, files)
         files.finish()
-        describe(request.out, job, files.seconds, cost)
+        found = finished(request.out, job)
+        in_doubt = describe(request.out, job, files.seconds, cost, found)
         files.forget()
+    forget(request.out)
     _compare(request, job)
-
-
-def files_of(job: Job) -> list[Grown]:
-    """Returns the files of a run: samples, bits and powers."""
-    total = job.chunks.total
-    return [
-        Grown(SOI, np.dtype("<c8"), (total,), header=False),
-        Grown(BITS, np.dtype("u1"), (job.modem.num_bits(total),), header=True),
-        Grown(POWER, np.dtype("<f4"), (job.chunks.number(), PARTS, 2), header=True),
-    ]
+    return in_doubt
 
 
 def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> Job:
@@ -172,8 +182,10 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
         raise InputError(f"soi {request.soi} carries no bits: there is nothing to receive")
     examples = _examples(request, config, run, new_rate)
     arguments = network_arguments(config.method, run, modem, examples)
-    parts = separator_parts(config, modem, examples, arguments)
-    separator = parts.make(None) if learned is None else learned.separator(modem)
+    frames = Examples(examples if learned is None else learned.frames())
+    make = maker(config, run, learned, frames)
+    separator = make(modem, 0.0)
+    sender = _sender(request, modem)
     # Check the room on the disk before the whole file is read.
     if not (request.out / STATE).exists() and not (request.out / FACTS).exists():
         check_room(request.out, 8 * capture.facts.num_samples * plan.up // plan.down)
@@ -183,7 +195,10 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
     reception = _receive(request, capture, rate, plan, modem)
     if reception.num_samples < modem.symbol_period:
         raise InputError(f"{request.capture}: has no whole symbol behind --soi-start")
-    chunks = cut(reception.num_samples, request.chunk_samples, window_of(config.method, arguments), modem.symbol_period)
+    window = window_of(config.method, arguments)
+    chunks = cut(reception.num_samples, request.chunk_samples, window, modem.symbol_period)
+    separators = Separators(modem, first_separator(config, modem, frames), make)
+    tracked = _tracked(request, reception, chunks, window, separators)
     identity = {
         "schema": SCHEMA,
         "source": _source(request, capture, looked.sha256),
@@ -196,9 +211,49 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
         "resample_hz": new_rate,
         "tuning": {**reception.tuning._asdict(), "dc": [reception.tuning.dc.real, reception.tuning.dc.imag]},
         "chunks": chunks._asdict(),
+        "track": {"mode": "none" if tracked is None else request.track, "carrier_range_hz": request.carrier_range_hz},
+        "sender": {"preamble": request.preamble, "differential": request.differential},
         "code": code_version(["rfsep.app.captures.separate", *targets(config.identity())]),
     }
-    return Job(separator, modem, capture, reception, new_rate, chunks, identity, labels)
+    return Job(separator, modem, capture, reception, new_rate, chunks, identity, labels, sender, tracked)
+
+
+def maker(
+    config: SeparatorOption, run: Run | None, learned: Learned | None, frames: Examples
+) -> Callable[[Modem, float], Separator]:
+    """Returns what makes the separator for a modem, with its examples turned back by a carrier in cycles per sample."""
+
+    def make(modem: Modem, carrier: float) -> Separator:
+        turned = frames.turned(carrier)
+        if learned is not None:
+            return learned.separator(modem, turned)
+        arguments = network_arguments(config.method, run, modem, turned)
+        made: Separator = separator_parts(config, modem, turned, arguments).make(None)
+        return made
+
+    return make
+
+
+def _sender(request: Request, modem: Modem) -> Sender:
+    """Returns what the request tells about the sender."""
+    width = (len(modem.constellation) - 1).bit_length()
+    labels = own_labels(width) if request.labels is None else relabelling(request.labels, modem)
+    preamble = None if request.preamble is None else preamble_bits(request.preamble)
+    ring = None if request.differential is None else phase_steps(request.differential, modem.constellation.numpy())
+    return Sender(labels, preamble, ring)
+
+
+def _tracked(
+    request: Request, reception: Reception, chunks: Chunks, window: tuple[int, int], separators: Separators
+) -> Tracked | None:
+    """Returns the receiver of a capture; None where the request wants none, or the SOI's symbols tell no phase."""
+    if request.track == "none":
+        return None
+    if not can_be_tracked(separators.modem):
+        errors.print(f"warning: the carrier of soi {request.soi} cannot be tracked from its symbols: it counts as told")
+        return None
+    widest = None if request.carrier_range_hz is None else request.carrier_range_hz / reception.rate_hz
+    return make_tracked(reception, chunks, window, separators, widest, request.track == "full")
 
 
 def _source(request: Request, capture: Capture, sha256: str) -> dict[str, Any]:
@@ -223,14 +278,16 @@ def _rates(request: Request, capture: Capture) -> Heard:
 
 def _check_numbers(request: Request) -> None:
     """Refuses invalid values of rates, carriers and levels, and invalid truth files."""
-    for name in ("sample_rate", "resample"):
+    for name in ("sample_rate", "resample", "carrier_range_hz"):
         value = getattr(request, name)
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"--{name.replace('_', '-')} is {value}, expected a positive number of Hz")
-    for name, most in (("offset_hz", 1e12), ("phase_deg", 1e6), ("soi_power_db", 300.0)):
+    for name, most in _LIMITS:
         value = getattr(request, name)
         if value is not None and not abs(value) <= most:
             raise InputError(f"--{name.replace('_', '-')} is {value}, expected a number between -{most:g} and {most:g}")
+    if request.track not in TRACKS:
+        raise InputError(f"--track is {request.track}, expected one of {', '.join(TRACKS)}")
     if request.truth is not None:
         count_errors(request.truth, request.truth)
 
@@ -316,45 +373,6 @@ def _receive(request: Request, capture: Capture, rate: float, plan: Conversion, 
         markup=False,
     )
     return Reception(capture, rate, plan, Tuning(request.offset_hz, dc, start, phase, power), modem_power)
-
-
-def _work(job: Job, files: GrowingFiles) -> Cost:
-    """Separates the remaining chunks."""
-    count, rate, memory = job.chunks.number(), job.sample_rate_hz, []
-    marks = {max(1, round(count * tenth / 10)) for tenth in range(1, 11)}
-    processor = time.process_time()
-    with progress() as bar:
-        task = bar.add_task("separating", total=count, completed=files.chunks, speed="")
-        for index in range(files.chunks, count):
-            began = time.perf_counter()
-            bounds = job.chunks.bounds(index)
-            arrays = _separated(job, *bounds)
-            files.append(arrays, time.perf_counter() - began)
-            done = bounds[2] / rate
-            bar.update(task, advance=1, speed=f"{done / files.seconds:.3g} x real time")
-            if index + 1 in marks:
-                memory.append([round(done, 3), round(peak_memory_mb(), 1)])
-    return Cost(time.process_time() - processor, memory)
-
-
-def _separated(job: Job, begin: int, first: int, end: int, stop: int) -> dict[str, Any]:
-    """Separates a chunk, and returns the kept samples, bits, and powers of mixture and estimate."""
-    mixture = torch.from_numpy(job.reception.read(begin, stop - begin))[None]
-    estimate = job.separator.separate(mixture)
-    expected = (tuple(mixture.shape), (1, job.modem.num_bits(stop - begin)))
-    if (given := (tuple(estimate.soi.shape), tuple(estimate.bits.shape))) != expected:
-        raise InputError(f"the separator gave soi and bits of shapes {given}, expected {expected}")
-    soi = estimate.soi[0, first - begin : end - begin].numpy()
-    if not np.isfinite(soi).all():
-        raise InputError(f"the separator gave NaN or infinity between samples {first} and {end}")
-    bits = [job.modem.num_bits(place - begin) for place in (first, end)]
-    kept = (mixture[0, first - begin : end - begin].numpy(), soi)
-    powers = [[mean_power(part) for part in np.array_split(one, PARTS)] for one in kept]
-    return {
-        SOI: soi,
-        BITS: job.relabelled(estimate.bits[0, slice(*bits)].numpy()),
-        POWER: np.asarray(powers, np.float32).T[None],
-    }
 
 
 def _compare(request: Request, job: Job) -> None:

@@ -118,13 +118,25 @@ class Learned(NamedTuple):
         option = separator_of("learned")
         return replace(option, method={**option.method, **told, "digest": self.digest})
 
-    def separator(self, modem: Modem) -> Separator:
+    def frames(self) -> Tensor:
+        """Returns the frames that it learned from, complex64 [F, T].
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return read_weights(self.folder / FRAMES)["frames"]
+
+    def separator(self, modem: Modem, frames: Tensor | None = None) -> Separator:
         """Makes the separator.
+
+        Args:
+            modem: the SOI's modem.
+            frames: what it learns from in place of its own, complex64 [F, T].
 
         Raises:
             InputError: a file is missing or another one.
         """
-        frames = read_weights(self.folder / FRAMES)["frames"]
+        frames = self.frames() if frames is None else frames
         made = {part: make_part(part, modem, frames, self.folder) for part in {part for _, part in self.chosen}}
         found = [Range(start, part.use) for start, part in self.chosen]
         return ByLevel(modem, [made[part] for _, part in self.chosen], found)

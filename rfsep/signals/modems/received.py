@@ -1,6 +1,5 @@
 """A modem as it is received: its waveform through a short channel."""
 
-
 import torch
 from torch import Tensor
 
