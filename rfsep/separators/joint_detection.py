@@ -11,15 +11,15 @@ from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.interference import Setup, interference_modems, make_setup
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
+from rfsep.separators.inference.turns import unit
 from rfsep.separators.windows import in_parallel, overlapped_ends
-from rfsep.signals.constellations import bits_per_symbol, decide, demap
+from rfsep.signals.constellations import bits_per_symbol, demap
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separated
 
 _LEAST_SINGLE = 1e-3  # Single precision suffices from this noise power on.
 _LEAST_NOISE = 1e-5  # The detector assumes at least this noise power; without any it would never doubt a decision.
-_CLEAR = 0.3  # A carrier helps to find the phase if its variance is smaller.
 _FIRST = Schedule(damping=0.6, iterations=12, warmth=1.0, cooling=1)
 _AGAIN = (  # schedules for windows whose decisions do not fit
     Schedule(damping=0.4, iterations=20, warmth=1.0, cooling=1),
@@ -91,6 +91,8 @@ class JointDetection:
         block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
         timing_network: tells the interference's timing; None: it is found by likelihood.
+        soi_phase: ``tracked``: the SOI's phase may wander slowly within 0.4 rad. The waveform follows it, and the bits
+            are those without it. ``fixed``: it is 0.
 
     Raises:
         InputError: the examples are not of an OFDM signal whose modem could be identified, or the timing network was
@@ -107,6 +109,7 @@ class JointDetection:
         block: int = 2560,
         margin: int = 160,
         timing_network: TimingNetwork | None = None,
+        soi_phase: Literal["fixed", "tracked"] = "tracked",
     ) -> None:
         self.modem = modem
         found = interference_modems(examples, interference)
@@ -116,6 +119,7 @@ class JointDetection:
         self.noise_power = noise_power
         self.block = block
         self.margin = margin
+        self.tracked = soi_phase == "tracked"
         self.timing_network = timing_network
         if timing_network is not None:
             timing_network.check(self.interference.symbol_period)
@@ -140,20 +144,35 @@ class JointDetection:
         power = float(modem_autocorrelation(modem, 1).real)
         exact = self.noise_power is None or self.noise_power < _LEAST_SINGLE
         dtype = torch.complex128 if exact else torch.complex64
-        return _Setup(made.grid, made.synchroniser, Detector(made.grid, modem, power, dtype))
+        return _Setup(made.grid, made.synchroniser, Detector(made.grid, modem, power, dtype, self.tracked))
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
-        soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, self.modem.decide(soi))
+        plain = list[Tensor]()  # windows without the SOI's residual phase, in the order in which they are asked for
+
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            both = self._estimate(windows, begins, ends)
+            plain.append(both[:, 1])
+            return both[:, 0]
+
+        def next_plain(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            return plain.pop(0)
+
+        place = (self.block, self.margin, self.modem.symbol_period)
+        soi = overlapped_ends(estimate, mixture, *place)
+        return Separated(soi, self.modem.decide(overlapped_ends(next_plain, mixture, *place)))
 
     def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
+        """The SOI with its residual phase, and without: complex64 [B, 2, T]."""
         bounds = _Bounds(begins and self.timing_known, ends and self.timing_known)
         setup = self._setup(windows.shape[1], bounds)
 
         def estimate(part: Tensor) -> Tensor:
             found = self._find(setup, part, bounds)
-            return setup.grid.synthesise(found.state.soi.mean, found.soi_offset)
+            mean, phase = found.state.soi.mean, found.state.turns.soi
+            soi = setup.grid.synthesise(mean, found.soi_offset)
+            plain = setup.grid.synthesise(mean * unit(-phase), found.soi_offset) if phase.any() else soi
+            return torch.stack((soi, plain), 1)
 
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
@@ -220,7 +239,9 @@ class JointDetection:
         centre = (setup.grid.period_of_symbol + 0.5) * step - found.soi_offset[:, None]  # [B, S], in samples
         count = self.modem.num_bits(length) // bits_per_symbol(points)
         place = (centre >= 0).int().argmax(1)[:, None] + torch.arange(count)  # [B, count]
-        mean, variance = (part.gather(1, place) for part in found.state.soi_cavity)
+        cavity = found.state.soi_cavity
+        derotated = cavity.mean * unit(-found.state.turns.soi)
+        mean, variance = derotated.gather(1, place), cavity.variance.gather(1, place)
         return demap(mean.to(torch.complex64), points, variance.float())
 
     def _second_look(
@@ -243,15 +264,15 @@ class JointDetection:
         setup = self._setup(mixture.shape[1], bounds)
         window = _window(setup, mixture, at)
         noise = _noise(setup, at)
-        gain = _initial_gain(setup.detector, window, at.gain, noise)
-        state = setup.detector.detect(window, gain, noise, _FIRST)
+        gain, slopes = setup.detector.acquired(window, at.gain, noise)
+        state = setup.detector.detect(window, gain, slopes, noise, _FIRST)
         misfit = _misfit(setup, window, state, noise)
         for schedule in _AGAIN:
             again = (misfit[:, 1:-2] > _MISFIT).any(1).nonzero()[:, 0]
             if not len(again):
                 break
             kept = rows_of(window, again)
-            second = setup.detector.detect(kept, gain[again], noise[again], schedule)
+            second = setup.detector.detect(kept, gain[again], slopes[again], noise[again], schedule)
             found = _misfit(setup, kept, second, noise[again])
             wins = _badness(found) < _badness(misfit[again])
             put_rows(state, again[wins], rows_of(second, wins))
@@ -279,8 +300,11 @@ class JointDetection:
                     break
                 there = _shifted(rows_of(at, rows), start, step, period)
                 window = _window(part, mixture[rows, start : start + short], there)
-                noise = _noise(part, there)
-                found = part.detector.detect(window, state.gain[rows], noise, schedule)
+                noise, slopes = _noise(part, there), state.turns.slopes[rows]
+                first = torch.div(start + at.interference_offset[rows], period, rounding_mode="floor")
+                moved = first + part.grid.num_blocks // 2 - whole.inside.shape[1] // 2  # blocks between the middles
+                gain = state.gain[rows] * part.detector.turn.at_block(slopes, moved)
+                found = part.detector.detect(window, gain, slopes, noise, schedule)
                 fit = _misfit(part, window, found, noise).gather(1, _outer(window, left))
                 wins = (_badness(fit) < _badness(worst[rows])).nonzero()[:, 0]
                 worst[rows[wins]] = fit[wins]
@@ -332,6 +356,7 @@ def _splice(
     for kept, new in ((state.soi, found.soi), (state.soi_cavity, found.soi_cavity)):
         kept.mean[rows[row], place] = new.mean[row, column]
         kept.variance[rows[row], place] = new.variance[row, column]
+    state.turns.soi[rows[row], place] = found.turns.soi[row, column]
 
 
 def _window(setup: _Setup, mixture: Tensor, at: Synchronised) -> Window:
@@ -347,25 +372,14 @@ def _noise(setup: _Setup, at: Synchronised) -> Tensor:
 def _rough_misfit(setup: _Setup, mixture: Tensor, at: Synchronised) -> Tensor:
     """Misfit float64 [B, K] of what is decided first."""
     window, noise = _window(setup, mixture, at), _noise(setup, at)
-    state = setup.detector.detect(window, _initial_gain(setup.detector, window, at.gain, noise), noise, _FIRST)
+    state = setup.detector.detect(window, *setup.detector.acquired(window, at.gain, noise), noise, _FIRST)
     return _misfit(setup, window, state, noise)
-
-
-def _initial_gain(detector: Detector, window: Window, gain: Tensor, noise: Tensor) -> Tensor:
-    """Complex gain [B] of known power: its phase from the M-th power of the carriers, up to their symmetry."""
-    start = detector.start(window, gain.sqrt().to(detector.dtype))
-    _, carriers = detector.marginals(window, start.soi_sites, start.carrier_sites, start.gain, noise)
-    order = 2 if len(detector.points) == 2 else 4
-    moment = (carriers.mean**order * (carriers.variance < _CLEAR)).sum((1, 2))
-    reference = (detector.points**order).mean()
-    return torch.polar(gain.sqrt(), torch.angle(moment * reference.conj()).double() / order).to(detector.dtype)
 
 
 def _misfit(setup: _Setup, window: Window, state: State, noise: Tensor) -> Tensor:
     """Returns the residual of each block relative to the noise, float64 [B, K]; 0 where it does not matter."""
-    soi = decide(state.soi.mean, setup.detector.soi_points) * window.exists
-    carriers = decide(state.carriers.mean, setup.detector.points)
-    residual = setup.detector.residuals(window, soi, carriers, state.gain) / noise[:, None]
+    soi, carriers = setup.detector.decided(state)
+    residual = setup.detector.residuals(window, soi * window.exists, carriers, state.gain) / noise[:, None]
     seen = window.inside.sum(2)
     strong = state.gain.abs().square()[:, None] > _EDGE_GAIN
     return residual * ((seen == setup.grid.period) | ((seen >= _EDGE_SAMPLES) & strong))

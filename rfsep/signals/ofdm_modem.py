@@ -1,5 +1,8 @@
 """Orthogonal frequency-division multiplexing with cyclic prefix, guard carriers and a DC null."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +22,13 @@ class OfdmModem:
         cyclic_prefix_length: samples repeated in front of each symbol.
         num_guard_carriers: unused carriers at the lowest and at the highest frequencies.
         dc_null: leave the carrier at 0 Hz empty.
+        carrier: cycles per sample by which the waveform is turned, phase 0 at its first sample.
+        channel: taps, one sample apart, that the waveform passes before it is turned; complex, or pairs of real and
+            imaginary part as YAML has them.
+        channel_lead: number of taps ahead of the one at delay 0.
+
+    Raises:
+        InputError: no carrier is left, or the channel is empty.
     """
 
     def __init__(
@@ -28,6 +38,9 @@ class OfdmModem:
         cyclic_prefix_length: int = 16,
         num_guard_carriers: tuple[int, int] = (4, 3),
         dc_null: bool = True,
+        carrier: float = 0.0,
+        channel: Sequence[complex | Sequence[float]] = (1.0,),
+        channel_lead: int = 0,
     ) -> None:
         low, high = num_guard_carriers
         frequencies = torch.arange(low, fft_size - high) - fft_size // 2
@@ -41,6 +54,12 @@ class OfdmModem:
         self.constellation = constellation(constellation_name)
         self.carriers = frequencies % fft_size  # int64 [D], FFT bins in order of frequency
         self.power = len(frequencies) / fft_size
+        self.carrier = carrier
+        taps = [complex(*tap) if isinstance(tap, Sequence) else complex(tap) for tap in channel]
+        if not 0 <= channel_lead < len(taps):
+            raise InputError(f"channel_lead {channel_lead} is not among the {len(taps)} taps of the channel")
+        self.channel = torch.tensor(taps, dtype=torch.complex128)
+        self.channel_lead = channel_lead
 
     def num_symbols(self, num_samples: int) -> int:
         """Returns the number of OFDM symbols with their centre in a window of ``num_samples`` samples."""
@@ -65,10 +84,21 @@ class OfdmModem:
         prefix = body[:, :, self.fft_size - self.cyclic_prefix_length :]
         waveform = torch.cat((prefix, body), 2).flatten(1)  # [B, K * period]
         missing = num_samples - waveform.shape[1]
-        return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform[:, :num_samples]
+        waveform = torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform[:, :num_samples]
+        return turned(self._through_channel(waveform), self.carrier)
+
+    def _through_channel(self, waveform: Tensor) -> Tensor:
+        """Passes a waveform complex [B, T] through the channel: complex [B, T], zero before and after."""
+        if len(self.channel) == 1 and self.channel[0] == 1:
+            return waveform
+        return convolved(waveform, self.channel, self.channel_lead)
 
     def analyse(self, waveform: Tensor) -> Tensor:
-        """Carrier values complex64 [B, OFDM symbols * D] of a waveform complex64 [B, T] that starts on a symbol."""
+        """Carrier values complex64 [B, OFDM symbols * D] of a waveform complex64 [B, T] that starts on a symbol.
+
+        The channel stays in them.
+        """
+        waveform = turned(waveform, -self.carrier)
         num_symbols = self.num_symbols(waveform.shape[1])
         if num_symbols == 0:
             return waveform[:, :0]
@@ -96,3 +126,20 @@ class OfdmModem:
         bits = random_bits(batch_size, self.num_bits(num_samples), generator)
         waveform = self.synthesise(map_bits(bits, self.constellation), num_samples)
         return synthetic(waveform, bits, torch.zeros(batch_size, dtype=torch.int64))
+
+
+def turned(waveform: Tensor, carrier: float) -> Tensor:
+    """Shifts waveforms complex [B, T] up by ``carrier`` cycles per sample, with phase 0 at the first sample."""
+    if carrier == 0:
+        return waveform
+    cycles = (carrier * torch.arange(waveform.shape[-1], dtype=torch.float64)).frac()
+    return waveform * torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles).to(waveform)
+
+
+def convolved(waveform: Tensor, taps: Tensor, lead: int) -> Tensor:
+    """Filters waveforms complex [B, T] by taps complex [L], of which ``lead`` come early; zero beyond the ends."""
+    length = waveform.shape[1]
+    size = length + len(taps) - 1
+    spectrum = torch.fft.fft(waveform.to(torch.complex128), size) * torch.fft.fft(taps.to(torch.complex128), size)
+    filtered: Tensor = torch.fft.ifft(spectrum)[:, lead : lead + length]
+    return filtered.to(waveform.dtype)
