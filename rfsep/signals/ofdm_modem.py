@@ -42,6 +42,7 @@ class OfdmModem:
         channel: Sequence[complex | Sequence[float]] = (1.0,),
         channel_lead: int = 0,
     ) -> None:
+        self._layout = (constellation_name, fft_size, cyclic_prefix_length, num_guard_carriers, dc_null)
         low, high = num_guard_carriers
         frequencies = torch.arange(low, fft_size - high) - fft_size // 2
         if dc_null:
@@ -60,6 +61,17 @@ class OfdmModem:
             raise InputError(f"channel_lead {channel_lead} is not among the {len(taps)} taps of the channel")
         self.channel = torch.tensor(taps, dtype=torch.complex128)
         self.channel_lead = channel_lead
+
+    def received(
+        self, carrier: float, channel: Sequence[complex | Sequence[float]] = (1.0,), channel_lead: int = 0
+    ) -> "OfdmModem":
+        """Returns the same modem at another carrier and behind another channel."""
+        return OfdmModem(*self._layout, carrier, channel, channel_lead)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the channel leaves the waveform as it is."""
+        return len(self.channel) == 1 and bool(self.channel[0] == 1)
 
     def num_symbols(self, num_samples: int) -> int:
         """Returns the number of OFDM symbols with their centre in a window of ``num_samples`` samples."""
@@ -89,9 +101,7 @@ class OfdmModem:
 
     def _through_channel(self, waveform: Tensor) -> Tensor:
         """Passes a waveform complex [B, T] through the channel: complex [B, T], zero before and after."""
-        if len(self.channel) == 1 and self.channel[0] == 1:
-            return waveform
-        return convolved(waveform, self.channel, self.channel_lead)
+        return waveform if self.flat else convolved(waveform, self.channel, self.channel_lead)
 
     def analyse(self, waveform: Tensor) -> Tensor:
         """Carrier values complex64 [B, OFDM symbols * D] of a waveform complex64 [B, T] that starts on a symbol.
