@@ -188,7 +188,12 @@ def _least_squares(
 ) -> Tensor | None:
     """Returns taps complex128 [L] of unit energy, or None where a channel is flat or none explains the frames."""
     size = _EARLY_TAPS + _LATE_TAPS + 1
-    gram, moment, power, count = torch.zeros((size, size), dtype=torch.complex128), torch.zeros(size, dtype=torch.complex128), 0.0, 0
+    gram, moment, power, count = (
+        torch.zeros((size, size), dtype=torch.complex128),
+        torch.zeros(size, dtype=torch.complex128),
+        0.0,
+        0,
+    )
     data = decided.data[chosen].to(torch.complex64).flatten(1)
     sent = modem.synthesise(data, decided.data.shape[1] * modem.symbol_period).to(torch.complex128)
     for row, frame in enumerate(chosen.tolist()):
@@ -214,4 +219,5 @@ def _least_squares(
     if left > _FITS * power or alone - left < _FLAT * power + 4 * left * size / count:
         return None
     taps = taps.flip(0)  # windows hold later samples last
-    return taps / squared(taps).sum().sqrt()
+    unit: Tensor = taps / squared(taps).sum().sqrt()
+    return unit

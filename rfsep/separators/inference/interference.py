@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from rfsep.identification.channel import received_modem
 from rfsep.identification.identify import identified_modems, identify
 from rfsep.separators.inference.gaussian import Bases, GaussianModel
-from rfsep.separators.inference.grid import SoiGrid
+from rfsep.separators.inference.grid import Filter, SoiGrid
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
+from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import (
     PeriodicCovariance,
     learn_periodic_covariance,
@@ -57,7 +59,8 @@ def interference_covariance(examples: Tensor, interference: Modem | None) -> Per
 def interference_modems(examples: Tensor, interference: Modem | None) -> list[Modem]:
     """Returns the interference's modem, as given or as identified from example frames complex64 [F, T].
 
-    Frames that hold several constellations give one modem each, the most frequent first.
+    Frames that hold several constellations give one modem each, the most frequent first. Modems that are identified
+    have neither a carrier nor a channel: see `received_modems`.
 
     Raises:
         InputError: the frames are not of an OFDM signal with known symbols.
@@ -66,6 +69,24 @@ def interference_modems(examples: Tensor, interference: Modem | None) -> list[Mo
     if not found or not modem_periodic_covariance(found[0]).independent:
         raise InputError("the interference is no OFDM whose symbols are known; give interference=")
     return found
+
+
+def received_modems(examples: Tensor, interference: Modem | None) -> list[OfdmModem]:
+    """As `interference_modems`, each with the carrier and the channel that the frames show, or as given.
+
+    Raises:
+        InputError: the frames are not of an OFDM signal with known symbols.
+    """
+    if interference is None:
+        identified = identify(examples)
+        found = [modem for modem in identified_modems(identified) if isinstance(modem, OfdmModem)]
+        received = received_modem(examples, found[0], identified.carrier_offset.value or 0.0) if found else None
+        if received is not None:
+            channel = [complex(tap) for tap in received.channel.tolist()]
+            return [modem.received(received.carrier, channel, received.channel_lead) for modem in found]
+    elif isinstance(interference, OfdmModem):
+        return [interference]
+    raise InputError("the interference is no OFDM whose symbols are known; give interference=")
 
 
 def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
@@ -96,10 +117,11 @@ def make_setup(
     noise_power: float | None,
     bases: Bases | None = None,
     timing_network: TimingNetwork | None = None,
+    passed: Filter | None = None,
 ) -> Setup:
     """Builds grid, Gaussian model and synchroniser for windows of ``length`` samples, with their arguments."""
     period = covariance.period if covariance.independent else length
-    model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends), covariance, bases)
+    model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends, passed=passed), covariance, bases)
     synchroniser = Synchroniser(
         model, soi_timing_known=timing_known, noise_power=noise_power, timing_network=timing_network
     )
