@@ -18,13 +18,16 @@ from rfsep.iq import squared
 from rfsep.signals.constellations import decide
 from rfsep.signals.ofdm_modem import OfdmModem
 
-_EARLY_TAPS, _LATE_TAPS = 40, 72  # taps before and after the one at delay 0
+_EARLY_TAPS, _LATE_TAPS = 8, 40  # taps before and after the one at delay 0
+_SEARCHED = 2  # frames from which the fraction of a sample is found
+_MARGIN = 256  # samples of silence that keep a delayed waveform from wrapping around
 _FRAMES = 12  # frames that least squares sees
 _LARGEST_DELAY = 3.0  # samples by which prefixes may misplace frames against each other
 _SAME_FRACTION = 0.03  # Frames share a channel if their delays differ by whole samples within this.
 _FLAT = 1e-4  # A channel is none if without it this share of the power is left, beyond noise.
 _FITS = 0.1  # Decisions are right if the channel leaves at most this share of the power.
 _NO_CARRIER = 1e-6  # A smaller carrier, in cycles per sample, counts as 0.
+_RIDGE = 1e-9  # keeps the least squares of silent frequencies finite
 _OVERSAMPLING = 16  # of spectra over OFDM symbols
 
 
@@ -70,11 +73,18 @@ def received_modem(frames: Tensor, modem: OfdmModem, carrier: float) -> OfdmMode
     decided = _decided(seen, modem, response, delay.round(), order)
     chosen = decided.error.where(whole, torch.inf).argsort()[: min(_FRAMES, int(whole.sum()))]
     found = float(decided.carrier[chosen].median())
-    taps = _least_squares(frames, modem, seen, decided, delay.round().long(), chosen)
     found = 0.0 if abs(found) < _NO_CARRIER else found
-    if taps is None:
+    blocks = _blocks(frames, modem, seen, decided, delay.round().long(), chosen)
+    late = _fraction(blocks)
+    fit, none = _least_squares(blocks, late), _least_squares(blocks, 0.0)
+    if none.left - fit.left < _FLAT / 10 * fit.power:
+        late, fit = 0.0, none
+    if fit.left > _FITS * fit.power:
         return modem.received(found)
-    return modem.received(found, [complex(tap) for tap in taps.tolist()], _EARLY_TAPS)
+    if fit.alone - fit.left < _FLAT * fit.power + 4 * fit.left * len(fit.taps) / fit.samples:
+        return modem.received(found, delay=late)
+    taps = fit.taps / squared(fit.taps).sum().sqrt()
+    return modem.received(found, [complex(tap) for tap in taps.tolist()], _EARLY_TAPS, late)
 
 
 def _symbols(frames: Tensor, modem: OfdmModem, carrier: float) -> _Symbols:
@@ -183,41 +193,70 @@ def _decided(seen: _Symbols, modem: OfdmModem, response: Tensor, delay: Tensor, 
     return _Decided(data, error, seen.carrier)
 
 
-def _least_squares(
+class _Blocks(NamedTuple):
+    """Decided waveforms and the frames that hold them, both without carrier.
+
+    Attributes:
+        sent: complex128 [n, T], one unit of silence on each side.
+        heard: n of complex128 [t], at the phase of what was sent.
+        first: n places in ``sent``, without the silence, of the sample that is heard first.
+    """
+
+    sent: Tensor
+    heard: list[Tensor]
+    first: list[int]
+
+
+class _Fit(NamedTuple):
+    """Taps complex128 [L], power of so many samples, and what all taps leave of it, and the best one alone."""
+
+    taps: Tensor
+    power: float
+    samples: int
+    left: float
+    alone: float
+
+
+def _blocks(
     frames: Tensor, modem: OfdmModem, seen: _Symbols, decided: _Decided, delay: Tensor, chosen: Tensor
-) -> Tensor | None:
-    """Returns taps complex128 [L] of unit energy, or None where a channel is flat or none explains the frames."""
-    size = _EARLY_TAPS + _LATE_TAPS + 1
-    gram, moment, power, count = (
-        torch.zeros((size, size), dtype=torch.complex128),
-        torch.zeros(size, dtype=torch.complex128),
-        0.0,
-        0,
-    )
+) -> _Blocks:
     data = decided.data[chosen].to(torch.complex64).flatten(1)
     sent = modem.synthesise(data, decided.data.shape[1] * modem.symbol_period).to(torch.complex128)
-    for row, frame in enumerate(chosen.tolist()):
-        start = int(seen.start[frame] + delay[frame])
-        wave = derotate(frames[frame : frame + 1], decided.carrier[frame : frame + 1])[0].to(torch.complex128)
-        first = max(0, -(start + _LATE_TAPS))  # windows of the sent waveform whose sample lies in the frame
-        windows = sent[row].unfold(0, size, 1)[first:]
-        place = start + _LATE_TAPS + first
-        heard = wave[place : place + len(windows)]
-        windows = windows[: len(heard)]
-        response = windows.mH @ heard
-        middle = response[_LATE_TAPS - 3 : _LATE_TAPS + 4]
-        heard = heard * (middle[middle.abs().argmax()].conj() / middle.abs().max().clamp_min(1e-12))
+    waves = derotate(frames[chosen], decided.carrier[chosen]).to(torch.complex128)
+    heard, places = list[Tensor](), list[int]()
+    for row, (wave, start) in enumerate(zip(waves, (seen.start + delay)[chosen].tolist(), strict=True)):
+        first = max(_LATE_TAPS, -start)
+        last = min(sent.shape[1] - _EARLY_TAPS, len(wave) - start)
+        match = (wave[start + first : start + last] * sent[row, first:last].conj()).sum()
+        heard.append(wave[start + first : start + last] * torch.polar(torch.ones_like(match.real), -match.angle()))
+        places.append(first)
+    return _Blocks(torch.nn.functional.pad(sent, (_MARGIN, _MARGIN)), heard, places)
+
+
+def _least_squares(blocks: _Blocks, late: float) -> _Fit:
+    """Fits taps to waveforms that are ``late`` samples late."""
+    turn = -2 * math.pi * late * torch.fft.fftfreq(blocks.sent.shape[1], dtype=torch.float64)
+    sent = torch.fft.ifft(torch.fft.fft(blocks.sent) * torch.polar(torch.ones_like(turn), turn))
+    size, power, count = _EARLY_TAPS + _LATE_TAPS + 1, 0.0, 0
+    gram, moment = torch.zeros((size, size), dtype=sent.dtype), torch.zeros(size, dtype=sent.dtype)
+    for wave, heard, first in zip(sent, blocks.heard, blocks.first, strict=True):
+        start = _MARGIN + first - _LATE_TAPS
+        windows = wave[start : start + len(heard) + size - 1].unfold(0, size, 1)
         gram += windows.mH @ windows
         moment += windows.mH @ heard
         power, count = power + float(squared(heard).sum()), count + len(heard)
-    if count < 4 * size:
-        return None
-    taps = torch.linalg.solve(gram + 1e-9 * count * torch.eye(size), moment)
+    taps = torch.linalg.solve(gram + _RIDGE * count * torch.eye(size), moment)
     left = power - float((moment.conj() @ taps).real)
-    best = (squared(moment) / gram.diagonal().real).argmax()
-    alone = power - float(squared(moment[best]) / gram[best, best].real)
-    if left > _FITS * power or alone - left < _FLAT * power + 4 * left * size / count:
-        return None
-    taps = taps.flip(0)  # windows hold later samples last
-    unit: Tensor = taps / squared(taps).sum().sqrt()
-    return unit
+    alone = power - float((squared(moment) / gram.diagonal().real.clamp_min(1e-12)).max())
+    return _Fit(taps.flip(0), power, count, left, alone)  # windows hold later samples last
+
+
+def _fraction(blocks: _Blocks) -> float:
+    """Returns the fraction of a sample that leaves least: taps one sample apart cannot bend the edge of the band."""
+    few = _Blocks(blocks.sent[:_SEARCHED], blocks.heard[:_SEARCHED], blocks.first[:_SEARCHED])
+    best = min((_least_squares(few, step / 10 - 0.5).left, step / 10 - 0.5) for step in range(10))[1]
+    for step in (0.05, 0.01, 0.002):
+        left, here, right = (_least_squares(few, best + move * step).left for move in (-1, 0, 1))
+        bend = left + right - 2 * here
+        best += step * (max(-1.0, min(1.0, 0.5 * (left - right) / bend)) if bend > 0 else 0.0)
+    return best

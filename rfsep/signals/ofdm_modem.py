@@ -1,13 +1,16 @@
 """Orthogonal frequency-division multiplexing with cyclic prefix, guard carriers and a DC null."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from rfsep.signals.constellations import bits_per_symbol, constellation, demap, hard_bits, map_bits, random_bits
 from rfsep.types import InputError, Sampled, synthetic
+
+_REACH = 512  # samples that a channel may reach
 
 
 class OfdmModem:
@@ -26,6 +29,7 @@ class OfdmModem:
         channel: taps, one sample apart, that the waveform passes before it is turned; complex, or pairs of real and
             imaginary part as YAML has them.
         channel_lead: number of taps ahead of the one at delay 0.
+        delay: samples by which the waveform is late beyond the taps, band-limited to the sample rate.
 
     Raises:
         InputError: no carrier is left, or the channel is empty.
@@ -41,6 +45,7 @@ class OfdmModem:
         carrier: float = 0.0,
         channel: Sequence[complex | Sequence[float]] = (1.0,),
         channel_lead: int = 0,
+        delay: float = 0.0,
     ) -> None:
         self._layout = (constellation_name, fft_size, cyclic_prefix_length, num_guard_carriers, dc_null)
         low, high = num_guard_carriers
@@ -61,17 +66,30 @@ class OfdmModem:
             raise InputError(f"channel_lead {channel_lead} is not among the {len(taps)} taps of the channel")
         self.channel = torch.tensor(taps, dtype=torch.complex128)
         self.channel_lead = channel_lead
+        self.delay = delay
 
     def received(
-        self, carrier: float, channel: Sequence[complex | Sequence[float]] = (1.0,), channel_lead: int = 0
+        self,
+        carrier: float,
+        channel: Sequence[complex | Sequence[float]] = (1.0,),
+        channel_lead: int = 0,
+        delay: float = 0.0,
     ) -> "OfdmModem":
         """Returns the same modem at another carrier and behind another channel."""
-        return OfdmModem(*self._layout, carrier, channel, channel_lead)
+        return OfdmModem(*self._layout, carrier, channel, channel_lead, delay)
 
     @property
     def flat(self) -> bool:
         """Whether the channel leaves the waveform as it is."""
-        return len(self.channel) == 1 and bool(self.channel[0] == 1)
+        return len(self.channel) == 1 and bool(self.channel[0] == 1) and self.delay == 0
+
+    def response(self, frequency: Tensor) -> Tensor:
+        """Returns the channel complex128 [n] at frequencies float64 [n] from the carrier, within -1/2 and 1/2."""
+        lag = torch.arange(len(self.channel)) - self.channel_lead
+        turns = -2 * math.pi * frequency[:, None] * lag
+        late = -2 * math.pi * frequency * self.delay
+        taps: Tensor = torch.polar(torch.ones_like(turns), turns) @ self.channel
+        return taps * torch.polar(torch.ones_like(late), late)
 
     def num_symbols(self, num_samples: int) -> int:
         """Returns the number of OFDM symbols with their centre in a window of ``num_samples`` samples."""
@@ -101,7 +119,7 @@ class OfdmModem:
 
     def _through_channel(self, waveform: Tensor) -> Tensor:
         """Passes a waveform complex [B, T] through the channel: complex [B, T], zero before and after."""
-        return waveform if self.flat else convolved(waveform, self.channel, self.channel_lead)
+        return waveform if self.flat else filtered(waveform, self.response, _REACH)
 
     def analyse(self, waveform: Tensor) -> Tensor:
         """Carrier values complex64 [B, OFDM symbols * D] of a waveform complex64 [B, T] that starts on a symbol.
@@ -146,10 +164,18 @@ def turned(waveform: Tensor, carrier: float) -> Tensor:
     return waveform * torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles).to(waveform)
 
 
-def convolved(waveform: Tensor, taps: Tensor, lead: int) -> Tensor:
-    """Filters waveforms complex [B, T] by taps complex [L], of which ``lead`` come early; zero beyond the ends."""
+def filtered(waveform: Tensor, response: Callable[[Tensor], Tensor], reach: int) -> Tensor:
+    """Filters waveforms complex [B, T], which are silent beyond their ends.
+
+    Args:
+        waveform: complex [B, T].
+        response: gives the complex128 [n] response at frequencies float64 [n] in cycles per sample, of -1/2 ... 1/2.
+        reach: samples that the response reaches on each side; weak tails beyond it wrap around.
+    """
     length = waveform.shape[1]
-    size = length + len(taps) - 1
-    spectrum = torch.fft.fft(waveform.to(torch.complex128), size) * torch.fft.fft(taps.to(torch.complex128), size)
-    filtered: Tensor = torch.fft.ifft(spectrum)[:, lead : lead + length]
-    return filtered.to(waveform.dtype)
+    size = int(next_fast_len(length + 2 * reach))
+    spectrum = torch.fft.fft(waveform.to(torch.complex128), size) * response(
+        torch.fft.fftfreq(size, dtype=torch.float64)
+    )
+    result: Tensor = torch.fft.ifft(spectrum)[:, :length]
+    return result.to(waveform.dtype)

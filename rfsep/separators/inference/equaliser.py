@@ -6,14 +6,13 @@ noise white; a channel with rays colours it by its inverse.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rfsep.iq import squared
 from rfsep.separators.inference.synchronise import Synchroniser
-from rfsep.signals.ofdm_modem import OfdmModem, convolved
+from rfsep.signals.ofdm_modem import OfdmModem, filtered, turned
 
 _SIZE = 2048  # frequencies at which a channel is inverted
 _REACH = 160  # taps on each side of the inverse
@@ -24,39 +23,38 @@ _SAMPLES = 8192  # samples from which the delay is found
 _LEAST_DELAY = 0.04  # A smaller delay is left to detection.
 
 
-class Inverse(NamedTuple):
-    """A filter.
+class Inverse:
+    """The filter that undoes a modem's channel and a delay, on the turned signal as it is received.
 
-    Attributes:
-        taps: complex128 [2 lead + 1].
-        lead: number of taps ahead of the one at delay 0.
+    Args:
+        modem: the interference's.
+        delay: samples beyond the modem's.
     """
 
-    taps: Tensor
-    lead: int
+    lead = _REACH
+
+    def __init__(self, modem: OfdmModem, delay: float) -> None:
+        self._carrier = modem.carrier
+        grid = torch.fft.fftfreq(_SIZE, dtype=torch.float64)
+        late = modem.delay + delay
+        response = modem.response(grid) * _turn(grid * modem.delay)  # of the taps alone, which is smooth
+        size = squared(response)
+        taps = torch.fft.ifft(response.conj() / (size + _LEAST * size.max())).roll(_REACH)[: 2 * _REACH + 1]
+        self._response = modem.received(0.0, [complex(tap) for tap in taps.tolist()], _REACH, -late).response
 
     def __call__(self, waveform: Tensor) -> Tensor:
         """Filters waveforms complex [B, T], which are silent beyond their ends."""
-        return convolved(waveform, self.taps, self.lead)
+        return turned(filtered(turned(waveform, -self._carrier), self._response, 2 * _REACH), self._carrier)
 
     def gain(self, size: int) -> Tensor:
         """Returns its power gain float64 [size] at frequencies as `torch.fft.fft` has them."""
-        return squared(torch.fft.fft(self.taps, max(size, len(self.taps))))[:size]
+        frequency = torch.fft.fftfreq(size, dtype=torch.float64) - self._carrier
+        return squared(self._response(frequency - frequency.round()))
 
 
 def inverse(modem: OfdmModem, delay: float) -> Inverse | None:
-    """Returns the filter that undoes a modem's channel and ``delay`` samples more; None where there is nothing to undo.
-
-    It works on the turned signal, as it is received.
-    """
-    if modem.flat and delay == 0:
-        return None
-    frequency = torch.fft.fftfreq(_SIZE, dtype=torch.float64)
-    response = torch.fft.fft(modem.channel, _SIZE) * _turn(frequency * modem.channel_lead)
-    size = squared(response)
-    wanted = response.conj() / (size + _LEAST * size.max()) * _turn(frequency * delay)
-    taps = torch.fft.ifft(wanted).roll(_REACH)[: 2 * _REACH + 1]
-    return Inverse(taps * _turn(modem.carrier * torch.arange(-_REACH, _REACH + 1)), _REACH)
+    """Returns the filter that undoes a modem's channel and ``delay`` samples more; None where there is none."""
+    return None if modem.flat and delay == 0 else Inverse(modem, delay)
 
 
 def _turn(cycles: Tensor) -> Tensor:
@@ -75,13 +73,13 @@ def delays(synchroniser: Synchroniser, mixture: Tensor) -> Tensor:
     """
     noise = synchroniser.assumed_noise
     gain = synchroniser.first_gain(mixture)
-    filtered, error = synchroniser.extracted(mixture, gain, noise)
+    extracted, error = synchroniser.extracted(mixture, gain, noise)
     period, length = synchroniser.model.grid.period, mixture.shape[1]
     if length < 3 * period:
         return torch.zeros(len(mixture), dtype=torch.float64)
-    start = (-synchroniser.block_costs(filtered, gain, error).argmin(1)) % period + period - 1  # a sample too early
+    start = (-synchroniser.block_costs(extracted, gain, error).argmin(1)) % period + period - 1  # a sample too early
     held = length - 2 * period
-    spectrum = torch.fft.fft(filtered.to(torch.complex128), 2 * length)
+    spectrum = torch.fft.fft(extracted.to(torch.complex128), 2 * length)
     frequency = torch.fft.fftfreq(2 * length, dtype=torch.float64)
     costs = list[Tensor]()
     for step in range(_STEPS):

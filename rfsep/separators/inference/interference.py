@@ -83,7 +83,8 @@ def received_modems(examples: Tensor, interference: Modem | None) -> list[OfdmMo
         received = received_modem(examples, found[0], identified.carrier_offset.value or 0.0) if found else None
         if received is not None:
             channel = [complex(tap) for tap in received.channel.tolist()]
-            return [modem.received(received.carrier, channel, received.channel_lead) for modem in found]
+            behind = (received.carrier, channel, received.channel_lead, received.delay)
+            return [modem.received(*behind) for modem in found]
     elif isinstance(interference, OfdmModem):
         return [interference]
     raise InputError("the interference is no OFDM whose symbols are known; give interference=")
