@@ -6,7 +6,7 @@ least squares in time, with any fraction of a sample and with rays beyond the pr
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,6 +85,16 @@ def received_modem(frames: Tensor, modem: OfdmModem, carrier: float) -> OfdmMode
         return modem.received(found, delay=late)
     taps = fit.taps / squared(fit.taps).sum().sqrt()
     return modem.received(found, [complex(tap) for tap in taps.tolist()], _EARLY_TAPS, late)
+
+
+def received_arguments(frames: Tensor, modem: OfdmModem, carrier: float) -> dict[str, Any]:
+    """Returns the arguments of `OfdmModem` that `received_modem` adds, as plain numbers; empty where there are none."""
+    found = received_modem(frames, modem, carrier)
+    arguments: dict[str, Any] = {} if found.carrier == 0 else {"carrier": found.carrier}
+    if not found.flat:
+        channel = [[round(tap.real, 6), round(tap.imag, 6)] for tap in found.channel.tolist()]
+        arguments |= {"channel": channel, "channel_lead": found.channel_lead, "delay": found.delay}
+    return arguments
 
 
 def _symbols(frames: Tensor, modem: OfdmModem, carrier: float) -> _Symbols:
@@ -170,10 +180,10 @@ def _decided(seen: _Symbols, modem: OfdmModem, response: Tensor, delay: Tensor, 
     values = seen.values * _slopes(modem, delay).T[:, None, :]
     reference = (points**order).mean()
     data = values
-    for _ in range(3):
+    for attempt in range(3):
         level = (values * response.conj()).abs().square().mean((1, 2)).sqrt() / squared(response).mean()
         equal = values / response / level[:, None, None]
-        if _ == 0:
+        if attempt == 0:
             phase = ((equal**order).sum((1, 2)) * reference.conj()).angle() / order
             equal = equal * torch.polar(torch.ones_like(phase), -phase)[:, None, None]
             values = values * torch.polar(1 / level, -phase)[:, None, None]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rfsep.separators.inference.ends import OUTER_BLOCKS, outer, shifted, splice
-from rfsep.separators.inference.equaliser import coarse, delays, inverse, middle
+from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
 from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, Window, put_rows, rows_of
 from rfsep.separators.inference.gaussian import Bases
 from rfsep.separators.inference.grid import SoiGrid
@@ -15,7 +15,7 @@ from rfsep.separators.inference.interference import Setup, make_setup, received_
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.inference.turns import unit
-from rfsep.separators.windows import check_finite, in_parallel, overlapped_ends
+from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import bits_per_symbol, demap
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.statistics import modem_autocorrelation
@@ -59,14 +59,6 @@ class _Bounds(NamedTuple):
     ends: bool
     kind: int = 0
     delay: float = 0.0
-
-
-class _AsSent(NamedTuple):
-    """Mixtures complex64 [n, T] of the rows int64 [n], whose interference was late by ``delay`` samples, without it."""
-
-    rows: Tensor
-    mixture: Tensor
-    delay: float
 
 
 class _Detected(NamedTuple):
@@ -176,20 +168,11 @@ class JointDetection:
             put_rows(found, part.rows, self._separate(part))
         return found
 
-    def _as_sent(self, mixture: Tensor) -> list[_AsSent]:
-        """Filters mixtures complex64 [B, T] so that the interference has neither channel nor fraction of a sample."""
-        check_finite(mixture)
-        undone = inverse(self.received, 0.0)
-        part = middle(mixture if undone is None else undone(mixture))
-        delay = coarse(delays(self._gaussian(part.shape[1], False, False, 0.0).synchroniser, part))
-        found = list[_AsSent]()
-        for one in sorted(set(delay)):
-            rows = torch.tensor([row for row, own in enumerate(delay) if own == one])
-            undone = inverse(self.received, one)
-            found.append(_AsSent(rows, mixture[rows] if undone is None else undone(mixture[rows]), one))
-        return found
+    def _as_sent(self, mixture: Tensor) -> list[AsSent]:
+        """Mixtures complex64 [B, T] whose interference has neither channel nor fraction of a sample."""
+        return as_sent(self.received, lambda length: self._gaussian(length, False, False, 0.0).synchroniser, mixture)
 
-    def _separate(self, part: _AsSent) -> Separated:
+    def _separate(self, part: AsSent) -> Separated:
         plain = list[Tensor]()  # windows without the SOI's residual phase, in the order in which they are asked for
 
         def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
@@ -280,7 +263,7 @@ class JointDetection:
             found[part.rows] = self._soft_bits(part, count // bits_per_symbol(self.modem.constellation))
         return found
 
-    def _soft_bits(self, part: _AsSent, count: int) -> Tensor:
+    def _soft_bits(self, part: AsSent, count: int) -> Tensor:
         """Log-likelihood ratios float32 [B, N] of ``count`` symbols."""
         bounds = _Bounds(self.timing_known, self.timing_known, delay=part.delay)
         setup = self._setup(part.mixture.shape[1], bounds)

@@ -32,7 +32,7 @@ class OfdmModem:
         delay: samples by which the waveform is late beyond the taps, band-limited to the sample rate.
 
     Raises:
-        InputError: no carrier is left, or the channel is empty.
+        InputError: no carrier is left, the channel is empty, or carrier or delay are out of range.
     """
 
     def __init__(
@@ -61,6 +61,10 @@ class OfdmModem:
         self.carriers = frequencies % fft_size  # int64 [D], FFT bins in order of frequency
         self.power = len(frequencies) / fft_size
         self.carrier = carrier
+        if not (abs(carrier) <= 0.5 and abs(delay) < math.inf):
+            raise InputError(
+                f"carrier {carrier} and delay {delay}: expected at most 0.5 cycles per sample, and a number"
+            )
         taps = [complex(*tap) if isinstance(tap, Sequence) else complex(tap) for tap in channel]
         if not 0 <= channel_lead < len(taps):
             raise InputError(f"channel_lead {channel_lead} is not among the {len(taps)} taps of the channel")

@@ -6,12 +6,15 @@ noise white; a channel with rays colours it by its inverse.
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rfsep.iq import squared
 from rfsep.separators.inference.synchronise import Synchroniser
+from rfsep.separators.windows import check_finite
 from rfsep.signals.ofdm_modem import OfdmModem, filtered, turned
 
 _SIZE = 2048  # frequencies at which a channel is inverted
@@ -94,12 +97,43 @@ def delays(synchroniser: Synchroniser, mixture: Tensor) -> Tensor:
     return found - found.round()
 
 
-def coarse(delay: Tensor) -> list[float]:
-    """Returns delays as multiples of 1 / 64 sample, 0 where detection copes with them."""
-    return [0.0 if abs(one) < _LEAST_DELAY else round(one * _UNIT) / _UNIT for one in delay.tolist()]
+class AsSent(NamedTuple):
+    """Mixtures without the channel and the delay of their interference.
+
+    Attributes:
+        rows: int64 [n], which mixtures.
+        mixture: complex64 [n, T].
+        delay: samples by which the interference was late beyond its modem's delay.
+    """
+
+    rows: Tensor
+    mixture: Tensor
+    delay: float
 
 
-def middle(mixture: Tensor) -> Tensor:
-    """Returns the middle of mixtures complex64 [B, T], as long as the search for the delay needs."""
-    start = max(0, mixture.shape[1] - _SAMPLES) // 2
-    return mixture[:, start : start + _SAMPLES]
+def as_sent(received: OfdmModem, synchroniser: Callable[[int], Synchroniser], mixture: Tensor) -> list[AsSent]:
+    """Filters mixtures complex64 [B, T] so that the interference has neither channel nor fraction of a sample.
+
+    Args:
+        received: the interference's modem as examples show it.
+        synchroniser: for mixtures of a length that the interference's channel was taken from.
+        mixture: complex64 [B, T].
+
+    Raises:
+        InputError: a mixture holds NaN or infinity.
+    """
+    check_finite(mixture)
+    found, start = list[AsSent](), max(0, mixture.shape[1] - _SAMPLES) // 2
+    undone = inverse(received, 0.0)
+    middle = (mixture if undone is None else undone(mixture))[:, start : start + _SAMPLES]
+    delay = [_coarse(one) for one in delays(synchroniser(middle.shape[1]), middle).tolist()]
+    for one in sorted(set(delay)):
+        rows = torch.tensor([row for row, own in enumerate(delay) if own == one])
+        undone = inverse(received, one)
+        found.append(AsSent(rows, mixture[rows] if undone is None else undone(mixture[rows]), one))
+    return found
+
+
+def _coarse(delay: float) -> float:
+    """Returns a delay as a multiple of 1 / 64 sample, 0 where detection copes with it."""
+    return 0.0 if abs(delay) < _LEAST_DELAY else round(delay * _UNIT) / _UNIT

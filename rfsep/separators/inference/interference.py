@@ -41,19 +41,38 @@ def _drift(samples_per_symbol: float | None, num_samples: int) -> float:
     return abs(samples_per_symbol - round(samples_per_symbol)) * num_samples / samples_per_symbol
 
 
-def interference_covariance(examples: Tensor, interference: Modem | None) -> PeriodicCovariance:
-    """Returns the covariance of the interference's modem, or learns it from example frames complex64 [F, T].
+class Interference(NamedTuple):
+    """An interference as its examples show it.
+
+    Attributes:
+        covariance: as sent, with its carrier but without channel and fraction of a sample, where ``received`` has them.
+        received: its modem, if it is OFDM with known symbols.
+    """
+
+    covariance: PeriodicCovariance
+    received: OfdmModem | None
+
+
+def known_interference(examples: Tensor, interference: Modem | None) -> Interference:
+    """Returns what is known of an interference by its modem, or by example frames complex64 [F, T].
 
     `rfsep.identification.identify` finds the period. Without a sure period of at most 512 samples the interference
-    counts as stationary.
+    counts as stationary. OFDM with a channel has the covariance of its modem.
     """
+    if isinstance(interference, OfdmModem):
+        return Interference(modem_periodic_covariance(interference.received(interference.carrier)), interference)
     if interference is not None:
-        return modem_periodic_covariance(interference)
+        return Interference(modem_periodic_covariance(interference), None)
     found = identify(examples)
+    modems = [modem for modem in identified_modems(found) if isinstance(modem, OfdmModem)]
+    received = received_modem(examples, modems[0], found.carrier_offset.value or 0.0) if modems else None
+    if received is not None and not received.flat:
+        return Interference(modem_periodic_covariance(received.received(received.carrier)), received)
     period = found.statistical_period
     whole = _drift(found.samples_per_symbol.value, examples.shape[1]) < _STEADY
     sure = period.value is not None and period.confidence >= _SURE and whole and period.value <= _LONGEST_PERIOD
-    return learn_periodic_covariance(examples, period.value if sure and period.value else 1, _LONGEST_LAG)
+    covariance = learn_periodic_covariance(examples, period.value if sure and period.value else 1, _LONGEST_LAG)
+    return Interference(covariance, received if covariance.independent else None)
 
 
 def interference_modems(examples: Tensor, interference: Modem | None) -> list[Modem]:
