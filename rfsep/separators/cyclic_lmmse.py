@@ -16,6 +16,7 @@ from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.types import InputError, Modem, Separated
 
 _BATCH_SAMPLES = 32 * 1280  # samples per batch
+_SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
 
 
 class CyclicLmmse:
@@ -25,6 +26,9 @@ class CyclicLmmse:
     is then the Bayes estimator of Gaussian signals at that timing (`rfsep.separators.inference.gaussian`). With
     ``average`` it is the posterior mean over timings and gains (`rfsep.separators.cyclic_mmse`), exact for
     Gaussian signals.
+
+    Where the interference is OFDM whose modem the examples show, its rays and its fraction of a sample are undone by a
+    filter first (`rfsep.separators.inference.equaliser`).
 
     Args:
         modem: the SOI's modem.
@@ -69,7 +73,7 @@ class CyclicLmmse:
         if timing_network is not None:
             timing_network.check(self.covariance.period)
         self._bases = Bases(self.covariance)
-        self._setup = lru_cache(maxsize=8)(self._make_setup)
+        self._setup = lru_cache(maxsize=_SETUPS)(self._make_setup)
 
     def _make_setup(self, length: int, begins: bool, ends: bool, delay: float) -> Setup:
         return make_setup(

@@ -36,6 +36,7 @@ _ENDS = (
 _MISFIT = 2.0  # Decisions count as wrong from this ratio of residual to noise; noise alone stays below 1.5.
 _DOUBT = 8.0  # Two SOI timings are both tried if they differ by fewer nats.
 _BATCH_SAMPLES = 32 * 1280  # samples per batch
+_SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
 _EDGE_BLOCKS = 5  # blocks of interference in a window's end that is detected again on its own
 _EDGE_SAMPLES = 10  # Symbols of a block with fewer samples in the window cannot be told apart.
 _EDGE_GAIN = 4.0  # Below this interference power the SOI survives an undecided edge.
@@ -87,6 +88,10 @@ class JointDetection:
     fewest points whose decisions leave no more than noise is taken, or else the one that leaves least. A constellation
     that changes within a window is not followed.
 
+    The interference may be turned by a carrier, pass rays and come at any fraction of a sample. Examples show carrier
+    and rays (`rfsep.identification.channel`). The mixture shows its own fraction, and is filtered so that the
+    interference arrives as it was sent. What is left of carrier and fraction is fitted to the decisions.
+
     Args:
         modem: the SOI's modem.
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
@@ -132,8 +137,8 @@ class JointDetection:
         if timing_network is not None:
             timing_network.check(self.interference.symbol_period)
         self._bases = Bases(modem_periodic_covariance(self.interference))
-        self._gaussian = lru_cache(maxsize=8)(self._make_gaussian)
-        self._setup = lru_cache(maxsize=8 * len(found))(self._make_setup)
+        self._gaussian = lru_cache(maxsize=_SETUPS)(self._make_gaussian)
+        self._setup = lru_cache(maxsize=_SETUPS * len(found))(self._make_setup)
 
     def _make_gaussian(self, length: int, begins: bool, ends: bool, delay: float) -> Setup:
         """What does not depend on the constellation: all have unit power."""

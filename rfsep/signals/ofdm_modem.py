@@ -128,7 +128,7 @@ class OfdmModem:
     def analyse(self, waveform: Tensor) -> Tensor:
         """Carrier values complex64 [B, OFDM symbols * D] of a waveform complex64 [B, T] that starts on a symbol.
 
-        The channel stays in them.
+        The channel is taken from them, but not what it brings of neighbouring symbols.
         """
         waveform = turned(waveform, -self.carrier)
         num_symbols = self.num_symbols(waveform.shape[1])
@@ -138,7 +138,11 @@ class OfdmModem:
         padded = torch.nn.functional.pad(waveform, (0, max(0, length - waveform.shape[1])))[:, :length]
         blocks = padded.reshape(len(waveform), num_symbols, self.symbol_period)  # [B, K, period]
         carriers: Tensor = torch.fft.fft(blocks[:, :, self.cyclic_prefix_length :], norm="ortho")  # [B, K, F]
-        return carriers[:, :, self.carriers].flatten(1)  # [B, K * D]
+        found = carriers[:, :, self.carriers]  # [B, K, D]
+        if not self.flat:
+            frequency = self.carriers.double() / self.fft_size
+            found = found / self.response(frequency - frequency.round()).to(found.dtype)
+        return found.flatten(1)  # [B, K * D]
 
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns the waveform complex64 [B, OFDM symbols * symbol_period] of bits uint8 [B, N]."""

@@ -1,4 +1,4 @@
-"""OFDM interference as it is received: turned, late by a fraction of a sample, through rays. All made by plain numpy."""
+"""OFDM interference as received: turned, late by a fraction of a sample, through rays. All made by plain numpy."""
 
 import math
 from typing import NamedTuple
