@@ -50,7 +50,7 @@ class Inverse:
         return turned(filtered(turned(waveform, -self._carrier), self._response, 2 * _REACH), self._carrier)
 
     def gain(self, size: int) -> Tensor:
-        """Returns its power gain float64 [size] at frequencies as `torch.fft.fft` has them."""
+        """Returns its power gain float64 [size] at frequencies as ``torch.fft.fft`` has them."""
         frequency = torch.fft.fftfreq(size, dtype=torch.float64) - self._carrier
         return squared(self._response(frequency - frequency.round()))
 

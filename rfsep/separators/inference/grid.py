@@ -33,7 +33,7 @@ class Filter(Protocol):
         ...
 
     def gain(self, size: int) -> Tensor:
-        """Returns its power gain float64 [size] at frequencies as `torch.fft.fft` has them."""
+        """Returns its power gain float64 [size] at frequencies as ``torch.fft.fft`` has them."""
         ...
 
 

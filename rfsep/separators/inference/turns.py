@@ -55,7 +55,7 @@ class InterferenceTurn:
     """The turns of an interference's symbols.
 
     Args:
-        waveforms: complex128 [2 D, 2 P], of the symbols of two blocks, as `modem_waveforms` gives them.
+        waveforms: complex128 [2 D, 2 P], of the symbols of two blocks, as `rfsep.signals.statistics.modem_waveforms` gives them.
         num_blocks: blocks K per window.
         dtype: complex type of all results.
     """
