@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rfsep.app.config import console
 from rfsep.app.examples import read_examples
+from rfsep.identification.channel import received_arguments
 from rfsep.identification.findings import Identified
 from rfsep.identification.identify import identify, modem_arguments
 from rfsep.pages.studies.identify import draw
@@ -80,7 +81,9 @@ def lines(identified: Identified) -> list[str]:
 
 def as_yaml(interference: str, frames: Tensor, identified: Identified, sample_rate_hz: float | None) -> str:
     """Returns the findings, and the modem as `rfsep.app.trust.read_interference` takes it, where one is known."""
-    arguments = modem_arguments(identified)
+    arguments, offset = modem_arguments(identified), identified.carrier_offset.value
+    if arguments is not None and identified.kind.value == "ofdm" and offset is not None:
+        arguments |= received_arguments(frames, OfdmModem(**arguments), offset)
     kind = OfdmModem if identified.kind.value == "ofdm" else LinearModem
     target = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
     content = {
@@ -93,7 +96,7 @@ def as_yaml(interference: str, frames: Tensor, identified: Identified, sample_ra
         "modem": None
         if arguments is None
         else target | {name: _plain_value(value) for name, value in arguments.items()},
-        "carrier_offset": identified.carrier_offset.value,
+        "carrier_offset": offset,
     }
     title = f"# written by rfsep identify for {' '.join(interference.split())}\n"
     return title + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -130,7 +130,18 @@ def _used(power_db: Tensor) -> tuple[Tensor, float]:
     contrast = float(mean_above[split] - mean_below[split])
     if contrast <= _LEAST_CONTRAST_DB:
         return torch.ones(number, dtype=torch.bool), contrast
-    return power_db > threshold, contrast
+    return _without_leakage(power_db, power_db > threshold), contrast
+
+
+def _without_leakage(power_db: Tensor, used: Tensor) -> Tensor:
+    """Leaves out single carriers between unused ones that are weaker than all others: a fraction of a sample of delay
+    leaks there, halfway between the band's edges.
+    """
+    alone = used & ~used.roll(1) & ~used.roll(-1)
+    if not alone.any() or not (used & ~alone).any():
+        return used
+    weakest = power_db[used & ~alone].min()
+    return used & ~(alone & (power_db < weakest - _LEAST_CONTRAST_DB))
 
 
 def _band(used: Tensor) -> tuple[int, int]:

@@ -3,16 +3,20 @@
 from functools import lru_cache, partial
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from rfsep.separators.cyclic_mmse import posterior_mean
+from rfsep.separators.inference.equaliser import as_sent, inverse
 from rfsep.separators.inference.gaussian import Bases
-from rfsep.separators.inference.interference import Setup, interference_covariance, make_setup, window_length
+from rfsep.separators.inference.interference import Setup, known_interference, make_setup, window_length
+from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.types import InputError, Modem, Separated
 
 _BATCH_SAMPLES = 32 * 1280  # samples per batch
+_SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
 
 
 class CyclicLmmse:
@@ -22,6 +26,9 @@ class CyclicLmmse:
     is then the Bayes estimator of Gaussian signals at that timing (`rfsep.separators.inference.gaussian`). With
     ``average`` it is the posterior mean over timings and gains (`rfsep.separators.cyclic_mmse`), exact for
     Gaussian signals.
+
+    Where the interference is OFDM whose modem the examples show, its rays and its fraction of a sample are undone by a
+    filter first (`rfsep.separators.inference.equaliser`).
 
     Args:
         modem: the SOI's modem.
@@ -56,7 +63,7 @@ class CyclicLmmse:
         if timing_network is not None and interference is None:
             raise InputError("timing_network needs interference=: a period learned from examples may begin anywhere")
         self.modem = modem
-        self.covariance = interference_covariance(examples, interference)
+        self.covariance, self.received = known_interference(examples, interference)
         self.timing_known = soi_timing == "known"
         self.noise_power = noise_power
         self.average = average
@@ -66,9 +73,9 @@ class CyclicLmmse:
         if timing_network is not None:
             timing_network.check(self.covariance.period)
         self._bases = Bases(self.covariance)
-        self._setup = lru_cache(maxsize=8)(self._make_setup)
+        self._setup = lru_cache(maxsize=_SETUPS)(self._make_setup)
 
-    def _make_setup(self, length: int, begins: bool, ends: bool) -> Setup:
+    def _make_setup(self, length: int, begins: bool, ends: bool, delay: float) -> Setup:
         return make_setup(
             self.modem,
             self.covariance,
@@ -79,17 +86,28 @@ class CyclicLmmse:
             noise_power=self.noise_power,
             bases=self._bases,
             timing_network=self.timing_network,
+            passed=None if self.received is None else inverse(self.received, delay),
         )
 
     def separate(self, mixture: Tensor) -> Separated:
         """Linear estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
+        if self.received is None:
+            soi = self._separate(mixture, 0.0)
+        else:
+            soi = torch.empty_like(mixture)
+            for part in as_sent(self.received, self._synchroniser, mixture):
+                soi[part.rows] = self._separate(part.mixture, part.delay)
+        return Separated(soi, self.modem.decide(soi))
 
+    def _synchroniser(self, length: int) -> Synchroniser:
+        return self._setup(length, False, False, 0.0).synchroniser
+
+    def _separate(self, mixture: Tensor, delay: float) -> Tensor:
         def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
-            setup = self._setup(windows.shape[1], begins, ends)
+            setup = self._setup(windows.shape[1], begins, ends, delay)
             return in_parallel(partial(self._estimate, setup), windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
-        soi = overlapped_ends(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, self.modem.decide(soi))
+        return overlapped_ends(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
 
     def _estimate(self, setup: Setup, windows: Tensor) -> Tensor:
         if self.average:

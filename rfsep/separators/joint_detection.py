@@ -6,20 +6,23 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.separators.inference.ends import OUTER_BLOCKS, outer, shifted, splice
+from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
 from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, Window, put_rows, rows_of
+from rfsep.separators.inference.gaussian import Bases
 from rfsep.separators.inference.grid import SoiGrid
-from rfsep.separators.inference.interference import Setup, interference_modems, make_setup
+from rfsep.separators.inference.interference import Setup, make_setup, received_modems
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
+from rfsep.separators.inference.turns import unit
 from rfsep.separators.windows import in_parallel, overlapped_ends
-from rfsep.signals.constellations import bits_per_symbol, decide, demap
+from rfsep.signals.constellations import bits_per_symbol, demap
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separated
 
 _LEAST_SINGLE = 1e-3  # Single precision suffices from this noise power on.
 _LEAST_NOISE = 1e-5  # The detector assumes at least this noise power; without any it would never doubt a decision.
-_CLEAR = 0.3  # A carrier helps to find the phase if its variance is smaller.
 _FIRST = Schedule(damping=0.6, iterations=12, warmth=1.0, cooling=1)
 _AGAIN = (  # schedules for windows whose decisions do not fit
     Schedule(damping=0.4, iterations=20, warmth=1.0, cooling=1),
@@ -33,8 +36,8 @@ _ENDS = (
 _MISFIT = 2.0  # Decisions count as wrong from this ratio of residual to noise; noise alone stays below 1.5.
 _DOUBT = 8.0  # Two SOI timings are both tried if they differ by fewer nats.
 _BATCH_SAMPLES = 32 * 1280  # samples per batch
+_SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
 _EDGE_BLOCKS = 5  # blocks of interference in a window's end that is detected again on its own
-_OUTER_BLOCKS = 3  # This many of those blocks must fit better; symbols are taken from the outer two.
 _EDGE_SAMPLES = 10  # Symbols of a block with fewer samples in the window cannot be told apart.
 _EDGE_GAIN = 4.0  # Below this interference power the SOI survives an undecided edge.
 
@@ -48,11 +51,15 @@ class _Setup(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Tells whether the SOI begins, and whether it ends, with a window, and which modem the interference has in it."""
+    """Tells whether the SOI begins, and whether it ends, with a window, and which modem the interference has in it.
+
+    ``delay`` is the interference's beyond whole samples, which the mixture was filtered to undo.
+    """
 
     begins: bool
     ends: bool
     kind: int = 0
+    delay: float = 0.0
 
 
 class _Detected(NamedTuple):
@@ -81,6 +88,10 @@ class JointDetection:
     fewest points whose decisions leave no more than noise is taken, or else the one that leaves least. A constellation
     that changes within a window is not followed.
 
+    The interference may be turned by a carrier, pass rays and come at any fraction of a sample. Examples show carrier
+    and rays (`rfsep.identification.channel`). The mixture shows its own fraction, and is filtered so that the
+    interference arrives as it was sent. What is left of carrier and fraction is fitted to the decisions.
+
     Args:
         modem: the SOI's modem.
         examples: frames of the interference, complex64 [F, T], from which its modem is identified if not given.
@@ -91,6 +102,8 @@ class JointDetection:
         block: samples per window of a longer mixture.
         margin: samples at a window's inner edge that its neighbour estimates instead.
         timing_network: tells the interference's timing; None: it is found by likelihood.
+        soi_phase: ``tracked``: the SOI's phase may wander slowly within 0.4 rad. The waveform follows it, and the bits
+            are those without it. ``fixed``: it is 0.
 
     Raises:
         InputError: the examples are not of an OFDM signal whose modem could be identified, or the timing network was
@@ -107,53 +120,89 @@ class JointDetection:
         block: int = 2560,
         margin: int = 160,
         timing_network: TimingNetwork | None = None,
+        soi_phase: Literal["fixed", "tracked"] = "tracked",
     ) -> None:
         self.modem = modem
-        found = interference_modems(examples, interference)
-        self.interferences = sorted(found, key=lambda one: len(one.constellation))
-        self.interference = found[0]
+        found = received_modems(examples, interference)
+        self.received = found[0]
+        sent = [one.received(one.carrier) for one in found]  # as after the filter that undoes the channel
+        self.interferences = sorted(sent, key=lambda one: len(one.constellation))
+        self.interference = sent[0]
         self.timing_known = soi_timing == "known"
         self.noise_power = noise_power
         self.block = block
         self.margin = margin
+        self.tracked = soi_phase == "tracked"
         self.timing_network = timing_network
         if timing_network is not None:
             timing_network.check(self.interference.symbol_period)
-        self._gaussian = lru_cache(maxsize=8)(self._make_gaussian)
-        self._setup = lru_cache(maxsize=8 * len(found))(self._make_setup)
+        self._bases = Bases(modem_periodic_covariance(self.interference))
+        self._gaussian = lru_cache(maxsize=_SETUPS)(self._make_gaussian)
+        self._setup = lru_cache(maxsize=_SETUPS * len(found))(self._make_setup)
 
-    def _make_gaussian(self, length: int, begins: bool, ends: bool) -> Setup:
+    def _make_gaussian(self, length: int, begins: bool, ends: bool, delay: float) -> Setup:
         """What does not depend on the constellation: all have unit power."""
         return make_setup(
             self.modem,
-            modem_periodic_covariance(self.interference),
+            self._bases.covariance,
             length,
             begins=begins,
             ends=ends,
             timing_known=self.timing_known,
             noise_power=self.noise_power,
+            bases=self._bases,
             timing_network=self.timing_network,
+            passed=inverse(self.received, delay),
         )
 
     def _make_setup(self, length: int, bounds: _Bounds) -> _Setup:
-        made, modem = self._gaussian(length, bounds.begins, bounds.ends), self.interferences[bounds.kind]
+        made = self._gaussian(length, bounds.begins, bounds.ends, bounds.delay)
+        modem = self.interferences[bounds.kind]
         power = float(modem_autocorrelation(modem, 1).real)
         exact = self.noise_power is None or self.noise_power < _LEAST_SINGLE
         dtype = torch.complex128 if exact else torch.complex64
-        return _Setup(made.grid, made.synchroniser, Detector(made.grid, modem, power, dtype))
+        return _Setup(made.grid, made.synchroniser, Detector(made.grid, modem, power, dtype, self.tracked))
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
-        soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, self.modem.decide(soi))
+        found = Separated(
+            torch.empty_like(mixture),
+            mixture.new_empty((len(mixture), self.modem.num_bits(mixture.shape[1])), dtype=torch.uint8),
+        )
+        for part in self._as_sent(mixture):
+            put_rows(found, part.rows, self._separate(part))
+        return found
 
-    def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
-        bounds = _Bounds(begins and self.timing_known, ends and self.timing_known)
+    def _as_sent(self, mixture: Tensor) -> list[AsSent]:
+        """Mixtures complex64 [B, T] whose interference has neither channel nor fraction of a sample."""
+        return as_sent(self.received, lambda length: self._gaussian(length, False, False, 0.0).synchroniser, mixture)
+
+    def _separate(self, part: AsSent) -> Separated:
+        plain = list[Tensor]()  # windows without the SOI's residual phase, in the order in which they are asked for
+
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            bounds = _Bounds(begins and self.timing_known, ends and self.timing_known, delay=part.delay)
+            both = self._estimate(windows, bounds)
+            plain.append(both[:, 1])
+            return both[:, 0]
+
+        def next_plain(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            return plain.pop(0)
+
+        place = (self.block, self.margin, self.modem.symbol_period)
+        soi = overlapped_ends(estimate, part.mixture, *place)
+        return Separated(soi, self.modem.decide(overlapped_ends(next_plain, part.mixture, *place)))
+
+    def _estimate(self, windows: Tensor, bounds: _Bounds) -> Tensor:
+        """The SOI with its residual phase, and without: complex64 [B, 2, T]."""
         setup = self._setup(windows.shape[1], bounds)
 
         def estimate(part: Tensor) -> Tensor:
             found = self._find(setup, part, bounds)
-            return setup.grid.synthesise(found.state.soi.mean, found.soi_offset)
+            mean, phase = found.state.soi.mean, found.state.turns.soi
+            soi = setup.grid.synthesise(mean, found.soi_offset)
+            plain = setup.grid.synthesise(mean * unit(-phase), found.soi_offset) if phase.any() else soi
+            return torch.stack((soi, plain), 1)
 
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
@@ -210,18 +259,27 @@ class JointDetection:
         Raises:
             InputError: the mixture is longer than a window.
         """
-        length, step = mixture.shape[1], self.modem.symbol_period
+        length = mixture.shape[1]
         if length > self.block:
             raise InputError(f"joint_detection: soft bits are of one window, {self.block} samples; got {length}")
-        bounds = _Bounds(self.timing_known, self.timing_known)
-        setup = self._setup(length, bounds)
-        found = self._find(setup, mixture, bounds)
-        points = self.modem.constellation
-        centre = (setup.grid.period_of_symbol + 0.5) * step - found.soi_offset[:, None]  # [B, S], in samples
-        count = self.modem.num_bits(length) // bits_per_symbol(points)
+        count = self.modem.num_bits(length)
+        found = torch.empty((len(mixture), count))
+        for part in self._as_sent(mixture):
+            found[part.rows] = self._soft_bits(part, count // bits_per_symbol(self.modem.constellation))
+        return found
+
+    def _soft_bits(self, part: AsSent, count: int) -> Tensor:
+        """Log-likelihood ratios float32 [B, N] of ``count`` symbols."""
+        bounds = _Bounds(self.timing_known, self.timing_known, delay=part.delay)
+        setup = self._setup(part.mixture.shape[1], bounds)
+        found = self._find(setup, part.mixture, bounds)
+        # centres of the symbols in samples, [B, S]
+        centre = (setup.grid.period_of_symbol + 0.5) * self.modem.symbol_period - found.soi_offset[:, None]
         place = (centre >= 0).int().argmax(1)[:, None] + torch.arange(count)  # [B, count]
-        mean, variance = (part.gather(1, place) for part in found.state.soi_cavity)
-        return demap(mean.to(torch.complex64), points, variance.float())
+        cavity = found.state.soi_cavity
+        derotated = cavity.mean * unit(-found.state.turns.soi)
+        mean, variance = derotated.gather(1, place), cavity.variance.gather(1, place)
+        return demap(mean.to(torch.complex64), self.modem.constellation, variance.float())
 
     def _second_look(
         self, setup: _Setup, mixture: Tensor, at: Synchronised, detected: _Detected, bounds: _Bounds
@@ -243,15 +301,15 @@ class JointDetection:
         setup = self._setup(mixture.shape[1], bounds)
         window = _window(setup, mixture, at)
         noise = _noise(setup, at)
-        gain = _initial_gain(setup.detector, window, at.gain, noise)
-        state = setup.detector.detect(window, gain, noise, _FIRST)
+        gain, slopes = setup.detector.acquired(window, at.gain, noise)
+        state = setup.detector.detect(window, gain, slopes, noise, _FIRST)
         misfit = _misfit(setup, window, state, noise)
         for schedule in _AGAIN:
             again = (misfit[:, 1:-2] > _MISFIT).any(1).nonzero()[:, 0]
             if not len(again):
                 break
             kept = rows_of(window, again)
-            second = setup.detector.detect(kept, gain[again], noise[again], schedule)
+            second = setup.detector.detect(kept, gain[again], slopes[again], noise[again], schedule)
             found = _misfit(setup, kept, second, noise[again])
             wins = _badness(found) < _badness(misfit[again])
             put_rows(state, again[wins], rows_of(second, wins))
@@ -266,72 +324,35 @@ class JointDetection:
         """Detects the ends that do not fit again, and writes their symbols and misfit into ``state`` and ``misfit``."""
         length, step, period = mixture.shape[1], self.modem.symbol_period, self.interference.symbol_period
         short = _EDGE_BLOCKS * period // step * step
-        if short < _OUTER_BLOCKS * period:  # The SOI's symbols are much longer than the interference's.
+        if short < OUTER_BLOCKS * period:  # The SOI's symbols are much longer than the interference's.
             return
         for left in (True, False):
             part = self._setup(short, bounds._replace(begins=bounds.begins and left, ends=bounds.ends and not left))
             start = 0 if left else length - short
-            outer = _outer(whole, left)
-            worst = misfit.gather(1, outer)
+            beyond = outer(whole, left)
+            worst = misfit.gather(1, beyond)
             for schedule in _ENDS:
                 rows = (worst > _MISFIT).any(1).nonzero()[:, 0]
                 if not len(rows):
                     break
-                there = _shifted(rows_of(at, rows), start, step, period)
+                there = shifted(rows_of(at, rows), start, step, period)
                 window = _window(part, mixture[rows, start : start + short], there)
-                noise = _noise(part, there)
-                found = part.detector.detect(window, state.gain[rows], noise, schedule)
-                fit = _misfit(part, window, found, noise).gather(1, _outer(window, left))
+                noise, slopes = _noise(part, there), state.turns.slopes[rows]
+                first = torch.div(start + at.interference_offset[rows], period, rounding_mode="floor")
+                moved = first + part.grid.num_blocks // 2 - whole.inside.shape[1] // 2  # blocks between the middles
+                gain = state.gain[rows] * part.detector.turn.at_block(slopes, moved)
+                found = part.detector.detect(window, gain, slopes, noise, schedule)
+                fit = _misfit(part, window, found, noise).gather(1, outer(window, left))
                 wins = (_badness(fit) < _badness(worst[rows])).nonzero()[:, 0]
                 worst[rows[wins]] = fit[wins]
                 shift = torch.div(start + at.soi_offset[rows], step, rounding_mode="floor")[wins]
-                _splice(part.grid, rows_of(found, wins), there.soi_offset[wins], state, rows[wins], shift, left)
-            misfit.scatter_(1, outer, worst)
-
-
-def _outer(window: Window, left: bool) -> Tensor:
-    """The outermost blocks at one end that have samples in the window: int64 [B, n]."""
-    blocks = torch.arange(_OUTER_BLOCKS)
-    if left:
-        return blocks.expand(len(window.inside), -1)
-    last = window.inside.any(2).sum(1) - 1  # Empty blocks come last.
-    return last[:, None] - blocks
+                splice(part.grid, rows_of(found, wins), there.soi_offset[wins], state, rows[wins], shift, left)
+            misfit.scatter_(1, beyond, worst)
 
 
 def _badness(misfit: Tensor) -> Tensor:
     """Rates how badly all blocks fit, float64 [B]; one unexplained block does not dominate the others."""
     return misfit.clamp_min(1.0).log().sum(1)
-
-
-def _shifted(at: Synchronised, start: int, step: int, period: int) -> Synchronised:
-    """Timing of pieces that begin ``start`` samples into windows."""
-    soi, interference = (at.soi_offset + start) % step, (at.interference_offset + start) % period
-    return at._replace(soi_offset=soi, interference_offset=interference)
-
-
-def _splice(
-    grid: SoiGrid, found: State, soi_offset: Tensor, state: State, rows: Tensor, shift: Tensor, left: bool
-) -> None:
-    """Copy the SOI symbols at the outer end of short windows into the windows they were cut from.
-
-    Args:
-        grid: of the short windows.
-        found: symbols detected in the short windows, [n, ...].
-        soi_offset: int64 [n].
-        state: the target.
-        rows: rows of ``state``, int64 [n].
-        shift: int64 [n], SOI periods from the beginning of a window to that of its short one.
-        left: whether the short window is the window's beginning, not its end.
-    """
-    centre = (grid.period_of_symbol + 0.5) * grid.modem.symbol_period - soi_offset[:, None]  # [n, S], in samples
-    outer = centre < 2 * grid.period if left else centre >= grid.num_samples - 2 * grid.period
-    row, column = outer.nonzero(as_tuple=True)
-    place = column + shift[row] * grid.density
-    fits = place < state.soi.mean.shape[1]
-    row, column, place = row[fits], column[fits], place[fits]
-    for kept, new in ((state.soi, found.soi), (state.soi_cavity, found.soi_cavity)):
-        kept.mean[rows[row], place] = new.mean[row, column]
-        kept.variance[rows[row], place] = new.variance[row, column]
 
 
 def _window(setup: _Setup, mixture: Tensor, at: Synchronised) -> Window:
@@ -347,25 +368,14 @@ def _noise(setup: _Setup, at: Synchronised) -> Tensor:
 def _rough_misfit(setup: _Setup, mixture: Tensor, at: Synchronised) -> Tensor:
     """Misfit float64 [B, K] of what is decided first."""
     window, noise = _window(setup, mixture, at), _noise(setup, at)
-    state = setup.detector.detect(window, _initial_gain(setup.detector, window, at.gain, noise), noise, _FIRST)
+    state = setup.detector.detect(window, *setup.detector.acquired(window, at.gain, noise), noise, _FIRST)
     return _misfit(setup, window, state, noise)
-
-
-def _initial_gain(detector: Detector, window: Window, gain: Tensor, noise: Tensor) -> Tensor:
-    """Complex gain [B] of known power: its phase from the M-th power of the carriers, up to their symmetry."""
-    start = detector.start(window, gain.sqrt().to(detector.dtype))
-    _, carriers = detector.marginals(window, start.soi_sites, start.carrier_sites, start.gain, noise)
-    order = 2 if len(detector.points) == 2 else 4
-    moment = (carriers.mean**order * (carriers.variance < _CLEAR)).sum((1, 2))
-    reference = (detector.points**order).mean()
-    return torch.polar(gain.sqrt(), torch.angle(moment * reference.conj()).double() / order).to(detector.dtype)
 
 
 def _misfit(setup: _Setup, window: Window, state: State, noise: Tensor) -> Tensor:
     """Returns the residual of each block relative to the noise, float64 [B, K]; 0 where it does not matter."""
-    soi = decide(state.soi.mean, setup.detector.soi_points) * window.exists
-    carriers = decide(state.carriers.mean, setup.detector.points)
-    residual = setup.detector.residuals(window, soi, carriers, state.gain) / noise[:, None]
+    soi, carriers = setup.detector.decided(state)
+    residual = setup.detector.residuals(window, soi * window.exists, carriers, state.gain) / noise[:, None]
     seen = window.inside.sum(2)
     strong = state.gain.abs().square()[:, None] > _EDGE_GAIN
     return residual * ((seen == setup.grid.period) | ((seen >= _EDGE_SAMPLES) & strong))

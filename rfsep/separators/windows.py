@@ -42,8 +42,7 @@ def overlapped_ends(
     Raises:
         InputError: a mixture holds NaN or infinity, or a block leaves nothing between two margins.
     """
-    if not (finite := torch.isfinite(torch.view_as_real(mixture)).flatten(1).all(1)).all():
-        raise InputError(f"mixture {int((~finite).nonzero()[0])} holds NaN or infinity")
+    check_finite(mixture)
     length = mixture.shape[1]
     if length <= block:
         return apply(mixture, True, True)
@@ -63,6 +62,16 @@ def overlapped_ends(
     left = margin if last else 0
     estimate[:, last + left :] = apply(mixture[:, last:], last == 0, True)[:, left:]
     return estimate
+
+
+def check_finite(mixture: Tensor) -> None:
+    """Checks mixtures complex64 [B, T].
+
+    Raises:
+        InputError: one holds NaN or infinity.
+    """
+    if not (finite := torch.isfinite(torch.view_as_real(mixture)).flatten(1).all(1)).all():
+        raise InputError(f"mixture {int((~finite).nonzero()[0])} holds NaN or infinity")
 
 
 def in_parallel(apply: Callable[[Tensor], Tensor], windows: Tensor, most: int) -> Tensor:

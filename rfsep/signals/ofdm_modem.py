@@ -1,10 +1,16 @@
 """Orthogonal frequency-division multiplexing with cyclic prefix, guard carriers and a DC null."""
 
+import math
+from collections.abc import Callable, Sequence
+
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from rfsep.signals.constellations import bits_per_symbol, constellation, demap, hard_bits, map_bits, random_bits
 from rfsep.types import InputError, Sampled, synthetic
+
+_REACH = 512  # samples that a channel may reach
 
 
 class OfdmModem:
@@ -19,6 +25,14 @@ class OfdmModem:
         cyclic_prefix_length: samples repeated in front of each symbol.
         num_guard_carriers: unused carriers at the lowest and at the highest frequencies.
         dc_null: leave the carrier at 0 Hz empty.
+        carrier: cycles per sample by which the waveform is turned, phase 0 at its first sample.
+        channel: taps, one sample apart, that the waveform passes before it is turned; complex, or pairs of real and
+            imaginary part as YAML has them.
+        channel_lead: number of taps ahead of the one at delay 0.
+        delay: samples by which the waveform is late beyond the taps, band-limited to the sample rate.
+
+    Raises:
+        InputError: no carrier is left, the channel is empty, or carrier or delay are out of range.
     """
 
     def __init__(
@@ -28,7 +42,12 @@ class OfdmModem:
         cyclic_prefix_length: int = 16,
         num_guard_carriers: tuple[int, int] = (4, 3),
         dc_null: bool = True,
+        carrier: float = 0.0,
+        channel: Sequence[complex | Sequence[float]] = (1.0,),
+        channel_lead: int = 0,
+        delay: float = 0.0,
     ) -> None:
+        self._layout = (constellation_name, fft_size, cyclic_prefix_length, num_guard_carriers, dc_null)
         low, high = num_guard_carriers
         frequencies = torch.arange(low, fft_size - high) - fft_size // 2
         if dc_null:
@@ -41,6 +60,40 @@ class OfdmModem:
         self.constellation = constellation(constellation_name)
         self.carriers = frequencies % fft_size  # int64 [D], FFT bins in order of frequency
         self.power = len(frequencies) / fft_size
+        self.carrier = carrier
+        if not (abs(carrier) <= 0.5 and abs(delay) < math.inf):
+            raise InputError(
+                f"carrier {carrier} and delay {delay}: expected at most 0.5 cycles per sample, and a number"
+            )
+        taps = [complex(*tap) if isinstance(tap, Sequence) else complex(tap) for tap in channel]
+        if not 0 <= channel_lead < len(taps):
+            raise InputError(f"channel_lead {channel_lead} is not among the {len(taps)} taps of the channel")
+        self.channel = torch.tensor(taps, dtype=torch.complex128)
+        self.channel_lead = channel_lead
+        self.delay = delay
+
+    def received(
+        self,
+        carrier: float,
+        channel: Sequence[complex | Sequence[float]] = (1.0,),
+        channel_lead: int = 0,
+        delay: float = 0.0,
+    ) -> "OfdmModem":
+        """Returns the same modem at another carrier and behind another channel."""
+        return OfdmModem(*self._layout, carrier, channel, channel_lead, delay)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the channel leaves the waveform as it is."""
+        return len(self.channel) == 1 and bool(self.channel[0] == 1) and self.delay == 0
+
+    def response(self, frequency: Tensor) -> Tensor:
+        """Returns the channel complex128 [n] at frequencies float64 [n] from the carrier, within -1/2 and 1/2."""
+        lag = torch.arange(len(self.channel)) - self.channel_lead
+        turns = -2 * math.pi * frequency[:, None] * lag
+        late = -2 * math.pi * frequency * self.delay
+        taps: Tensor = torch.polar(torch.ones_like(turns), turns) @ self.channel
+        return taps * torch.polar(torch.ones_like(late), late)
 
     def num_symbols(self, num_samples: int) -> int:
         """Returns the number of OFDM symbols with their centre in a window of ``num_samples`` samples."""
@@ -65,10 +118,19 @@ class OfdmModem:
         prefix = body[:, :, self.fft_size - self.cyclic_prefix_length :]
         waveform = torch.cat((prefix, body), 2).flatten(1)  # [B, K * period]
         missing = num_samples - waveform.shape[1]
-        return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform[:, :num_samples]
+        waveform = torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform[:, :num_samples]
+        return turned(self._through_channel(waveform), self.carrier)
+
+    def _through_channel(self, waveform: Tensor) -> Tensor:
+        """Passes a waveform complex [B, T] through the channel: complex [B, T], zero before and after."""
+        return waveform if self.flat else filtered(waveform, self.response, _REACH)
 
     def analyse(self, waveform: Tensor) -> Tensor:
-        """Carrier values complex64 [B, OFDM symbols * D] of a waveform complex64 [B, T] that starts on a symbol."""
+        """Carrier values complex64 [B, OFDM symbols * D] of a waveform complex64 [B, T] that starts on a symbol.
+
+        The channel is taken from them, but not what it brings of neighbouring symbols.
+        """
+        waveform = turned(waveform, -self.carrier)
         num_symbols = self.num_symbols(waveform.shape[1])
         if num_symbols == 0:
             return waveform[:, :0]
@@ -76,7 +138,11 @@ class OfdmModem:
         padded = torch.nn.functional.pad(waveform, (0, max(0, length - waveform.shape[1])))[:, :length]
         blocks = padded.reshape(len(waveform), num_symbols, self.symbol_period)  # [B, K, period]
         carriers: Tensor = torch.fft.fft(blocks[:, :, self.cyclic_prefix_length :], norm="ortho")  # [B, K, F]
-        return carriers[:, :, self.carriers].flatten(1)  # [B, K * D]
+        found = carriers[:, :, self.carriers]  # [B, K, D]
+        if not self.flat:
+            frequency = self.carriers.double() / self.fft_size
+            found = found / self.response(frequency - frequency.round()).to(found.dtype)
+        return found.flatten(1)  # [B, K * D]
 
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns the waveform complex64 [B, OFDM symbols * symbol_period] of bits uint8 [B, N]."""
@@ -96,3 +162,28 @@ class OfdmModem:
         bits = random_bits(batch_size, self.num_bits(num_samples), generator)
         waveform = self.synthesise(map_bits(bits, self.constellation), num_samples)
         return synthetic(waveform, bits, torch.zeros(batch_size, dtype=torch.int64))
+
+
+def turned(waveform: Tensor, carrier: float) -> Tensor:
+    """Shifts waveforms complex [B, T] up by ``carrier`` cycles per sample, with phase 0 at the first sample."""
+    if carrier == 0:
+        return waveform
+    cycles = (carrier * torch.arange(waveform.shape[-1], dtype=torch.float64)).frac()
+    return waveform * torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles).to(waveform)
+
+
+def filtered(waveform: Tensor, response: Callable[[Tensor], Tensor], reach: int) -> Tensor:
+    """Filters waveforms complex [B, T], which are silent beyond their ends.
+
+    Args:
+        waveform: complex [B, T].
+        response: gives the complex128 [n] response at frequencies float64 [n] in cycles per sample, of -1/2 ... 1/2.
+        reach: samples that the response reaches on each side; weak tails beyond it wrap around.
+    """
+    length = waveform.shape[1]
+    size = int(next_fast_len(length + 2 * reach))
+    spectrum = torch.fft.fft(waveform.to(torch.complex128), size) * response(
+        torch.fft.fftfreq(size, dtype=torch.float64)
+    )
+    result: Tensor = torch.fft.ifft(spectrum)[:, :length]
+    return result.to(waveform.dtype)

@@ -28,7 +28,8 @@ from rfsep.separators.inference.grid import (
     scattered_matrix,
 )
 from rfsep.separators.inference.tridiagonal import back_solve, factorise, half_solve, inverse_band
-from rfsep.signals.constellations import posterior_mean_and_variance
+from rfsep.separators.inference.turns import Evidence, InterferenceTurn, SoiPhase, Turns, unit
+from rfsep.signals.constellations import decide, posterior_mean_and_variance
 from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import Modem
 
@@ -90,7 +91,8 @@ class State(NamedTuple):
         soi: [B, S], posterior under the discrete prior.
         soi_cavity: [B, S], evidence on a SOI symbol from everything but its own prior: the soft output.
         carriers: [B, K, D], posterior of the interference's symbols.
-        gain: complex [B].
+        gain: complex [B], of the interference in the middle of the window.
+        turns: phases of both constellations.
     """
 
     soi_sites: Sites
@@ -99,6 +101,7 @@ class State(NamedTuple):
     soi_cavity: Marginals
     carriers: Marginals
     gain: Tensor
+    turns: Turns
 
 
 class Schedule(NamedTuple):
@@ -147,6 +150,12 @@ def tilted(cavity: Marginals, points: Tensor) -> Marginals:
     return Marginals(mean, variance.clamp_min(_LEAST_VARIANCE))
 
 
+def tilted_turned(cavity: Marginals, points: Tensor, turn: Tensor) -> Marginals:
+    """As `tilted`, of a constellation that is turned by complex [...] for each symbol."""
+    found = tilted(Marginals(cavity.mean * turn.conj(), cavity.variance), points)
+    return Marginals(found.mean * turn, found.variance)
+
+
 def cavity_of(marginal: Marginals, sites: Sites) -> Marginals:
     """Removes a marginal's own site."""
     precision = (1 / marginal.variance - sites.precision).clamp_min(_LEAST_PRECISION)
@@ -173,14 +182,21 @@ class Detector:
         power: mean power of its waveform, which is divided out.
         dtype: complex64, or complex128 where the noise is so weak that eliminating the interference's symbols would
             lose all digits.
+        tracked: whether the SOI's phase varies slowly and is followed.
     """
 
-    def __init__(self, grid: SoiGrid, interference: Modem, power: float, dtype: torch.dtype) -> None:
+    def __init__(
+        self, grid: SoiGrid, interference: Modem, power: float, dtype: torch.dtype, tracked: bool = False
+    ) -> None:
         self.grid = grid
         self.dtype = dtype
         self.soi_points = grid.modem.constellation.to(self.dtype)
         self.points = interference.constellation.to(self.dtype)
-        waveforms = modem_waveforms(interference, grid.period, 0).T.to(torch.complex128) / power**0.5
+        self._tracked = tracked
+        two = modem_waveforms(interference, 2 * grid.period, 0).to(torch.complex128)
+        self.turn = InterferenceTurn(two, grid.num_blocks, dtype)
+        self.soi_phase = SoiPhase(grid.num_symbols, grid.density, dtype)
+        waveforms = two[: len(two) // 2, : grid.period].T / power**0.5
         self.carriers = waveforms.to(self.dtype)  # A, [P, D]
         gram = waveforms.mH @ waveforms
         values, vectors = torch.linalg.eigh(gram)
@@ -295,8 +311,8 @@ class Detector:
         rest = window.samples - signal - gain[:, None, None] * (interference @ self.carriers.T)
         return (squared(rest) * window.inside).sum(2) / window.inside.sum(2).clamp_min(1)
 
-    def start(self, window: Window, gain: Tensor) -> State:
-        """Returns the state of the priors alone, symbols of unit power."""
+    def start(self, window: Window, gain: Tensor, slopes: Tensor) -> State:
+        """Returns the state of the priors alone, symbols of unit power, at slopes real [B, 2] of `Turns`."""
         soi = torch.where(window.exists, 1.0, ABSENT).to(self.dtype.to_real())
         carriers = torch.ones(window.carriers.shape, dtype=self.dtype.to_real())
         none, nothing = torch.zeros_like(window.soi), torch.zeros_like(window.carriers)
@@ -307,23 +323,56 @@ class Detector:
             Marginals(none, 1 / soi),
             Marginals(nothing, carriers),
             gain,
+            Turns(slopes.to(soi.dtype), torch.zeros_like(soi)),
+        )
+
+    def acquired(self, window: Window, gain: Tensor, noise_power: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the complex gain [B], up to the constellation's symmetry, and slopes real [B, 2] of `Turns`.
+
+        They come from the M-th power of the carriers that the Gaussian priors alone make clear.
+
+        Args:
+            window: the constants.
+            gain: float64 [B], power of the interference.
+            noise_power: real [B].
+        """
+        start = self.start(window, gain.sqrt().to(self.dtype), gain.new_zeros((len(gain), 2)))
+        _, carriers = self.marginals(window, start.soi_sites, start.carrier_sites, start.gain, noise_power)
+        phase, slopes = self.turn.acquired(carriers.mean, carriers.variance, self.points)
+        return torch.polar(gain.sqrt(), phase.double()).to(self.dtype), slopes
+
+    def decided(self, state: State) -> tuple[Tensor, Tensor]:
+        """Returns the nearest points, as turned, of SOI complex [B, S] and interference complex [B, K, D]."""
+        soi, carriers = unit(state.turns.soi), self.turn(state.turns.slopes)
+        return (
+            decide(state.soi.mean * soi.conj(), self.soi_points) * soi,
+            decide(state.carriers.mean * carriers.conj(), self.points) * carriers,
         )
 
     def step(self, window: Window, state: State, noise_power: Tensor, damping: float) -> State:
         """Runs one round: Gaussian posterior, cavities, discrete posteriors, new sites, new gain."""
         marginals = self.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise_power)
         cavity, carrier_cavity = cavity_of(marginals[0], state.soi_sites), cavity_of(marginals[1], state.carrier_sites)
-        soi, carriers = tilted(cavity, self.soi_points), tilted(carrier_cavity, self.points)
+        carriers = tilted_turned(carrier_cavity, self.points, self.turn(state.turns.slopes))
+        soi = (
+            tilted_turned(cavity, self.soi_points, unit(state.turns.soi))
+            if self._tracked
+            else tilted(cavity, self.soi_points)
+        )
         soi = Marginals(soi.mean * window.exists, soi.variance)
         sites = updated(state.soi_sites, cavity, soi, damping)
         absent = Sites(torch.where(window.exists, sites.precision, ABSENT), sites.shift * window.exists)
         carrier_sites = updated(state.carrier_sites, carrier_cavity, carriers, damping)
         gain = self.fitted_gain(window, soi.mean, carriers, state.gain)
-        return State(absent, carrier_sites, soi, cavity, carriers, gain)
+        slopes = self.turn.fitted(state.turns.slopes, Evidence(*carrier_cavity, carriers.mean))
+        phase = state.turns.soi
+        if self._tracked:
+            phase = self.soi_phase.fitted(phase, Evidence(*cavity, soi.mean))
+        return State(absent, carrier_sites, soi, cavity, carriers, gain, Turns(slopes, phase))
 
-    def detect(self, window: Window, gain: Tensor, noise_power: Tensor, schedule: Schedule) -> State:
+    def detect(self, window: Window, gain: Tensor, slopes: Tensor, noise_power: Tensor, schedule: Schedule) -> State:
         """Iterates until the SOI's symbols settle; settled windows cost nothing more."""
-        state = self.start(window, gain)
+        state = self.start(window, gain, slopes)
         result: State = rows_of(state, torch.arange(len(gain)))
         active = torch.arange(len(gain))
         for iteration in range(schedule.iterations):

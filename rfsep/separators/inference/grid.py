@@ -6,7 +6,7 @@ block or the number of SOI symbols in the window.
 """
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,24 @@ from rfsep.types import Modem
 ABSENT = 1e12  # precision of a symbol that does not exist
 _CONTEXT = 8  # symbol periods on each side that may reach into a window
 _NEGLIGIBLE = 1e-12  # A waveform with a smaller share of the largest energy counts as zero.
+_NEGLIGIBLE_TAIL = 1e-7  # the same behind a filter, whose tails are long and weak
+
+
+class Filter(Protocol):
+    """A filter that a mixture has passed."""
+
+    @property
+    def lead(self) -> int:
+        """Number of taps ahead of the one at delay 0."""
+        ...
+
+    def __call__(self, waveform: Tensor) -> Tensor:
+        """Filters waveforms complex [B, T]."""
+        ...
+
+    def gain(self, size: int) -> Tensor:
+        """Returns its power gain float64 [size] at frequencies as ``torch.fft.fft`` has them."""
+        ...
 
 
 class Blocks(NamedTuple):
@@ -44,9 +62,12 @@ class SoiGrid:
         period: samples P per block.
         begins: whether the SOI begins with the window; otherwise earlier symbols reach into it.
         ends: whether the SOI ends with the window.
+        passed: filter that the mixture has passed, and the SOI's pulses with it; None for none.
     """
 
-    def __init__(self, modem: Modem, num_samples: int, period: int, *, begins: bool, ends: bool) -> None:
+    def __init__(
+        self, modem: Modem, num_samples: int, period: int, *, begins: bool, ends: bool, passed: Filter | None = None
+    ) -> None:
         self.modem = modem
         self.num_samples = num_samples
         self.period = period
@@ -54,20 +75,39 @@ class SoiGrid:
         self.ends = ends
         self.num_blocks = (num_samples + 2 * period - 2) // period
         step = modem.symbol_period
-        around = modem_waveforms(modem, step, _CONTEXT)  # one SOI period and _CONTEXT on each side
-        self.density = len(around) // (2 * _CONTEXT + 1)  # data symbols per period
+        self._passed = passed
+        self._beyond = 0 if passed is None else -(-passed.lead // step)  # periods that the filter reaches
+        context = _CONTEXT + self._beyond
+        around = self._waveforms(1)  # one SOI period and the context on each side
+        self.density = len(around) // (2 * context + 1)  # data symbols per period
         energy = around.abs().square().sum(1)
-        reach = (energy > _NEGLIGIBLE * energy.max()).nonzero()[:, 0] // self.density - _CONTEXT
+        least = _NEGLIGIBLE if passed is None else _NEGLIGIBLE_TAIL
+        reach = (energy > least * energy.max()).nonzero()[:, 0] // self.density - context
         self._before, self._behind = int(-reach.min()), int(reach.max())
         self.num_symbols = self.density * (self._before + -(-(num_samples + step - 1) // step) + self._behind)
+
+    def _waveforms(self, periods: int) -> Tensor:
+        """Waveforms [S, T] of the symbols that reach ``periods`` SOI periods, from well before to well after them."""
+        step, beyond = self.modem.symbol_period, self._beyond
+        rows = modem_waveforms(self.modem, (periods + 2 * beyond) * step, _CONTEXT)
+        return rows if self._passed is None else self._passed(rows)[:, beyond * step : (beyond + periods) * step]
+
+    @property
+    def white(self) -> bool:
+        """Whether white noise is as it was sent."""
+        return self._passed is None
+
+    def gain(self, size: int) -> Tensor | float:
+        """Power gain of the filter that the mixture has passed, float64 [size]; 1 for none."""
+        return 1.0 if self._passed is None else self._passed.gain(size)
 
     @cached_property
     def pulses(self) -> Tensor:
         """Returns waveforms complex128 [step, P, c] in a block that begins 0, 1, ... samples into a SOI period."""
         step, span = self.modem.symbol_period, self.modem.symbol_period + self.period - 1
         total = -(-span // step)
-        rows = modem_waveforms(self.modem, total * step, _CONTEXT)
-        first = (_CONTEXT - self._before) * self.density
+        rows = self._waveforms(total)
+        first = (_CONTEXT + self._beyond - self._before) * self.density
         rows = rows[first : first + (self._before + total + self._behind) * self.density].to(torch.complex128)
         return torch.stack([rows[:, phase : phase + self.period].T for phase in range(step)])  # [step, P, c]
 

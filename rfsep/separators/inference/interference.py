@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from rfsep.identification.channel import received_modem
 from rfsep.identification.identify import identified_modems, identify
 from rfsep.separators.inference.gaussian import Bases, GaussianModel
-from rfsep.separators.inference.grid import SoiGrid
+from rfsep.separators.inference.grid import Filter, SoiGrid
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
+from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import (
     PeriodicCovariance,
     learn_periodic_covariance,
@@ -39,25 +41,45 @@ def _drift(samples_per_symbol: float | None, num_samples: int) -> float:
     return abs(samples_per_symbol - round(samples_per_symbol)) * num_samples / samples_per_symbol
 
 
-def interference_covariance(examples: Tensor, interference: Modem | None) -> PeriodicCovariance:
-    """Returns the covariance of the interference's modem, or learns it from example frames complex64 [F, T].
+class Interference(NamedTuple):
+    """An interference as its examples show it.
+
+    Attributes:
+        covariance: as sent, with its carrier but without channel and fraction of a sample, where ``received`` has them.
+        received: its modem, if it is OFDM with known symbols.
+    """
+
+    covariance: PeriodicCovariance
+    received: OfdmModem | None
+
+
+def known_interference(examples: Tensor, interference: Modem | None) -> Interference:
+    """Returns what is known of an interference by its modem, or by example frames complex64 [F, T].
 
     `rfsep.identification.identify` finds the period. Without a sure period of at most 512 samples the interference
-    counts as stationary.
+    counts as stationary. OFDM with a channel has the covariance of its modem.
     """
+    if isinstance(interference, OfdmModem):
+        return Interference(modem_periodic_covariance(interference.received(interference.carrier)), interference)
     if interference is not None:
-        return modem_periodic_covariance(interference)
+        return Interference(modem_periodic_covariance(interference), None)
     found = identify(examples)
+    modems = [modem for modem in identified_modems(found) if isinstance(modem, OfdmModem)]
+    received = received_modem(examples, modems[0], found.carrier_offset.value or 0.0) if modems else None
+    if received is not None and not received.flat:
+        return Interference(modem_periodic_covariance(received.received(received.carrier)), received)
     period = found.statistical_period
     whole = _drift(found.samples_per_symbol.value, examples.shape[1]) < _STEADY
     sure = period.value is not None and period.confidence >= _SURE and whole and period.value <= _LONGEST_PERIOD
-    return learn_periodic_covariance(examples, period.value if sure and period.value else 1, _LONGEST_LAG)
+    covariance = learn_periodic_covariance(examples, period.value if sure and period.value else 1, _LONGEST_LAG)
+    return Interference(covariance, received if covariance.independent else None)
 
 
 def interference_modems(examples: Tensor, interference: Modem | None) -> list[Modem]:
     """Returns the interference's modem, as given or as identified from example frames complex64 [F, T].
 
-    Frames that hold several constellations give one modem each, the most frequent first.
+    Frames that hold several constellations give one modem each, the most frequent first. Modems that are identified
+    have neither a carrier nor a channel: see `received_modems`.
 
     Raises:
         InputError: the frames are not of an OFDM signal with known symbols.
@@ -66,6 +88,25 @@ def interference_modems(examples: Tensor, interference: Modem | None) -> list[Mo
     if not found or not modem_periodic_covariance(found[0]).independent:
         raise InputError("the interference is no OFDM whose symbols are known; give interference=")
     return found
+
+
+def received_modems(examples: Tensor, interference: Modem | None) -> list[OfdmModem]:
+    """As `interference_modems`, each with the carrier and the channel that the frames show, or as given.
+
+    Raises:
+        InputError: the frames are not of an OFDM signal with known symbols.
+    """
+    if interference is None:
+        identified = identify(examples)
+        found = [modem for modem in identified_modems(identified) if isinstance(modem, OfdmModem)]
+        received = received_modem(examples, found[0], identified.carrier_offset.value or 0.0) if found else None
+        if received is not None:
+            channel = [complex(tap) for tap in received.channel.tolist()]
+            behind = (received.carrier, channel, received.channel_lead, received.delay)
+            return [modem.received(*behind) for modem in found]
+    elif isinstance(interference, OfdmModem):
+        return [interference]
+    raise InputError("the interference is no OFDM whose symbols are known; give interference=")
 
 
 def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
@@ -96,10 +137,11 @@ def make_setup(
     noise_power: float | None,
     bases: Bases | None = None,
     timing_network: TimingNetwork | None = None,
+    passed: Filter | None = None,
 ) -> Setup:
     """Builds grid, Gaussian model and synchroniser for windows of ``length`` samples, with their arguments."""
     period = covariance.period if covariance.independent else length
-    model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends), covariance, bases)
+    model = GaussianModel(SoiGrid(modem, length, period, begins=begins, ends=ends, passed=passed), covariance, bases)
     synchroniser = Synchroniser(
         model, soi_timing_known=timing_known, noise_power=noise_power, timing_network=timing_network
     )

@@ -6,6 +6,7 @@ few go, with every timing of the SOI, to the exact likelihood of `rfsep.separato
 give the interference's timing instead (`rfsep.separators.inference.timing`); everything else is found in the same way.
 """
 
+from collections.abc import Iterable
 from functools import reduce
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ _SHORTLIST = 3  # interference timings that reach the exact likelihood
 _SOI_STRIDE = 2  # samples between the SOI timings of the first look; a pulse is many samples wide
 _LEAST_GAIN = 1e-3  # an SINR of +30 dB
 _NOISE_POWERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # candidates for an unknown noise power
+_NOISE_STEPS = (10**0.5, 10**0.25)  # finer steps behind a filter, which changes the noise power by any factor
 _UNKNOWN_NOISE = 3e-3  # the noise power assumed before timing is known
 _GAIN_STEPS_DB = (1.5, 0.4)  # step sizes in the search for the gain
 
@@ -71,6 +73,7 @@ class Synchroniser:
         self.timing_network = timing_network
         self.soi_timing_known = soi_timing_known
         self.noise_power = noise_power
+        self._noise_steps = () if model.grid.white else _NOISE_STEPS
         self._soi_spectrum, self._interference_spectrum = self._spectra()
 
     def _spectra(self) -> tuple[Tensor, Tensor]:
@@ -78,39 +81,46 @@ class Synchroniser:
         length = self.model.grid.num_samples
         soi = modem_autocorrelation(self.model.grid.modem, length)
         lags = self.model.covariance.lags.mean(0)[:length]
-        return _spectrum(soi, 2 * length), _spectrum(lags, 2 * length)
+        return _spectrum(soi, 2 * length) * self.model.grid.gain(2 * length), _spectrum(lags, 2 * length)
 
     def soi_power(self) -> float:
         """Mean power of the SOI."""
         return float(self._soi_spectrum.mean())
 
-    def _coarse(self, mixture: Tensor, gain: Tensor, noise: float) -> Tensor:
-        """Returns costs float64 [B, P] of the interference's timings."""
+    def extracted(self, mixture: Tensor, gain: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+        """Returns the interference complex128 [B, T] behind the stationary Wiener filter, and its error float64 [B]."""
         interference = gain[:, None] * self._interference_spectrum
         total = interference + self._soi_spectrum + noise
-        error = (interference * (self._soi_spectrum + noise) / total).mean(1)  # [B], error of the Wiener filter
+        error = (interference * (self._soi_spectrum + noise) / total).mean(1)
         length = mixture.shape[1]
         spectrum = torch.fft.fft(mixture.to(torch.complex128), 2 * length)
-        filtered = torch.fft.ifft(spectrum * (interference / total))[:, :length]
+        filtered: Tensor = torch.fft.ifft(spectrum * (interference / total))[:, :length]
+        return filtered, error
+
+    def _coarse(self, mixture: Tensor, gain: Tensor, noise: float) -> Tensor:
+        """Returns costs float64 [B, P] of the interference's timings."""
+        filtered, error = self.extracted(mixture, gain, noise)
         if self.model.covariance.independent:
-            return self._block_costs(filtered.to(torch.complex64), gain, error)
+            return self.block_costs(filtered, gain, error)
         period = self.model.covariance.period
         costs = []
         for phase in range(period):
-            values, vectors = self.model.basis(phase, 0, length)
+            values, vectors = self.model.basis(phase, 0, mixture.shape[1])
             seen = (filtered @ vectors.conj()).abs().square()
             variance = gain[:, None] * values + error[:, None]
             costs.append((seen / variance + variance.log()).sum(1))
         return torch.stack(costs, 1)
 
-    def _block_costs(self, filtered: Tensor, gain: Tensor, error: Tensor) -> Tensor:
-        """Returns the mean cost of the whole blocks at every offset, for a filtered mixture complex64 [B, T]."""
+    def block_costs(
+        self, filtered: Tensor, gain: Tensor, error: Tensor, offsets: Iterable[int] | None = None
+    ) -> Tensor:
+        """Returns the mean cost [B, n] of whole blocks at offsets, all by default, of `extracted` [B, T]."""
         period = self.model.grid.period
         values, vectors = self.model.basis(0, 0, period)
         weight = (1 / (gain[:, None] * values + error[:, None])).float()  # [B, P]
-        basis = vectors.conj().to(torch.complex64)
+        basis, filtered = vectors.conj().to(torch.complex64), filtered.to(torch.complex64)
         costs = []
-        for offset in range(period):
+        for offset in range(period) if offsets is None else offsets:
             rest = filtered[:, -offset % period :]
             count = rest.shape[1] // period
             blocks = rest[:, : count * period].reshape(len(rest), count, period)
@@ -138,10 +148,19 @@ class Synchroniser:
         costs = self._coarse(mixture, gain, noise)
         return costs.topk(min(_SHORTLIST, costs.shape[1]), 1, largest=False).indices
 
+    @property
+    def assumed_noise(self) -> float:
+        """Noise power before timing is known."""
+        return _UNKNOWN_NOISE if self.noise_power is None else self.noise_power
+
+    def first_gain(self, mixture: Tensor) -> Tensor:
+        """Returns a first guess float64 [B] of the interference's power."""
+        return (power(mixture).double() - self.soi_power() - self.assumed_noise).clamp_min(_LEAST_GAIN)
+
     def start(self, mixture: Tensor) -> tuple[Synchronised, Tensor]:
         """Returns a first guess for each window, and the shortlist int64 [B, n] of its interference timings."""
-        noise = _UNKNOWN_NOISE if self.noise_power is None else self.noise_power
-        gain = (power(mixture).double() - self.soi_power() - noise).clamp_min(_LEAST_GAIN)
+        noise = self.assumed_noise
+        gain = self.first_gain(mixture)
         shortlist = self._shortlist(mixture, gain, noise)
         zero = torch.zeros(len(mixture), dtype=torch.int64)
         least = torch.full_like(gain, -torch.inf)
@@ -173,6 +192,9 @@ class Synchroniser:
         if self.noise_power is None:
             for noise in _NOISE_POWERS:
                 best = _better(best, likelihood(best._replace(noise_power=torch.full_like(at.gain, noise))))
+            for factor in self._noise_steps:
+                tried = (best.noise_power * factor, best.noise_power / factor)
+                best = reduce(_better, (likelihood(best._replace(noise_power=one)) for one in tried), best)
         for step_db in _GAIN_STEPS_DB:
             factor = 10 ** (step_db / 10)
             low, high = (likelihood(best._replace(gain=best.gain * scale)) for scale in (1 / factor, factor))
