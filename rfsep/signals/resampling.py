@@ -57,6 +57,9 @@ class Conversion(NamedTuple):
     error_ppm: float
 
 
+SAME_RATE = Conversion(1, 1, np.ones(1, np.float32), 0, 0.0)
+
+
 def conversion(from_hz: float, to_hz: float) -> Conversion:
     """The conversion between two sample rates in any ratio.
 

@@ -80,6 +80,28 @@ def test_symbol_rate_and_roll_off_are_estimated_and_told(rfsep: Rfsep) -> None:
     assert (again, "finished already" in output) == (0, True)
 
 
+def test_a_signal_of_any_symbol_rate_is_embedded_and_received(rfsep: Rfsep) -> None:
+    np.save("recording.npy", noise(NUM_SAMPLES).astype(np.complex64))
+    described = ("--sample-rate", str(RATE), "--soi-set", "samples_per_symbol=6", "--soi-set", "roll_off=.3")
+    baud = ("--symbol-rate", "277777")
+    status, _, complaint = rfsep("embed", "recording.npy", "--sinr-db", "0", *described, *baud, "--out", "made")
+    assert (status, complaint) == (0, "")
+    bits = np.load("made/truth_bits.npy")
+    assert len(bits) == pytest.approx(2 * NUM_SAMPLES * 277777 / RATE, abs=2)
+    receive = ("separate", "made/capture.sigmf-meta", "--separator", "matched_filter", "--soi-start", "0")
+    status, _, _ = rfsep(*receive, *described, *baud, "--out", "told")
+    assert status == 0
+    # Q(sqrt(11.556)) = .00034 of the bits are wrong.
+    assert error_rate(np.load("told/bits.npy"), bits) < 0.0011
+    _, output, _ = rfsep(*receive, *described, "--symbol-rate", "auto", "--out", "found")
+    words = output.split()
+    assert float(words[words.index("rate:") + 1]) == pytest.approx(277777, rel=5e-6)
+    status, _, complaint = rfsep(
+        "embed", "recording.npy", "--sinr-db", "0", *described, "--symbol-rate", "auto", "--out", "x"
+    )
+    assert (status, "has to be told" in complaint) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -114,6 +114,23 @@ def _told_rate(wanted: Wanted, rate_hz: float, period: int) -> float | None:
     return told
 
 
+def soi_plan(soi: SoiOption, symbol_rate: str | None, rate_hz: float) -> Conversion:
+    """Returns the conversion of a SOI that is sent at a symbol rate to a recording's sample rate.
+
+    Args:
+        soi: its settings.
+        symbol_rate: in baud; None for the modem's samples per symbol at the recording's rate.
+        rate_hz: sample rate of the recording.
+
+    Raises:
+        InputError: no such symbol rate, or one that has no place in the recording's band.
+    """
+    if symbol_rate == AUTO:
+        raise InputError(f"--symbol-rate is {AUTO}: that of an embedded signal has to be told in baud")
+    told = _told_rate(Wanted(soi.name, symbol_rate=symbol_rate), rate_hz, samples_per_symbol(soi))
+    return conversion(told or rate_hz, rate_hz)
+
+
 def symbol_rate_number(text: str) -> float:
     """Returns a symbol rate in baud, or a quotient of two numbers.
 
