@@ -107,7 +107,10 @@ def test_a_signal_of_any_symbol_rate_is_embedded_and_received(rfsep: Rfsep) -> N
     [
         (("--symbol-rate", "fast"), ["--symbol-rate is fast", "auto"]),
         (("--symbol-rate", "-1"), ["--symbol-rate is -1"]),
-        (("--symbol-rate", "1e7"), ["1e7", "3.21e6"]),
+        (("--symbol-rate", "1e7"), ["10000000", "3210000"]),
+        (("--symbol-rate", "1e-3"), ["0.016 samples/s", "65536 times"]),
+        (("--resample", "1e-300"), ["1e-300 samples/s", "65536 times"]),
+        (("--resample", "1e300"), ["1e+300 samples/s", "65536 times"]),
         (("--symbol-rate", "1e5", "--resample", "2e6"), ["1600000", "2000000", "one of them"]),
         (("--symbol-rate", "auto", "--resample", "2e6"), ["auto", "2000000", "one of them"]),
         (("--symbol-rate", "auto"), ["no symbol rate stands out"]),
@@ -126,5 +129,5 @@ def test_what_cannot_be_meant_is_refused_in_a_line(rfsep: Rfsep, arguments: tupl
     assert status == 2
     assert len(complaint.strip().splitlines()) == 1
     for word in words:
-        assert word in complaint.replace("+0", "").replace("10000000", "1e7").replace("3210000", "3.21e6")
+        assert word in complaint
     assert not Path("out").exists()

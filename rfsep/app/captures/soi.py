@@ -18,7 +18,6 @@ from rfsep.types import InputError, Modem
 AUTO = "auto"
 _ROLL_OFF = "roll_off"
 _AGREEING = 1e-9  # relative difference of two rates that are the same
-_MOST_SAMPLES = 1 << 40  # of a capture at its new rate
 
 
 class Wanted(NamedTuple):
@@ -104,8 +103,6 @@ def _told_rate(wanted: Wanted, rate_hz: float, period: int) -> float | None:
     if symbol_rate > rate_hz:
         raise InputError(f"--symbol-rate {symbol_rate:.12g} is more than the capture's {rate_hz:.12g} samples/s")
     told = symbol_rate * period
-    if told * _MOST_SAMPLES < rate_hz:
-        raise InputError(f"--symbol-rate {symbol_rate:.12g} is too low for a capture of {rate_hz:.12g} samples/s")
     if resample is not None and abs(resample / told - 1) > _AGREEING:
         raise InputError(
             f"--symbol-rate {symbol_rate:.12g} with {period} samples per symbol is {told:.12g} samples/s, and"
