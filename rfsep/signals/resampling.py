@@ -24,10 +24,13 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import firwin, upfirdn
 
+from rfsep.types import InputError
+
 REACH = 20  # samples at the lower rate on each side of the conversion filter
 INTERPOLATION_REACH = 24  # samples on each side of a position that `interpolated` reads
 _EXACT_PPM = 1e-6  # error of a ratio of small numbers that counts as rounding: a thousandth of a sample in 1e9
 _LARGEST_FACTOR = 4096  # largest up or down of the polyphase filter, whose length grows with it
+_LARGEST_RATIO = 1 << 16  # of two rates; the kernel grows with it, and nobody means more
 _SIDELOBES = 8.0  # Kaiser's beta: about 80 dB
 _CUTOFF = 0.88  # of half the lower rate: -80 dB is reached at half that rate
 _PHASES = 512  # rows of a kernel per sample of the lower rate; lines between the rows are right to -100 dB
@@ -57,6 +60,9 @@ class Conversion(NamedTuple):
     error_ppm: float
 
 
+SAME_RATE = Conversion(1, 1, np.ones(1, np.float32), 0, 0.0)
+
+
 def conversion(from_hz: float, to_hz: float) -> Conversion:
     """The conversion between two sample rates in any ratio.
 
@@ -65,6 +71,9 @@ def conversion(from_hz: float, to_hz: float) -> Conversion:
     their level within .001 dB, their images lie below -94 dB, aliases of tones from half the lower rate on below -86
     dB, and noise up to .7 comes out right to -90 dB.
 
+    Raises:
+        InputError: one rate is more than 65,536 times the other.
+
     >>> conversion(19.2e6, 20e6)[:2], conversion(100e6 / 3, 25e6)[:2]
     ((25, 24), (3, 4))
     >>> plan = conversion(1e6, 1e6 + 1)
@@ -72,6 +81,11 @@ def conversion(from_hz: float, to_hz: float) -> Conversion:
     (1000001, 1000000, 0)
     """
     wanted = Fraction(to_hz) / Fraction(from_hz)
+    if max(wanted, 1 / wanted) > _LARGEST_RATIO:
+        raise InputError(
+            f"no conversion from {from_hz:.12g} to {to_hz:.12g} samples/s: one is more than {_LARGEST_RATIO} times the"
+            " other"
+        )
     small = min(wanted, 1 / wanted).limit_denominator(_LARGEST_FACTOR)
     ratio = wanted if small == 0 else small if wanted <= 1 else 1 / small
     error_ppm = float((ratio / wanted - 1) * 1_000_000)

@@ -264,6 +264,8 @@ def embed_command(
     dataset: Dataset = None,
     sample_rate: SampleRate = None,
     segment: Segment = None,
+    soi_set: SoiSet = None,
+    symbol_rate: SymbolRate = None,
 ) -> None:
     """Embed a signal of random bits in a recording, at its rate and carrier, to make a capture with known truth.
 
@@ -274,7 +276,8 @@ def embed_command(
     rfsep embed recording.sigmf-meta --sinr-db 0 --carrier-hz 2400 --phase-deg 30 --clock-ppm 5 --delay 7.4 \\
       --channel 0:0,2:-6 --phase-noise 1e-3 --out moved
 
-    The recording stays as it is, DC offset and level included; the first symbol begins at sample 0, or at --delay. The
+    The recording stays as it is, DC offset and level included; the first symbol begins at sample 0, or at --delay. With
+    --symbol-rate a symbol takes its time whatever the sample rate; without it, the modem's samples per symbol. The
     clock and the delay come first, then the rays, then the oscillator. --sinr-db counts the power of a ray of 0 dB
     alone. Into --out go capture.sigmf-data and capture.sigmf-meta (cf32_le), truth_bits.npy (uint8) and truth.json
     (everything that these options say).
@@ -286,4 +289,6 @@ def embed_command(
     number, rays = channel_and_rays(channel or [])
     hints = Hints(datatype, dataset, number)
     link = Link(carrier_hz, phase_deg, clock_ppm, delay, rays, phase_noise)
-    embed_capture(capture, out, sinr_db, soi, seconds, seed, hints, sample_rate, segment, link)
+    embed_capture(
+        capture, out, sinr_db, soi, seconds, seed, hints, sample_rate, segment, link, soi_set or [], symbol_rate
+    )

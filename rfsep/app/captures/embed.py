@@ -1,7 +1,7 @@
 """Embeds a signal of interest in a recording, to make captures with known truth."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rfsep.app.captures.soi import soi_plan
 from rfsep.app.config import build_modem, console
 from rfsep.app.examples import tell_doubts
 from rfsep.app.soi import described_soi
@@ -22,6 +23,8 @@ from rfsep.signals.channels.impairments import (
 )
 from rfsep.signals.channels.rays import parse_rays
 from rfsep.signals.constellations import bits_per_symbol, map_bits
+from rfsep.signals.resampling import SAME_RATE, Conversion, converted
+from rfsep.signals.resampling import needed as old_samples
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.storage.atomic import staged, write_json
 from rfsep.storage.captures.doubts import look_at
@@ -120,8 +123,27 @@ class _Sent:
         return waveform[low - begin * period : high - begin * period], fresh.numpy()
 
 
+class _Converted:
+    """A sent signal at the sample rate of a recording."""
+
+    def __init__(self, sent: _Sent, plan: Conversion) -> None:
+        self._sent, self._plan = sent, plan
+
+    def stretch(self, low: int, high: int) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.uint8]]:
+        """Returns samples and bits as `_Sent.stretch` does, at the new rate."""
+        first, end = old_samples(self._plan, low, high - low)
+        piece, bits = self._sent.stretch(first, end)
+        return converted(piece, first, self._plan, low, high - low), bits
+
+
 def embedded(
-    capture: Capture, modem: Modem, gain: float, num_samples: int, impairments: Impairments, seed: int
+    capture: Capture,
+    modem: Modem,
+    gain: float,
+    num_samples: int,
+    impairments: Impairments,
+    seed: int,
+    plan: Conversion = SAME_RATE,
 ) -> Iterator[Embedded]:
     """Yields blocks of a recording plus ``gain`` times a SOI of random bits whose first symbol is sent at sample 0.
 
@@ -134,8 +156,10 @@ def embedded(
         num_samples: total number of samples.
         impairments: what the SOI goes through.
         seed: seed of bits and phase noise.
+        plan: conversion of the SOI's samples to the recording's rate.
     """
-    sent = _Sent(modem, modem.num_bits(sent_samples(impairments, num_samples)), batch_generator(Purpose.TEST, seed))
+    total = modem.num_bits(sent_samples(impairments, num_samples) * plan.down // plan.up)
+    sent = _Converted(_Sent(modem, total, batch_generator(Purpose.TEST, seed)), plan)
     walk = PhaseWalk(impairments.phase_noise, batch_generator(Purpose.TEST, seed, _WALK))
     size = _BLOCK * modem.symbol_period
     for start in range(0, num_samples, size):
@@ -194,21 +218,23 @@ def embed_capture(
     sample_rate: float | None,
     segment: int | None,
     link: Link,
+    soi_set: Sequence[str] = (),
+    symbol_rate: str | None = None,
 ) -> None:
     """Embeds a signal of random bits in a recording and writes both with the truth; see ``rfsep embed --help``.
 
     Raises:
         InputError: the recording cannot be read, has no power or no rate, or holds no symbol.
     """
-    config, opened = described_soi(soi), _one_segment(capture, hints, segment)
+    config, opened = described_soi(soi, soi_set), _one_segment(capture, hints, segment)
     modem, rate = build_modem(config), sample_rate or opened.facts.sample_rate_hz
     if rate is None or not 0 < rate < math.inf:
         raise InputError(f"{capture}: sample rate {rate}; give a positive --sample-rate")
     if not abs(sinr_db) < 200 or not (seconds is None or 0 < seconds < math.inf):
         raise InputError(f"--sinr-db {sinr_db} and --seconds {seconds}: expected finite numbers")
-    impairments = link.impairments(rate)
+    impairments, plan = link.impairments(rate), soi_plan(config, symbol_rate, rate)
     count = opened.facts.num_samples if seconds is None else round(seconds * rate)
-    num_bits = modem.num_bits(heard := sent_samples(impairments, count))
+    num_bits = modem.num_bits(heard := sent_samples(impairments, count) * plan.down // plan.up)
     if heard < modem.symbol_period or num_bits == 0:
         raise InputError(f"{count} samples have room for no symbol of {soi}")
     looked = look_at(opened, lambda count: None)
@@ -217,10 +243,18 @@ def embed_capture(
         raise InputError(f"{capture}: its power is {power}: silent, or with NaN or infinity in it")
     gain = soi_gain(modem, power, sinr_db)
     source = opened.facts.source.name
-    provenance = {"sinr_db": sinr_db, "seed": seed, "soi": soi, "recording": source, "soi_gain": gain}
+    provenance: dict[str, object] = {
+        "sinr_db": sinr_db,
+        "seed": seed,
+        "soi": soi,
+        "recording": source,
+        "soi_gain": gain,
+    }
+    provenance |= {"soi_set": list(soi_set)} if soi_set else {}
+    provenance |= {"symbol_rate": symbol_rate} if symbol_rate is not None else {}
     told = {**link.told(), "carrier": impairments.carrier}
     truth = {"sample_rate_hz": float(rate), **provenance, "link": told}
-    _write(out, num_bits, embedded(opened, modem, gain, count, impairments, seed), truth)
+    _write(out, num_bits, embedded(opened, modem, gain, count, impairments, seed, plan), truth)
     name, meta = f"{config.name} at {sinr_db:g} dB SINR in {source}", (out / _CAPTURE).with_suffix(".sigmf-meta")
     if link != Link():
         provenance |= {"link": told}

@@ -18,7 +18,6 @@ from rfsep.types import InputError, Modem
 AUTO = "auto"
 _ROLL_OFF = "roll_off"
 _AGREEING = 1e-9  # relative difference of two rates that are the same
-_MOST_SAMPLES = 1 << 40  # of a capture at its new rate
 
 
 class Wanted(NamedTuple):
@@ -104,14 +103,29 @@ def _told_rate(wanted: Wanted, rate_hz: float, period: int) -> float | None:
     if symbol_rate > rate_hz:
         raise InputError(f"--symbol-rate {symbol_rate:.12g} is more than the capture's {rate_hz:.12g} samples/s")
     told = symbol_rate * period
-    if told * _MOST_SAMPLES < rate_hz:
-        raise InputError(f"--symbol-rate {symbol_rate:.12g} is too low for a capture of {rate_hz:.12g} samples/s")
     if resample is not None and abs(resample / told - 1) > _AGREEING:
         raise InputError(
             f"--symbol-rate {symbol_rate:.12g} with {period} samples per symbol is {told:.12g} samples/s, and"
             f" --resample says {resample:.12g}: give one of them"
         )
     return told
+
+
+def soi_plan(soi: SoiOption, symbol_rate: str | None, rate_hz: float) -> Conversion:
+    """Returns the conversion of a SOI that is sent at a symbol rate to a recording's sample rate.
+
+    Args:
+        soi: its settings.
+        symbol_rate: in baud; None for the modem's samples per symbol at the recording's rate.
+        rate_hz: sample rate of the recording.
+
+    Raises:
+        InputError: no such symbol rate, or one that has no place in the recording's band.
+    """
+    if symbol_rate == AUTO:
+        raise InputError(f"--symbol-rate is {AUTO}: that of an embedded signal has to be told in baud")
+    told = _told_rate(Wanted(soi.name, symbol_rate=symbol_rate), rate_hz, samples_per_symbol(soi))
+    return conversion(told or rate_hz, rate_hz)
 
 
 def symbol_rate_number(text: str) -> float:
