@@ -63,7 +63,9 @@ class Course(NamedTuple):
         return found
 
 
-def _taken(course: Course, layout: Layout, begin: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _taken(
+    course: Course, layout: Layout, begin: int, count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Returns segment and place in the capture of each sample, both int64 [count], for shifts by whole samples."""
     own = np.arange(begin, begin + count)
     segment = layout.segment_of(own)

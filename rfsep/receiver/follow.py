@@ -42,7 +42,7 @@ _CLOSE = 0.5  # samples of delay or drift below which a channel is fitted
 _LARGE_ECHO, _SMALL_ECHO = 2e-2, 1e-3  # relative energy of echoes that count at first, and at last
 _STRAIGHT = 0.2  # samples of drift over a stretch that count
 _POLISHED = 4  # rounds of the separator asked for
-DEBUG=False
+DEBUG = False
 _STEADY = 0.25  # rad by which the phase may differ from what was foretold before a stretch is read again
 _WIDEST_CLOCK = 200e-6  # deviation of the clock that is searched for
 _TURN = 0.01  # rad per window that is turned along the whole capture rather than window by window
@@ -205,7 +205,8 @@ class Follower:
             soft = soft_symbols(heard.symbols, self.points)
             phase = heard.phase - heard.course.phase[self._segments(heard.course, self._times(len(heard.phase)))]
             refined = self._fitted(state, heard.mixture, soft, phase, _SMALL_ECHO, _LIKELY)
-            if DEBUG: print('   polish', refined.origin, refined.pace-1, np.round(refined.taps,2), soft.gain, soft.noise)
+            if DEBUG:
+                print("   polish", refined.origin, refined.pace - 1, np.round(refined.taps, 2), soft.gain, soft.noise)
             if _same(refined, state):
                 break
             state = refined
@@ -248,8 +249,11 @@ class Follower:
         count = len(received)
         sent = echoes(self._sent(soft, phase, count), self.spacing)
         left = left_of(self.first(state), received, np.concatenate((sent, slope_of(state.taps @ sent)[None])))
-        clock = fit_clock(Left(left.estimate, np.stack((state.taps @ left.responses[:-1], left.responses[-1]))), certainty)
-        if DEBUG: print('      clock', clock, clock.drift*count)
+        clock = fit_clock(
+            Left(left.estimate, np.stack((state.taps @ left.responses[:-1], left.responses[-1]))), certainty
+        )
+        if DEBUG:
+            print("      clock", clock, clock.drift * count)
         if abs(clock.drift) * count > _STRAIGHT or abs(clock.delay) > _CLOSE:
             drift = _OVER * clock.drift
             origin = state.origin + _OVER * clock.delay - drift * count / 2
@@ -258,7 +262,12 @@ class Follower:
             return state
         channel = fit_channel(Left(left.estimate, left.responses[:-1]))
         taps = beyond_doubt(channel, least)
-        if DEBUG: print('      misfit plain', channel.difference(channel.taps[3]*plain_channel()), channel.difference(state.taps))
+        if DEBUG:
+            print(
+                "      misfit plain",
+                channel.difference(channel.taps[3] * plain_channel()),
+                channel.difference(state.taps),
+            )
         return state._replace(taps=taps) if channel.difference(state.taps) > least / 2 else state
 
     def _turned(self, state: State, followed: Followed, course: Course) -> State:

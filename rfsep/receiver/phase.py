@@ -77,8 +77,12 @@ def symmetry_of(points: npt.NDArray[np.complexfloating]) -> Symmetry:
     for order in _ORDERS:
         mean = complex(np.mean(unit**order))
         if abs(mean) > _LEAST_MEAN:
-            return Symmetry(order, abs(math.atan2(mean.imag, mean.real)) if abs(mean.imag) < 1e-9 else float(np.angle(mean)))
-    raise InputError(f"a constellation of {len(points)} points has no power with a mean: its carrier cannot be followed")
+            return Symmetry(
+                order, abs(math.atan2(mean.imag, mean.real)) if abs(mean.imag) < 1e-9 else float(np.angle(mean))
+            )
+    raise InputError(
+        f"a constellation of {len(points)} points has no power with a mean: its carrier cannot be followed"
+    )
 
 
 def powers(symbols: Complexes, symmetry: Symmetry) -> Complexes:
