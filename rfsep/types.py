@@ -122,6 +122,14 @@ class Modem(SignalSource, Protocol):
         """
         ...
 
+    def symbols(self, bits: Tensor, periods: int = 0, last: Tensor | None = None) -> Tensor:
+        """Returns the symbols complex64 [B, S] of bits uint8 [B, N], those that carry no bits among them.
+
+        ``periods`` symbol periods were sent before, of which ``last`` complex64 [B, 1] was the last symbol. Pilots and
+        differential modulation depend on that.
+        """
+        ...
+
     def analyse(self, waveform: Tensor) -> Tensor:
         """Returns matched-filter outputs complex64 [B, S], one per data symbol, in the order of the bits."""
         ...

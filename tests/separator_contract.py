@@ -12,6 +12,8 @@ from rfsep.app.networks.runs import open_run
 from rfsep.iq import power
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
+from rfsep.signals.many_kinds.fsk import RandomFsk
+from rfsep.signals.single_carrier import BurstyQam
 from rfsep.types import MixtureBatch, Modem, Separated, Separator, SignalSource
 
 CLEAR_DB, HARD_DB = 20.0, -12.0  # levels of SINR
@@ -20,6 +22,12 @@ NETWORKS = {"neural": "zoo:ofdm_qpsk"}  # trained on QPSK in OFDM-QPSK
 INTERFERENCE_PRIORS = {"reverse_diffusion": "zoo:prior_ofdm_qpsk"}
 # This separator tries the others, which takes a while.
 QUICKLY = {"selected": {"num_samples": 640, "num_mixtures": 1}}
+
+# These separate a kind of their own, and refuse OFDM.
+OF_ONE_KIND: dict[str, SignalSource] = {
+    "envelope": RandomFsk(samples_per_symbol=(20, 20), index=(1, 1)),
+    "single_carrier_detection": BurstyQam("qpsk", (6, 6), (0.25, 0.25), (0, 0), (1e9, 1e9), (0, 0), 32),
+}
 
 
 class Asked(NamedTuple):

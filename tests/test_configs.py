@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from separator_contract import Asked, asked, check_estimate, check_rows, made
+from separator_contract import OF_ONE_KIND, Asked, asked, check_estimate, check_rows, made
 
 from rfsep.app.build import completed
 from rfsep.app.config import (
@@ -27,9 +27,7 @@ from rfsep.app.config import (
 from rfsep.app.networks.kinds import KINDS
 from rfsep.app.places import CONF, ROOT
 from rfsep.mixtures.endless import Purpose, batch_generator
-from rfsep.signals.many_kinds.fsk import RandomFsk
 from rfsep.signals.ofdm_modem import OfdmModem
-from rfsep.signals.single_carrier import BurstyQam
 from rfsep.types import InputError
 
 NAME = re.compile(r"[A-Za-z0-9-]+")
@@ -107,11 +105,6 @@ def question(request: pytest.FixtureRequest) -> Asked:
     return asked(*request.param)
 
 
-# These refuse OFDM, and separate a kind of their own.
-OF_ONE_KIND = {
-    "envelope": RandomFsk(samples_per_symbol=(20, 20), index=(1, 1)),
-    "single_carrier_detection": BurstyQam("qpsk", (6, 6), (0.25, 0.25), (0, 0), (1e9, 1e9), (0, 0), 32),
-}
 # These need a folder of rfsep learn, see tests/app/learn.
 IN_A_FOLDER = ("learned",)
 

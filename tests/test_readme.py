@@ -43,7 +43,9 @@ def test_tables_are_generated_from_the_results(place: Path, tables: ModuleType) 
     text = place.read_text()
     assert tables.rendered(text) == text, f"{place.name} is not up to date: run python docs/tables.py"
     assert len(tables.MARK.findall(text)) == text.count("<!-- table ")
-    by_tests = sum(text.count(f"<!-- {name} -->") for name in ("bad inputs", "capture kinds", "label maps"))
+    by_tests = sum(
+        text.count(f"<!-- {name} -->") for name in ("bad inputs", "capture kinds", "label maps", "accepted SOIs")
+    )
     assert text.count("<!-- end -->") == text.count("<!-- table ") + by_tests
 
 

@@ -48,6 +48,10 @@ class Cosines:
         """Returns 0 bits for every window."""
         return 0
 
+    def symbols(self, bits: Tensor, periods: int = 0, last: Tensor | None = None) -> Tensor:
+        """Returns no symbols complex64 [B, 0], because there are no bits to send."""
+        return torch.zeros((len(bits), 0), dtype=torch.complex64)
+
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns an empty waveform complex64 [B, 0], because there are no bits to send."""
         return torch.zeros((len(bits), 0), dtype=torch.complex64)

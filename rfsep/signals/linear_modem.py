@@ -110,6 +110,10 @@ class LinearModem:
         symbols = sum((partial[:, j : j + num_symbols, j] for j in range(1, reach)), partial[:, :num_symbols, 0])
         return torch.view_as_complex(symbols.contiguous())  # [B, S]
 
+    def symbols(self, bits: Tensor, periods: int = 0, last: Tensor | None = None) -> Tensor:
+        """Returns the symbols complex64 [B, S] of bits uint8 [B, N], which depend on none before them."""
+        return map_bits(bits, self.constellation)
+
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns the waveform complex64 [B, S * samples_per_symbol] of bits uint8 [B, N]."""
         symbols = map_bits(bits, self.constellation)

@@ -144,6 +144,10 @@ class OfdmModem:
             found = found / self.response(frequency - frequency.round()).to(found.dtype)
         return found.flatten(1)  # [B, K * D]
 
+    def symbols(self, bits: Tensor, periods: int = 0, last: Tensor | None = None) -> Tensor:
+        """Returns the symbols complex64 [B, S] of bits uint8 [B, N], which depend on none before them."""
+        return map_bits(bits, self.constellation)
+
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns the waveform complex64 [B, OFDM symbols * symbol_period] of bits uint8 [B, N]."""
         symbols = map_bits(bits, self.constellation)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rfsep.iq import from_channels, squared
-from rfsep.signals.constellations import bits_per_symbol, decide, demap, hard_bits
+from rfsep.signals.constellations import bits_per_symbol, decide
 from rfsep.types import InputError, MixtureBatch, Modem
 
 _LEAST_VARIANCE = 1e-2  # least variance of an estimate's symbols; a wrong bit then costs a few hundred nats at most
@@ -16,11 +16,13 @@ class Heard(NamedTuple):
     """A SOI's symbols in an estimate, with the bits that were sent in them.
 
     Attributes:
-        symbols: complex64 [B, S], matched-filter outputs from the first whole symbol of each row on.
+        waveform: the estimate from the first whole symbol of each row on, complex64 [B, T].
+        symbols: complex64 [B, S], its matched-filter outputs.
         bits: uint8 [B, N], of these symbols.
         known: which of them the row holds, bool [B, N].
     """
 
+    waveform: Tensor
     symbols: Tensor
     bits: Tensor
     known: Tensor
@@ -51,10 +53,9 @@ def heard(modem: Modem, estimate: Tensor, batch: MixtureBatch) -> Heard:
         whole = waveform.gather(1, place.clamp(max=length - 1)) * (place < length)  # [B, T]
         symbols = modem.analyse(whole)  # [B, S]
     skipped = modem.num_bits(period) * ((offset > 0) & (offset <= period // 2))  # [B]
-    width = symbols.shape[1] * bits_per_symbol(modem.constellation)
-    column = skipped[:, None] + torch.arange(width, device=offset.device)  # [B, N]
+    column = skipped[:, None] + torch.arange(modem.num_bits(length), device=offset.device)  # [B, N]
     known = (column < batch.num_bits[:, None]) & (offset >= 0)[:, None]
-    return Heard(symbols, batch.bits.gather(1, column.clamp(max=batch.bits.shape[1] - 1)), known)
+    return Heard(whole, symbols, batch.bits.gather(1, column.clamp(max=batch.bits.shape[1] - 1)), known)
 
 
 class NoiseVariance(nn.Module):
@@ -73,7 +74,13 @@ class NoiseVariance(nn.Module):
         self.slope = nn.Parameter(torch.ones(()))
 
     def forward(self, symbols: Tensor, known: Tensor, points: Tensor) -> Tensor:
-        """Variance float32 [B] of the known ones of symbols complex64 [B, S] of a constellation complex64 [P]."""
+        """Variance float32 [B] of the known ones of symbols complex64 [B, S] of a constellation complex64 [P].
+
+        Raises:
+            InputError: some of the symbols carry no bits.
+        """
+        if known.shape[1] != symbols.shape[1] * bits_per_symbol(points):
+            raise InputError("soft bits are learned of a SOI whose symbols all carry bits: no pilots, no tone")
         distance = squared(symbols.detach() - decide(symbols.detach(), points))  # [B, S]
         counted = known.view(*symbols.shape, -1).all(-1)  # [B, S]
         mean = (distance * counted).sum(1) / counted.sum(1).clamp_min(1)  # [B]
@@ -82,7 +89,8 @@ class NoiseVariance(nn.Module):
 
 def soft_bits(found: Heard, modem: Modem, noise_variance: Tensor) -> Tensor:
     """Returns exact logits float32 [B, N], not max-log, of symbols with noise variances float32 [B]."""
-    return demap(found.symbols, modem.constellation, noise_variance[:, None])
+    with torch.autocast(found.waveform.device.type, enabled=False):
+        return modem.demodulate(found.waveform, noise_variance[:, None])
 
 
 def bit_error_rates(decided: Tensor, bits: Tensor, known: Tensor) -> Tensor:
@@ -102,4 +110,6 @@ def demodulated_error_rates(modem: Modem, estimate: Tensor, batch: MixtureBatch)
     if batch.bits.shape[1] == 0:
         return torch.full((len(batch.bits),), torch.nan, device=estimate.device)
     found = heard(modem, estimate, batch)
-    return bit_error_rates(hard_bits(found.symbols, modem.constellation), found.bits, found.known)
+    with torch.autocast(estimate.device.type, enabled=False):
+        decided = modem.decide(found.waveform)
+    return bit_error_rates(decided, found.bits, found.known)

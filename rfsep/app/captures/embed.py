@@ -22,7 +22,6 @@ from rfsep.signals.channels.impairments import (
     needed,
 )
 from rfsep.signals.channels.rays import parse_rays
-from rfsep.signals.constellations import bits_per_symbol, map_bits
 from rfsep.signals.resampling import SAME_RATE, Conversion, converted
 from rfsep.signals.resampling import needed as old_samples
 from rfsep.signals.statistics import modem_autocorrelation
@@ -100,7 +99,9 @@ class _Sent:
         self._modem, self._total, self._generator = modem, total, generator
         self._each = modem.num_bits(modem.symbol_period)
         self._periods = -(-total // self._each)
-        self._known = torch.zeros(0, dtype=torch.uint8)  # bits of the periods from ``_first`` on
+        silence = torch.zeros((1, modem.symbol_period), dtype=torch.complex64)
+        self._density = modem.analyse(silence).shape[1]  # symbols per period
+        self._known = silence[:, :0]  # symbols of the periods from ``_first`` on, complex64 [1, S]
         self._first, self._drawn = 0, 0
 
     def stretch(self, low: int, high: int) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.uint8]]:
@@ -114,11 +115,12 @@ class _Sent:
         sent = max(begin, 0)
         wanted = max(0, min(behind * each, self._total) - self._drawn)
         fresh = torch.randint(2, (wanted,), generator=self._generator, dtype=torch.uint8)
-        self._known = torch.cat((self._known[(sent - self._first) * each :], fresh))
+        last = self._known[:, -1:] if self._drawn else None
+        drawn = self._modem.symbols(fresh[None], self._drawn // each, last)
+        self._known = torch.cat((self._known[:, (sent - self._first) * self._density :], drawn), 1)
         self._first, self._drawn = sent, self._drawn + wanted
-        symbols = map_bits(self._known[None], self._modem.constellation)
-        silent = (sent - begin) * each // bits_per_symbol(self._modem.constellation)
-        symbols = torch.cat((symbols.new_zeros((1, silent)), symbols), 1)
+        silent = self._known.new_zeros((1, (sent - begin) * self._density))
+        symbols = torch.cat((silent, self._known), 1)
         waveform = self._modem.synthesise(symbols, (behind - begin) * period)[0].numpy()
         return waveform[low - begin * period : high - begin * period], fresh.numpy()
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rfsep.signals.channels.drawn import RandomImpairments, as_table, table_columns
 from rfsep.signals.channels.impairments import Impairments, PhaseWalk, impaired_stretch, needed
-from rfsep.signals.constellations import bits_per_symbol, map_bits, random_bits
+from rfsep.signals.constellations import random_bits
 from rfsep.signals.recordings import Recorded
 from rfsep.types import Modem, Sampled, SignalSource, synthetic
 
@@ -68,8 +68,8 @@ class ModemThroughChannel:
         bits = torch.cat((bits, more), 1)
         zero = torch.zeros(batch_size, dtype=torch.int64)
         place = _places(modem, drawn, zero, 0, num_samples)
-        each = modem.num_bits(period) // bits_per_symbol(modem.constellation)  # symbols per period
-        symbols = map_bits(bits, modem.constellation)
+        each = modem.analyse(bits.new_zeros((1, period), dtype=torch.complex64)).shape[1]  # symbols per period
+        symbols = modem.symbols(bits)
         number = torch.arange(symbols.shape[1]) // each
         last = place.first + place.total.clamp(max=modem.num_bits(num_samples) // modem.num_bits(period))
         symbols = symbols * (number < last[:, None])

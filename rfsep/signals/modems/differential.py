@@ -133,6 +133,16 @@ class Differential:
         """Returns the modem's outputs complex64 [B, S], one per symbol."""
         return self.modem.analyse(waveform)
 
+    def symbols(self, bits: Tensor, periods: int = 0, last: Tensor | None = None) -> Tensor:
+        """Returns the symbols complex64 [B, S] of bits uint8 [B, N], the first one against ``last``."""
+        if last is None:
+            return map_bits(line_bits(bits, self.constellation, self.extra), self.constellation)
+        before = hard_bits(last, self.constellation)  # [B, width]
+        # The bits of a step from the first point to the last symbol come first; they are cut off again.
+        extra = [0, *_repeated(self.extra, bits.shape[1] // self._width).tolist()]
+        line = line_bits(torch.cat((before, bits), 1), self.constellation, extra)
+        return map_bits(line[:, self._width :], self.constellation)
+
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns the waveform complex64 [B, T] of bits uint8 [B, N], the first one against the first point."""
         return self.modem.modulate(line_bits(bits, self.constellation, self.extra))

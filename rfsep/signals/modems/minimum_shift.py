@@ -95,6 +95,10 @@ class MinimumShift:
             total = total + train.synthesise(reduce(torch.mul, factors, symbols), num_samples)
         return total
 
+    def symbols(self, bits: Tensor, periods: int = 0, last: Tensor | None = None) -> Tensor:
+        """Returns the symbols complex64 [B, S] of bits uint8 [B, N], which depend on none before them."""
+        return map_bits(bits, self.constellation)
+
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns the exact waveform complex64 [B, periods * symbol_period] of bits uint8 [B, N]."""
         return self._whole(bits, bits.shape[1] // self.linear.density * self.symbol_period)

@@ -105,12 +105,15 @@ class PilotOfdm:
         carriers = self.grid.analyse(waveform).reshape(len(waveform), -1, len(self.numbers))
         return (carriers / (self.scale * self._turns.to(waveform.device))).flatten(1)
 
-    def symbols(self, bits: Tensor) -> Tensor:
-        """Returns the symbols complex64 [B, K * D] of all carriers for bits uint8 [B, N]."""
+    def symbols(self, bits: Tensor, periods: int = 0, last: Tensor | None = None) -> Tensor:
+        """Returns the symbols complex64 [B, K * D] of all carriers for bits uint8 [B, N].
+
+        ``periods`` OFDM symbols were sent before, which the pilots' polarity counts.
+        """
         width = int(self.is_data.sum())
         data = map_bits(bits, self.constellation)
         data = data.reshape(len(bits), data.shape[1] // width, width)
-        place = (self.first_polarity + torch.arange(data.shape[1])) % len(self.polarity)
+        place = (self.first_polarity + periods + torch.arange(data.shape[1])) % len(self.polarity)
         every = torch.zeros((*data.shape[:2], len(self.numbers)), dtype=torch.complex64)
         every[:, :, self.is_data] = data
         every[:, :, ~self.is_data] = self.polarity[place][:, None] * self.anchor

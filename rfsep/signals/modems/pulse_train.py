@@ -92,7 +92,7 @@ class PulseTrain:
         outputs = sum((partial[:, j : j + count, j] for j in range(1, reach)), partial[:, :count, 0])
         return outputs.reshape(len(waveform), count * self.density)
 
-    def symbols(self, bits: Tensor) -> Tensor:
+    def symbols(self, bits: Tensor, periods: int = 0, last: Tensor | None = None) -> Tensor:
         """Returns all symbols complex64 [B, periods * D] of bits uint8 [B, N], the known ones among them."""
         carried = map_bits(bits, self.constellation)
         carried = carried.reshape(len(bits), carried.shape[1] // int(self.carries.sum()), int(self.carries.sum()))

@@ -50,6 +50,10 @@ class ThroughChannel:
         """Returns the number of bits in a window of ``num_samples`` samples."""
         return self.modem.num_bits(num_samples)
 
+    def symbols(self, bits: Tensor, periods: int = 0, last: Tensor | None = None) -> Tensor:
+        """Returns the symbols complex64 [B, S] of bits uint8 [B, N], as the modem sends them."""
+        return self.modem.symbols(bits, periods, last)
+
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns the received waveform complex64 [B, T] of bits uint8 [B, N]."""
         return self._through(self.modem.modulate(bits), self.taps)

@@ -165,3 +165,19 @@ def test_wrong_arguments_are_refused() -> None:
         Differential(LinearModem(), turn_deg=45)
     with pytest.raises(InputError, match="unknown detection 'both'"):
         Differential(turned_psk(), detection="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["pi4_dqpsk", "dqpsk", "gfsk", "ofdm_80211a", "ofdm_pilots", "fsk2", "qpsk", "msk"])
+def test_symbols_go_on_where_earlier_ones_ended(name: str) -> None:
+    """As a stream that is modulated piece by piece."""
+    modem = build_modem(soi_of(name))
+    each = modem.num_bits(modem.symbol_period)
+    bits = random(30 * each, 8)
+    whole = modem.symbols(bits)
+    pieces, sent, last = [], 0, None
+    for end in (7, 8, 20, 30):
+        pieces.append(modem.symbols(bits[:, sent * each : end * each], sent, last))
+        sent, last = end, pieces[-1][:, -1:]
+    assert torch.equal(torch.cat(pieces, 1), whole)
+    waveform = modem.synthesise(whole, 30 * modem.symbol_period)
+    assert torch.equal(modem.decide(waveform), bits)
