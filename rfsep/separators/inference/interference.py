@@ -4,8 +4,10 @@ import warnings
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from rfsep.identification.channel import received_modem
+from rfsep.identification.findings import Identified
 from rfsep.identification.identify import identified_modems, identify
 from rfsep.separators.inference.gaussian import Bases, GaussianModel
 from rfsep.separators.inference.grid import Filter, SoiGrid
@@ -53,6 +55,38 @@ class Interference(NamedTuple):
     received: OfdmModem | None
 
 
+class _Examined(NamedTuple):
+    """What example frames show.
+
+    Attributes:
+        identified: what `rfsep.identification.identify` found.
+        modems: identified OFDM modems, the most frequent first.
+        received: the first of them with its carrier and channel; None without one.
+        version: of the tensor that holds the frames, which counts its changes.
+    """
+
+    identified: Identified
+    modems: list[OfdmModem]
+    received: OfdmModem | None
+    version: int
+
+
+# Identification takes seconds, and a receiver makes its separators anew from the same frames.
+_EXAMINED = WeakTensorKeyDictionary()
+
+
+def _examined(examples: Tensor) -> _Examined:
+    """Returns what example frames complex64 [F, T] show, found once for each tensor of frames."""
+    held: _Examined | None = _EXAMINED[examples] if examples in _EXAMINED else None
+    if held is None or held.version != examples._version:
+        found = identify(examples)
+        modems = [modem for modem in identified_modems(found) if isinstance(modem, OfdmModem)]
+        received = received_modem(examples, modems[0], found.carrier_offset.value or 0.0) if modems else None
+        held = _Examined(found, modems, received, examples._version)
+        _EXAMINED[examples] = held
+    return held
+
+
 def known_interference(examples: Tensor, interference: Modem | None) -> Interference:
     """Returns what is known of an interference by its modem, or by example frames complex64 [F, T].
 
@@ -63,9 +97,7 @@ def known_interference(examples: Tensor, interference: Modem | None) -> Interfer
         return Interference(modem_periodic_covariance(interference.received(interference.carrier)), interference)
     if interference is not None:
         return Interference(modem_periodic_covariance(interference), None)
-    found = identify(examples)
-    modems = [modem for modem in identified_modems(found) if isinstance(modem, OfdmModem)]
-    received = received_modem(examples, modems[0], found.carrier_offset.value or 0.0) if modems else None
+    found, _, received, _ = _examined(examples)
     if received is not None and not received.flat:
         return Interference(modem_periodic_covariance(received.received(received.carrier)), received)
     period = found.statistical_period
@@ -97,9 +129,7 @@ def received_modems(examples: Tensor, interference: Modem | None) -> list[OfdmMo
         InputError: the frames are not of an OFDM signal with known symbols.
     """
     if interference is None:
-        identified = identify(examples)
-        found = [modem for modem in identified_modems(identified) if isinstance(modem, OfdmModem)]
-        received = received_modem(examples, found[0], identified.carrier_offset.value or 0.0) if found else None
+        _, found, received, _ = _examined(examples)
         if received is not None:
             channel = [complex(tap) for tap in received.channel.tolist()]
             behind = (received.carrier, channel, received.channel_lead, received.delay)
