@@ -55,7 +55,8 @@ class InterferenceTurn:
     """The turns of an interference's symbols.
 
     Args:
-        waveforms: complex128 [2 D, 2 P], of the symbols of two blocks, as `rfsep.signals.statistics.modem_waveforms` gives them.
+        waveforms: complex128 [2 D, 2 P], of the symbols of two blocks, see
+            `rfsep.signals.statistics.modem_waveforms`.
         num_blocks: blocks K per window.
         dtype: complex type of all results.
     """

@@ -179,9 +179,11 @@ def propagate(problem: Problem, gain: complex, noise: float, schedule: Schedule)
     count = len(problem.samples)
     noises = torch.full((count,), noise, dtype=torch.float64)
     gains = torch.full((count,), gain, dtype=torch.complex128)
-    state: State = problem.detector.start(problem.window, gains)
+    state: State = problem.detector.start(problem.window, gains, torch.zeros((count, 2)))
+    known = state.turns
     for _ in range(schedule.iterations):
-        state = problem.detector.step(problem.window, state, noises, schedule.damping)._replace(gain=gains)
+        stepped = problem.detector.step(problem.window, state, noises, schedule.damping)
+        state = stepped._replace(gain=gains, turns=known)
     carriers = state.carriers.mean.flatten(1)[:, problem.carriers.abs().sum(0) > 0]
     return torch.cat((state.soi.mean[:, problem.window.exists[0]], carriers), 1)
 
