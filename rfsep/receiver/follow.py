@@ -80,7 +80,8 @@ class Heard(NamedTuple):
         bits: its decided bits uint8 [N].
         symbols: complex128 [S], derotated, at the amplitude that the separator left.
         phase: of each symbol beside the carrier's turn, in rad, float64 [S].
-        seen: the linear separator's symbols: their phase and agreement.
+        seen: phase and agreement of the linear separator's symbols.
+        linear: those symbols, complex128 [S], without that phase.
         course: along which the capture was read.
         mixture: complex64 [n], along the course.
     """
@@ -90,6 +91,7 @@ class Heard(NamedTuple):
     symbols: Complexes
     phase: Floats
     seen: Followed
+    linear: Complexes
     course: Course
     mixture: Samples
 
@@ -300,6 +302,7 @@ class Follower:
             found * np.exp(-1j * phase),
             whole,
             seen,
+            symbols * np.exp(-1j * seen.phase),
             course,
             mixture,
         )

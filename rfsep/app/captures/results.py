@@ -15,6 +15,7 @@ import torch
 
 from rfsep.app.captures.chunks import Chunks
 from rfsep.app.captures.frames import LLR, SYMBOLS, Sender
+from rfsep.app.captures.labels import own_labels
 from rfsep.app.captures.page import Stretch, write_separation_page
 from rfsep.app.captures.reception import PARTS, Reception
 from rfsep.app.captures.telling import doubts, receiver_summary, standing, tell
@@ -45,7 +46,6 @@ class Job(NamedTuple):
     sample_rate_hz: float
     chunks: Chunks
     identity: dict[str, Any]
-    labels: npt.NDArray[np.uint8] | None
     sender: Sender
     tracked: Tracked | None
 
@@ -55,17 +55,23 @@ class Job(NamedTuple):
         return (len(self.modem.constellation) - 1).bit_length()
 
     @property
+    def one_by_one(self) -> bool:
+        """Tells whether every symbol carries its own bits, in order."""
+        length = 100 * self.modem.symbol_period
+        symbols = self.modem.analyse(torch.zeros((1, length), dtype=torch.complex64)).shape[1]
+        return symbols * self.width == self.modem.num_bits(length)
+
+    @property
     def decides_later(self) -> bool:
         """Tells whether bits are turned or decoded once all are there."""
         return self.tracked is not None or self.sender.preamble is not None or self.sender.ring is not None
 
     def relabelled(self, bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Returns bits uint8 [N] in the sender's labels, where those differ from ours."""
-        if self.labels is None or self.decides_later:
+        if self.decides_later or np.array_equal(self.sender.labels, own_labels(self.width)):
             return bits
-        symbols = bits.reshape(-1, self.labels.shape[1])
-        weights = 1 << np.arange(symbols.shape[1])[::-1]
-        return self.labels[symbols @ weights].reshape(-1)
+        weights = 1 << np.arange(self.width)[::-1]
+        return self.sender.labels[bits.reshape(-1, self.width) @ weights].reshape(-1)
 
 
 class Cost(NamedTuple):
@@ -102,26 +108,12 @@ def describe(out: Path, job: Job, seconds: float, cost: Cost, found: Mapping[str
     Returns:
         What is in doubt, a line each.
     """
-    facts, tuning = job.capture.facts, job.reception.tuning
-    duration = job.chunks.total / job.sample_rate_hz
-    name = str(job.identity["separator"]["name"])
     provenance = {"command": shlex.join(["rfsep", *sys.argv[1:]]), "commit": commit(), **job.identity}
-    frequency = None if facts.frequency_hz is None else facts.frequency_hz + tuning.offset_hz
-    label = str(job.identity["soi"]["name"])
-    annotation = {
-        "core:sample_start": 0,
-        "core:sample_count": job.chunks.total,
-        "core:label": label,
-        "core:comment": f"estimated by {name}; bits in {BITS}, a symbol begins at sample 0",
-        "core:generator": "rfsep separate",
-    }
-    description = f"{label} separated from {facts.source.name} by rfsep ({name}), at the modem's own power"
-    meta = (out / SOI).with_suffix(".sigmf-meta")
-    begins = later(facts.segments[0].datetime, tuning.start / job.sample_rate_hz)
-    write_meta(meta, job.sample_rate_hz, frequency, description, [annotation], provenance, facts.origin, begins)
+    meta = _write_meta(out, job, provenance)
+    duration = job.chunks.total / job.sample_rate_hz
     figures = {
         "schema": SCHEMA,
-        "separator": name,
+        "separator": job.identity["separator"]["name"],
         "num_samples": job.chunks.total,
         "num_bits": job.modem.num_bits(job.chunks.total),
         "sample_rate_hz": job.sample_rate_hz,
@@ -142,10 +134,30 @@ def describe(out: Path, job: Job, seconds: float, cost: Cost, found: Mapping[str
         f" {peak_memory_mb():.0f} MB",
         markup=False,
     )
-    further = () if job.tracked is None else (TRACK, SYMBOLS, LLR)
+    further = [name for name in (TRACK, SYMBOLS, LLR) if (out / name).is_file()]
     names = ", ".join((meta.name, SOI, BITS, POWER, *further, PAGE, FACTS))
     console.print(f"written into {out}: {names}", markup=False, soft_wrap=True)
     return in_doubt
+
+
+def _write_meta(out: Path, job: Job, provenance: dict[str, Any]) -> Path:
+    """Writes the metadata of the estimate, and returns their file."""
+    facts, tuning = job.capture.facts, job.reception.tuning
+    name = str(job.identity["separator"]["name"])
+    frequency = None if facts.frequency_hz is None else facts.frequency_hz + tuning.offset_hz
+    label = str(job.identity["soi"]["name"])
+    annotation = {
+        "core:sample_start": 0,
+        "core:sample_count": job.chunks.total,
+        "core:label": label,
+        "core:comment": f"estimated by {name}; bits in {BITS}, a symbol begins at sample 0",
+        "core:generator": "rfsep separate",
+    }
+    description = f"{label} separated from {facts.source.name} by rfsep ({name}), at the modem's own power"
+    meta = (out / SOI).with_suffix(".sigmf-meta")
+    begins = later(facts.segments[0].datetime, tuning.start / job.sample_rate_hz)
+    write_meta(meta, job.sample_rate_hz, frequency, description, [annotation], provenance, facts.origin, begins)
+    return meta
 
 
 def _ends_s(job: Job) -> npt.NDArray[np.float64]:

@@ -176,8 +176,7 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
     """
     learned = _learned(request)
     config, run = _separator_option(request) if learned is None else (learned.option(), None)
-    rates = _rates(request, capture)
-    soi, modem, rate, plan, new_rate = rates.soi, rates.modem, rates.rate_hz, rates.plan, rates.soi_rate_hz
+    soi, modem, rate, new_rate, plan = _rates(request, capture)
     if modem.num_bits(100 * modem.symbol_period) == 0:
         raise InputError(f"soi {request.soi} carries no bits: there is nothing to receive")
     examples = _examples(request, config, run, new_rate)
@@ -190,7 +189,6 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
     if not (request.out / STATE).exists() and not (request.out / FACTS).exists():
         check_room(request.out, 8 * capture.facts.num_samples * plan.up // plan.down)
     fast = arguments.get("fast")
-    labels = None if request.labels is None else relabelling(request.labels, modem)
     looked = look()
     reception = _receive(request, capture, rate, plan, modem)
     if reception.num_samples < modem.symbol_period:
@@ -215,7 +213,7 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
         "sender": {"preamble": request.preamble, "differential": request.differential},
         "code": code_version(["rfsep.app.captures.separate", *targets(config.identity())]),
     }
-    return Job(separator, modem, capture, reception, new_rate, chunks, identity, labels, sender, tracked)
+    return Job(separator, modem, capture, reception, new_rate, chunks, identity, sender, tracked)
 
 
 def maker(

@@ -197,7 +197,7 @@ def rows(
         part = slice(edges[number], max(edges[number + 1], edges[number] + 1))
         middle = heard.course.begin + (edges[number] + edges[number + 1]) / 2 / density * period
         place = heard.course.origin + (middle - heard.course.begin) * heard.course.pace
-        soft = soft_symbols(heard.symbols[part], follower.points)
+        soft = soft_symbols(heard.linear[part], follower.points)
         agreement = heard.seen.agreement[part]
         signal = soft.gain**2 * float(np.mean(np.square(np.abs(follower.points))))
         ratio = signal / max(soft.noise, 1e-12)

@@ -37,12 +37,10 @@ def files_of(job: Job) -> list[Grown]:
     ]
     if job.tracked is None:
         return grown
-    symbols = (job.modem.num_bits(total) // job.width,)
-    return [
-        *grown,
-        Grown(TRACK, np.dtype("<f8"), (chunks, PARTS, NUM_COLUMNS), header=True),
-        Grown(HEARD, np.dtype("<c8"), symbols, header=True),
-    ]
+    grown.append(Grown(TRACK, np.dtype("<f8"), (chunks, PARTS, NUM_COLUMNS), header=True))
+    if job.one_by_one:
+        grown.append(Grown(HEARD, np.dtype("<c8"), (job.modem.num_bits(total) // job.width,), header=True))
+    return grown
 
 
 def work(job: Job, files: GrowingFiles) -> Cost:
@@ -127,7 +125,7 @@ def finished(out: Path, job: Job) -> dict[str, Any]:
     if not job.decides_later:
         return {}
     received = np.load(out / DECIDED, mmap_mode="r")
-    symbols = None if job.tracked is None else np.load(out / HEARD, mmap_mode="r")
+    symbols = np.load(out / HEARD, mmap_mode="r") if (out / HEARD).is_file() else None
     turned = write_bits(out / BITS, received, symbols, job.modem, job.sender)
     found = write_frames(out, turned)
     if symbols is not None:

@@ -77,13 +77,12 @@ _EXAMINED = WeakTensorKeyDictionary()
 
 def _examined(examples: Tensor) -> _Examined:
     """Returns what example frames complex64 [F, T] show, found once for each tensor of frames."""
-    held: _Examined | None = _EXAMINED[examples] if examples in _EXAMINED else None
-    if held is None or held.version != examples._version:
+    if examples not in _EXAMINED or _EXAMINED[examples].version != examples._version:
         found = identify(examples)
         modems = [modem for modem in identified_modems(found) if isinstance(modem, OfdmModem)]
         received = received_modem(examples, modems[0], found.carrier_offset.value or 0.0) if modems else None
-        held = _Examined(found, modems, received, examples._version)
-        _EXAMINED[examples] = held
+        _EXAMINED[examples] = _Examined(found, modems, received, examples._version)
+    held: _Examined = _EXAMINED[examples]
     return held
 
 
