@@ -62,8 +62,8 @@ class Preambles(NamedTuple):
         finds: in the order of their places; they do not overlap.
         turns: the turns that were tried.
         num_bits: length of the preamble.
-        most_errors: a find has at most so many errors.
-        false_alarm: probability that fair random bits give any find, at most 1.
+        most_errors: a find at any place has at most so many errors.
+        false_alarm: probability that fair random bits give any such find, at most 1; see `with_expected` for others.
     """
 
     finds: tuple[Find, ...]
@@ -155,6 +155,54 @@ def find_preamble(
             near = np.flatnonzero(errors <= most)
             candidates += [Find(begin + int(at), number, int(errors[at])) for at in near]
     return Preambles(_apart(candidates, length), turns, length, most, min(float(chances[most]), 1.0))
+
+
+def with_expected(
+    found: Preambles, received: Bits, preamble: Bits, labels: Bits, false_alarm: float = 1e-3
+) -> Preambles:
+    """Adds preambles with more errors, which stand where a repeating one is due.
+
+    Where at least two distances of successive finds are equal, frames have that length, and preambles are due at its
+    multiples before, between and after the finds, under the turn of the find before or after. These are few places,
+    so that more errors are as improbable there as few errors are anywhere: again the probability of any false find is
+    no larger than ``false_alarm``.
+
+    Args:
+        found: finds of `find_preamble` in ``received``.
+        received: hard bits uint8 [N] in the modem's own labels; may be a memory map.
+        preamble: uint8 [n], as sent.
+        labels: bits uint8 [P, width] that the sender gives to each point.
+        false_alarm: largest probability of any further find in fair random bits.
+    """
+    due = _due(found, len(received))
+    chances = binom.cdf(np.arange(len(preamble) + 1), len(preamble), 0.5) * len(due)
+    most = int(np.count_nonzero(chances <= false_alarm)) - 1
+    width = labels.shape[1]
+    further = []
+    for start, number in due if most >= 0 else ():
+        low = start // width * width
+        part = received[low : -(-(start + len(preamble)) // width) * width]
+        sent = turned_bits(part, labels[found.turns[number].sent])[start - low :][: len(preamble)]
+        errors = int(np.count_nonzero(sent != preamble))
+        further += [Find(start, number, errors)] if errors <= most else []
+    return found._replace(finds=_apart([*found.finds, *further], len(preamble)))
+
+
+def _due(found: Preambles, num_bits: int) -> list[tuple[int, int]]:
+    """Returns starts and turns at which preambles are due beside those found."""
+    starts = [find.start for find in found.finds]
+    counted = Counter(np.diff(starts).tolist())
+    length = max(counted, key=lambda one: (counted[one], -one), default=0)
+    if counted[length] < 2:
+        return []
+    due = set()
+    for before, after in zip_longest([None, *found.finds], found.finds):
+        low, high = (-length if before is None else before.start), (num_bits if after is None else after.start)
+        if before is not None:
+            due |= {(start, before.turn) for start in range(low + length, high - length + 1, length)}
+        if after is not None:
+            due |= {(start, after.turn) for start in range(high - length, max(low + length, 0) - 1, -length)}
+    return sorted(one for one in due if one[0] + found.num_bits <= num_bits)
 
 
 def _check_length(preamble: Bits) -> None:

@@ -15,6 +15,7 @@ from rfsep.receiver.preamble import (
     preamble_bits,
     sent_bits,
     symmetries,
+    with_expected,
 )
 from rfsep.signals.constellations import constellation, hard_bits, map_bits
 from rfsep.types import InputError
@@ -88,6 +89,31 @@ def test_the_probability_of_a_false_alarm_is_as_stated() -> None:
     ]
     assert abs(sum(found) - 64 * told.false_alarm) < 4 * (64 * told.false_alarm) ** 0.5
     assert find_preamble(noise, code, turns, labels).finds == ()
+
+
+def test_preambles_are_told_by_their_place_where_they_have_many_errors() -> None:
+    points, generator = constellation("qpsk").numpy(), np.random.default_rng(8)
+    bits = framed(generator, 60, 236, 620)
+    symbols = symbols_of(bits, points) * np.where(np.arange(len(bits) // 2) < 4600, 1j, -1)
+    noise = generator.standard_normal((len(symbols), 2)) @ [1, 1j]
+    received = decided(symbols + 0.72 * noise, points)  # Q(.707 / .72) = .163
+    turns, labels = symmetries(points), labels_of(points)
+    few = find_preamble(received, CODE, turns, labels)
+    assert 10 <= len(few.finds) <= 45
+    all_of_them = with_expected(few, received, CODE, labels)
+    told = {find.start: turns[find.turn].degrees for find in all_of_them.finds}
+    assert set(told) <= {620 + 300 * k for k in range(60)}
+    assert len(told) >= 55
+    assert max(find.errors for find in all_of_them.finds) > few.most_errors
+    assert all(degrees == (90.0 if start < 9200 else 180.0) for start, degrees in told.items())
+    assert set(few.finds) <= set(all_of_them.finds)
+    # Nothing is due where nothing repeats, and nothing is added where nothing is sent.
+    one = few._replace(finds=few.finds[:2])
+    assert with_expected(one, received, CODE, labels) == one
+    silent = generator.integers(0, 2, 300_000, np.uint8)
+    silent[:900] = bits[620:1520]
+    told_once = find_preamble(silent, CODE, turns, labels)
+    assert [find.start for find in with_expected(told_once, silent, CODE, labels).finds] == [0, 300, 600]
 
 
 def test_a_block_boundary_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from rfsep.receiver.preamble import (
     one_turn_pieces,
     sent_bits,
     symmetries,
+    with_expected,
 )
 from rfsep.receiver.soft import soft_bits
 from rfsep.storage.atomic import staged, write_json
@@ -85,14 +86,20 @@ def write_bits(path: Path, received: Bits, symbols: Symbols | None, modem: Modem
         _write(path, "u1", (max(len(received) - width, 0),), _stepped(received, sender.ring))
         bits = np.load(path, mmap_mode="r")
         turns, labels = symmetries(points)[:1], own_labels(width)
-        found = None if sender.preamble is None else find_preamble(bits, sender.preamble, turns, labels)
+        found = _found(bits, sender.preamble, turns, labels)
         return Turned(bits, found, (Piece(0, len(bits), 0),), turns)
     turns = symmetries(points, sender.mirrored)
-    found = None if sender.preamble is None else find_preamble(received, sender.preamble, turns, sender.labels)
+    found = _found(received, sender.preamble, turns, sender.labels)
     pieces = () if found is None else one_turn_pieces(found, received, symbols, points)
     pieces = pieces or (Piece(0, len(received), 0),)
     _write(path, "u1", (len(received),), sent_bits(received, pieces, turns, sender.labels))
     return Turned(np.load(path, mmap_mode="r"), found, pieces, turns)
+
+
+def _found(received: Bits, preamble: Bits | None, turns: tuple[Turn, ...], labels: Labels) -> Preambles | None:
+    if preamble is None:
+        return None
+    return with_expected(find_preamble(received, preamble, turns, labels), received, preamble, labels)
 
 
 def write_frames(out: Path, turned: Turned) -> dict[str, Any]:
