@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rfsep.receiver.beliefs import llr_of_means
+from rfsep.receiver.beliefs import are_means, llr_of_means
 from rfsep.signals.constellations import constellation, demap, map_bits, posterior_mean
 
 
@@ -42,3 +42,17 @@ def test_no_mean_is_beyond_what_ratios_can_tell() -> None:
     told = llr_of_means(edge, points.numpy(), labels_of(points))
     assert np.isfinite(told).all()
     assert np.array_equal(told > 0, labels_of(points).reshape(-1) > 0)
+
+
+@pytest.mark.parametrize("name", ["bpsk", "qpsk", "psk8", "qam16"])
+@pytest.mark.parametrize("noise", [1e-6, 1e-4, 1e-3, 0.01, 0.1, 0.3])
+def test_means_and_linear_estimates_are_told_apart(name: str, noise: float) -> None:
+    _, symbols, points = observed(name, 4000, noise)
+    assert not are_means(symbols.numpy(), points.numpy())
+    assert not are_means(0.4 * symbols.numpy(), points.numpy())
+    means = posterior_mean(symbols, points, noise).numpy()
+    # Where no bit is in doubt, means are the points, and nothing tells them from linear estimates without noise.
+    doubtful = int((demap(symbols, points, noise).abs() < 3).sum())
+    if doubtful > 30:
+        assert are_means(means, points.numpy())
+    assert not are_means(means[:0], points.numpy())

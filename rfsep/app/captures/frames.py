@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rfsep.app.captures.labels import Labels, own_labels
+from rfsep.receiver.beliefs import are_means, llr_of_means
 from rfsep.receiver.differential import Ring, differential_bits
 from rfsep.receiver.preamble import (
     Bits,
@@ -30,7 +31,9 @@ from rfsep.types import Modem
 FRAMES, FINDS, SYMBOLS, LLR = "frames.npy", "frames.json", "symbols.npy", "llr.npy"
 _SCHEMA = 1
 _BLOCK = 1 << 18  # symbols that are turned at once
+_LOOKED_AT = 1 << 16  # symbols that tell whether they are linear
 Symbols = npt.NDArray[np.complex64]
+Floats = npt.NDArray[np.float32]
 
 
 class Sender(NamedTuple):
@@ -139,11 +142,12 @@ def write_frames(out: Path, turned: Turned) -> dict[str, Any]:
 def write_soft(out: Path, symbols: Symbols, modem: Modem, sender: Sender, turned: Turned) -> dict[str, Any]:
     """Writes symbols.npy, complex64 [S], turned back, and llr.npy, float32 [N]; returns means over the capture.
 
-    Soft bits are those of the symbols. With differential encoding there are none, and only symbols are written.
+    Soft bits are those of the symbols: calibrated where these are linear in the capture, and as sure as the detector
+    where they are its posterior means, which is found out. With differential encoding only symbols are written.
 
     Args:
         out: folder to write into.
-        symbols: matched-filter outputs complex64 [S], linear in the capture: see `rfsep.receiver.soft.soft_bits`.
+        symbols: matched-filter outputs complex64 [S].
         modem: modem of the bits.
         sender: what is known about the sender.
         turned: the bits behind the symbols, see `write_bits`.
@@ -155,10 +159,13 @@ def write_soft(out: Path, symbols: Symbols, modem: Modem, sender: Sender, turned
     _write(out / SYMBOLS, "<c8", (len(symbols),), _turned_back(symbols, turned, width))
     if sender.ring is not None:
         return {}
+    turned_back, points = np.load(out / SYMBOLS, mmap_mode="r"), modem.constellation.numpy()
+    if are_means(turned_back[:_LOOKED_AT], points):
+        return _write_beliefs(out / LLR, turned_back, points, sender.labels)
     levels: list[npt.NDArray[np.float64]] = []
 
-    def ratios() -> Iterator[npt.NDArray[np.float32]]:
-        for part in soft_bits(np.load(out / SYMBOLS, mmap_mode="r"), modem.constellation.numpy(), sender.labels):
+    def ratios() -> Iterator[Floats]:
+        for part in soft_bits(turned_back, points, sender.labels):
             held = np.diff(part.ends, prepend=0)
             power = np.abs(part.gain.astype(np.complex128)) ** 2
             levels.append(np.array([held.sum(), held @ power, held @ part.noise_variance, held @ part.ber]))
@@ -168,6 +175,20 @@ def write_soft(out: Path, symbols: Symbols, modem: Modem, sender: Sender, turned
     count, signal, noise, errors = np.sum(levels, 0)
     ratio = signal * float(modem.constellation.abs().square().mean()) / noise
     return {"esn0_db": 10 * math.log10(ratio), "evm": ratio**-0.5, "predicted_ber": float(errors / count)}
+
+
+def _write_beliefs(path: Path, means: Symbols, points: Symbols, labels: Labels) -> dict[str, Any]:
+    """Writes the soft bits of posterior means, float32 [N], and returns the error rate that they predict."""
+    doubts: list[float] = []
+
+    def ratios() -> Iterator[Floats]:
+        for begin in range(0, len(means), _BLOCK):
+            llr = llr_of_means(means[begin : begin + _BLOCK], points, labels)
+            doubts.append(float(np.sum(np.exp(-np.logaddexp(0, np.abs(llr.astype(np.float64)))))))
+            yield llr
+
+    _write(path, "<f4", (len(means) * labels.shape[1],), ratios())
+    return {"predicted_ber": sum(doubts) / max(len(means) * labels.shape[1], 1)}
 
 
 def _stepped(received: Bits, ring: Ring) -> Iterator[Bits]:
