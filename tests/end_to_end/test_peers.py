@@ -7,6 +7,7 @@ that script keeps it in docs/results/peers.json.
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,3 +113,53 @@ def test_gnu_radio_demodulates_what_separate_writes() -> None:
         assert row["num_bits"] > 2000
         # Its loops add their noise, and it leaves out the bits until they are locked.
         assert row["ber_gnuradio"] <= 1.1 * row["ber_rfsep"] + 5 / row["num_bits"], row["capture"]
+
+
+def write_capture(path: Path, samples: np.ndarray) -> None:
+    samples.astype("<c8").tofile(path.with_suffix(".sigmf-data"))
+    facts = {"core:datatype": "cf32_le", "core:version": "1.2.0", "core:sample_rate": 20e6}
+    meta = {"global": facts, "captures": [{"core:sample_start": 0}], "annotations": []}
+    path.with_suffix(".sigmf-meta").write_text(json.dumps(meta))
+
+
+@needs_recordings
+@pytest.mark.parametrize(
+    ("peer", "interference", "most_wrong"),
+    [
+        ("gnuradio_16", WIFI, 0.004),  # .0009 where carrier, phase, clock and timing are told
+        ("liquid_16", WIFI, 0.015),
+    ],
+)
+def test_the_command_finds_carrier_clock_and_frames(
+    tmp_path: Path,
+    rfsep_command: Callable[..., tuple[int, str, str]],
+    peer: str,
+    interference: Interference,
+    most_wrong: float,
+) -> None:
+    one = heard(peer, interference)
+    write_capture(tmp_path / "heard.sigmf-meta", one.samples)
+    status, said, _ = rfsep_command(
+        "separate", str(tmp_path / "heard.sigmf-meta"), "--separator", interference.separator,
+        "--examples", interference.examples, "--sample-rate", "20e6", "--track", "full",
+        "--preamble", "0x" + np.packbits(one.facts["preamble"]).tobytes().hex(),
+        "--labels", str(one.facts["program"]), "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert status == 0
+    carrier = float(said.split("carrier ")[1].split()[0])
+    assert abs(carrier / 20e6 - float(one.facts["carrier"])) < 2e-6
+    told_frames = json.loads((tmp_path / "out" / "frames.json").read_text())
+    assert (told_frames["frame_bits"], told_frames["cycle_slips"]) == (512, 0)
+    bits, sent = np.load(tmp_path / "out" / "bits.npy"), one.facts["bits"]
+    at = {start for start in range(len(sent) - 511) if np.array_equal(sent[start : start + 64], one.facts["preamble"])}
+    # The capture begins within a symbol, and the first one may count or not.
+    shift = min(at) % 512 - told_frames["starts"][0] % 512
+    assert shift in (-2, 0, 2)
+    assert {start + shift for start in told_frames["starts"]} <= at
+    assert len(told_frames["starts"]) >= 7
+    rows = np.load(tmp_path / "out" / "frames.npy")
+    wrong = rows != sent[np.add.outer(told_frames["starts"], np.arange(512)) + shift]
+    assert wrong.mean() < most_wrong
+    llr = np.load(tmp_path / "out" / "llr.npy")
+    assert llr.shape == bits.shape
+    assert np.mean((llr > 0) != bits) < 0.01
