@@ -142,8 +142,9 @@ def _find_ordinary(heard: Tensor, moments: Tensor, count: int, parts: int, start
     if steady.max() >= _STEADY * total.max():
         total, moved = steady, moved[:, most : most + 1]
     at = total.flatten(1).amax(1)  # [timings]
-    # Timings after which the statistics repeat are equal but for rounding; the first one is taken.
-    best = int((at >= at.max() - 1e-6 * at.max().abs()).nonzero()[0, 0])
+    # Timings after which the statistics repeat are equal but for rounding; the one of the first start is taken.
+    equal = (at >= at.max() - 1e-6 * at.max().abs()).nonzero()[:, 0].tolist()
+    best = min(equal, key=lambda one: round(int(timings[one]) / _FINER) % period)
     drift, carrier = divmod(int(total[best].argmax()), _CARRIER_STEPS)
     values = powers[torch.arange(parts), (timings[best] + moved[:, drift]) % around, carrier]
     first = round(int(timings[best]) / _FINER) % period if start is None else start % period

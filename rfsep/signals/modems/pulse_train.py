@@ -6,6 +6,8 @@ from torch import Tensor
 from rfsep.signals.constellations import bits_per_symbol, constellation, demap, hard_bits, map_bits, random_bits
 from rfsep.types import Sampled, synthetic
 
+_AROUND = 32  # periods on each side whose known symbols show the phase
+
 
 class PulseTrain:
     """Symbols on waveforms that repeat with a period, as one matrix product per period.
@@ -20,7 +22,7 @@ class PulseTrain:
         symbol_period: samples per period.
         constellation_name: see `rfsep.signals.constellations.constellation`.
         known: values complex64 [D] of symbols that carry no bits, such as the tone in frequency-shift keying; NaN for
-            symbols that do. None: all of them do.
+            symbols that do. None: all of them do. Bits are decided at the phase that known symbols show.
         power: mean power of the signal, with symbols of unit power.
     """
 
@@ -105,6 +107,19 @@ class PulseTrain:
         periods = values.reshape(len(values), values.shape[1] // self.density, self.density)
         return periods[:, :, self.carries].flatten(1)
 
+    def _steady(self, outputs: Tensor) -> Tensor:
+        """Returns outputs [B, periods * D] at the phase that known symbols show around them, if there are any."""
+        if self.carries.all() or outputs.shape[1] == 0:
+            return outputs
+        periods = outputs.reshape(len(outputs), -1, self.density)
+        tone = ~self.carries
+        shown = (periods[:, :, tone] * self.known[tone].conj().to(outputs.device)).sum(2)  # [B, periods]
+        around = torch.nn.functional.pad(shown.cumsum(1), (1, 0))
+        place = torch.arange(shown.shape[1], device=outputs.device)
+        low, high = (place - _AROUND).clamp_min(0), (place + _AROUND + 1).clamp_max(len(place))
+        phase = (around[:, high] - around[:, low]).angle()
+        return (periods * torch.polar(torch.ones_like(phase), -phase)[:, :, None]).flatten(1)
+
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns the waveform complex64 [B, periods * symbol_period] of bits uint8 [B, N]."""
         symbols = self.symbols(bits)
@@ -112,13 +127,13 @@ class PulseTrain:
 
     def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
         """Soft bits float32 [B, N], see `demap`; ``noise_variance`` is that of the outputs of `analyse`."""
-        outputs = self.analyse(waveform)
+        outputs = self._steady(self.analyse(waveform))
         variance = torch.as_tensor(noise_variance).expand(outputs.shape)
         return demap(self._of_bits(outputs), self.constellation, self._of_bits(variance))
 
     def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         """Hard bits uint8 [B, N] of the points nearest to the outputs of `analyse` over ``gain``, see `hard_bits`."""
-        return hard_bits(self._of_bits(self.analyse(waveform) / gain), self.constellation)
+        return hard_bits(self._of_bits(self._steady(self.analyse(waveform) / gain)), self.constellation)
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws synchronised windows of random bits: a period starts at sample 0, none before or after the window."""

@@ -145,6 +145,20 @@ def test_soft_bits_are_calibrated(name: str) -> None:
     assert float((sure - ((llr > 0) == (sampled.bits == 1)).float()).mean()) == pytest.approx(0, abs=0.01)
 
 
+def test_the_tone_of_fsk_shows_the_phase() -> None:
+    modem, generator = fsk2(8), torch.Generator().manual_seed(6)
+    sampled = modem.sample(6, 8 * 20_000, generator)
+    noise = torch.randn(sampled.waveform.shape, dtype=torch.complex64, generator=generator)
+    turns = torch.polar(torch.ones(6, 1), torch.arange(6.0)[:, None])
+    drift = torch.polar(torch.ones(160_000), 1e-5 * torch.arange(160_000))
+    ebno = 10**0.6
+    rates = modem.decide(sampled.waveform * turns * drift + math.sqrt(8 / ebno) * noise).ne(sampled.bits).double()
+    expected = norm.sf(math.sqrt(ebno))
+    assert abs(float(rates.mean()) - expected) < 3.5 * math.sqrt(expected / sampled.bits.numel())
+    # A start that is a symbol late turns the tone by half a turn, and no bit.
+    assert torch.equal(modem.decide(sampled.waveform[:, 8:])[:, :1000], sampled.bits[:, 1:1001])
+
+
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(InputError, match="samples_per_symbol is 15, expected an even number"):
         oqpsk(15)
