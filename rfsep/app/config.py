@@ -198,7 +198,8 @@ def separator_option(config: DictConfig) -> SeparatorOption:
         candidates=tuple(str(name) for name in config.get("candidates") or ()),
         learned=bool(config.get("learned", False)),
         beside={key: None if config[key] is None else str(config[key]) for key in BESIDE if key in config},
-        **({"acquire": plain(config.acquire)} if "acquire" in config else {}),
+        acquire=plain(config.get("acquire", {"use": "lmmse"})),
+        as_received=bool(config.get("as_received", False)),
     )
 
 

@@ -62,6 +62,8 @@ class SeparatorOption:
         learned: the separator is in a folder of rfsep learn, which ``run`` names.
         acquire: how a receiver separates before it knows carrier and phase: ``use``, a linear separator, and
             settings of its method.
+        as_received: a receiver makes it anew for the channel and the carrier that it finds; otherwise the capture is
+            turned, and the separator stays as it is.
     """
 
     name: str
@@ -74,12 +76,13 @@ class SeparatorOption:
     candidates: tuple[str, ...] = ()
     beside: Mapping[str, str | None] = field(default_factory=dict)
     learned: bool = False
-    acquire: Node = field(default_factory=lambda: {"use": "cyclic_lmmse", "noise_power": 0.1})
+    acquire: Node = field(default_factory=lambda: {"use": "lmmse"})
+    as_received: bool = False
 
     def identity(self) -> Node:
         """Returns every setting that affects an estimate, in plain containers."""
         found = {**asdict(self), "candidates": list(self.candidates)}  # a list, as JSON gives it back
-        del found["acquire"]  # a receiver's alone
+        del found["acquire"], found["as_received"]  # a receiver's alone
         return found
 
 

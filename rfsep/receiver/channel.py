@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.fft import fft, fftfreq, ifft, next_fast_len
 
 from rfsep.types import Separator
 
@@ -20,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 REACH = 3  # taps on each side of the middle one
 _CELLS = 256  # cells of the spectrum by which the rest is whitened
 _LITTLE = 0.1  # amplitude at which an echo is added
-_PIECES = 16  # parts of a stretch whose delays tell the clock
+PIECES = 16  # parts of a stretch whose delays tell the clock
 _ECHO = 0.1  # power expected of an echo
 _DOUBT = 30.0  # such energy over that of the noise: of noise alone it is the number of taps, within a few
 _LEAST_DELAY = 0.05  # samples, below which a delay is left alone
@@ -47,10 +48,19 @@ class Channel(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """A delay in the middle of a stretch, in samples, and its growth per sample; 0 where in doubt."""
+    """A delay in the middle of a stretch, in samples, and its growth per sample; 0 where in doubt.
+
+    Attributes:
+        delay: in samples.
+        drift: samples per sample.
+        delay_error: standard error of the delay.
+        drift_error: standard error of the drift.
+    """
 
     delay: float
     drift: float
+    delay_error: float
+    drift_error: float
 
 
 class Left(NamedTuple):
@@ -91,14 +101,15 @@ def echoes(sent: Complexes, spacing: int) -> Complexes:
 
 def slope_of(sent: Complexes) -> Complexes:
     """Returns the derivative of a band-limited signal complex128 [n], per sample."""
-    derivative: Complexes = np.fft.ifft(2j * math.pi * np.fft.fftfreq(len(sent)) * np.fft.fft(sent))
+    size = next_fast_len(len(sent))
+    derivative: Complexes = ifft(2j * math.pi * fftfreq(size) * fft(sent, size))[: len(sent)]
     return derivative
 
 
 def smoothed_density(rest: Complexes) -> Floats:
     """Returns the energy density float64 [n] of a signal complex128 [n], smoothed to 256 cells."""
     size = len(rest)
-    density = np.square(np.abs(np.fft.fft(rest)))
+    density = np.square(np.abs(fft(rest)))
     edges = np.linspace(0, size, min(_CELLS, size) + 1).astype(np.int64)
     sums = np.add.reduceat(density, edges[:-1]) / np.diff(edges)
     around = (np.roll(sums, 1) + sums + np.roll(sums, -1)) / 3
@@ -110,11 +121,11 @@ def smoothed_density(rest: Complexes) -> Floats:
 
 def fit_channel(left: Left) -> Channel:
     """Returns the weighted least-squares channel; the responses are those of `echoes`, the middle one first guess."""
-    columns = np.fft.fft(left.responses)
-    heard = np.fft.fft(left.estimate)
+    columns = fft(left.responses)
+    heard = fft(left.estimate)
     middle = columns[REACH]
     gain = np.vdot(middle, heard) / max(np.vdot(middle, middle).real, 1e-300)
-    rest = np.fft.ifft(heard - gain * middle)
+    rest = ifft(heard - gain * middle)
     taps: Complexes = np.zeros(len(columns), np.complex128)
     gram: Complexes = np.eye(len(columns), dtype=np.complex128)
     prior = np.full(len(columns), 1 / _ECHO)
@@ -123,7 +134,7 @@ def fit_channel(left: Left) -> Channel:
         weight = 1 / np.maximum(smoothed_density(rest), 1e-300)
         gram = (columns.conj() * weight) @ columns.T
         taps = np.linalg.solve(gram + np.diag(prior), (columns.conj() * weight) @ heard).astype(np.complex128)
-        rest = np.fft.ifft(heard - taps @ columns)
+        rest = ifft(heard - taps @ columns)
     return Channel(taps, gram)
 
 
@@ -153,7 +164,7 @@ def beyond_doubt(channel: Channel, least: float) -> Complexes:
     return taps
 
 
-def fit_clock(left: Left, certainty: float) -> Clock:
+def fit_clock(left: Left, certainty: float, known: Floats) -> Clock:
     """Returns the delay and drift of a stretch; the responses are those of what was sent and of its `slope_of`.
 
     Delayed by d, the signal s becomes s - d s' to first order.
@@ -161,11 +172,12 @@ def fit_clock(left: Left, certainty: float) -> Clock:
     Args:
         left: what a separator leaves.
         certainty: standard errors from which a delay or a drift counts.
+        known: delays in samples that are there anyway, float64 [n]; their mean still counts as a delay.
     """
-    size = left.estimate.shape[0] // _PIECES
-    times = (np.arange(_PIECES) + 0.5) * size - left.estimate.shape[0] / 2
-    delays, errors = np.zeros(_PIECES), np.zeros(_PIECES)
-    for number in range(_PIECES):
+    size = left.estimate.shape[0] // PIECES
+    times = (np.arange(PIECES) + 0.5) * size - left.estimate.shape[0] / 2
+    delays, errors = np.zeros(PIECES), np.zeros(PIECES)
+    for number in range(PIECES):
         part = slice(number * size, (number + 1) * size)
         sent, slope = left.responses[:, part]
         heard = left.estimate[part]
@@ -175,19 +187,23 @@ def fit_clock(left: Left, certainty: float) -> Clock:
         delays[number] = -np.vdot(gain * slope, rest).real / bend
         # The rest that came through is coloured as the signal is, so one symbol's samples are about one.
         errors[number] = math.sqrt(np.vdot(rest, rest).real / len(rest) * _correlated(slope) / bend)
+        delays[number] -= float(known[part].mean()) - float(known.mean())
     weights = 1 / np.maximum(errors, 1e-3)
-    matrix = np.stack((np.ones(_PIECES), times), 1) * weights[:, None]
+    matrix = np.stack((np.ones(PIECES), times), 1) * weights[:, None]
     covariance = np.linalg.inv(matrix.T @ matrix)
     held = np.clip(delays, -_LONGEST_STEP, _LONGEST_STEP)
     mean, drift = covariance @ matrix.T @ (held * weights)
-    misfit = float(np.sum(np.square(weights * (held - mean - drift * times)))) / (_PIECES - 2)
-    sure = certainty * np.sqrt(np.diagonal(covariance) * max(misfit, 0.3))
+    misfit = float(np.sum(np.square(weights * (held - mean - drift * times)))) / (PIECES - 2)
+    error, drift_error = np.sqrt(np.diagonal(covariance) * max(misfit, 0.3)).tolist()
     return Clock(
-        float(mean) if abs(mean) > max(sure[0], _LEAST_DELAY) else 0.0, float(drift) if abs(drift) > sure[1] else 0.0
+        float(mean) if abs(mean) > max(certainty * error, _LEAST_DELAY) else 0.0,
+        float(drift) if abs(drift) > certainty * drift_error else 0.0,
+        error,
+        drift_error,
     )
 
 
 def _correlated(signal: Complexes) -> float:
     """Returns the number of samples over which a signal's samples are alike: its inverse relative bandwidth."""
-    density = np.square(np.abs(np.fft.fft(signal)))
+    density = np.square(np.abs(fft(signal)))
     return float(len(signal) * np.square(density).sum() / max(float(density.sum()) ** 2, 1e-300))

@@ -26,7 +26,7 @@ from rfsep.receiver.channel import (
     sampled_taps,
     slope_of,
 )
-from rfsep.receiver.course import Course, Layout, Raw, Samples, put_in_time, read_along
+from rfsep.receiver.course import Course, Layout, Raw, Samples, missed, put_in_time, read_along
 from rfsep.receiver.phase import LOCKED, Followed, Line, Symmetry, find_carrier, follow_phase
 from rfsep.receiver.symbols import Soft, soft_symbols
 from rfsep.signals.modems.received import ThroughChannel
@@ -44,6 +44,7 @@ _STRAIGHT = 0.2  # samples of drift over a stretch that count
 _POLISHED = 4  # rounds of the separator asked for
 _STEADY = 0.25  # rad by which the phase may differ from what was foretold before a stretch is read again
 _WIDEST_CLOCK = 200e-6  # deviation of the clock that is searched for
+_LOOP = 0.3  # share of a delay that is taken for a drift since the last stretch
 _ONE_MAGNITUDE = 1e-3  # spread of the points' magnitudes below which only their angles matter
 _TURN = 0.01  # rad per window that is turned along the whole capture rather than window by window
 
@@ -60,6 +61,7 @@ class State(NamedTuple):
         rate: rad per sample by which its phase goes on.
         taps: channel complex128 [7], see `rfsep.receiver.channel.Channel`.
         locked: the SOI was beyond doubt.
+        pace_error: standard error of the pace.
     """
 
     carrier: float
@@ -70,6 +72,7 @@ class State(NamedTuple):
     rate: float
     taps: Complexes
     locked: bool
+    pace_error: float
 
 
 class Heard(NamedTuple):
@@ -141,7 +144,7 @@ class Follower:
 
     def nominal(self, origin: float) -> State:
         """Returns the state before anything is known but the place of the first symbol."""
-        return State(0.0, 0, origin, 1.0, 0.0, 0.0, plain_channel(), False)
+        return State(0.0, 0, origin, 1.0, 0.0, 0.0, plain_channel(), False, 1.0)
 
     def first(self, state: State) -> Separator:
         """Returns the linear separator of a state; it is made anew only where the carrier changed."""
@@ -249,9 +252,10 @@ class Follower:
         count = len(received)
         sent = echoes(self._sent(soft, phase, count), self.spacing)
         left = left_of(self.first(state), received, np.concatenate((sent, slope_of(state.taps @ sent)[None])))
-        clock = fit_clock(
-            Left(left.estimate, np.stack((state.taps @ left.responses[:-1], left.responses[-1]))), certainty
-        )
+        whole = Left(left.estimate, np.stack((state.taps @ left.responses[:-1], left.responses[-1])))
+        known = missed(self.course_of(state, state.place, count), self.layout, state.place, count)
+        clock = fit_clock(whole, certainty, known)
+        state = state._replace(pace_error=clock.drift_error)
         if abs(clock.drift) * count > _STRAIGHT or abs(clock.delay) > _CLOSE:
             drift = _OVER * clock.drift
             origin = state.origin + _OVER * clock.delay - drift * count / 2
@@ -329,9 +333,13 @@ class Follower:
             return state
         sent = self.received_waveform(state, soft, seen.phase, count)
         left = left_of(self.first(state), mixture, np.stack((sent, slope_of(sent))))
-        clock = fit_clock(left, _LIKELY)
+        clock = fit_clock(left, _SURE, missed(course, self.layout, begin, count))
+        # A delay that keeps coming back is a clock that is a little wrong.
+        drift = clock.drift or _LOOP * clock.delay / count
         origin = state.origin + clock.delay - clock.drift * count / 2
-        return state._replace(origin=float(origin), pace=float(state.pace + clock.drift))
+        return state._replace(
+            origin=float(origin), pace=float(state.pace + drift), pace_error=min(state.pace_error, clock.drift_error)
+        )
 
     def _bent(self, state: State, course: Course, seen: Followed, begin: int, count: int) -> Course:
         """Returns a course that follows the phases seen, segment by segment."""

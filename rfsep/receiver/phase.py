@@ -22,7 +22,9 @@ _ORDERS = (2, 4, 8)
 _LEAST_MEAN = 0.05  # least mean of the M-th power of a constellation of unit power
 _LENGTHS = tuple(2**power for power in range(3, 21))  # symbols over which the phase may be averaged, each way
 _SEGMENT = 1024  # symbols per transform: phase noise leaves them coherent
+_BLOCKS = 8  # Lengths are compared by sums over an eighth of each.
 _PADDING = 8  # cells of the transform per resolvable carrier
+_AS_WELL = 0.5  # standard deviations of noise by which a longer mean may predict worse
 LOCKED = 6.0  # standard deviations of noise from which symbols count as locked
 
 
@@ -85,7 +87,9 @@ def powers(symbols: Complexes, symmetry: Symmetry) -> Complexes:
     """Returns M-th powers complex128 [S] with squared magnitudes, so that no strong symbol decides alone."""
     magnitude = np.abs(symbols)
     unit = symbols / np.maximum(magnitude, 1e-30)
-    turned: Complexes = magnitude**2 * unit**symmetry.order * np.exp(-1j * symmetry.angle)
+    for _ in range(symmetry.order.bit_length() - 1):  # Orders are powers of two.
+        unit = unit * unit
+    turned: Complexes = magnitude**2 * np.exp(-1j * symmetry.angle) * unit
     return turned
 
 
@@ -130,18 +134,24 @@ def follow_phase(symbols: Complexes, symmetry: Symmetry, before: float = 0.0) ->
     size = np.abs(values)
     # Weights keep a few strong symbols, as a burst of interference leaves them, from deciding alone.
     values = values / max(float(np.sqrt(np.mean(size**2))), 1e-30)
-    best: Followed | None = None
-    for length in _LENGTHS:
-        if length > max(len(values), _LENGTHS[0]):
-            break
-        others = _neighbours(values, math.exp(-1 / length))
-        predicted = others / np.maximum(np.abs(others), 1e-30)
-        agreement = math.sqrt(2) * (values * predicted.conj()).real
-        score = float(agreement.sum() / math.sqrt(len(agreement)))
-        if best is None or score > best.score:
-            best = Followed(_unwrapped(others + values, symmetry.order, before), agreement, score, length)
-    assert best is not None
-    return best
+    lengths = [length for length in _LENGTHS if length <= max(len(values), _LENGTHS[0])]
+    agreed = [_agreed(values, length) for length in lengths]
+    # A longer mean that predicts about as well slips less often.
+    least = max(agreed) - _AS_WELL * math.sqrt(len(values) / 2)
+    best = max(length for length, one in zip(lengths, agreed, strict=True) if one >= least)
+    others = _neighbours(values, math.exp(-1 / best))
+    predicted = others / np.maximum(np.abs(others), 1e-30)
+    agreement = math.sqrt(2) * (values * predicted.conj()).real
+    score = float(agreement.sum() / math.sqrt(len(agreement)))
+    return Followed(_unwrapped(others + values, symmetry.order, before), agreement, score, best)
+
+
+def _agreed(values: Complexes, length: int) -> float:
+    """Returns by how much M-th powers agree with their neighbours, in blocks of an eighth of a length."""
+    size = max(1, length // _BLOCKS)
+    sums = values[: len(values) // size * size].reshape(-1, size).sum(1)
+    others = _neighbours(sums, math.exp(-size / length))
+    return float(((sums * others.conj()).real / np.maximum(np.abs(others), 1e-30)).sum())
 
 
 def _neighbours(values: Complexes, share: float) -> Complexes:

@@ -10,7 +10,9 @@ import torch
 from rfsep.signals.constellations import posterior_mean_and_variance
 
 Complexes = npt.NDArray[np.complex128]
+Floats = npt.NDArray[np.float64]
 _ROUNDS = 12
+_LOOKED_AT = 1024  # symbols that tell gain and noise, at most twice as many
 _LEAST_NOISE = 1e-6  # relative to the points' power
 
 
@@ -37,17 +39,29 @@ def soft_symbols(symbols: Complexes, points: Complexes) -> Soft:
         symbols: without carrier and phase.
         points: constellation complex128 [P].
     """
-    power = float(np.mean(np.square(np.abs(symbols)))) + 1e-30
+    some = symbols[:: max(1, len(symbols) // _LOOKED_AT)]
+    power = float(np.mean(np.square(np.abs(some)))) + 1e-30
     unit = float(np.mean(np.square(np.abs(points))))
     gain, noise = math.sqrt(power / unit / 2), power / 2
-    held = torch.from_numpy(points)
-    mean, variance = np.zeros_like(symbols), np.ones(len(symbols))
-    for _ in range(_ROUNDS):
-        found = posterior_mean_and_variance(
-            torch.from_numpy(symbols / gain), held, max(noise / gain**2, _LEAST_NOISE * unit)
-        )
-        mean, variance = found[0].numpy(), found[1].numpy()
-        energy = float((np.square(np.abs(mean)) + variance).sum())
-        gain = max(float(np.vdot(mean, symbols).real) / max(energy, 1e-300), 1e-3 * math.sqrt(power / unit))
-        noise = float(np.mean(np.square(np.abs(symbols - gain * mean)) + gain**2 * variance))
+    for _ in range(_ROUNDS - 1):
+        gain, noise = _told(some, *_expected(some, points, gain, noise), power / unit)
+    mean, variance = _expected(symbols, points, gain, noise)
+    gain, noise = _told(symbols, mean, variance, power / unit)
     return Soft(mean, float(np.mean(variance)), gain, noise)
+
+
+def _expected(symbols: Complexes, points: Complexes, gain: float, noise: float) -> tuple[Complexes, Floats]:
+    """Returns expected points complex128 [S] and the variances float64 [S] about them."""
+    least = _LEAST_NOISE * float(np.mean(np.square(np.abs(points))))
+    found = posterior_mean_and_variance(
+        torch.from_numpy(symbols / gain), torch.from_numpy(points), max(noise / gain**2, least)
+    )
+    return found[0].numpy(), found[1].numpy()
+
+
+def _told(symbols: Complexes, mean: Complexes, variance: Floats, power: float) -> tuple[float, float]:
+    """Returns gain and noise of symbols, given what is expected of their points; ``power`` is relative to theirs."""
+    energy = float((np.square(np.abs(mean)) + variance).sum())
+    gain = max(float(np.vdot(mean, symbols).real) / max(energy, 1e-300), 1e-3 * math.sqrt(power))
+    noise = float(np.mean(np.square(np.abs(symbols - gain * mean)) + gain**2 * variance))
+    return gain, noise

@@ -55,13 +55,6 @@ class Job(NamedTuple):
         return (len(self.modem.constellation) - 1).bit_length()
 
     @property
-    def one_by_one(self) -> bool:
-        """Tells whether every symbol carries its own bits, in order."""
-        length = 100 * self.modem.symbol_period
-        symbols = self.modem.analyse(torch.zeros((1, length), dtype=torch.complex64)).shape[1]
-        return symbols * self.width == self.modem.num_bits(length)
-
-    @property
     def decides_later(self) -> bool:
         """Tells whether bits are turned or decoded once all are there."""
         return self.tracked is not None or self.sender.preamble is not None or self.sender.ring is not None

@@ -182,7 +182,7 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
     examples = _examples(request, config, run, new_rate)
     arguments = network_arguments(config.method, run, modem, examples)
     frames = Examples(examples if learned is None else learned.frames())
-    make = maker(config, run, learned, frames)
+    make = maker(config, run, learned, frames, modem)
     separator = make(modem, 0.0)
     sender = _sender(request, modem)
     # Check the room on the disk before the whole file is read.
@@ -217,11 +217,20 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
 
 
 def maker(
-    config: SeparatorOption, run: Run | None, learned: Learned | None, frames: Examples
+    config: SeparatorOption, run: Run | None, learned: Learned | None, frames: Examples, plain_modem: Modem
 ) -> Callable[[Modem, float], Separator]:
-    """Returns what makes the separator for a modem, with its examples turned back by a carrier in cycles per sample."""
+    """Returns what makes the separator for a modem as received and a carrier in cycles per sample.
+
+    Its examples are turned back by that carrier; but a separator that does not ask for it is made once, for the modem
+    as it sends.
+    """
+
+    made_once = cache(lambda: make_for(plain_modem, 0.0))
 
     def make(modem: Modem, carrier: float) -> Separator:
+        return make_for(modem, carrier) if config.as_received else made_once()
+
+    def make_for(modem: Modem, carrier: float) -> Separator:
         turned = frames.turned(carrier)
         if learned is not None:
             return learned.separator(modem, turned)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rfsep.app.captures.reception import PARTS
 from rfsep.app.captures.tracking import COLUMNS
 from rfsep.app.config import console, errors
 from rfsep.receiver.channel import REACH
@@ -69,19 +70,23 @@ def receiver_summary(
     held = locked if locked.any() else np.ones_like(locked)
     turn = column["phase_rad"] / (2 * math.pi)
     carrier, delay = fitted_line(times_s[held], turn[held]), fitted_line(times_s[held], column["delay_samples"][held])
+    # The chunks' own errors shrink as those of a line through as many delays do.
+    clock_error = float(np.median(column["pace_error"])) / max(1.0, len(track) / PARTS) ** 1.5
     taps = track[-1, len(COLUMNS) :].view(np.complex128)
     plain = {
         "locked_share": share,
         "carrier_hz": float(np.median(column["carrier"][held])) * rate_hz + carrier.slope,
         "carrier_error_hz": carrier.error,
         "clock_ppm": -delay.slope / rate_hz * 1e6,
-        "clock_error_ppm": delay.error / rate_hz * 1e6,
+        "clock_error_ppm": 1e6 * clock_error,
         "first_symbol": float(column["delay_samples"][0]),
         "esn0_db": float(np.median(column["esn0_db"][held])),
         "evm": float(np.median(column["evm"][held])),
         "echoes": _echoes(taps, spacing),
     }
-    numbers = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in plain.items()}
+    numbers = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in plain.items()
+    }
     return numbers | dict(found)
 
 

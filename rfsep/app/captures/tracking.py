@@ -26,7 +26,7 @@ from rfsep.types import InputError, Modem, Separator
 TRACKS = ("none", "carrier", "full")
 TRACK = "track.npy"
 # Columns of track.npy, per part of a chunk; behind them the channel's taps, real and imaginary.
-COLUMNS = ("phase_rad", "delay_samples", "lock", "esn0_db", "evm", "carrier")
+COLUMNS = ("phase_rad", "delay_samples", "lock", "esn0_db", "evm", "carrier", "pace_error")
 NUM_COLUMNS = len(COLUMNS) + 2 * (2 * REACH + 1)
 _LOOKED_AT = 40960  # samples in which carrier, clock and channel are found
 _LEAST_WINDOWS = 4  # windows that those samples hold at least
@@ -64,8 +64,17 @@ class Separators(NamedTuple):
     last: Callable[[Modem, float], Separator]
 
 
+def one_by_one(modem: Modem) -> bool:
+    """Tells whether every symbol of a modem carries its own bits, in order: there are no pilots."""
+    length = 100 * modem.symbol_period
+    symbols = modem.analyse(torch.zeros((1, length), dtype=torch.complex64)).shape[1]
+    return symbols * (len(modem.constellation) - 1).bit_length() == modem.num_bits(length)
+
+
 def can_be_tracked(modem: Modem) -> bool:
     """Tells whether the symbols of a modem tell their phase: random ones are turned, and have to tell by how much."""
+    if not one_by_one(modem):
+        return False
     generator = torch.Generator().manual_seed(0)
     waveform = modem.sample(1, _TRIED * modem.symbol_period, generator).waveform
     symbols = modem.analyse(waveform * complex(math.cos(_TURN), math.sin(_TURN)))[0].numpy().astype(np.complex128)
@@ -176,14 +185,12 @@ def kept(state: State) -> dict[str, Any]:
     return {**state._asdict(), "taps": state.taps.view(np.float64).tolist()}
 
 
-def rows(
-    heard: Heard, taps: npt.NDArray[np.complex128], follower: Follower, first: int, end: int, start: int
-) -> npt.NDArray[np.float64]:
+def rows(heard: Heard, state: State, follower: Follower, first: int, end: int, start: int) -> npt.NDArray[np.float64]:
     """Returns a chunk's rows of track.npy, float64 [1, PARTS, columns].
 
     Args:
         heard: the chunk.
-        taps: channel, see `State`.
+        state: at its begin, as the chunk told it.
         follower: of the capture.
         first: first kept sample of the chunk's own.
         end: one beyond the last.
@@ -192,7 +199,7 @@ def rows(
     period, density = follower.modem.symbol_period, follower.density
     edges = np.linspace(first / period, end / period, PARTS + 1).astype(np.int64) * density
     found = np.zeros((1, PARTS, NUM_COLUMNS))
-    found[0, :, len(COLUMNS) :] = taps.view(np.float64)
+    found[0, :, len(COLUMNS) :] = state.taps.view(np.float64)
     for number in range(PARTS):
         part = slice(edges[number], max(edges[number + 1], edges[number] + 1))
         middle = heard.course.begin + (edges[number] + edges[number + 1]) / 2 / density * period
@@ -208,5 +215,6 @@ def rows(
             10 * math.log10(max(ratio, 1e-6)),
             1 / math.sqrt(max(ratio, 1e-12)),
             heard.course.carrier,
+            state.pace_error,
         )
     return found

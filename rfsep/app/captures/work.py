@@ -38,8 +38,7 @@ def files_of(job: Job) -> list[Grown]:
     if job.tracked is None:
         return grown
     grown.append(Grown(TRACK, np.dtype("<f8"), (chunks, PARTS, NUM_COLUMNS), header=True))
-    if job.one_by_one:
-        grown.append(Grown(HEARD, np.dtype("<c8"), (job.modem.num_bits(total) // job.width,), header=True))
+    grown.append(Grown(HEARD, np.dtype("<c8"), (job.modem.num_bits(total) // job.width,), header=True))
     return grown
 
 
@@ -114,7 +113,7 @@ def _followed(
         SOI: _finite(soi, first, end),
         DECIDED: heard.bits[bits],
         POWER: _powers(heard.mixture[kept_part], soi),
-        TRACK: rows(heard, state.taps, follower, first - start, end - start, job.reception.tuning.start),
+        TRACK: rows(heard, state, follower, first - start, end - start, job.reception.tuning.start),
         HEARD: heard.symbols[symbols].astype(np.complex64),
     }
     return arrays, state

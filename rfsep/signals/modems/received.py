@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rfsep.signals.constellations import demap, hard_bits, random_bits
+from rfsep.signals.constellations import random_bits
 from rfsep.types import Modem, Sampled, synthetic
 
 _CONTEXT = 8  # symbol periods that a pulse and its channel may reach, each way
@@ -84,14 +84,17 @@ class ThroughChannel:
 
     def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
         """Soft bits float32 [B, N], see `rfsep.types.Modem.demodulate`."""
-        return demap(self.analyse(waveform), self.constellation, noise_variance)
+        return self.modem.demodulate(self._unchanged(waveform), noise_variance)
 
     def decide(self, waveform: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         """Hard bits uint8 [B, N], see `rfsep.types.Modem.decide`."""
-        return hard_bits(self.analyse(waveform) / gain, self.constellation)
+        return self.modem.decide(self._unchanged(waveform), gain)
+
+    def _unchanged(self, waveform: Tensor) -> Tensor:
+        """Returns the waveform complex64 [B, T] that the channel would not have changed: that of the symbols."""
+        return self.modem.synthesise(self.analyse(waveform), waveform.shape[1])
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws synchronised windows of random bits."""
-        symbols = self.num_bits(num_samples)
-        bits = random_bits(batch_size, symbols, generator)
+        bits = random_bits(batch_size, self.num_bits(num_samples), generator)
         return synthetic(self.modulate(bits)[:, :num_samples], bits, torch.zeros(batch_size, dtype=torch.int64))
