@@ -77,7 +77,8 @@ class Left(NamedTuple):
 
 def left_of(separator: Separator, received: npt.NDArray[np.complex64], added: Complexes) -> Left:
     """Returns what a linear separator leaves of a stretch, and of each of the signals complex128 [J, n]."""
-    scale = _LITTLE / np.maximum(np.sqrt(np.mean(np.square(np.abs(added)), 1, keepdims=True)), 1e-30)
+    # A quarter turn off, so that the power, from which a separator may tell the SINR, stays.
+    scale = 1j * _LITTLE / np.maximum(np.sqrt(np.mean(np.square(np.abs(added)), 1, keepdims=True)), 1e-30)
     rows = np.concatenate((received[None], received + scale * added)).astype(np.complex64)
     found = separator.separate(torch.from_numpy(rows)).soi.numpy().astype(np.complex128)
     return Left(found[0], (found[1:] - found[0]) / scale)
