@@ -11,7 +11,7 @@ from rfsep.types import Modem, Separator
 
 Complexes = npt.NDArray[np.complex128]
 _SHARE = 16  # A part is one in so many of a stretch,
-_FEWEST_HOPS = 4  # and holds so many windows at least.
+_FEWEST_HOPS, _FEWEST = 4, 10240  # and holds so many windows and samples at least.
 _CONTEXT = 16  # symbol periods beside a part that reach into it
 
 
@@ -61,8 +61,8 @@ def clock_at_ends(
         certainty: standard errors from which a delay or a drift counts.
     """
     count = len(mixture)
-    size = max(count // _SHARE // hop, _FEWEST_HOPS) * hop
-    begins = [0, (count - size) // hop * hop] if 4 * size < count else [0]
+    size = max(max(count // _SHARE, _FEWEST) // hop, _FEWEST_HOPS) * hop
+    begins = [0, (count - size) // hop * hop] if 4 * size < count - hop else [0]
     size = (size if len(begins) == 2 else count) // PIECES * PIECES
     left = []
     for begin in begins:
