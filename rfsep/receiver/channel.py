@@ -165,7 +165,7 @@ def beyond_doubt(channel: Channel, least: float) -> Complexes:
     return taps
 
 
-def fit_clock(left: Left, certainty: float, known: Floats) -> Clock:
+def fit_clock(left: Left, certainty: float, known: Floats, middles: Floats | None = None) -> Clock:
     """Returns the delay and drift of a stretch; the responses are those of what was sent and of its `slope_of`.
 
     Delayed by d, the signal s becomes s - d s' to first order.
@@ -173,10 +173,12 @@ def fit_clock(left: Left, certainty: float, known: Floats) -> Clock:
     Args:
         left: what a separator leaves.
         certainty: standard errors from which a delay or a drift counts.
-        known: delays in samples that are there anyway, float64 [n]; their mean still counts as a delay.
+        known: delays in samples that are there anyway and do not count, float64 [n].
+        middles: of 16 equal pieces, in samples from the middle of the stretch, float64 [16], where they do not follow
+            one another; None where they do.
     """
     size = left.estimate.shape[0] // PIECES
-    times = (np.arange(PIECES) + 0.5) * size - left.estimate.shape[0] / 2
+    times = (np.arange(PIECES) + 0.5) * size - left.estimate.shape[0] / 2 if middles is None else middles
     delays, errors = np.zeros(PIECES), np.zeros(PIECES)
     for number in range(PIECES):
         part = slice(number * size, (number + 1) * size)
@@ -188,7 +190,7 @@ def fit_clock(left: Left, certainty: float, known: Floats) -> Clock:
         delays[number] = -np.vdot(gain * slope, rest).real / bend
         # The rest that came through is coloured as the signal is, so one symbol's samples are about one.
         errors[number] = math.sqrt(np.vdot(rest, rest).real / len(rest) * _correlated(slope) / bend)
-        delays[number] -= float(known[part].mean()) - float(known.mean())
+        delays[number] -= float(known[part].mean())
     weights = 1 / np.maximum(errors, 1e-3)
     matrix = np.stack((np.ones(PIECES), times), 1) * weights[:, None]
     covariance = np.linalg.inv(matrix.T @ matrix)

@@ -26,8 +26,9 @@ from rfsep.receiver.channel import (
     sampled_taps,
     slope_of,
 )
+from rfsep.receiver.clock import Sent, clock_at_ends
 from rfsep.receiver.course import Course, Layout, Raw, Samples, missed, put_in_time, read_along
-from rfsep.receiver.phase import LOCKED, Followed, Line, Symmetry, find_carrier, follow_phase
+from rfsep.receiver.phase import LOCKED, Followed, Line, Symmetry, find_carrier, follow_phase, straight, turning_back
 from rfsep.receiver.symbols import Soft, soft_symbols
 from rfsep.signals.modems.received import ThroughChannel
 from rfsep.types import Modem, Separator
@@ -116,6 +117,7 @@ class Follower:
         first: makes the linear separator for a carrier in cycles per sample.
         last: makes the separator asked for, for the modem as received and a carrier.
         full: clock and channel are followed too, not the carrier alone.
+        linear: the separator asked for is linear, so a SOI that was found needs no other to be followed.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class Follower:
         first: Callable[[float], Separator],
         last: Callable[[Modem, float], Separator],
         full: bool = True,
+        linear: bool = False,
     ) -> None:
         self.raw = raw
         self.modem = modem
@@ -135,6 +138,7 @@ class Follower:
         self._make_first = first
         self._make_last = last
         self.full = full
+        self.linear = linear
         self.points = modem.constellation.numpy().astype(np.complex128)
         self.spacing = max(1, modem.symbol_period // 2)
         self._first: tuple[float, Separator] | None = None
@@ -254,7 +258,7 @@ class Follower:
         left = left_of(self.first(state), received, np.concatenate((sent, slope_of(state.taps @ sent)[None])))
         whole = Left(left.estimate, np.stack((state.taps @ left.responses[:-1], left.responses[-1])))
         known = missed(self.course_of(state, state.place, count), self.layout, state.place, count)
-        clock = fit_clock(whole, certainty, known)
+        clock = fit_clock(whole, certainty, known - known.mean())
         state = state._replace(pace_error=clock.drift_error)
         if abs(clock.drift) * count > _STRAIGHT or abs(clock.delay) > _CLOSE:
             drift = _OVER * clock.drift
@@ -270,7 +274,7 @@ class Follower:
         """Returns a state whose phase and carrier are those of a line through the phases of symbols."""
         times = self._times(len(followed.phase))
         phase = followed.phase + course.phase[self._segments(course, times)]
-        slope, offset = np.polyfit(times, phase, 1)
+        slope, offset = straight(times, phase)
         if abs(slope) * self.layout.hop < _TURN:
             return state._replace(phase=float(offset), rate=float(slope))
         # A turn by the whole capture's clock, from its own first sample on.
@@ -283,22 +287,24 @@ class Follower:
         course = self.course_of(state, begin, count)
         mixture = read_along(self.raw, course, self.layout, begin, count)
         modem, last = self.last(state)
-        first = self.first(state)
-        symbols = self._analysed(first, mixture)
+        first = last if self.linear and state.locked else self.first(state)
+        estimate = first.separate(torch.from_numpy(mixture)[None]).soi
+        symbols = (modem if first is last else self.modem).analyse(estimate)[0].numpy().astype(np.complex128)
         seen = follow_phase(symbols, self.symmetry)
+        again = first is not last
         if state.locked and seen.score > LOCKED:
-            state = self._moved(state, course, mixture, symbols, seen, begin)
+            state = self._moved(state, first, course, mixture, symbols, seen, begin)
             bent = self._bent(state, course, seen, begin, count)
-            if first is not last or np.abs(seen.phase).max() > _STEADY:
-                course = bent
+            if again or np.abs(seen.phase).max() > _STEADY:
+                course, again = bent, True
                 mixture = read_along(self.raw, course, self.layout, begin, count)
-        estimate = last.separate(torch.from_numpy(mixture)[None]).soi
-        found = modem.analyse(estimate)[0].numpy().astype(np.complex128)
-        phase = follow_phase(found, self.symmetry).phase if state.locked else np.zeros(len(found))
-        times = self._times(len(found))
-        turn = np.interp(np.arange(count), times, phase)
-        soi = estimate[0].numpy() * np.exp(-1j * turn).astype(np.complex64)
-        whole = phase + course.phase[self._segments(course, times)]
+        found, phase = symbols, seen.phase
+        if again:
+            estimate = last.separate(torch.from_numpy(mixture)[None]).soi
+            found = modem.analyse(estimate)[0].numpy().astype(np.complex128)
+            phase = follow_phase(found, self.symmetry).phase if state.locked else np.zeros(len(found))
+        soi = estimate[0].numpy() * turning_back(phase, self.density, self.modem.symbol_period, count)
+        whole = phase + course.phase[self._segments(course, self._times(len(found)))]
         bits = modem.decide(torch.from_numpy(soi)[None], self._gain(found * np.exp(-1j * phase)))[0].numpy()
         heard = Heard(
             put_in_time(soi, course, self.layout, begin),
@@ -319,24 +325,30 @@ class Follower:
         return min(1.0, soft_symbols(symbols, self.points).gain)
 
     def _moved(
-        self, state: State, course: Course, mixture: Samples, symbols: Complexes, seen: Followed, begin: int
+        self,
+        state: State,
+        first: Separator,
+        course: Course,
+        mixture: Samples,
+        symbols: Complexes,
+        seen: Followed,
+        begin: int,
     ) -> State:
-        """Returns the state at the begin of a stretch, by what was seen in it."""
-        count = len(mixture)
+        """Returns the state at the begin of a stretch, by what a linear separator has seen in it."""
         times = self._times(len(symbols))
         phase = seen.phase + course.phase[self._segments(course, times)]
-        slope, _ = np.polyfit(times, phase, 1)
+        slope, _ = straight(times, phase)
         origin = state.origin + (begin - state.place) * state.pace
-        state = state._replace(place=begin, origin=origin, phase=float(phase[0]), rate=float(slope))
-        soft = soft_symbols(symbols * np.exp(-1j * seen.phase), self.points)
+        state = state._replace(place=begin, origin=origin, phase=float(phase[0]), rate=slope)
         if not self.full:
             return state
-        sent = self.received_waveform(state, soft, seen.phase, count)
-        left = left_of(self.first(state), mixture, np.stack((sent, slope_of(sent))))
-        clock = fit_clock(left, _SURE, missed(course, self.layout, begin, count))
+        soft = soft_symbols(symbols * np.exp(-1j * seen.phase), self.points)
+        sent = Sent(self.modem, soft.mean * np.exp(1j * seen.phase), sampled_taps(state.taps, self.spacing))
+        known = missed(course, self.layout, begin, len(mixture))
+        clock = clock_at_ends(first, mixture, sent, known - known.mean(), self.layout.hop, _SURE)
         # A delay that keeps coming back is a clock that is a little wrong.
-        drift = clock.drift or _LOOP * clock.delay / count
-        origin = state.origin + clock.delay - clock.drift * count / 2
+        drift = clock.drift or _LOOP * clock.delay / len(mixture)
+        origin = state.origin + clock.delay - clock.drift * len(mixture) / 2
         return state._replace(
             origin=float(origin), pace=float(state.pace + drift), pace_error=min(state.pace_error, clock.drift_error)
         )
@@ -347,11 +359,6 @@ class Follower:
         size = np.bincount(segments, minlength=len(course.phase))
         mean = np.bincount(segments, seen.phase, minlength=len(course.phase)) / np.maximum(size, 1)
         return self.course_of(state, begin, count)._replace(phase=course.phase + mean)
-
-    def received_waveform(self, state: State, soft: Soft, phase: Floats, count: int) -> Complexes:
-        """Returns the waveform complex128 [count] of expected symbols through the channel."""
-        taps = sampled_taps(state.taps, self.spacing)
-        return np.convolve(self._sent(soft, phase, count), taps)[len(taps) // 2 :][:count]
 
     def _times(self, count: int) -> Floats:
         """Returns the middles of symbols in samples, float64 [count]."""

@@ -168,3 +168,27 @@ def _unwrapped(means: Complexes, order: int, before: float) -> Floats:
     step = 2 * math.pi / order
     turned: Floats = angle + step * round((before - float(angle[0])) / step)
     return turned
+
+
+def straight(times: Floats, values: Floats) -> tuple[float, float]:
+    """Returns slope and offset of the line through values float64 [n] at times float64 [n], by least squares."""
+    middle, mean = float(np.mean(times)), float(np.mean(values))
+    away = times - middle
+    slope = float(away @ (values - mean)) / max(float(away @ away), 1e-300)
+    return slope, mean - slope * middle
+
+
+def turning_back(phase: Floats, density: int, period: int, count: int) -> npt.NDArray[np.complex64]:
+    """Returns factors complex64 [count] that take away the phases of symbols, linear between their middles.
+
+    Args:
+        phase: of every symbol, in rad, float64 [S].
+        density: symbols that share a symbol period.
+        period: samples of it; the first one begins at sample 0.
+        count: samples.
+    """
+    turns = np.exp(-1j * phase[density // 2 :: density]).astype(np.complex64)
+    turns = np.pad(turns, (1, max(1, -(-count // period) + 1 - len(turns))), mode="edge")
+    share = ((np.arange(period) + (period % 2) / 2) / period).astype(np.float32)
+    factors = (turns[:-1, None] * (1 - share) + turns[1:, None] * share).reshape(-1)
+    return factors[period // 2 :][:count].astype(np.complex64, copy=False)

@@ -6,7 +6,8 @@ comes and goes, or is a sum of few carriers, so the noise is no Gaussian: its ph
 mixture of gamma distributions with fixed ladders of means and unknown weights. With shape 1 such a term is a circular
 Gaussian; larger shapes are rings. Everything is found by expectation maximisation from unlabelled symbols
 (Dempster, Laird and Rubin, J. R. Stat. Soc. B 39, 1977; weights of a mixture on a ladder: Laird, J. Am. Stat. Assoc.
-73, 1978).
+73, 1978). The steps that take many rounds see every fourth symbol or fewer, evenly spread; all symbols have the last
+word on gain and noise. The density of the noise depends on the distance alone, so soft bits are read from a table.
 """
 
 from collections.abc import Iterator
@@ -14,34 +15,43 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+from scipy.special import gammaln
 
-from rfsep.iq import squared
 from rfsep.types import InputError
 
 # Ladders of noise powers relative to a stretch's, tuned on QPSK in white noise, OFDM and the training split of lte20.
-_GAUSSIANS = 4.0 ** torch.arange(-2, 3, dtype=torch.float64)
+_RATIO = 4  # of one Gaussian's power to the next one's
+_GAUSSIANS = float(_RATIO) ** np.arange(-2, 3)
 _LADDERS = {
     1.0: _GAUSSIANS,
-    2.0: 2.0 ** torch.arange(-2, 3, dtype=torch.float64),
-    4.0: 2.0 ** torch.arange(-3, 3, dtype=torch.float64),
-    8.0: 1.5 ** torch.arange(-5, 5, dtype=torch.float64),
-    32.0: 1.2 ** torch.arange(-14, 6, dtype=torch.float64),
+    2.0: 2.0 ** np.arange(-2, 3),
+    4.0: 2.0 ** np.arange(-3, 3),
+    8.0: 1.5 ** np.arange(-5, 5),
+    32.0: 1.2 ** np.arange(-14, 6),
 }
-_MEANS = torch.cat(list(_LADDERS.values()))
-_SHAPES = torch.cat([torch.full_like(means, shape) for shape, means in _LADDERS.items()])
-_ITERATIONS = 60  # for gains and variances; more change the predicted error rate by less than 1 %
+_MEANS = np.concatenate(list(_LADDERS.values()))
+_SHAPES = np.concatenate([np.full(len(means), shape) for shape, means in _LADDERS.items()])
+_ITERATIONS = 200  # for gains and variances
 _SHAPE_ITERATIONS = 400
 _STRETCHES = 32  # stretches that share a noise shape
 _DOUBT = 30.0  # variance of a stretch's log noise power, times its symbols; 1 if all sent symbols were known, tuned
-_NEAREST = 16  # Points beyond so many nearest ones do not matter for gain and noise.
+_LOOKED_AT = 256  # symbols per stretch that many rounds see
+_PAIRS = 4096  # pairs of a symbol and a point per stretch that many rounds see, for large constellations
+_LAST_ROUNDS = 2  # with all symbols
+_SHAPED = 8192  # symbols that tell the shape of the noise
+_NEAREST = 16  # Points beyond so many nearest ones do not matter for the shape.
+_FARTHEST = 80.0  # exponent of e beyond which the widest Gaussian tells nothing
+_TABLE = np.linspace(np.log(1e-12), np.log(1e6), 4096)  # log powers relative to the scale
+_BLOCK = 1 << 13  # symbols whose soft bits are read at once
 _SETTLED = 1e-4  # Expectation maximisation ends where no step, in units of the scale or of one, is larger.
 _FLOOR = 1e-9  # smallest noise variance, relative to the power of the outputs
 _SHORTEST = 100  # symbols per stretch
 Symbols = npt.NDArray[np.complex64]
 Bits = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Complexes = npt.NDArray[np.complex128]
+Doubles = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 
 class SoftBits(NamedTuple):
@@ -69,9 +79,18 @@ class SoftBits(NamedTuple):
 class _Noise(NamedTuple):
     """Gain complex128 [K] and scale of the noise's power float64 [K] of stretches, weights float64 [J] of its shape."""
 
-    gain: Tensor
-    scale: Tensor
-    weights: Tensor
+    gain: Complexes
+    scale: Doubles
+    weights: Doubles
+
+
+class _Sums(NamedTuple):
+    """What an expectation tells the maximisation: sums over the stretches [K], and the new weights float64 [J]."""
+
+    match: Complexes
+    energy: Doubles
+    error: Doubles
+    weights: Doubles
 
 
 def soft_bits(symbols: Symbols, points: Symbols, labels: Bits, stretch: int = 1000) -> Iterator[SoftBits]:
@@ -94,132 +113,184 @@ def soft_bits(symbols: Symbols, points: Symbols, labels: Bits, stretch: int = 10
     size = stretch * _STRETCHES
     begins = range(0, max(len(symbols) - size // 2, 1), size)
     for begin, end in zip(begins, [*begins[1:], len(symbols)], strict=True):
-        part = torch.from_numpy(np.array(symbols[begin:end]))
-        yield _of_block(part, torch.from_numpy(points), torch.from_numpy(labels), stretch)
+        yield _of_block(np.array(symbols[begin:end], np.complex64), points, labels.astype(bool), stretch)
 
 
-def _of_block(symbols: Tensor, points: Tensor, labels: Tensor, stretch: int) -> SoftBits:
+def _of_block(symbols: Symbols, points: Symbols, labels: npt.NDArray[np.bool_], stretch: int) -> SoftBits:
     """Soft bits of the symbols of some stretches."""
     count = max(1, round(len(symbols) / stretch))
-    places = torch.arange(len(symbols)) * count // max(len(symbols), 1)  # [S], number of each symbol's stretch
-    z, points = symbols.to(torch.complex128), points.to(torch.complex128)
-    gaussian = _gains(z, points, places, count)
-    noise = gaussian._replace(weights=_shape(z, points, places, gaussian))
-    llr = _ratios(z, points, places, noise, labels.bool())  # [S, width]
+    held = np.diff(-(-np.arange(count + 1) * len(symbols) // count))  # [K], symbols of each stretch
+    gaussian = _gains(symbols, points, held)
+    gain, scale = np.repeat(gaussian.gain.astype(np.complex64), held), np.repeat(gaussian.scale, held)
+    noise = gaussian._replace(weights=_shape(symbols, points, gain, scale))
+    llr = _ratios(symbols, points, gain, scale, noise.weights, labels)  # [S, width]
     variance = noise.scale * (noise.weights @ _MEANS)
-    signal = squared(noise.gain) * squared(points).mean()
-    held = torch.bincount(places, minlength=count)
-    doubt = torch.sigmoid(-llr.abs()).mean(1)
-    ber = torch.zeros(count, dtype=torch.float64).index_add_(0, places, doubt) / held
+    signal = np.square(np.abs(noise.gain)) * float(np.mean(_squared(points)))
+    doubt = (1 / (1 + np.exp(np.minimum(np.abs(llr), _FARTHEST)))).astype(np.float64) @ np.ones(labels.shape[1])
     ratio = signal / variance
     return SoftBits(
-        llr.float().flatten().numpy(),
-        held.cumsum(0).numpy(),
-        noise.gain.to(torch.complex64).numpy(),
-        variance.float().numpy(),
-        (10 * ratio.log10()).float().numpy(),
-        ratio.rsqrt().float().numpy(),
-        ber.float().numpy(),
+        llr.reshape(-1),
+        np.cumsum(held),
+        noise.gain.astype(np.complex64),
+        variance.astype(np.float32),
+        (10 * np.log10(ratio)).astype(np.float32),
+        (ratio**-0.5).astype(np.float32),
+        (_summed(doubt, held) / np.maximum(held, 1) / labels.shape[1]).astype(np.float32),
     )
 
 
-def _gains(z: Tensor, points: Tensor, places: Tensor, count: int) -> _Noise:
+def _squared(values: npt.NDArray[np.complexfloating]) -> npt.NDArray[np.floating]:
+    """Squared magnitudes, without the square root of abs."""
+    power: npt.NDArray[np.floating] = values.real**2 + values.imag**2
+    return power
+
+
+def _summed(values: npt.NDArray[np.floating], held: Counts) -> Doubles:
+    """Sums float64 [K] over stretches of values [S]."""
+    if len(values) == 0:
+        return np.zeros(len(held))
+    sums: Doubles = np.add.reduceat(values.astype(np.float64), np.cumsum(held) - held)
+    return sums
+
+
+def _gains(z: Symbols, points: Symbols, held: Counts) -> _Noise:
     """Gain and noise variance of every stretch, with noise that is a mixture of Gaussians."""
-    found, floor = _start(z, points, count)
-    held = torch.bincount(places, minlength=count)
+    found, floor = _start(z, points, len(held))
+    most = max(_SHORTEST // 2, min(_LOOKED_AT, _PAIRS // len(points)))
+    seen = np.minimum(held, most)
+    inside = np.arange(seen.sum()) - np.repeat(np.cumsum(seen) - seen, seen)
+    some = z[np.repeat(np.cumsum(held) - held, seen) + inside * np.repeat(held, seen) // np.repeat(seen, seen)]
     for _ in range(_ITERATIONS):
-        near, distance = _near(z, points, found.gain[places])  # [S, P'] each
-        terms = -distance[..., None] / (found.scale[places, None, None] * _GAUSSIANS)  # [S, P', J]
-        terms = terms + found.weights.log() - _GAUSSIANS.log()
-        belief = torch.softmax(terms.flatten(1), 1).view_as(terms)
-        precision = (belief / _GAUSSIANS).sum(-1)  # [S, P'], relative to the scale of the stretch
-        match, energy, error = (
-            torch.zeros(count, dtype=one.dtype).index_add_(0, places, one)
-            for one in (
-                (precision * near.conj()).sum(1) * z,
-                (precision * squared(near)).sum(1),
-                (precision * distance).sum(1),
-            )
-        )
-        before, found = (
-            found,
-            _updated(found, match, energy, error, held, floor)._replace(weights=belief.sum(1).mean(0)),
-        )
-        if float((found.gain - before.gain).abs().max() ** 2) < _SETTLED**2 * float(found.scale.min()) and bool(
-            ((found.scale / before.scale).log().abs() < _SETTLED).all()
-        ):
+        before, found = found, _updated(found, _expected(some, points, found, seen), seen, floor)
+        still = float(np.abs(found.gain - before.gain).max()) ** 2 < _SETTLED**2 * float(found.scale.min())
+        if still and np.abs(np.log(found.scale / before.scale)).max() < _SETTLED:
             break
+    for _ in range(_LAST_ROUNDS if len(some) < len(z) else 0):
+        found = _updated(found, _expected(z, points, found, held), held, floor)
     return found
 
 
-def _start(z: Tensor, points: Tensor, count: int) -> tuple[_Noise, float]:
+def _start(z: Symbols, points: Symbols, count: int) -> tuple[_Noise, float]:
     """First gain and noise from the second and fourth moment, and the smallest noise.
 
     With Gaussian noise E|z|^4 = kurtosis S^2 + 4 S N + 2 N^2 (Pauluzzi and Beaulieu, IEEE Trans. Commun. 48, 2000).
     """
-    power, point_power = float(squared(z).mean()) or 1.0, squared(points).mean()
-    kurtosis = squared(points).square().mean() / point_power**2
-    fourth = squared(z).square().mean() / power**2
-    signal = ((2 - fourth).clamp_min(0) / (2 - kurtosis)).sqrt().clamp(0.1, 0.999)  # of the power
-    gain = (signal * power / point_power).sqrt().to(torch.complex128).expand(count)
-    weights = torch.tensor([0.02, 0.06, 0.84, 0.06, 0.02], dtype=torch.float64)
-    return _Noise(gain, ((1 - signal) * power).expand(count), weights), _FLOOR * power
+    energy, own = _squared(z).astype(np.float64), _squared(points).astype(np.float64)
+    power, point_power = float(energy.sum()) / max(len(z), 1) or 1.0, float(own.mean())
+    kurtosis = float(np.square(own).mean()) / point_power**2
+    fourth = float(np.square(energy).sum()) / max(len(z), 1) / power**2
+    signal = min(max((max(2 - fourth, 0) / (2 - kurtosis)) ** 0.5, 0.1), 0.999)  # of the power
+    gain = np.full(count, (signal * power / point_power) ** 0.5, np.complex128)
+    weights = np.array([0.02, 0.06, 0.84, 0.06, 0.02])
+    return _Noise(gain, np.full(count, (1 - signal) * power), weights), _FLOOR * power
 
 
-def _near(z: Tensor, points: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """Points complex128 [S, P'] nearest to each output, and squared distances float64 [S, P'] from them."""
-    distance = squared(z[:, None] - gain[:, None] * points)
-    if len(points) <= _NEAREST:
-        return points.expand(len(z), -1), distance
-    kept = distance.topk(_NEAREST, 1, largest=False)
-    return points[kept.indices], kept.values
+def _expected(z: Symbols, points: Symbols, found: _Noise, held: Counts) -> _Sums:
+    """The expectation: beliefs in points and Gaussians, and what follows from them.
+
+    The exponentials of one Gaussian are the fourth powers of those of the next wider one.
+    """
+    away = z - np.repeat(found.gain.astype(np.complex64), held) * points[:, None]  # [P, S]
+    distance = _squared(away).astype(np.float32)
+    power = distance * np.repeat((1 / (found.scale * _GAUSSIANS[-1])).astype(np.float32), held)
+    term = np.exp(-np.minimum(power, np.float32(_FARTHEST)))
+    density, precision, shares = np.zeros_like(term), np.zeros_like(term), []
+    for size, weight in zip(_GAUSSIANS[::-1], found.weights[::-1], strict=True):
+        share = term * np.float32(weight / size)
+        shares.append(share.sum(0))
+        density += share
+        precision += share * np.float32(1 / size)
+        term = np.square(np.square(term))
+    total = 1 / (density.sum(0) + np.float32(1e-37))
+    weights = np.array([float((share * total).mean()) for share in shares[::-1]])
+    precision *= total
+    columns = np.stack((points.real, points.imag, _squared(points))).astype(np.float32)
+    real, imaginary, energy = columns @ precision
+    match = (real - 1j * imaginary) * z
+    error = np.einsum("ps,ps->s", precision, distance)
+    return _Sums(
+        _summed(match.real, held) + 1j * _summed(match.imag, held),
+        _summed(energy, held),
+        _summed(error, held),
+        np.maximum(weights, 1e-12) / np.maximum(weights, 1e-12).sum(),
+    )
 
 
-def _updated(before: _Noise, match: Tensor, energy: Tensor, error: Tensor, held: Tensor, floor: float) -> _Noise:
+def _updated(before: _Noise, sums: _Sums, held: Counts, floor: float) -> _Noise:
     """The maximisation: gains and scales from sums over the stretches [K].
 
     Both are drawn towards the mean of all stretches as far as these agree, as random effects with a variance of their
     own (Laird and Ware, Biometrics 38, 1982).
     """
-    sure = energy / before.scale  # [K], inverse variance of a gain
-    common = (match / before.scale).sum() / sure.sum()
-    spread = (squared(before.gain - common) + 1 / sure).mean()
-    gain = (match / before.scale + common / spread) / (sure + 1 / spread)
-    own = (error / held).clamp_min(floor).log()
-    doubt = _DOUBT / held
-    kept = (own - own.mean()).square().mean() / ((own - own.mean()).square().mean() + doubt)
-    return before._replace(gain=gain, scale=(own.mean() + kept * (own - own.mean())).exp())
+    sure = np.maximum(sums.energy / before.scale, 1e-30)  # [K], inverse variance of a gain
+    common = (sums.match / before.scale).sum() / sure.sum()
+    spread = float((np.square(np.abs(before.gain - common)) + 1 / sure).mean())
+    gain = (sums.match / before.scale + common / spread) / (sure + 1 / spread)
+    own = np.log(np.maximum(sums.error / np.maximum(held, 1), floor))
+    varied = float(np.square(own - own.mean()).mean())
+    kept = varied / (varied + _DOUBT / np.maximum(held, 1))
+    return _Noise(gain, np.exp(own.mean() + kept * (own - own.mean())), sums.weights)
 
 
-def _densities(distance: Tensor, scale: Tensor) -> Tensor:
-    """Log densities of the terms of the noise's shape: float64 [...] and scale [...] to [..., J]."""
-    power = (distance / scale).clamp_min(1e-12)[..., None]
+def _densities(log_power: Doubles) -> Doubles:
+    """Log densities float64 [..., J] of the terms of the noise's shape, at log powers relative to the scale."""
     rate = _SHAPES / _MEANS
+    power = np.exp(log_power)[..., None]
     # The density over the plane is that of the power over pi.
-    return (_SHAPES - 1) * power.log() - rate * power + _SHAPES * rate.log() - torch.lgamma(_SHAPES)
+    found: Doubles = (_SHAPES - 1) * log_power[..., None] - rate * power + _SHAPES * np.log(rate) - gammaln(_SHAPES)
+    return found
 
 
-def _shape(z: Tensor, points: Tensor, places: Tensor, found: _Noise) -> Tensor:
+def _log_powers(z: Symbols, points: Symbols, gain: Symbols, scale: Doubles) -> Floats:
+    """Log powers float32 [P, S] of outputs about every point, relative to the scale."""
+    power = _squared(z - gain * points[:, None]) * (1 / scale).astype(np.float32)
+    found: Floats = np.log(np.maximum(power, np.float32(1e-12)))
+    return found
+
+
+def _shape(z: Symbols, points: Symbols, gain: Symbols, scale: Doubles) -> Doubles:
     """Weights float64 [J] of the noise's shape, where gains and scales are known."""
-    _, distance = _near(z, points, found.gain[places])
-    logs = _densities(distance, found.scale[places, None])  # [S, P', J]
-    likelihood = (logs - logs.amax((1, 2), keepdim=True)).exp().sum(1)  # [S, J]
-    weights = torch.full_like(_MEANS, 1 / len(_MEANS))
+    weights = np.full(len(_MEANS), 1 / len(_MEANS))
+    some = slice(None, None, max(1, len(z) // _SHAPED))
+    near = _log_powers(z[some], points, gain[some], scale[some])
+    if len(points) > _NEAREST:
+        near = np.partition(near, _NEAREST - 1, 0)[:_NEAREST]
+    logs = _densities(near.astype(np.float64)).astype(np.float32)  # [P', S, J]
+    if logs.size == 0:
+        return weights
+    likelihood = np.exp(logs - logs.max((0, 2))[:, None]).sum(0)  # [S, J]
+    backwards = np.ascontiguousarray(likelihood.T)
     for _ in range(_SHAPE_ITERATIONS):
-        belief = likelihood * weights
-        before, weights = weights, (belief / belief.sum(1, keepdim=True)).mean(0)
-        if float((weights - before).abs().max()) < _SETTLED:
+        share = 1 / (likelihood @ weights.astype(np.float32))
+        before, weights = weights, weights * (backwards @ share) / len(likelihood)
+        weights /= weights.sum()
+        if float(np.abs(weights - before).max()) < _SETTLED:
             break
     return weights
 
 
-def _ratios(z: Tensor, points: Tensor, places: Tensor, noise: _Noise, labels: Tensor) -> Tensor:
-    """Log-likelihood ratios float64 [S, width]."""
-    parts = []
-    for part in torch.split(torch.arange(len(z)), 1 << 12):
-        distance = squared(z[part, None] - noise.gain[places[part], None] * points)  # [S, P]
-        logs = torch.logsumexp(_densities(distance, noise.scale[places[part], None]) + noise.weights.log(), -1)
-        ones = [torch.logsumexp(logs[:, labels[:, bit]], 1) for bit in range(labels.shape[1])]
-        zeros = [torch.logsumexp(logs[:, ~labels[:, bit]], 1) for bit in range(labels.shape[1])]
-        parts.append(torch.stack(ones, 1) - torch.stack(zeros, 1))
-    return torch.cat(parts) if parts else torch.zeros((0, labels.shape[1]), dtype=torch.float64)
+def _ratios(
+    z: Symbols, points: Symbols, gain: Symbols, scale: Doubles, weights: Doubles, labels: npt.NDArray[np.bool_]
+) -> Floats:
+    """Log-likelihood ratios float32 [S, width]."""
+    with np.errstate(divide="ignore"):
+        terms = _densities(_TABLE) + np.log(weights)
+    table = np.logaddexp.reduce(terms, 1).astype(np.float32)
+    slopes, step = np.append(np.diff(table), np.float32(0)), float(_TABLE[1] - _TABLE[0])
+    found = np.empty((len(z), labels.shape[1]), np.float32)
+    for begin in range(0, len(z), _BLOCK):
+        part = slice(begin, begin + _BLOCK)
+        place = (_log_powers(z[part], points, gain[part], scale[part]) - np.float32(_TABLE[0])) * np.float32(1 / step)
+        place = np.clip(place, 0, len(table) - 1)
+        cell = place.astype(np.int32)
+        logs = table[cell] + slopes[cell] * (place - cell)  # [P, S]
+        for bit in range(labels.shape[1]):
+            found[part, bit] = _log_sum(logs[labels[:, bit]]) - _log_sum(logs[~labels[:, bit]])
+    return found
+
+
+def _log_sum(logs: Floats) -> Floats:
+    """Logs float32 [S] of the sums of exponentials of float32 [P, S]."""
+    top = logs.max(0)
+    found: Floats = top + np.log(np.exp(logs - top).sum(0))
+    return found

@@ -13,6 +13,7 @@ Complexes = npt.NDArray[np.complex128]
 Floats = npt.NDArray[np.float64]
 _ROUNDS = 12
 _LOOKED_AT = 1024  # symbols that tell gain and noise, at most twice as many
+_SETTLED = 1e-3  # relative change of gain and noise below which they are known
 _LEAST_NOISE = 1e-6  # relative to the points' power
 
 
@@ -44,7 +45,9 @@ def soft_symbols(symbols: Complexes, points: Complexes) -> Soft:
     unit = float(np.mean(np.square(np.abs(points))))
     gain, noise = math.sqrt(power / unit / 2), power / 2
     for _ in range(_ROUNDS - 1):
-        gain, noise = _told(some, *_expected(some, points, gain, noise), power / unit)
+        before, (gain, noise) = (gain, noise), _told(some, *_expected(some, points, gain, noise), power / unit)
+        if abs(gain - before[0]) < _SETTLED * gain and abs(noise - before[1]) < _SETTLED * noise:
+            break
     mean, variance = _expected(symbols, points, gain, noise)
     gain, noise = _told(symbols, mean, variance, power / unit)
     return Soft(mean, float(np.mean(variance)), gain, noise)

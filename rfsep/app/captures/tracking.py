@@ -57,11 +57,13 @@ class Separators(NamedTuple):
         modem: the SOI's.
         first: makes the linear separator of a receiver, for a carrier in cycles per sample.
         last: makes the separator asked for, for the modem as received and a carrier.
+        linear: the separator asked for is a linear one itself.
     """
 
     modem: Modem
     first: Callable[[float], Separator]
     last: Callable[[Modem, float], Separator]
+    linear: bool
 
 
 def one_by_one(modem: Modem) -> bool:
@@ -157,7 +159,7 @@ def make_tracked(
 
     symmetry = symmetry_of(modem.constellation.numpy())
     layout = Layout(chunks.hop, (window[0] - chunks.hop) // 2, is_whole(modem))
-    follower = Follower(raw, modem, symmetry, layout, separators.first, separators.last, full)
+    follower = Follower(raw, modem, symmetry, layout, separators.first, separators.last, full, separators.linear)
     limit = 0.5 / symmetry.order / modem.symbol_period
     looked_at = min(chunks.total, max(_LOOKED_AT, _LEAST_WINDOWS * window[0]))
     return Tracked(follower, min(widest or limit, limit), looked_at // modem.symbol_period * modem.symbol_period)
