@@ -86,7 +86,8 @@ def spectrum(waveforms: Mapping[str, Complex], sample_rate_hz: float) -> str:
         axes.plot(frequency, levels, color=colour, linewidth=1.1, label=name)
     axes.set_xlim(-sample_rate_hz / 2e6, sample_rate_hz / 2e6)
     axes.margins(y=0.15)
-    _dressed(axes, "frequency beside the SOI's carrier (MHz)", "power per bin (dB)", legend=True)
+    _dressed(axes, "frequency beside the SOI's carrier (MHz)", "power per bin (dB)")
+    _legend(axes)
     return png_uri(figure)
 
 
@@ -128,26 +129,28 @@ def over_time(
         small: two pictures go side by side.
     """
     figure = Figure(figsize=(4.0, 2.2) if small else (6.6, 2.2), dpi=150, facecolor=SCREEN)
-    axes = figure.add_axes((0.15, 0.2, 0.82, 0.76) if small else (0.085, 0.2, 0.885, 0.76))
+    axes = figure.add_axes((0.16, 0.2, 0.81, 0.68) if small else (0.085, 0.2, 0.885, 0.76))
     for (name, values), colour in zip(curves.items(), _COLOURS, strict=False):
         axes.stairs(values, edges_s, baseline=None, color=colour, linewidth=1.4, label=name)
     if threshold is not None:
         axes.axhline(threshold, color=SCREEN_INK, linewidth=1.0, linestyle="--", label="threshold")
-    if shaded is not None and shaded.any():
-        marked = np.append(shaded, shaded[-1])
-        transform = axes.get_xaxis_transform()
-        axes.fill_between(
-            edges_s, 0, 1, where=marked, step="post", transform=transform, color=PALETTE[1], alpha=0.3, linewidth=0,
-            label="not locked",
-        )  # fmt: skip
     axes.set_xlim(0, edges_s[-1])
     axes.margins(y=0.3)
-    _dressed(axes, "time (s)", label, legend=len(axes.get_legend_handles_labels()[1]) > 1)
+    if shaded is not None and shaded.any():
+        limits = axes.get_ylim()
+        axes.stairs(
+            shaded.astype(np.float64), edges_s, fill=True, transform=axes.get_xaxis_transform(), color=PALETTE[1],
+            alpha=0.3, linewidth=0, label="not locked",
+        )  # fmt: skip
+        axes.set_ylim(limits)
+    _dressed(axes, "time (s)", label)
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        _legend(axes, above=small)
     return png_uri(figure)
 
 
-def _dressed(axes: Axes, x_label: str, y_label: str, *, legend: bool) -> None:
-    """Gives axes on the dark background their labels, grid and legend."""
+def _dressed(axes: Axes, x_label: str, y_label: str) -> None:
+    """Gives axes on the dark background their labels and grid."""
     axes.set_facecolor(SCREEN)
     axes.set_xlabel(x_label, color=SCREEN_INK, fontsize=9, labelpad=1)
     axes.set_ylabel(y_label, color=SCREEN_INK, fontsize=9, labelpad=1)
@@ -155,8 +158,15 @@ def _dressed(axes: Axes, x_label: str, y_label: str, *, legend: bool) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.grid(color=SCREEN_INK, alpha=0.2, linewidth=0.6)
-    if legend:
-        axes.legend(frameon=False, fontsize=8, labelcolor=SCREEN_INK, ncols=3, loc="upper right")
+
+
+def _legend(axes: Axes, *, above: bool = False) -> None:
+    """Gives axes on the dark background their legend, in the upper right corner or above it."""
+    place = ("lower right", (1.0, 0.98)) if above else ("upper right", (1.0, 1.0))
+    axes.legend(
+        frameon=False, fontsize=8, labelcolor=SCREEN_INK, ncols=3, loc=place[0], bbox_to_anchor=place[1],
+        borderaxespad=0.2,
+    )  # fmt: skip
 
 
 def _short_time_power_db(waveform: Complex) -> npt.NDArray[np.float64]:

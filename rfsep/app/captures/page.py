@@ -222,9 +222,7 @@ def _followed_pictures(found: Followed) -> list[Picture]:
     """Returns pictures of how a SOI was followed."""
 
     def picture(title: str, values: Floats, label: str, note: str, threshold: float | None = None) -> Picture:
-        uri = over_time(
-            found.edges_s, {title.lower(): values}, label, shaded=found.unlocked, threshold=threshold, small=True
-        )
+        uri = over_time(found.edges_s, {title: values}, label, shaded=found.unlocked, threshold=threshold, small=True)
         known = values[np.isfinite(values)]
         told = f"from {known.min():.4g} to {known.max():.4g}" if len(known) else "unknown, for no part is locked"
         return Picture(uri, title, f"{title} over time: {told}, {label}", note)
