@@ -162,10 +162,9 @@ def _dressed(axes: Axes, x_label: str, y_label: str) -> None:
 
 def _legend(axes: Axes, *, above: bool = False) -> None:
     """Gives axes on the dark background their legend, in the upper right corner or above it."""
-    place = ("lower right", (1.0, 0.98)) if above else ("upper right", (1.0, 1.0))
     axes.legend(
-        frameon=False, fontsize=8, labelcolor=SCREEN_INK, ncols=3, loc=place[0], bbox_to_anchor=place[1],
-        borderaxespad=0.2,
+        frameon=False, fontsize=8, labelcolor=SCREEN_INK, ncols=3, borderaxespad=0.2,
+        loc="lower right" if above else "upper right", bbox_to_anchor=(1.0, 0.98 if above else 1.0),
     )  # fmt: skip
 
 
