@@ -204,7 +204,7 @@ def test_every_kind_of_file_gives_the_same(rfsep: Rfsep, tmp_path: Path, heard: 
     assert provenance["command"].startswith("rfsep separate heard.sigmf-meta")
     assert len(provenance["source"]["sha256"]) == 64
     page = (tmp_path / "out-heard.npy" / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == 10
     assert "://" not in page
 
 

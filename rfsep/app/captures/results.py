@@ -16,7 +16,7 @@ import torch
 from rfsep.app.captures.chunks import Chunks
 from rfsep.app.captures.frames import LLR, SYMBOLS, Sender
 from rfsep.app.captures.labels import own_labels
-from rfsep.app.captures.page import Stretch, write_separation_page
+from rfsep.app.captures.page import Stretch, mixture_along, write_separation_page
 from rfsep.app.captures.reception import PARTS, Reception
 from rfsep.app.captures.telling import doubts, receiver_summary, standing, tell
 from rfsep.app.captures.tracking import TRACK, Tracked
@@ -173,7 +173,8 @@ def _summary(out: Path, job: Job, found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write_page(out: Path, job: Job, figures: dict[str, Any]) -> None:
     powers = read_floats(out / POWER, (None, PARTS, 2))
-    write_separation_page(out / PAGE, figures, _stretch(out, job), powers, _ends_s(job))
+    track = None if job.tracked is None else np.load(out / TRACK)
+    write_separation_page(out / PAGE, figures, _stretch(out, job), powers, _ends_s(job), track)
 
 
 def later(datetime: str, seconds: float) -> str:
@@ -195,8 +196,16 @@ def _stretch(out: Path, job: Job) -> Stretch:
     count = min(job.chunks.total, _SHOWN)
     period = job.modem.symbol_period
     start = (job.chunks.total - count) // 2 // period * period
-    mixture = job.reception.read(start, count)
     estimate = open_capture(out / SOI).read(start, count)
+    if job.tracked is None:
+        mixture = job.reception.read(start, count)
+    else:  # Where the SOI moves, the capture's symbols stand only along its course.
+        spans = np.array([job.chunks.bounds(index)[1:3] for index in range(job.chunks.number())])
+        origin = job.reception.tuning.start
+        mixture = mixture_along(job.reception.read, np.load(out / TRACK), spans, origin, start, count)
     symbols = [job.modem.analyse(torch.from_numpy(one)[None])[0].numpy() for one in (mixture, estimate)]
+    if (out / SYMBOLS).is_file():
+        begin, end = (job.modem.num_bits(place) // job.width for place in (start, start + count))
+        symbols[1] = np.array(np.load(out / SYMBOLS, mmap_mode="r")[begin:end])
     ideal = job.modem.constellation.numpy()
     return Stretch(start, job.sample_rate_hz, ideal, mixture, estimate, symbols[0], symbols[1])

@@ -15,7 +15,7 @@ from rfsep.receiver.phase import powers, symmetry_of
 from rfsep.types import InputError
 
 Floats = npt.NDArray[np.float64]
-_LOCKED = 3.0  # standard deviations of noise above which a part of a chunk and its neighbours count as locked
+LOCKED = 3.0  # standard deviations of noise above which a part of a chunk and its neighbours count as locked
 _FEW = 0.9  # share of locked parts below which a warning is due
 _BAD = 0.3  # predicted bit error rate from which a warning is due
 _FAINT_DB = -20.0  # echoes below the strongest path by more are not told
@@ -44,11 +44,20 @@ def fitted_line(times: Floats, values: Floats) -> Line:
     return Line(round(slope, 15), round(error, 15))
 
 
+def lock_figure(lock: Floats) -> Floats:
+    """Returns the lock figure of each part with its neighbours, in standard deviations of noise, float64 [n].
+
+    Args:
+        lock: that of each part alone, float64 [n].
+    """
+    padded = np.pad(lock, 1, mode="edge")
+    around: Floats = (padded[:-2] + padded[1:-1] + padded[2:]) / math.sqrt(3)
+    return around
+
+
 def locked_parts(lock: Floats) -> npt.NDArray[np.bool_]:
     """Returns which parts are locked, bool [n], from their scores in standard deviations of noise, float64 [n]."""
-    padded = np.pad(lock, 1, mode="edge")
-    around = (padded[:-2] + padded[1:-1] + padded[2:]) / math.sqrt(3)
-    found: npt.NDArray[np.bool_] = around > _LOCKED
+    found: npt.NDArray[np.bool_] = lock_figure(lock) > LOCKED
     return found
 
 
@@ -132,7 +141,7 @@ def standing(symbols: npt.NDArray[np.complex64], points: npt.NDArray[np.complex6
         return None
     turned = powers(symbols.astype(np.complex128), symmetry)
     score = math.sqrt(2) * float(turned.real.sum()) / max(float(np.sqrt(np.square(np.abs(turned)).sum())), 1e-30)
-    return score > _LOCKED
+    return score > LOCKED
 
 
 def tell(summary: Mapping[str, Any], found: list[str]) -> None:
