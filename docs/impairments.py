@@ -141,7 +141,14 @@ def main() -> None:
     names = told.only or list(impairments(np.random.default_rng(0)))
     for cell in told.cells:
         for row in rows(cell, names, told.captures, told.track or ["none", "full"]):
-            print(cell, row["impairment"], row["track"], f"{row['ber']:.3g}", [f"{x:.2g}" for x in row["bers"]], flush=True)
+            print(
+                cell,
+                row["impairment"],
+                row["track"],
+                f"{row['ber']:.3g}",
+                [f"{x:.2g}" for x in row["bers"]],
+                flush=True,
+            )
             content = read_json(told.out) if told.out.is_file() else {"schema": 1, "rows": []}
             key = ("cell", "impairment", "track")
             kept = [one for one in content["rows"] if any(one[name] != row[name] for name in key)]

@@ -96,7 +96,7 @@ def receiver_summary(
     numbers = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in plain.items()
     }
-    return numbers | dict(found)
+    return dict(found) | numbers
 
 
 def _echoes(taps: npt.NDArray[np.complex128], spacing: int) -> list[dict[str, float]]:
