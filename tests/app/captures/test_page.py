@@ -130,6 +130,8 @@ def test_tiles_tell_nothing_that_was_not_found_or_not_looked_for() -> None:
     assert (tiles["Carrier beside the offset"], tiles["Clock"]) == ("not found", "not found")
     tiles = dict(reception_facts({"receiver": TOLD, "identity": {"track": {"mode": "carrier"}}}))
     assert (tiles["Clock"], tiles["Echoes"]) == ("not followed", "not followed")
+    tiles = dict(reception_facts({"receiver": TOLD | {"predicted_ber": 0.0}, "identity": {"track": {"mode": "full"}}}))
+    assert tiles["Predicted BER"] == "below 1e-09"
 
 
 @pytest.fixture
