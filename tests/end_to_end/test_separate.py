@@ -55,7 +55,8 @@ def separated(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Of the files that have to be the same however often a run was stopped."""
-    return {name: (folder / name).read_bytes() for name in ("soi.sigmf-data", "bits.npy", "power.npy")}
+    followed = [name for name in ("track.npy", "symbols.npy", "llr.npy") if (folder / name).exists()]
+    return {name: (folder / name).read_bytes() for name in ("soi.sigmf-data", "bits.npy", "power.npy", *followed)}
 
 
 def test_chunks_give_what_one_piece_gives(rfsep: Rfsep, tmp_path: Path, heard: np.ndarray) -> None:
@@ -63,7 +64,18 @@ def test_chunks_give_what_one_piece_gives(rfsep: Rfsep, tmp_path: Path, heard: n
     modem = LinearModem()
     examples = RandomCrop(OfdmModem()).sample(20, 4096, batch_generator(Purpose.EXAMPLES)).waveform
     np.save(tmp_path / "examples.npy", (examples / examples.abs().square().mean().sqrt()).numpy())
-    common = ("separate", "heard.npy", "--sample-rate", "25e6", *KNOWN, "--chunk-samples", "6000", "--out")
+    common = (
+        "separate",
+        "heard.npy",
+        "--sample-rate",
+        "25e6",
+        *KNOWN,
+        "--track",
+        "none",
+        "--chunk-samples",
+        "6000",
+        "--out",
+    )
     linear = ("--separator", "cyclic_lmmse", "--examples", "examples.npy", "--set", "method.block=1280")
     hard = ("--separator", "matched_filter", "--set", "method.remodulation=hard")
     quickly = ("--set", "method.num_mixtures=1", "--set", "method.num_samples=640")
@@ -123,7 +135,8 @@ def test_a_stopped_run_is_gone_on_with_to_the_same_bytes(rfsep: Rfsep, tmp_path:
     assert status == 2
     assert "stopped: holds another run: chunks was" in refusal
     assert rfsep(*command, *cut, "stopped")[0] == 0
-    names = ["bits.npy", "power.npy", "report.html", "separate.json", "soi.sigmf-data", "soi.sigmf-meta"]
+    names = ["bits.npy", "llr.npy", "power.npy", "report.html", "separate.json", "soi.sigmf-data", "soi.sigmf-meta"]
+    names += ["symbols.npy", "track.npy"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert contents(folder) == contents(tmp_path / "undisturbed")
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
