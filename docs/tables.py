@@ -227,6 +227,27 @@ def _decades(row: dict[str, Any]) -> float:
     return sum(math.log10(limit) for limit in limits) / len(limits)
 
 
+def impairments(content: dict[str, Any]) -> str:
+    """Returns bit error rates without and with tracking: a line per impairment, a column per cell.
+
+    Each is "before → now (interval)". A row that was not measured leaves its place empty.
+    """
+    rows = {(row["impairment"], row["cell"], row["track"]): row for row in content["rows"]}
+    names = sorted({key[0] for key in rows}, key=lambda name: (name == "all", name != "none", name))
+    cells = sorted({key[1] for key in rows}, key=lambda cell: (cell.split("@")[1], -float(cell.split("@")[2]), cell))
+
+    def shown(name: str, cell: str) -> str:
+        before, now = (rows.get((name, cell, track)) for track in ("none", "full"))
+        rate = "" if before is None else _number(before["ber"], "ber")
+        if now is None:
+            return rate and f"{rate} →"
+        (found,) = _cells({key: [now[key]] for key in ("ber", "ber_low", "ber_high")}, "ber")
+        return f"{rate} → {found}".strip()
+
+    titles = ["`{}` in `{}`, {} dB".format(*cell.split("@")) for cell in cells]
+    return _grid(["BER", *titles], [[name, *(shown(name, cell) for cell in cells)] for name in names]) if rows else ""
+
+
 KINDS = {
     "comparison": comparison,
     "scores": scores,
@@ -234,6 +255,7 @@ KINDS = {
     "export": export,
     "decisions": decisions,
     "timing": timing,
+    "impairments": impairments,
 }
 
 
@@ -256,6 +278,8 @@ def configuration(conf: Path) -> str:
 
 
 def _load(name: str) -> dict[str, Any]:
+    if name == "impairments" and not (RESULTS / f"{name}.json").is_file():
+        return {"rows": []}  # Hours of measurement, done last.
     content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return content
 

@@ -74,6 +74,30 @@ def test_the_summary_takes_the_best_blind_row(tables: ModuleType) -> None:
     assert text.splitlines()[2].endswith("|  | .2 (.1 .. .4) | .1 (.05 .. .2) `good` | .3 A |")
 
 
+def test_the_table_of_impairments_copes_with_rows_that_are_missing(tables: ModuleType) -> None:
+    def row(cell: str, impairment: str, track: str, ber: float) -> dict[str, object]:
+        known = {"cell": cell, "impairment": impairment, "track": track, "captures": 8}
+        return known | {"ber": ber, "ber_low": ber / 2, "ber_high": ber * 2 or 9e-6}
+
+    near, far = "lmmse@ofdm_qpsk@-6", "joint_detection@ofdm_qpsk@-12"
+    rows = [
+        row(far, "all", "none", 0.49),
+        row(near, "phase", "full", 0.0),
+        row(near, "phase", "none", 0.11),
+        row(near, "none", "full", 0.017),
+        row(far, "none", "none", 0.0),
+        row(far, "none", "full", 0.002),
+    ]
+    assert tables.impairments({"rows": rows}).splitlines() == [
+        "| BER | `lmmse` in `ofdm_qpsk`, -6 dB | `joint_detection` in `ofdm_qpsk`, -12 dB |",
+        "| --- | ---: | ---: |",
+        "| none | → .017 (.0085 .. .034) | 0 → .002 (.001 .. .004) |",
+        "| phase | .11 → <9e-6 |  |",
+        "| all |  | .49 → |",
+    ]
+    assert tables.impairments({"rows": []}) == ""
+
+
 @pytest.mark.parametrize("place", PAGES, ids=lambda place: place.name)
 def test_commands_name_configs_and_files_that_exist(place: Path) -> None:
     text = place.read_text()

@@ -24,6 +24,7 @@ _PHASE_NOTE = "of the SOI beside its carrier, of each stretch that is locked."
 _DELAY_NOTE = "of the symbols in the capture: it falls with a fast clock and rises with a slow one."
 _LOCK_NOTE = "by how many standard deviations of noise symbols agree with their constellation; locked is above 3."
 _EVM_NOTE = "(error vector magnitude) of the symbols behind the first, linear separator."
+_RARE = 1e-9  # error rates below it say nothing more
 _NO_ERROR = 1e-9  # of a value: rounding alone
 Raw = Callable[[int, int], Complex]  # samples of the tuned capture from a place on
 
@@ -264,7 +265,8 @@ def reception_facts(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Echoes", "; ".join(_echo(one) for one in echoes) or "none" if mode == "full" else "not followed"),
     ]
     if "predicted_ber" in told:
-        tiles.append(("Predicted BER", f"{told['predicted_ber']:.2g}"))
+        rate = told["predicted_ber"]
+        tiles.append(("Predicted BER", f"{rate:.2g}" if rate > _RARE else f"below {_RARE:.0e}"))
     if "preambles" in told:
         bits = told["preambles"] * told["preamble_bits"]
         tiles.append(("Preambles found", f"{told['preambles']:,}; {told['preamble_errors']:,} of {bits:,} bits wrong"))
@@ -274,13 +276,13 @@ def reception_facts(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _with_error(value: float, error: float | None, unit: str) -> str:
     """Returns a value with its standard error, to two digits of that error.
 
-    >>> _with_error(2404.544583, 0.5747, "Hz"), _with_error(-0.0, None, "ppm")
-    ('+2,404.54\\xa0Hz ±\\xa00.57', '+0\\xa0ppm')
+    >>> _with_error(2404.544583, 0.5747, "Hz"), _with_error(-0.0, None, "ppm"), _with_error(-1e-7, 0.02, "ppm")
+    ('+2,404.54\\xa0Hz ±\\xa00.57', '+0\\xa0ppm', '+0.000\\xa0ppm ±\\xa00.020')
     """
     if error is not None and error < _NO_ERROR * abs(value):  # of parts on one line by construction
         error = None
     digits = 0 if not error else max(0, 1 - math.floor(math.log10(error)))
-    shown = f"{value:+,.{digits}f}" if error else f"{value + 0.0:+,.6g}"
+    shown = f"{round(value, digits) + 0.0:+,.{digits}f}" if error else f"{value + 0.0:+,.6g}"
     return f"{shown}\N{NO-BREAK SPACE}{unit}" + (f" ±\N{NO-BREAK SPACE}{error:.{digits}f}" if error else "")
 
 
