@@ -10,6 +10,7 @@ from torch import Tensor
 from rfsep.iq import squared
 from rfsep.signals.constellations import posterior_mean
 
+_RIM = 1e-6  # share of a level by which means stay inside it
 _SURE = 1e-3  # Means are drawn inwards by this share, as no point of the rim is the mean of any belief.
 _NEAR = 0.83  # share of the outermost amplitude that the next ring of no constellation reaches
 _APART = 0.05  # share of the amplitude beyond which a symbol is off its point, more than a pulse's own error
@@ -109,15 +110,22 @@ def _tilt(means: Tensor, points: Tensor, prior: Tensor) -> Tensor:
     plane = torch.view_as_real(points)
     centre = torch.softmax(prior, 0) @ plane
     wanted = centre + (1 - _SURE) * (torch.view_as_real(means) - centre)  # [S, 2]
+    half = plane.abs().amax(0)  # [2]
+    if len(points) == 2 ** int((half > 1e-6).sum()) and torch.allclose(plane.abs(), half.expand_as(plane), atol=1e-6):
+        # Two levels on each axis: every part is a bit of its own, and its mean a hyperbolic tangent.
+        share = (wanted / half.clamp_min(1e-6)).clamp(-1 + _RIM, 1 - _RIM)
+        return torch.where(half > 1e-6, torch.atanh(share) / half.clamp_min(1e-6), 0.0) @ plane.T
     tilt, length = torch.zeros_like(wanted), torch.ones(len(wanted), 1, dtype=torch.float64)
     height = _height(tilt, wanted, plane, prior)
-    flat = 1e-4 * float(squared(points).mean()) * torch.eye(2, dtype=torch.float64)
+    flat = 1e-4 * float(squared(points).mean())
+    products = torch.stack((plane[:, 0].square(), plane[:, 1].square(), plane[:, 0] * plane[:, 1]), 1)  # [P, 3]
     for _ in range(_NEWTON):
         weights = torch.softmax(prior + tilt @ plane.T, 1)  # [S, P]
         mean = weights @ plane
-        away = plane - mean[:, None]  # [S, P, 2]
-        spread = (weights[..., None] * away).transpose(1, 2) @ away + flat  # [S, 2, 2]
-        step = torch.linalg.solve(spread, (wanted - mean)[..., None])[..., 0]
+        first, second, cross = (weights @ products - torch.stack((*mean.T.square(), mean.prod(1)), 1)).T  # [S] each
+        first, second, (missing, lacking) = first + flat, second + flat, (wanted - mean).T
+        step = torch.stack((second * missing - cross * lacking, first * lacking - cross * missing), 1)
+        step = step / (first * second - cross.square())[:, None]
         tried = tilt + length * step
         reached = _height(tried, wanted, plane, prior)
         better = (reached >= height)[:, None]

@@ -184,7 +184,10 @@ def fit_clock(left: Left, certainty: float, known: Floats, middles: Floats | Non
         part = slice(number * size, (number + 1) * size)
         sent, slope = left.responses[:, part]
         heard = left.estimate[part]
-        gain = np.vdot(sent, heard) / max(np.vdot(sent, sent).real, 1e-300)
+        energy = max(np.vdot(sent, sent).real, 1e-300)
+        gain = np.vdot(sent, heard) / energy
+        # Where the separator makes them alike, what the gain explains of a delay is none.
+        slope = slope - np.vdot(sent, slope) / energy * sent
         rest = heard - gain * sent
         bend = max(abs(gain) ** 2 * np.vdot(slope, slope).real, 1e-300)
         delays[number] = -np.vdot(gain * slope, rest).real / bend

@@ -10,7 +10,7 @@ from rfsep.receiver.channel import PIECES, Clock, Left, fit_clock, left_of, slop
 from rfsep.types import Modem, Separator
 
 Complexes = npt.NDArray[np.complex128]
-_SHARE = 16  # A part is one in so many of a stretch,
+_SHARE = 8  # A part is one in so many of a stretch,
 _FEWEST_HOPS, _FEWEST = 4, 10240  # and holds so many windows and samples at least.
 _CONTEXT = 16  # symbol periods beside a part that reach into it
 
