@@ -1,7 +1,7 @@
 """Separates SOIs that arrive through carriers, clocks and channels: python docs/impairments.py [CELL ...]
 
 Each CELL is SEPARATOR@INTERFERENCE@SINR, as joint_detection@ofdm_qpsk@-12; all by default. Writes
-docs/results/impairments.json, cell by cell. Needs RFSEP_RECORDINGS for recorded interference, of which the test split is
+docs/results/impairments.json, cell by cell. Needs RFSEP_RECORDINGS for recorded interference, whose test split is
 heard. Level and start are told; the first 64 bits are told as a preamble. With --track none it is what was before.
 """
 

@@ -298,6 +298,8 @@ class Follower:
             if again or np.abs(seen.phase).max() > _STEADY:
                 course, again = bent, True
                 mixture = read_along(self.raw, course, self.layout, begin, count)
+        elif state.locked:  # It is searched for again.
+            state = state._replace(locked=False)
         found, phase = symbols, seen.phase
         if again:
             estimate = last.separate(torch.from_numpy(mixture)[None]).soi

@@ -22,6 +22,7 @@ from rfsep.app.captures.telling import doubts, receiver_summary, standing, tell
 from rfsep.app.captures.tracking import TRACK, Tracked
 from rfsep.app.config import console
 from rfsep.app.places import commit
+from rfsep.receiver.beliefs import are_means
 from rfsep.storage.atomic import write_json
 from rfsep.storage.captures.facts import Capture
 from rfsep.storage.captures.opening import open_capture
@@ -162,7 +163,10 @@ def _summary(out: Path, job: Job, found: Mapping[str, Any]) -> dict[str, Any]:
     """Returns how the SOI was received."""
     if job.tracked is None:
         stretch = _stretch(out, job)
-        return {"standing": standing(stretch.estimate_symbols, stretch.ideal), **found}
+        # What a detector or a modulator gives stands where the constellation is, whatever it heard.
+        own = are_means(stretch.estimate_symbols, stretch.ideal)
+        told = stretch.mixture_symbols if own else stretch.estimate_symbols
+        return {"standing": standing(told, stretch.ideal), **found}
     track = np.load(out / TRACK)
     ends = _ends_s(job)
     edges = np.linspace(np.concatenate(([0.0], ends[:-1])), ends, PARTS + 1, axis=1)  # [chunks, parts + 1]

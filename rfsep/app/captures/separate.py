@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rfsep.app.build import completed, learns_from_examples, network_arguments, separator_parts
+from rfsep.app.build import completed, learns_from_examples, network_arguments
 from rfsep.app.captures.chunks import Chunks, cut, window_of
 from rfsep.app.captures.frames import Sender
 from rfsep.app.captures.labels import own_labels, relabelling
@@ -26,6 +26,7 @@ from rfsep.app.captures.tracking import (
     can_be_tracked,
     first_separator,
     make_tracked,
+    maker,
 )
 from rfsep.app.captures.truth import NEAR_HALF, search, told
 from rfsep.app.captures.work import files_of, finished, forget, progress, work
@@ -48,7 +49,7 @@ from rfsep.storage.captures.opening import open_capture
 from rfsep.storage.growing import STATE, GrowingFiles, check_identity, check_room
 from rfsep.storage.npy import count_errors, read_bits
 from rfsep.storage.weights import weights_digest
-from rfsep.types import InputError, Modem, Separator
+from rfsep.types import InputError, Modem
 
 _LIMITS = (("offset_hz", 1e12), ("phase_deg", 1e6), ("soi_power_db", 300.0))  # largest magnitudes of options
 _LOOKED_AT = 1 << 20  # number of samples that DC, level and timing are estimated from
@@ -214,31 +215,6 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
         "code": code_version(["rfsep.app.captures.separate", *targets(config.identity())]),
     }
     return Job(separator, modem, capture, reception, new_rate, chunks, identity, sender, tracked)
-
-
-def maker(
-    config: SeparatorOption, run: Run | None, learned: Learned | None, frames: Examples, plain_modem: Modem
-) -> Callable[[Modem, float], Separator]:
-    """Returns what makes the separator for a modem as received and a carrier in cycles per sample.
-
-    Its examples are turned back by that carrier; but a separator that does not ask for it is made once, for the modem
-    as it sends.
-    """
-
-    made_once = cache(lambda: make_for(plain_modem, 0.0))
-
-    def make(modem: Modem, carrier: float) -> Separator:
-        return make_for(modem, carrier) if config.as_received else made_once()
-
-    def make_for(modem: Modem, carrier: float) -> Separator:
-        turned = frames.turned(carrier)
-        if learned is not None:
-            return learned.separator(modem, turned)
-        arguments = network_arguments(config.method, run, modem, turned)
-        made: Separator = separator_parts(config, modem, turned, arguments).make(None)
-        return made
-
-    return make
 
 
 def _sender(request: Request, modem: Modem) -> Sender:

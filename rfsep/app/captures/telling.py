@@ -21,6 +21,9 @@ _BAD = 0.3  # predicted bit error rate from which a warning is due
 _FAINT_DB = -20.0  # echoes below the strongest path by more are not told
 
 
+_UNKNOWN_PPM = 1e5  # error of a clock that was not followed
+
+
 class Line(NamedTuple):
     """A value that changes evenly: its slope and that slope's standard error."""
 
@@ -50,8 +53,8 @@ def lock_figure(lock: Floats) -> Floats:
     Args:
         lock: that of each part alone, float64 [n].
     """
-    padded = np.pad(lock, 1, mode="edge")
-    around: Floats = (padded[:-2] + padded[1:-1] + padded[2:]) / math.sqrt(3)
+    three = np.ones(min(3, len(lock)))
+    around: Floats = np.convolve(lock, three, "same") / np.sqrt(np.convolve(np.ones(len(lock)), three, "same"))
     return around
 
 
@@ -148,16 +151,17 @@ def tell(summary: Mapping[str, Any], found: list[str]) -> None:
     """Prints a reception, and its doubts as warnings."""
     if "locked_share" in summary:
         carrier, clock = summary["carrier_error_hz"], summary["clock_error_ppm"]
+        followed = clock is not None and clock < _UNKNOWN_PPM
         console.print(
             f"SOI: carrier {summary['carrier_hz']:+.6g} Hz" + (f" (± {carrier:.2g})" if carrier is not None else "")
-            + f", clock {summary['clock_ppm']:+.3g} ppm" + (f" (± {clock:.2g})" if clock is not None else "")
+            + (f", clock {summary['clock_ppm']:+.3g} ppm (± {clock:.2g})" if followed else "")
             + f", Es/N0 {summary['esn0_db']:.1f} dB, EVM {100 * summary['evm']:.1f} %,"
             f" locked in {100 * summary['locked_share']:.0f} % of the capture",
             markup=False, soft_wrap=True,
         )  # fmt: skip
         if len(summary["echoes"]) > 1:
-            told = ", ".join(f"{one['delay_samples']:+g}: {one['power_db']:.1f} dB" for one in summary["echoes"])
-            console.print(f"channel, in samples of delay: {told}", markup=False, soft_wrap=True)
+            told = ", ".join(f"{one['power_db']:.1f} dB at {one['delay_samples']:+g}" for one in summary["echoes"])
+            console.print(f"channel, as taps half a symbol apart: {told} samples", markup=False, soft_wrap=True)
     if "preambles" in summary:
         console.print(
             f"preamble: found {summary['preambles']} times, {summary['preamble_errors']} bit errors in"

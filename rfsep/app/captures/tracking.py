@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rfsep.app.build import separator_parts
+from rfsep.app.build import network_arguments, separator_parts
 from rfsep.app.captures.chunks import Chunks
 from rfsep.app.captures.reception import PARTS, Reception
 from rfsep.app.config import separator_of
+from rfsep.app.learn.folder import Learned
+from rfsep.app.networks.runs import Run
 from rfsep.app.settings import SeparatorOption
 from rfsep.receiver.channel import REACH
 from rfsep.receiver.course import Layout, Samples
@@ -111,6 +114,31 @@ class Examples:
             turn = torch.polar(torch.ones_like(cycles), -2 * math.pi * (cycles % 1.0)).to(torch.complex64)
             self._turned = {0.0: self.frames, carrier: self.frames * turn}
         return self._turned[carrier]
+
+
+def maker(
+    config: SeparatorOption, run: Run | None, learned: Learned | None, frames: Examples, plain_modem: Modem
+) -> Callable[[Modem, float], Separator]:
+    """Returns what makes the separator for a modem as received and a carrier in cycles per sample.
+
+    Its examples are turned back by that carrier; but a separator that does not ask for it is made once, for the modem
+    as it sends.
+    """
+
+    made_once = cache(lambda: make_for(plain_modem, 0.0))
+
+    def make(modem: Modem, carrier: float) -> Separator:
+        return make_for(modem, carrier) if config.as_received else made_once()
+
+    def make_for(modem: Modem, carrier: float) -> Separator:
+        turned = frames.turned(carrier)
+        if learned is not None:
+            return learned.separator(modem, turned)
+        arguments = network_arguments(config.method, run, modem, turned)
+        made: Separator = separator_parts(config, modem, turned, arguments).make(None)
+        return made
+
+    return make
 
 
 def first_separator(option: SeparatorOption, modem: Modem, examples: Examples) -> Callable[[float], Separator]:
@@ -213,7 +241,7 @@ def rows(heard: Heard, state: State, follower: Follower, first: int, end: int, s
         found[0, number, : len(COLUMNS)] = (
             float(np.mean(heard.phase[part])),
             place - middle - start,
-            float(agreement.sum() / math.sqrt(max(len(agreement), 1))),
+            float(agreement.sum() / math.sqrt(max(len(agreement), 1))) if state.locked else 0.0,
             10 * math.log10(max(ratio, 1e-6)),
             1 / math.sqrt(max(ratio, 1e-12)),
             heard.course.carrier,
