@@ -203,7 +203,26 @@ class Follower:
             state = refined
             if settled or not state.locked:
                 break
+        state = state._replace(locked=state.locked and self._on_time(state, count))
         return self._polished(state, count) if state.locked else state
+
+    def _on_time(self, state: State, count: int) -> bool:
+        """Tells whether symbols tell their phase at their own time, and not as well half a symbol later.
+
+        Interference may have powers with a mean too, as the carriers of OFDM do, but it has them at any time.
+        """
+        if self.density != 1:
+            return True
+        course = self.course_of(state, state.place, count)
+        received = read_along(self.raw, course, self.layout, state.place, count)
+        estimate = self.first(state).separate(torch.from_numpy(received)[None]).soi
+        scores = list[float]()
+        for late in (0, self.modem.symbol_period // 2):
+            symbols = self.modem.analyse(estimate[:, late:])[0].numpy().astype(np.complex128)
+            line = find_carrier(symbols, self.symmetry, 0.5 / self.symmetry.order)
+            turned = symbols * np.exp(-2j * np.pi * line.carrier * np.arange(len(symbols)))
+            scores.append(follow_phase(turned, self.symmetry).score)
+        return scores[0] - 2 * max(scores[1], 0.0) > LOCKED / 2
 
     def _polished(self, state: State, count: int) -> State:
         """Returns a state whose clock and channel agree with the decisions of the separator asked for."""

@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 _ORDERS = (2, 4, 8)
 _LEAST_MEAN = 0.05  # least mean of the M-th power of a constellation of unit power
 _LENGTHS = tuple(2**power for power in range(3, 21))  # symbols over which the phase may be averaged, each way
+_MOST = 2.0  # largest weight of a symbol, over the median
 _SEGMENT = 1024  # symbols per transform: phase noise leaves them coherent
 _BLOCKS = 8  # Lengths are compared by sums over an eighth of each.
 _PADDING = 8  # cells of the transform per resolvable carrier
@@ -84,13 +85,15 @@ def symmetry_of(points: npt.NDArray[np.complexfloating]) -> Symmetry:
 
 
 def powers(symbols: Complexes, symmetry: Symmetry) -> Complexes:
-    """Returns M-th powers complex128 [S] with squared magnitudes, so that no strong symbol decides alone."""
+    """Returns M-th powers complex128 [S] with squared magnitudes, up to twice their median.
+
+    Beyond that a symbol is likely to be interference, which must not decide alone.
+    """
     magnitude = np.abs(symbols)
+    weight = np.square(magnitude)
     unit = symbols / np.maximum(magnitude, 1e-30)
-    for _ in range(symmetry.order.bit_length() - 1):  # Orders are powers of two.
-        unit = unit * unit
-    turned: Complexes = magnitude**2 * np.exp(-1j * symmetry.angle) * unit
-    return turned
+    turned: Complexes = np.minimum(weight, _MOST * float(np.median(weight))) * unit**symmetry.order
+    return turned * np.complex128(np.exp(-1j * symmetry.angle))
 
 
 def find_carrier(symbols: Complexes, symmetry: Symmetry, widest: float, groups: int = 1) -> Line:
