@@ -207,10 +207,7 @@ class Follower:
         return self._polished(state, count) if state.locked else state
 
     def _on_time(self, state: State, count: int) -> bool:
-        """Tells whether symbols tell their phase at their own time, and not as well half a symbol later.
-
-        Interference may have powers with a mean too, as the carriers of OFDM do, but it has them at any time.
-        """
+        """Tells whether symbols tell their phase at their own time, not also half a symbol later as OFDM's carriers."""
         if self.density != 1:
             return True
         course = self.course_of(state, state.place, count)
@@ -286,6 +283,8 @@ class Follower:
         if self.density != 1:
             return state
         channel = fit_channel(Left(left.estimate, left.responses[:-1]))
+        # Decisions in doubt agree with the noise that they were taken from, which looks like echoes.
+        least = max(least, soft.variance**2)
         taps = beyond_doubt(channel, least)
         return state._replace(taps=taps) if channel.difference(state.taps) > least / 2 else state
 
