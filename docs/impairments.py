@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import io
 import math
+import os
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -27,14 +28,16 @@ from rfsep.storage.atomic import read_json, write_json
 RESULTS = Path(__file__).resolve().parent / "results" / "impairments.json"
 NUM_SAMPLES, NUM_CAPTURES, PREAMBLE, RATE_HZ = 40960, 8, 64, 25e6
 NOISE_DB = -30.0  # white noise, relative to the SOI
+# One recording of the test split; examples are those of the training split.
+RECORDED = {"lte20-f1852p5": f"{os.environ.get('RFSEP_RECORDINGS')}/lte20/lte20-f1852p5.sigmf-meta"}
 NEAR, FAR = ((0.0, 1.0), (2.0, 10**-0.3)), ((0.0, 1.0), (20.0, 10**-0.5))
 CELLS = (
     "matched_filter@ofdm_qpsk@-6",
     "cyclic_lmmse@ofdm_qpsk@-12",
     "joint_detection@ofdm_qpsk@-6",
     "joint_detection@ofdm_qpsk@-12",
-    "lte_pilots@lte20@-6",
-    "lte_pilots@lte20@-12",
+    "lte_pilots@lte20-f1852p5@-6",
+    "lte_pilots@lte20-f1852p5@-12",
 )
 
 
@@ -72,7 +75,11 @@ def capture(
     sent = modem.sample(1, NUM_SAMPLES + 1024, generator)
     soi = impaired(sent.waveform, one, generator)[0, :NUM_SAMPLES]
     soi = soi / soi.abs().square().mean().sqrt()
-    heard = load_interference(interference, "test").sample(1, NUM_SAMPLES, generator).waveform[0]
+    heard = (
+        load_interference(RECORDED.get(interference, interference), "test")
+        .sample(1, NUM_SAMPLES, generator)
+        .waveform[0]
+    )
     noise = torch.randn(NUM_SAMPLES, dtype=torch.complex64, generator=generator) * 10 ** (NOISE_DB / 20)
     mixture = soi + 10 ** (-sinr_db / 20) * heard + noise
     return mixture.numpy(), sent.bits[0, : modem.num_bits(NUM_SAMPLES)].numpy()
@@ -81,7 +88,7 @@ def capture(
 def separated(cell: str, mixture: np.ndarray[Any, Any], bits: np.ndarray[Any, Any], track: str) -> dict[str, Any]:
     """Returns the wrong bits, and what the receiver tells."""
     separator, interference, _ = cell.split("@")
-    learns = None if separator == "matched_filter" else interference
+    learns = None if separator == "matched_filter" else interference.split("-f")[0]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         path, out = Path(folder, "capture.npy"), Path(folder, "out")
         np.save(path, mixture)

@@ -20,6 +20,8 @@ Complexes = npt.NDArray[np.complex128]
 Floats = npt.NDArray[np.float64]
 REACH = 3  # taps on each side of the middle one
 _CELLS = 256  # cells of the spectrum by which the rest is whitened
+_LOCAL = 256  # samples over which the power of the rest is taken as constant
+_FLOOR = 0.01  # least such power that counts, relative to its mean
 _LITTLE = 0.1  # amplitude at which an echo is added
 PIECES = 16  # parts of a stretch whose delays tell the clock
 _ECHO = 0.1  # power expected of an echo
@@ -121,22 +123,37 @@ def smoothed_density(rest: Complexes) -> Floats:
 
 
 def fit_channel(left: Left) -> Channel:
-    """Returns the weighted least-squares channel; the responses are those of `echoes`, the middle one first guess."""
-    columns = fft(left.responses)
-    heard = fft(left.estimate)
-    middle = columns[REACH]
-    gain = np.vdot(middle, heard) / max(np.vdot(middle, middle).real, 1e-300)
-    rest = ifft(heard - gain * middle)
+    """Returns the weighted least-squares channel; the responses are those of `echoes`, the middle one first guess.
+
+    The rest is whitened over time first, for interference comes and goes, then over frequency.
+    """
+    weight = _calm(left.estimate, left.responses[REACH])
+    columns, heard = fft(left.responses * weight), fft(left.estimate * weight)
+    rest = ifft(heard - _gain_of(columns[REACH], heard) * columns[REACH])
     taps: Complexes = np.zeros(len(columns), np.complex128)
     gram: Complexes = np.eye(len(columns), dtype=np.complex128)
     prior = np.full(len(columns), 1 / _ECHO)
     prior[REACH] = 0
     for _ in range(2):
-        weight = 1 / np.maximum(smoothed_density(rest), 1e-300)
-        gram = (columns.conj() * weight) @ columns.T
-        taps = np.linalg.solve(gram + np.diag(prior), (columns.conj() * weight) @ heard).astype(np.complex128)
+        density = 1 / np.maximum(smoothed_density(rest), 1e-300)
+        gram = (columns.conj() * density) @ columns.T
+        taps = np.linalg.solve(gram + np.diag(prior), (columns.conj() * density) @ heard).astype(np.complex128)
         rest = ifft(heard - taps @ columns)
     return Channel(taps, gram)
+
+
+def _gain_of(sent: Complexes, heard: Complexes) -> complex:
+    """Returns the gain at which a signal complex128 [n] explains another best."""
+    return complex(np.vdot(sent, heard)) / max(float(np.vdot(sent, sent).real), 1e-300)
+
+
+def _calm(heard: Complexes, sent: Complexes) -> Floats:
+    """Returns amplitudes float64 [n] that even out the power over time of what a sent signal leaves unexplained."""
+    power = np.square(np.abs(heard - _gain_of(sent, heard) * sent))
+    local = np.convolve(power, np.full(_LOCAL, 1 / _LOCAL), "same")
+    mean = max(float(local.mean()), 1e-300)
+    even: Floats = 1 / np.sqrt(local / mean + _FLOOR)
+    return even
 
 
 def plain_channel() -> Complexes:

@@ -25,7 +25,7 @@ _MOST = 2.0  # largest weight of a symbol, over the median
 _SEGMENT = 1024  # symbols per transform: phase noise leaves them coherent
 _BLOCKS = 8  # Lengths are compared by sums over an eighth of each.
 _PADDING = 8  # cells of the transform per resolvable carrier
-_AS_WELL = 0.5  # standard deviations of noise by which a longer mean may predict worse
+_AS_WELL = 2.0  # standard deviations of noise by which a longer mean may predict worse
 LOCKED = 6.0  # standard deviations of noise from which symbols count as locked
 
 
