@@ -38,14 +38,14 @@ Floats = npt.NDArray[np.float64]
 _ROUNDS = 7  # of acquisition at most
 _SURE = 4.0  # standard errors from which a carrier, or at first a clock, counts
 _LIKELY = 2.0  # standard errors from which a clock counts later
-_OVER = 1.6  # Decisions lean towards what was believed, so a fit finds a part of what is missing.
+_OVER = 0.6  # most that a step is lengthened by: decisions in doubt lean towards what was believed
 _CLOSE = 0.5  # samples of delay or drift below which a channel is fitted
 _LARGE_ECHO, _SMALL_ECHO = 2e-2, 1e-3  # relative energy of echoes that count at first, and at last
 _STRAIGHT = 0.2  # samples of drift over a stretch that count
 _POLISHED = 4  # rounds of the separator asked for
 _STEADY = 0.25  # rad by which the phase may differ from what was foretold before a stretch is read again
 _WIDEST_CLOCK = 200e-6  # deviation of the clock that is searched for
-_LOOP = 0.3  # share of a delay that is taken for a drift since the last stretch
+_LOOP = 0.3  # share of a delay that is taken for a drift since the last stretch: it keeps coming back
 _ONE_MAGNITUDE = 1e-3  # spread of the points' magnitudes below which only their angles matter
 _TURN = 0.01  # rad per window that is turned along the whole capture rather than window by window
 
@@ -224,7 +224,7 @@ class Follower:
     def _polished(self, state: State, count: int) -> State:
         """Returns a state whose clock and channel agree with the decisions of the separator asked for."""
         for _ in range(_POLISHED):
-            heard, state = self.follow(state, state.place, count)
+            heard, state = self.follow(state, state.place, count, timed=False)
             soft = soft_symbols(heard.symbols, self.points)
             phase = heard.phase - heard.course.phase[self._segments(heard.course, self._times(len(heard.phase)))]
             refined = self._fitted(state, heard.mixture, soft, phase, _SMALL_ECHO, _LIKELY)
@@ -277,8 +277,9 @@ class Follower:
         clock = fit_clock(whole, certainty, known - known.mean())
         state = state._replace(pace_error=clock.drift_error)
         if abs(clock.drift) * count > _STRAIGHT or abs(clock.delay) > _CLOSE:
-            drift = _OVER * clock.drift
-            origin = state.origin + _OVER * clock.delay - drift * count / 2
+            over = 1 + min(_OVER, 2 * soft.variance)
+            drift = over * clock.drift
+            origin = state.origin - known.mean() + over * clock.delay - drift * count / 2
             return state._replace(origin=float(origin), pace=float(state.pace + drift))
         if self.density != 1:
             return state
@@ -295,13 +296,12 @@ class Follower:
         slope, offset = straight(times, phase)
         if abs(slope) * self.layout.hop < _TURN:
             return state._replace(phase=float(offset), rate=float(slope))
-        # A turn by the whole capture's clock, from its own first sample on.
         turn = slope / state.pace
         offset -= turn * state.origin
         return state._replace(carrier=state.carrier + turn / (2 * math.pi), phase=float(offset), rate=0.0)
 
-    def follow(self, state: State, begin: int, count: int) -> tuple[Heard, State]:
-        """Separates a stretch along its course, and returns it with the state at its end."""
+    def follow(self, state: State, begin: int, count: int, timed: bool = True) -> tuple[Heard, State]:
+        """Separates a stretch along its course, and returns it with its state; ``timed``: its clock is followed."""
         course = self.course_of(state, begin, count)
         mixture = read_along(self.raw, course, self.layout, begin, count)
         modem, last = self.last(state)
@@ -311,7 +311,7 @@ class Follower:
         seen = follow_phase(symbols, self.symmetry)
         again = first is not last
         if state.locked and seen.score > LOCKED:
-            state = self._moved(state, first, course, mixture, symbols, seen, begin)
+            state = self._moved(state, first, course, mixture, symbols, seen, timed)
             bent = self._bent(state, course, seen, begin, count)
             if again or np.abs(seen.phase).max() > _STEADY:
                 course, again = bent, True
@@ -352,23 +352,24 @@ class Follower:
         mixture: Samples,
         symbols: Complexes,
         seen: Followed,
-        begin: int,
+        timed: bool,
     ) -> State:
         """Returns the state at the begin of a stretch, by what a linear separator has seen in it."""
         times = self._times(len(symbols))
         phase = seen.phase + course.phase[self._segments(course, times)]
         slope, _ = straight(times, phase)
-        origin = state.origin + (begin - state.place) * state.pace
+        before, begin = state.place, course.begin
+        origin = state.origin + (begin - before) * state.pace
         state = state._replace(place=begin, origin=origin, phase=float(phase[0]), rate=slope)
-        if not self.full:
+        if not (self.full and timed):
             return state
         soft = soft_symbols(symbols * np.exp(-1j * seen.phase), self.points)
         sent = Sent(self.modem, soft.mean * np.exp(1j * seen.phase), sampled_taps(state.taps, self.spacing))
         known = missed(course, self.layout, begin, len(mixture))
         clock = clock_at_ends(first, mixture, sent, known - known.mean(), self.layout.hop, _SURE)
-        # A delay that keeps coming back is a clock that is a little wrong.
-        drift = clock.drift or _LOOP * clock.delay / len(mixture)
-        origin = state.origin + clock.delay - clock.drift * len(mixture) / 2
+        drift = clock.drift or _LOOP * clock.delay / max(begin - before, len(mixture))
+        # The delay is against what was read, which misses the origin by what is known.
+        origin = state.origin - known.mean() + clock.delay - clock.drift * len(mixture) / 2
         return state._replace(
             origin=float(origin), pace=float(state.pace + drift), pace_error=min(state.pace_error, clock.drift_error)
         )
