@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 _ORDERS = (2, 4, 8)
 _LEAST_MEAN = 0.05  # least mean of the M-th power of a constellation of unit power
 _LENGTHS = tuple(2**power for power in range(3, 21))  # symbols over which the phase may be averaged, each way
+_NEAR = 17  # symbols over which a local power is taken
 _MOST = 2.0  # largest weight of a symbol, over the median
 _SEGMENT = 1024  # symbols per transform: phase noise leaves them coherent
 _BLOCKS = 8  # Lengths are compared by sums over an eighth of each.
@@ -85,15 +86,23 @@ def symmetry_of(points: npt.NDArray[np.complexfloating]) -> Symmetry:
 
 
 def powers(symbols: Complexes, symmetry: Symmetry) -> Complexes:
-    """Returns M-th powers complex128 [S] with squared magnitudes, up to twice their median.
+    """Returns M-th powers complex128 [S], weighted by squared magnitudes over the local power.
 
-    Beyond that a symbol is likely to be interference, which must not decide alone.
+    Beyond twice the median magnitudes count no more: a stronger symbol is likely to be interference, and so are its
+    neighbours where their power is high.
     """
     magnitude = np.abs(symbols)
-    weight = np.square(magnitude)
+    power = np.square(magnitude)
+    median = max(float(np.median(power)), 1e-30)
+    near = min(_NEAR, len(power))
+    around = np.convolve(power, np.ones(near), "same") / np.convolve(np.ones(len(power)), np.ones(near), "same")
+    calm = max(float(np.median(around)), 1e-30)
+    weight = np.minimum(power, _MOST * median) / np.maximum(around / calm, 0.5)
     unit = symbols / np.maximum(magnitude, 1e-30)
-    turned: Complexes = np.minimum(weight, _MOST * float(np.median(weight))) * unit**symmetry.order
-    return turned * np.complex128(np.exp(-1j * symmetry.angle))
+    for _ in range(symmetry.order.bit_length() - 1):  # Orders are powers of two.
+        unit = unit * unit
+    turned: Complexes = weight * np.complex128(np.exp(-1j * symmetry.angle)) * unit
+    return turned
 
 
 def find_carrier(symbols: Complexes, symmetry: Symmetry, widest: float, groups: int = 1) -> Line:
