@@ -195,7 +195,7 @@ def separate_command(
     Into --out go soi.sigmf-data and soi.sigmf-meta (the estimate as cf32_le, with annotation and provenance), bits.npy
     (uint8, one bit per byte, in the order of the symbols), power.npy (float32 [chunks, 8, 2]: the power of mixture and
     estimate in each eighth of a chunk), separate.json (settings, hashes, reception, memory) and report.html. A tracked
-    run adds track.npy (float64 [chunks, 8, 22]: phase, delay, lock, Es/N0, EVM, carrier, channel), symbols.npy and
+    run adds track.npy (float64 [chunks, 8, 21]: phase, delay, lock, Es/N0, EVM, carrier, channel), symbols.npy and
     llr.npy (soft bits; positive means 1); a preamble adds frames.npy and frames.json.
 
     Ctrl-C, a kill or a power cut cost a few seconds: the same command continues, to the same bytes. Another command
