@@ -142,6 +142,8 @@ def _find_ordinary(heard: Tensor, moments: Tensor, count: int, parts: int, start
     if steady.max() >= _STEADY * total.max():
         total, moved = steady, moved[:, most : most + 1]
     at = total.flatten(1).amax(1)  # [timings]
+    if not torch.isfinite(at).all():
+        raise InputError("the SOI's level comes out as no number: are these samples of their datatype?")
     # Timings after which the statistics repeat are equal but for rounding; the one of the first start is taken.
     equal = (at >= at.max() - 1e-6 * at.max().abs()).nonzero()[:, 0].tolist()
     best = min(equal, key=lambda one: round(int(timings[one]) / _FINER) % period)

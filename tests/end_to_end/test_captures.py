@@ -187,17 +187,13 @@ def test_any_rate_is_converted_to_within_a_tenth_of_a_part_per_million(rfsep: Rf
     np.save("exact.npy", soi.waveform[0].numpy())
     np.save("bits.npy", soi.bits[0].numpy())
     common = ("--resample", "20e6", *FILTER, "--soi-start", "0", "--truth", "bits.npy")
-    for name, rate, told in (
-        ("slow", "50e6/3", ""),
-        ("slow", "16666666.666666666", ""),
-        ("exact", "20000000.1", "ppm"),
-    ):
+    for name, rate in (("slow", "50e6/3"), ("slow", "16666666.666666666"), ("exact", "20000000.1")):
         status, said, warned = rfsep(
             "separate", f"{name}.npy", "--sample-rate", rate, *common, "--out", f"{name}{rate[:5]}".replace("/", "-")
         )
         assert status == 0, warned
         assert ber(said) < 1e-3
-        assert told in warned
+        assert warned == ""
     status, _, warned = rfsep("separate", "slow.npy", "--sample-rate", "fast", *common, "--out", "no")
     assert status == 2
     assert "50e6/3" in warned
