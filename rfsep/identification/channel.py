@@ -28,7 +28,7 @@ _FLAT = 1e-4  # A channel is none if without it this share of the power is left,
 _FITS = 0.1  # Decisions are right if the channel leaves at most this share of the power.
 _NO_CARRIER = 1e-6  # A smaller carrier, in cycles per sample, counts as 0.
 _RIDGE = 1e-9  # keeps the least squares of silent frequencies finite
-_OVERSAMPLING = 16  # of spectra over OFDM symbols
+_OVERSAMPLING = 16  # cells of a spectrum per carrier
 
 
 class _Symbols(NamedTuple):

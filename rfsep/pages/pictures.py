@@ -14,7 +14,7 @@ from rfsep.pages.style import COLOUR_MAP, PALETTE, SCREEN, SCREEN_INK
 
 Complex = npt.NDArray[np.complex64]
 Floats = npt.NDArray[np.float64]
-_BINS = 1024  # of a spectrum
+_BINS = 1024  # number of cells of a spectrum
 _COLOURS = (PALETTE[5], PALETTE[4], PALETTE[2])
 
 

@@ -35,7 +35,7 @@ from rfsep.types import Modem, Separator
 
 Complexes = npt.NDArray[np.complex128]
 Floats = npt.NDArray[np.float64]
-_ROUNDS = 7  # of acquisition at most
+_ROUNDS = 7  # most rounds of acquisition
 _SURE = 4.0  # standard errors from which a carrier, or at first a clock, counts
 _LIKELY = 2.0  # standard errors from which a clock counts later
 _OVER = 0.6  # most that a step is lengthened by: decisions in doubt lean towards what was believed

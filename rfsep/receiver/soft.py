@@ -20,7 +20,7 @@ from scipy.special import gammaln
 from rfsep.types import InputError
 
 # Ladders of noise powers relative to a stretch's, tuned on QPSK in white noise, OFDM and the training split of lte20.
-_RATIO = 4  # of one Gaussian's power to the next one's
+_RATIO = 4  # Each Gaussian has so many times the power of the one before.
 _GAUSSIANS = float(_RATIO) ** np.arange(-2, 3)
 _LADDERS = {
     1.0: _GAUSSIANS,
@@ -31,13 +31,13 @@ _LADDERS = {
 }
 _MEANS = np.concatenate(list(_LADDERS.values()))
 _SHAPES = np.concatenate([np.full(len(means), shape) for shape, means in _LADDERS.items()])
-_ITERATIONS = 200  # for gains and variances
+_ITERATIONS = 200  # most updates of gains and variances
 _SHAPE_ITERATIONS = 400
 _STRETCHES = 32  # stretches that share a noise shape
 _DOUBT = 30.0  # variance of a stretch's log noise power, times its symbols; 1 if all sent symbols were known, tuned
 _LOOKED_AT = 256  # symbols per stretch that many rounds see
 _PAIRS = 4096  # pairs of a symbol and a point per stretch that many rounds see, for large constellations
-_LAST_ROUNDS = 2  # with all symbols
+_LAST_ROUNDS = 2  # updates that see all symbols
 _SHAPED = 8192  # symbols that tell the shape of the noise
 _NEAREST = 16  # Points beyond so many nearest ones do not matter for the shape.
 _FARTHEST = 80.0  # exponent of e beyond which the widest Gaussian tells nothing
@@ -179,7 +179,7 @@ def _start(z: Symbols, points: Symbols, count: int) -> tuple[_Noise, float]:
     power, point_power = float(energy.sum()) / max(len(z), 1) or 1.0, float(own.mean())
     kurtosis = float(np.square(own).mean()) / point_power**2
     fourth = float(np.square(energy).sum()) / max(len(z), 1) / power**2
-    signal = min(max((max(2 - fourth, 0) / (2 - kurtosis)) ** 0.5, 0.1), 0.999)  # of the power
+    signal = min(max((max(2 - fourth, 0) / (2 - kurtosis)) ** 0.5, 0.1), 0.999)
     gain = np.full(count, (signal * power / point_power) ** 0.5, np.complex128)
     weights = np.array([0.02, 0.06, 0.84, 0.06, 0.02])
     return _Noise(gain, np.full(count, (1 - signal) * power), weights), _FLOOR * power

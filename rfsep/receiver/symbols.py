@@ -11,7 +11,7 @@ from rfsep.signals.constellations import posterior_mean_and_variance
 
 Complexes = npt.NDArray[np.complex128]
 Floats = npt.NDArray[np.float64]
-_ROUNDS = 60  # at most
+_ROUNDS = 60  # most updates
 _LOOKED_AT = 1024  # symbols that tell gain and noise, at most twice as many
 _SETTLED = 1e-3  # relative change of gain and noise below which they are known
 _LEAST_NOISE = 1e-6  # relative to the points' power

@@ -108,12 +108,18 @@ class GrowingFiles:
                 self.folder, f"cannot be written: {reason(error)}; the same command goes on where it stopped"
             ) from error
 
-    def append(self, arrays: Mapping[str, npt.NDArray[Any]], seconds: float) -> None:
-        """Writes the next chunk of every file, by name; it took ``seconds`` of work."""
+    def append(self, arrays: Mapping[str, npt.NDArray[Any]], seconds: float, kept: Mapping[str, Any]) -> None:
+        """Writes the next chunk of every file, by name; it took ``seconds``, and leaves ``kept`` to the next."""
         for file in self.files:
             self._open[file.name].write(np.ascontiguousarray(arrays[file.name], file.dtype).data)
         lengths = {name: file.tell() for name, file in self._open.items()}
-        self.chunks, self.seconds, self._lengths = self.chunks + 1, self.seconds + seconds, lengths
+        # At once, for an interrupt may come between two lines and saves what is here.
+        self.chunks, self.seconds, self._lengths, self.kept = (
+            self.chunks + 1,
+            self.seconds + seconds,
+            lengths,
+            dict(kept),
+        )
         if time.monotonic() - self._saved >= _SECONDS:
             self.save()
 
@@ -161,7 +167,7 @@ class GrowingFiles:
         state = self._state()
         self._lengths = lengths = state["bytes"]
         self.chunks, self.seconds = state["chunks"], state["seconds"]
-        self.kept = state.get("kept", {})
+        self.kept = state.get("kept") or {}
         check_room(self.folder, sum(file.num_bytes() - lengths.get(file.name, 0) for file in self.files))
         for file in self.files:
             self._resume(file, lengths.get(file.name))
@@ -179,7 +185,7 @@ class GrowingFiles:
         check_identity(self.folder, self.identity, state.get("identity") if isinstance(state, dict) else None)
         counts = [state.get("chunks"), *(state["bytes"].values() if isinstance(state.get("bytes"), dict) else [None])]
         whole = all(isinstance(count, int) and count >= 0 for count in counts)
-        if not whole or not isinstance(state.get("seconds"), float):
+        if not whole or not isinstance(state.get("seconds"), float) or not isinstance(state.get("kept", {}), dict):
             raise fault(path, "is damaged; give another --out")
         return dict(state)
 

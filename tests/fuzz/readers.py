@@ -358,13 +358,13 @@ _CHUNK = {"a.bin": np.ones(2, np.complex64), "b.npy": np.ones(2, np.uint8)}
 
 def _make_state(folder: Path) -> None:
     with GrowingFiles(folder, {"x": [1]}, _GROWN) as files:
-        files.append(_CHUNK, 0.1)
+        files.append(_CHUNK, 0.1, {})
         files.save()
 
 
 def _read_state(path: Path) -> None:
     with answered(), GrowingFiles(path.parent, {"x": [1]}, _GROWN) as files:
-        files.append(_CHUNK, 0.1)
+        files.append(_CHUNK, 0.1, {})
 
 
 def _make_metrics(folder: Path) -> None:

@@ -25,7 +25,7 @@ _DELAY_NOTE = "of the symbols in the capture: it falls with a fast clock and ris
 _LOCK_NOTE = "by how many standard deviations of noise symbols agree with their constellation; locked is above 3."
 _EVM_NOTE = "(error vector magnitude) of the symbols behind the first, linear separator."
 _RARE = 1e-9  # error rates below it say nothing more
-_NO_ERROR = 1e-9  # of a value: rounding alone
+_NO_ERROR = 1e-9  # errors below this share of a value are rounding
 Raw = Callable[[int, int], Complex]  # samples of the tuned capture from a place on
 
 
@@ -279,7 +279,7 @@ def _with_error(value: float, error: float | None, unit: str) -> str:
     >>> _with_error(2404.544583, 0.5747, "Hz"), _with_error(-0.0, None, "ppm"), _with_error(-1e-7, 0.02, "ppm")
     ('+2,404.54\\xa0Hz ±\\xa00.57', '+0\\xa0ppm', '+0.000\\xa0ppm ±\\xa00.020')
     """
-    if error is not None and error < _NO_ERROR * abs(value):  # of parts on one line by construction
+    if error is not None and error < _NO_ERROR * abs(value):
         error = None
     digits = 0 if not error else max(0, 1 - math.floor(math.log10(error)))
     shown = f"{round(value, digits) + 0.0:+,.{digits}f}" if error else f"{value + 0.0:+,.6g}"

@@ -30,7 +30,10 @@ from rfsep.storage.npy import read_floats
 from rfsep.storage.sigmf import write_meta
 from rfsep.types import Modem, Separator
 
-DECIDED, HEARD = "decided.npy", "heard.npy"  # in the modem's labels and turn; gone once the results are there
+DECIDED, HEARD = (
+    "decided.npy",
+    "heard.npy",
+)  # The modem's own labels and turn; both files go once the results are there.
 SOI, BITS, POWER, FACTS, PAGE = "soi.sigmf-data", "bits.npy", "power.npy", "separate.json", "report.html"
 SCHEMA = 1
 # The page shows spectrum and symbols of so many samples.

@@ -17,7 +17,7 @@ from rfsep.app.config import separator_of
 from rfsep.app.learn.folder import Learned
 from rfsep.app.networks.runs import Run
 from rfsep.app.settings import SeparatorOption
-from rfsep.receiver.channel import REACH
+from rfsep.receiver.channel import REACH, plain_channel
 from rfsep.receiver.course import Layout, Samples
 from rfsep.receiver.follow import Follower, Heard, State
 from rfsep.receiver.phase import LOCKED, follow_phase, symmetry_of
@@ -31,6 +31,7 @@ TRACK = "track.npy"
 # Columns of track.npy, per part of a chunk; behind them the channel's taps, real and imaginary.
 COLUMNS = ("phase_rad", "delay_samples", "lock", "esn0_db", "evm", "carrier", "pace_error")
 NUM_COLUMNS = len(COLUMNS) + 2 * (2 * REACH + 1)
+_NUMBERS = ("carrier", "origin", "pace", "phase", "rate", "pace_error")  # fields of a state that are numbers
 _LOOKED_AT = 40960  # samples in which carrier, clock and channel are found
 _LEAST_WINDOWS = 4  # windows that those samples hold at least
 _BLUR = 6e-3  # energy that a shift within half a sample may cost, relative to the SOI's
@@ -203,10 +204,22 @@ def _padded(samples: Samples, before: int, count: int) -> Samples:
 
 
 def begin(tracked: Tracked, start: int, kept: Mapping[str, Any]) -> State:
-    """Returns the state at the beginning of a capture, or the one that an interrupted run kept."""
+    """Returns the state at the beginning of a capture, or the one that an interrupted run kept.
+
+    Raises:
+        InputError: what was kept is no state.
+    """
     if kept:
-        taps = np.array(kept["taps"]).view(np.complex128)
-        return State(**{**kept, "taps": taps})
+        try:
+            carrier, origin, pace, phase, rate, pace_error = (float(kept[name]) for name in _NUMBERS)
+            taps = np.array(kept["taps"], np.float64).view(np.complex128)
+            place, locked = int(kept["place"]), bool(kept["locked"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"what the interrupted run kept is damaged ({error}); give another --out") from None
+        state = State(carrier, place, origin, pace, phase, rate, taps, locked, pace_error)
+        if taps.shape != plain_channel().shape or not np.isfinite([carrier, origin, pace, phase, rate, *taps]).all():
+            raise InputError("what the interrupted run kept is damaged; give another --out")
+        return state
     return tracked.follower.acquire(tracked.follower.nominal(float(start)), 0, tracked.looked_at, tracked.widest)
 
 

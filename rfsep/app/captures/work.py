@@ -58,8 +58,7 @@ def work(job: Job, files: GrowingFiles) -> Cost:
             else:
                 state = state or begin(job.tracked, job.reception.tuning.start, files.kept)
                 arrays, state = _followed(job, job.tracked, state, *bounds)
-                files.kept = kept(state)
-            files.append(arrays, time.perf_counter() - began)
+            files.append(arrays, time.perf_counter() - began, {} if state is None else kept(state))
             done = bounds[2] / rate
             bar.update(task, advance=1, speed=f"{done / files.seconds:.3g} x real time")
             if index + 1 in marks:

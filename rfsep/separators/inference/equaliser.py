@@ -40,7 +40,7 @@ class Inverse:
         self._carrier = modem.carrier
         grid = torch.fft.fftfreq(_SIZE, dtype=torch.float64)
         late = modem.delay + delay
-        response = modem.response(grid) * _turn(grid * modem.delay)  # of the taps alone, which is smooth
+        response = modem.response(grid) * _turn(grid * modem.delay)  # The taps alone have a smooth response.
         size = squared(response)
         taps = torch.fft.ifft(response.conj() / (size + _LEAST * size.max())).roll(_REACH)[: 2 * _REACH + 1]
         self._response = modem.received(0.0, [complex(tap) for tap in taps.tolist()], _REACH, -late).response

@@ -33,7 +33,7 @@ def ray_taps(rays: Sequence[tuple[float, complex]]) -> tuple[int, Waveform]:
     lowest = math.floor(float(delays.min())) + 1 - HALF_WIDTH
     taps = np.zeros(math.ceil(float(delays.max())) + HALF_WIDTH - lowest, np.complex128)
     whole = delays.floor()
-    lags = torch.arange(1 - HALF_WIDTH, HALF_WIDTH + 1, dtype=torch.float64)  # from the whole part of a delay
+    lags = torch.arange(1 - HALF_WIDTH, HALF_WIDTH + 1, dtype=torch.float64)  # counted from the whole part of a delay
     kernels = windowed_sinc(lags - (delays - whole)[:, None], HALF_WIDTH, _KAISER_BETA)
     # At whole delays the kernel is one tap, without the rounding errors of the sinc's zeros.
     kernels = torch.where((delays == whole)[:, None], (lags == 0).double(), kernels)

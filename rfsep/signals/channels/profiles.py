@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 PROFILES = ("A", "B", "C")
-LONGEST_DELAY = 9.6586  # in delay spreads: the last tap of TDL-A
+LONGEST_DELAY = 9.6586  # last tap of TDL-A, in delay spreads
 # Normalised delay and power in dB of every tap, in the order of tables 7.7.2-1 to 7.7.2-3.
 _TABLES = {
     "A": """0 -13.4, .3819 0, .4025 -2.2, .5868 -4, .461 -6, .5375 -8.2, .6708 -9.9, .575 -10.5, .7618 -7.5,

@@ -249,7 +249,7 @@ def _places(modem: Modem, drawn: list[Impairments], offset: Tensor, begin: int, 
     """
     period = modem.symbol_period
     late = offset > period // 2  # The symbol at the first sample has its centre before it, and its bits are not known.
-    start = begin - offset + period * late  # of the first known symbol, as sent
+    start = begin - offset + period * late  # first known symbol, as sent
     delay = torch.tensor([one.delay for one in drawn], dtype=torch.float64)
     rate = 1 + 1e-6 * torch.tensor([one.clock_ppm for one in drawn], dtype=torch.float64)
     # A symbol sent at place p arrives at (p + delay) / rate.
