@@ -9,7 +9,6 @@ found (`rfsep.receiver.course`).
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +27,18 @@ from rfsep.receiver.channel import (
 )
 from rfsep.receiver.clock import Sent, clock_at_ends
 from rfsep.receiver.course import Course, Layout, Raw, Samples, missed, put_in_time, read_along
-from rfsep.receiver.phase import LOCKED, Followed, Line, Symmetry, find_carrier, follow_phase, straight, turning_back
+from rfsep.receiver.phase import (
+    LOCKED,
+    Followed,
+    Line,
+    Symmetry,
+    find_carrier,
+    follow_phase,
+    straight,
+    turning_back,
+    turning_score,
+)
+from rfsep.receiver.state import Heard, State, same_course
 from rfsep.receiver.symbols import Soft, soft_symbols
 from rfsep.signals.modems.received import ThroughChannel
 from rfsep.types import Modem, Separator
@@ -48,62 +58,6 @@ _WIDEST_CLOCK = 200e-6  # deviation of the clock that is searched for
 _LOOP = 0.3  # share of a delay that is taken for a drift since the last stretch: it keeps coming back
 _ONE_MAGNITUDE = 1e-3  # spread of the points' magnitudes below which only their angles matter
 _TURN = 0.01  # rad per window that is turned along the whole capture rather than window by window
-
-
-class State(NamedTuple):
-    """Where the SOI is at a place in the capture, and how it moves.
-
-    Attributes:
-        carrier: cycles per sample that are turned back in the whole capture.
-        place: sample of the SOI's own time.
-        origin: its place in the capture, in samples.
-        pace: samples of the capture per sample of the SOI's own time.
-        phase: of the SOI there, in rad.
-        rate: rad per sample by which its phase goes on.
-        taps: channel complex128 [7], see `rfsep.receiver.channel.Channel`.
-        locked: the SOI was beyond doubt.
-        pace_error: standard error of the pace.
-    """
-
-    carrier: float
-    place: int
-    origin: float
-    pace: float
-    phase: float
-    rate: float
-    taps: Complexes
-    locked: bool
-    pace_error: float
-
-
-class Heard(NamedTuple):
-    """A stretch that was followed.
-
-    Attributes:
-        soi: estimate complex64 [n], without carrier, phase and the clock's drift.
-        bits: its decided bits uint8 [N].
-        symbols: complex128 [S], derotated, at the amplitude that the separator left.
-        phase: of each symbol beside the carrier's turn, in rad, float64 [S].
-        seen: phase and agreement of the linear separator's symbols.
-        linear: those symbols, complex128 [S], without that phase.
-        course: along which the capture was read.
-        mixture: complex64 [n], along the course.
-    """
-
-    soi: Samples
-    bits: npt.NDArray[np.uint8]
-    symbols: Complexes
-    phase: Floats
-    seen: Followed
-    linear: Complexes
-    course: Course
-    mixture: Samples
-
-
-def _same(one: State, other: State) -> bool:
-    """Tells whether two states have the same clock and channel."""
-    clock = one.pace == other.pace and one.origin == other.origin
-    return clock and np.array_equal(one.taps, other.taps)
 
 
 class Follower:
@@ -188,9 +142,10 @@ class Follower:
             widest: largest carrier searched for, in cycles per sample.
 
         Returns:
-            The state at its first sample, and not locked where nothing is received.
+            The state at its first sample; that which was told, and not locked, where nothing is received.
         """
-        state = state._replace(place=begin, origin=state.origin + (begin - state.place) * state.pace)
+        state = state._replace(place=begin, origin=state.origin + (begin - state.place) * state.pace, locked=False)
+        told = state
         tried = self._tried(state, count)
         lines = [self._line(one, count, widest) for one in tried]
         best = max(range(len(tried)), key=lambda one: lines[one].score)
@@ -199,27 +154,28 @@ class Follower:
             state = state._replace(carrier=state.carrier + line.carrier / self.modem.symbol_period)
         for number in range(_ROUNDS):
             refined = self._refined(state, count, number)
-            settled = number > 0 and _same(refined, state)
+            settled = number > 0 and same_course(refined, state)
             state = refined
             if settled or not state.locked:
                 break
-        state = state._replace(locked=state.locked and self._on_time(state, count))
-        return self._polished(state, count) if state.locked else state
+        return self._polished(state, count) if state.locked and self._on_time(state, count) else told
 
     def _on_time(self, state: State, count: int) -> bool:
-        """Tells whether symbols tell their phase at their own time, not also half a symbol later as OFDM's carriers."""
-        if self.density != 1:
+        """Tells whether symbols tell their phase at their own time, not also half a symbol later as OFDM's carriers.
+
+        Real points have a square with a mean at any time, and those carriers have none.
+        """
+        if self.density != 1 or self.symmetry.order == 2:
             return True
         course = self.course_of(state, state.place, count)
         received = read_along(self.raw, course, self.layout, state.place, count)
         estimate = self.first(state).separate(torch.from_numpy(received)[None]).soi
-        scores = list[float]()
-        for late in (0, self.modem.symbol_period // 2):
-            symbols = self.modem.analyse(estimate[:, late:])[0].numpy().astype(np.complex128)
-            line = find_carrier(symbols, self.symmetry, 0.5 / self.symmetry.order)
-            turned = symbols * np.exp(-2j * np.pi * line.carrier * np.arange(len(symbols)))
-            scores.append(follow_phase(turned, self.symmetry).score)
-        return scores[0] - 2 * max(scores[1], 0.0) > LOCKED / 2
+        late = self.modem.symbol_period // 2
+        on_time, later = (
+            turning_score(self.modem.analyse(part)[0].numpy().astype(np.complex128), self.symmetry)
+            for part in (estimate, estimate[:, late:])
+        )
+        return on_time - 2 * max(later, 0.0) > LOCKED / 2
 
     def _polished(self, state: State, count: int) -> State:
         """Returns a state whose clock and channel agree with the decisions of the separator asked for."""
@@ -228,7 +184,7 @@ class Follower:
             soft = soft_symbols(heard.symbols, self.points)
             phase = heard.phase - heard.course.phase[self._segments(heard.course, self._times(len(heard.phase)))]
             refined = self._fitted(state, heard.mixture, soft, phase, _SMALL_ECHO, _LIKELY)
-            if _same(refined, state):
+            if same_course(refined, state):
                 break
             state = refined
         return state

@@ -134,6 +134,12 @@ def find_carrier(symbols: Complexes, symmetry: Symmetry, widest: float, groups: 
     return Line(carrier + move / size / symmetry.order, error, score)
 
 
+def turning_score(symbols: Complexes, symmetry: Symmetry) -> float:
+    """Returns the score of the phases of symbols complex128 [S] behind their carrier, see `Followed`."""
+    carrier = find_carrier(symbols, symmetry, 0.5 / symmetry.order).carrier
+    return follow_phase(symbols * np.exp(-2j * np.pi * carrier * np.arange(len(symbols))), symmetry).score
+
+
 def follow_phase(symbols: Complexes, symmetry: Symmetry, before: float = 0.0) -> Followed:
     """Returns the phase of every symbol; the first one's is the one nearest to ``before`` of the M possible.
 

@@ -8,8 +8,9 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from rfsep.receiver.course import Layout, Samples
-from rfsep.receiver.follow import Follower, State
+from rfsep.receiver.follow import Follower
 from rfsep.receiver.phase import symmetry_of
+from rfsep.receiver.state import State
 from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.signals.linear_modem import LinearModem
 

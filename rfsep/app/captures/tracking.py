@@ -19,10 +19,12 @@ from rfsep.app.networks.runs import Run
 from rfsep.app.settings import SeparatorOption
 from rfsep.receiver.channel import REACH, plain_channel
 from rfsep.receiver.course import Layout, Samples
-from rfsep.receiver.follow import Follower, Heard, State
-from rfsep.receiver.phase import LOCKED, follow_phase, symmetry_of
+from rfsep.receiver.follow import Follower
+from rfsep.receiver.phase import symmetry_of
+from rfsep.receiver.state import Heard, State
 from rfsep.receiver.symbols import soft_symbols
 from rfsep.separators.matched_filter import MatchedFilter
+from rfsep.signals.resampling import interpolated
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separator
 
@@ -35,9 +37,10 @@ _NUMBERS = ("carrier", "origin", "pace", "phase", "rate", "pace_error")  # field
 _LOOKED_AT = 40960  # samples in which carrier, clock and channel are found
 _LEAST_WINDOWS = 4  # windows that those samples hold at least
 _BLUR = 6e-3  # energy that a shift within half a sample may cost, relative to the SOI's
-_TRIED = 512  # symbols by which a modem is tried
-_TURN = 0.3  # rad by which they are turned
-_RIGHT = 0.1  # rad
+_TRIED, _LEAST_PERIODS = 20480, 256  # samples and symbol periods, at least, by which a modem is tried
+_TRIED_CARRIER, _TRIED_NOISE = 0.01, 0.3  # cycles per symbol period, and amplitude of the noise, of that try
+_TRIED_DELAY, _TRIED_CLOCK = 0.4, 2e-5  # samples, and deviation of the clock, of that try
+_RIGHT = 0.05  # turns over it by which the carrier found may be wrong
 
 
 class Tracked(NamedTuple):
@@ -78,18 +81,35 @@ def one_by_one(modem: Modem) -> bool:
 
 
 def can_be_tracked(modem: Modem) -> bool:
-    """Tells whether the symbols of a modem tell their phase: random ones are turned, and have to tell by how much."""
+    """Tells whether symbols tell their carrier: random ones are turned and delayed, and a receiver has to find it."""
     if not one_by_one(modem):
         return False
+    length = max(_TRIED, _LEAST_PERIODS * modem.symbol_period) // modem.symbol_period * modem.symbol_period
     generator = torch.Generator().manual_seed(0)
-    waveform = modem.sample(1, _TRIED * modem.symbol_period, generator).waveform
-    symbols = modem.analyse(waveform * complex(math.cos(_TURN), math.sin(_TURN)))[0].numpy().astype(np.complex128)
+    sent = modem.sample(1, length, generator).waveform[0].numpy()
+    waveform = torch.from_numpy(
+        interpolated(sent, np.arange(length, dtype=np.float64) * (1 + _TRIED_CLOCK) - _TRIED_DELAY)
+    )
+    noise = (
+        torch.randn(length, dtype=torch.complex64, generator=generator) * float(waveform.abs().square().mean()) ** 0.5
+    )
+    carrier = _TRIED_CARRIER / modem.symbol_period
+    turn = torch.polar(torch.ones(length), 2 * math.pi * (carrier * torch.arange(length) % 1.0))
+    heard = (waveform * turn + _TRIED_NOISE * noise).numpy()
+    linear = MatchedFilter(modem, torch.zeros((0, 0), dtype=torch.complex64), remodulation="none")
     try:
-        followed = follow_phase(symbols, symmetry_of(modem.constellation.numpy()))
+        symmetry = symmetry_of(modem.constellation.numpy())
     except InputError:
         return False
-    middle = followed.phase[len(followed.phase) // 4 : -len(followed.phase) // 4]
-    return followed.score > LOCKED and float(np.abs(middle - _TURN).max()) < _RIGHT
+
+    def raw(begin: int, count: int) -> Samples:
+        low, high = min(max(begin, 0), length), min(max(begin + count, 0), length)
+        return _padded(heard[low:high], low - begin, count)
+
+    layout = Layout(length, 0, True)
+    follower = Follower(raw, modem, symmetry, layout, lambda turn: linear, lambda received, turn: linear, full=False)
+    state = follower.acquire(follower.nominal(0.0), 0, length, 0.5 / symmetry.order / modem.symbol_period)
+    return state.locked and abs(state.carrier + state.rate / (2 * math.pi) - carrier) * length < _RIGHT
 
 
 def is_whole(modem: Modem) -> bool:

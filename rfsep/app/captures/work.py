@@ -15,7 +15,7 @@ from rfsep.app.captures.results import BITS, DECIDED, HEARD, POWER, SOI, Cost, J
 from rfsep.app.captures.tracking import NUM_COLUMNS, TRACK, Tracked, begin, kept, rows
 from rfsep.app.config import console
 from rfsep.receiver.course import Samples
-from rfsep.receiver.follow import State
+from rfsep.receiver.state import State
 from rfsep.storage.growing import GrowingFiles, Grown
 from rfsep.types import InputError
 

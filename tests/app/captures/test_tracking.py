@@ -8,7 +8,7 @@ import pytest
 
 from rfsep.app.api import load_soi
 from rfsep.app.captures.tracking import Tracked, begin, can_be_tracked, is_whole, kept
-from rfsep.receiver.follow import State
+from rfsep.receiver.state import State
 from rfsep.types import InputError
 
 TAPS = np.array([0.1, 0.2j, -0.1, 1.0, 0.3, 0.0, 1e-9], np.complex128)
@@ -35,7 +35,16 @@ def test_a_damaged_state_is_refused_in_a_line(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("soi", "tracked"),
-    [("qpsk", True), ("bpsk", True), ("qam16", True), ("psk8", True), ("fsk2", False), ("ofdm_80211a", False)],
+    [
+        ("qpsk", True),
+        ("bpsk", True),
+        ("qam16", True),
+        ("psk8", True),
+        ("msk", True),
+        ("oqpsk", False),
+        ("fsk2", False),
+        ("ofdm_80211a", False),
+    ],
 )
 def test_only_symbols_that_tell_their_phase_are_tracked(soi: str, tracked: bool) -> None:
     assert can_be_tracked(load_soi(soi)) is tracked
