@@ -40,7 +40,7 @@ from rfsep.receiver.phase import (
 )
 from rfsep.receiver.state import Heard, State, same_course
 from rfsep.receiver.symbols import Soft, soft_symbols
-from rfsep.signals.modems.received import ThroughChannel
+from rfsep.signals.modems.received import ReceivedModem
 from rfsep.types import Modem, Separator
 
 Complexes = npt.NDArray[np.complex128]
@@ -122,7 +122,7 @@ class Follower:
         """Returns the modem as it is received."""
         if np.array_equal(state.taps, plain_channel()):
             return self.modem
-        return ThroughChannel(self.modem, torch.from_numpy(sampled_taps(state.taps, self.spacing)))
+        return ReceivedModem(self.modem, torch.from_numpy(sampled_taps(state.taps, self.spacing)))
 
     def course_of(self, state: State, begin: int, count: int) -> Course:
         """Returns the course that a state foretells for a stretch."""

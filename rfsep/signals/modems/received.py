@@ -11,7 +11,7 @@ _EQUALISED = 4  # symbols on each side whose interference an equaliser removes
 _ASSUMED_NOISE = 0.03  # noise per symbol that the equaliser assumes; less would let it amplify noise
 
 
-class ThroughChannel:
+class ReceivedModem:
     """A modem whose waveform has passed through a short channel.
 
     `synthesise` gives what is received, and `analyse` the symbols: the filter matched to pulse and channel, and an
