@@ -128,6 +128,7 @@ def write_capture(path: Path, samples: np.ndarray) -> None:
     [
         ("gnuradio_16", WIFI, 0.004),  # .0009 where carrier, phase, clock and timing are told
         ("liquid_16", WIFI, 0.015),
+        ("gnuradio_16", LTE, 0.03),  # the same limit as where all is told
     ],
 )
 def test_the_command_finds_carrier_clock_and_frames(
