@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from rfsep.iq import power
+from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
 from rfsep.separators.inference.grid import SoiGrid
-from rfsep.separators.inference.interference import interference_modem, make_setup
+from rfsep.separators.inference.interference import interference_modem, make_setup, received_modems
+from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.tokens.token_detection import TokenDetector, TokenSymbols
 from rfsep.separators.tokens.tokens import TokenGrid, Tokens
@@ -23,6 +25,7 @@ INPUTS = ("time", "band", "carriers", "detection")
 _BATCH_SAMPLES = 64 * 1280  # samples per batch
 _LEAST_NOISE = 1e-3  # Detection assumes at least this noise power; without any it would never doubt a decision.
 _SILENCE = 1e-12
+_SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
 
 
 class TokenModel(Protocol):
@@ -176,7 +179,8 @@ class Aligned:
         found = interference_modem(examples, interference)
         if not isinstance(found, OfdmModem):
             raise InputError(f"the interference is {type(found).__name__}, expected OFDM")
-        self.interference = found
+        self.received = received_modems(examples, interference)[0]
+        self.interference = self.received.received(self.received.carrier)  # as after the filter that undoes the channel
         self.model = model
         self.inputs = tuple(inputs)
         self.timing_known = soi_timing == "known"
@@ -184,8 +188,11 @@ class Aligned:
         self.block = block
         self.margin = margin
         self.grid = TokenGrid(modem, self.interference.symbol_period)
-        self.detector = TokenDetector(self.grid, self.interference, iterations=iterations)
-        self._setup = lru_cache(maxsize=8)(self._make_setup)
+        self.iterations = iterations
+        self._setup = lru_cache(maxsize=_SETUPS)(self._make_setup)
+        self._detector = lru_cache(maxsize=_SETUPS)(self._make_detector)
+        self.detector = self._detector(0.0)
+        self._rivals = Rivals(modem, examples, self.received, self.grid.period)
         if model is not None:
             needed = {"num_inputs": self.num_inputs, "num_bits": self.grid.slots * bits_per_symbol(modem.constellation)}
             needed |= {"num_phases": self.grid.step, "period": self.grid.period}
@@ -198,7 +205,12 @@ class Aligned:
         sizes = {"time": 2 * period, "band": 4 * self.grid.num_seen, "carriers": 2 * len(self.detector.near)}
         return 2 + sum({**sizes, "detection": 7 * shown}[name] for name in self.inputs)
 
-    def _make_setup(self, length: int, begins: bool, ends: bool) -> tuple[SoiGrid, Synchroniser]:
+    def _make_detector(self, delay: float) -> TokenDetector:
+        """For mixtures from which the channel, and ``delay`` samples more, were taken."""
+        grid = TokenGrid(self.modem, self.interference.symbol_period, passed=inverse(self.received, delay))
+        return TokenDetector(grid, self.interference, iterations=self.iterations)
+
+    def _make_setup(self, length: int, begins: bool, ends: bool, delay: float = 0.0) -> tuple[SoiGrid, Synchroniser]:
         made = make_setup(
             self.modem,
             modem_periodic_covariance(self.interference),
@@ -207,10 +219,11 @@ class Aligned:
             ends=ends and self.timing_known,
             timing_known=self.timing_known,
             noise_power=self.noise_power,
+            passed=inverse(self.received, delay),
         )
         return made.grid, made.synchroniser
 
-    def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool) -> View:
+    def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool, delay: float = 0.0) -> View:
         """Returns the network's input for windows complex64 [B, T].
 
         Args:
@@ -218,21 +231,21 @@ class Aligned:
             at: their timing.
             begins: whether the SOI begins with the window.
             ends: whether the SOI ends with the window.
+            delay: samples that were taken from the interference's delay.
 
         Raises:
             InputError: a window may be too short for a whole token.
         """
-        if mixture.shape[1] < 2 * self.grid.period - 1:
-            least = 2 * self.grid.period - 1
+        if mixture.shape[1] < (least := 2 * self.grid.period - 1):
             raise InputError(f"a window of {mixture.shape[1]} samples may hold no whole token; {least} always do")
-        grid, _ = self._setup(mixture.shape[1], begins, ends)
+        grid, _ = self._setup(mixture.shape[1], begins, ends, delay)
         tokens = self.grid.cut(mixture, at.soi_offset, at.interference_offset)
         rms = power(mixture).clamp_min(_SILENCE).sqrt()
         columns = [rms.log()[:, None, None].expand(*tokens.phase.shape, 1), tokens.inside.float().mean(2, keepdim=True)]
         symbols = None
         if "detection" in self.inputs:
             exists = self._exists(grid, tokens, at.soi_offset)
-            symbols = self.detector(tokens, at.noise_power.float().clamp_min(_LEAST_NOISE), exists)
+            symbols = self._detector(delay)(tokens, at.noise_power.float().clamp_min(_LEAST_NOISE), exists)
             columns += [_detection_columns(symbols)]
         if "time" in self.inputs:
             columns += [real_columns(tokens.samples / rms[:, None, None])]
@@ -337,23 +350,43 @@ class Aligned:
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
-        soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        soi = torch.empty_like(mixture)
+        for part in as_sent(self.received, lambda length: self._setup(length, False, False)[1], mixture):
+            soi[part.rows] = self._separate(mixture[part.rows], part)
         return Separated(soi, self.modem.decide(soi))
+
+    def _separate(self, mixture: Tensor, part: AsSent) -> Tensor:
+        """Estimates complex64 [n, T] of mixtures as received, which ``part`` has as their interference was sent."""
+        own, ranks = list[Tensor](), list[Tensor]()
+
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            both = self._estimate(windows, begins, ends, part.delay)
+            own.append(both[:, 0])
+            ranks.append(both[:, 1, 0].real.long())
+            return both[:, 0]
+
+        place = (self.block, self.margin, self.modem.symbol_period)
+        overlapped_ends(estimate, part.mixture, *place)
+        return self._rivals.replaced(own, ranks, mixture, place)
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
         """Runs `separate`; there is no guidance."""
         return self.separate(mixture)
 
-    def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
-        self._setup(windows.shape[1], begins, ends)  # This builds the setup once, not in every thread.
+    def _estimate(self, windows: Tensor, begins: bool, ends: bool, delay: float) -> Tensor:
+        """The estimate, and the `Rank` of the likeliest model at every sample: complex64 [W, 2, T]."""
+        setup = self._setup(windows.shape[1], begins, ends, delay)  # once, not in every thread
 
         def estimate(part: Tensor) -> Tensor:
             with torch.inference_mode():
-                grid = self._setup(part.shape[1], begins, ends)[0]
-                at = self._synchronised(part, begins, ends)
-                view = self.view(part, at, begins, ends)
+                grid, synchroniser = setup
+                found = synchroniser(part)
+                at = Timing(found.soi_offset, found.interference_offset, found.noise_power)
+                view = self.view(part, at, begins, ends, delay)
                 symbols = self.symbols(view, self.logits(view), grid) * grid.exists(at.soi_offset)
-                return grid.synthesise(symbols, at.soi_offset)
+                soi = grid.synthesise(symbols, at.soi_offset)
+                rank = self._rivals(synchroniser, part, found, Rank.DETECTED, found.log_likelihood).rank
+                return torch.stack((soi, rank[:, None].expand(soi.shape).to(soi)), 1)
 
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
