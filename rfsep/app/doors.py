@@ -190,7 +190,7 @@ def train_settings(config: DictConfig, command: str) -> TrainSettings:
         InputError: an invalid number, or a comparison in place of an experiment that trains.
     """
     _check_training(config)
-    model, objective = config.model, config.objective
+    model, objective, ema_decay = config.model, config.objective, share_of(config, "objective.ema_decay")
     module = plain(objective.module)
     signals = {key: cast("Node", plain(config[key], resolve=False)) for key in ("soi", "interference")}
     network = NetworkConfig(
@@ -208,7 +208,7 @@ def train_settings(config: DictConfig, command: str) -> TrainSettings:
     )
     return TrainSettings(
         network=network,
-        objective=ObjectiveOption(str(objective.kind), share_of(config, "objective.ema_decay"), str(objective.monitor), module),
+        objective=ObjectiveOption(str(objective.kind), ema_decay, str(objective.monitor), module),
         mixing=_mixing(config),
         data=plain(config.data),
         trainer=plain(config.trainer),
