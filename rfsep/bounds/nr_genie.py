@@ -11,7 +11,8 @@ from rfsep.separators.nr.nr_channel import fit_taps
 from rfsep.separators.nr.nr_detection import NrDetection, Scene, detected
 from rfsep.separators.nr.nr_propagation import SOI, make_model
 from rfsep.separators.nr.nr_timing import Symbol
-from rfsep.signals.nr import CYCLIC_PREFIX_LENGTHS, FFT_SIZE, SAMPLES_PER_SLOT, NrUplink
+from rfsep.signals.nr.numerology import CYCLIC_PREFIX_LENGTHS, FFT_SIZE, SAMPLES_PER_SLOT
+from rfsep.signals.nr.uplink import NrUplink
 from rfsep.types import MixtureBatch, Modem, Separated
 
 _UPDATES = (8, 8)  # updates of the channel's variances in each fit; all carriers are decided before each

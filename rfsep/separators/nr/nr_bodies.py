@@ -19,7 +19,7 @@ from rfsep.separators.nr.nr_channel import (
 )
 from rfsep.separators.nr.nr_timing import Symbol
 from rfsep.separators.nr.nr_waves import sent_waveform
-from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
+from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem
 

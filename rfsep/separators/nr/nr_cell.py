@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rfsep.separators.nr.nr_bodies import cut, holds_body, is_comb
 from rfsep.separators.nr.nr_timing import SYMBOL, find_symbols
-from rfsep.signals.nr_pilots import NUM_CELLS, pilot_values
+from rfsep.signals.nr.pilots import NUM_CELLS, pilot_values
 
 _PIECE = 4096  # samples in which one prefix at most is long
 _MAX_PIECES = 48

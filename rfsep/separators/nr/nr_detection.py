@@ -36,8 +36,8 @@ from rfsep.separators.nr.nr_propagation import SOI, Model, Propagated, Schedule,
 from rfsep.separators.nr.nr_timing import SYMBOL, Symbol, find_symbols, interference_density, otherwise
 from rfsep.separators.nr.nr_waves import NEAR
 from rfsep.separators.windows import in_parallel, overlapped
-from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
-from rfsep.signals.nr_pilots import NUM_CELLS, pilot_grids
+from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
+from rfsep.signals.nr.pilots import NUM_CELLS, pilot_grids
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import InputError, Modem, Separated
 

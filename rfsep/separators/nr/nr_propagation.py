@@ -17,7 +17,7 @@ from rfsep.separators.nr.nr_channel import Channel
 from rfsep.separators.nr.nr_timing import Symbol
 from rfsep.separators.nr.nr_waves import FAR_CARRIERS, FAR_POWERS, Waves, carrier_waves, sent_waveform
 from rfsep.signals.constellations import constellation
-from rfsep.signals.nr import NUM_SUBCARRIERS
+from rfsep.signals.nr.numerology import NUM_SUBCARRIERS
 
 # The key of the SOI's symbols; those of the interference are 0, 1, and so on.
 SOI = -1

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
 from rfsep.iq import power, squared
-from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
+from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
 
 # Physics: prefixes in samples at 30.72 Msps; a slot's first symbol has the long one (TS 38.211 clause 5.3.1).
 PREFIX, LONG_PREFIX = 72, 88

@@ -15,10 +15,11 @@ from rfsep.separators.nr.nr_channel import Channel, carrier_numbers, delays, qua
 from rfsep.separators.nr.nr_detection import NrDetection
 from rfsep.separators.nr.nr_timing import Symbol, find_symbols, otherwise
 from rfsep.separators.nr.nr_waves import carrier_waves, sent_waveform
-from rfsep.signals import nr
 from rfsep.signals.linear_modem import LinearModem
-from rfsep.signals.nr import NrUplink, nr_ofdm
-from rfsep.signals.nr_pilots import PILOT_SYMBOLS, pilot_grids
+from rfsep.signals.nr import uplink
+from rfsep.signals.nr.numerology import nr_ofdm
+from rfsep.signals.nr.pilots import PILOT_SYMBOLS, pilot_grids
+from rfsep.signals.nr.uplink import NrUplink
 from rfsep.types import InputError
 
 NONE = torch.zeros((0, 0), dtype=torch.complex64)
@@ -46,7 +47,7 @@ def one_thread() -> Iterator[None]:
 @sionna
 @pytest.mark.parametrize("cell", [1, 1007])
 def test_pilots_are_those_of_sionna(cell: int) -> None:
-    symbols, pilots = nr._pilots(cell)
+    symbols, pilots = uplink._pilots(cell)
     assert tuple(symbols) == PILOT_SYMBOLS
     torch.testing.assert_close(pilot_grids(cell), pilots)
 
