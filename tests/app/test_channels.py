@@ -10,6 +10,7 @@ import torch
 
 from rfsep.app.build import frames_to_learn_from, interference_in
 from rfsep.app.channels import read_channel
+from rfsep.app.compete import entries
 from rfsep.app.config import (
     build_channel,
     build_soi,
@@ -190,3 +191,26 @@ def test_a_name_with_a_channel_is_that_option_through_it(tmp_path: Path) -> None
 def test_a_strangers_channel_is_refused(text: str, words: str) -> None:
     with pytest.raises(InputError, match=f"set.h5: {words}"):
         read_channel(text, Path("set.h5"))
+
+
+def test_the_board_robust_has_channels_noise_and_networks(tmp_path: Path) -> None:
+    """The types of `conf/challenge/robust.yaml` have what their names tell; who learned a source enters for it."""
+    config = composed("prepare", ["challenge=robust", "out=x"])
+    assert all(interference_of(name).settings["channel"] for name in config.types.interference)
+    few = ("types.interference=[ofdm_qpsk@fraction,ofdm_qpsk@rays]", "num_per_sinr=2", "sinr_db=[0]", "seed=0")
+    main(composed("prepare", ["challenge=robust", *few, f"out={tmp_path / 'robust'}"]))
+    pairs = list_mixtures(tmp_path / "robust")
+    assert len(pairs) == 4
+    for soi, interference in pairs:
+        mixtures, truth = (read(tmp_path / "robust", soi, interference) for read in (read_mixtures, read_truth))
+        assert truth is not None
+        assert bool(mixtures.soi_channel) == (soi == "QPSK-residual")
+        channel = read_channel(mixtures.interference_channel, mixtures.path)
+        assert ("rays" in channel) == interference.endswith("-rays")
+        assert channel["delay"] == [-0.5, 0.5]
+        noise = mixtures.mixture - truth.soi - truth.interference
+        assert np.mean(np.abs(noise) ** 2) == pytest.approx(0.01, rel=0.1)
+    types = {entry.id: entry.types for entry in entries(tmp_path / "robust")}
+    every = ["_".join(pair) for pair in pairs]
+    assert types["joint_detection"] == types["ofdm_qpsk"] == types["foundation"] == every
+    assert types["alpha_rgs-prior_qpsk"] == []
