@@ -299,8 +299,10 @@ class Detector:
         flat = precision[:, inner] + self._alpha * scale[:, None, None]  # t, [B, Ki, D]
         small = (factor / flat[..., None, :]) @ factor.mH * scale[:, None, None, None] + torch.eye(len(factor))
         dense = torch.diag_embed(precision[:, edges].to(small.dtype)) + scale[:, None, None, None] * window.edge_gram
-        roots = [torch.linalg.cholesky(one).diagonal(dim1=2, dim2=3).real for one in (small, dense)]
-        return flat.log().sum((1, 2)) + 2 * sum(root.log().sum((1, 2)) for root in roots)
+        roots = torch.linalg.cholesky(small), torch.linalg.cholesky(dense)
+        logs = [root.diagonal(dim1=2, dim2=3).real.log().sum((1, 2)) for root in roots]
+        found: Tensor = flat.log().sum((1, 2)) + 2 * torch.stack(logs).sum(0)
+        return found
 
     def fitted_gain(self, window: Window, soi: Tensor, interference: Marginals, gain: Tensor) -> Tensor:
         """The complex gain [B] that explains the whole blocks best (the M step of expectation maximisation).
