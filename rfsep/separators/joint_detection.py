@@ -8,11 +8,11 @@ from torch import Tensor
 
 from rfsep.separators.inference.ends import OUTER_BLOCKS, outer, shifted, splice
 from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
-from rfsep.separators.inference.model_evidence import badness, judged, misfits
 from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, Window, put_rows, rows_of
 from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced, Unbiased
 from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.interference import Setup, make_setup, received_modems
+from rfsep.separators.inference.model_evidence import badness, judged, misfits
 from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
