@@ -21,6 +21,7 @@ from rfsep.separators.tokens.views import (
     TokenModel,
     View,
     answered,
+    bounded,
     check_model,
     looked,
     real_columns,
@@ -36,6 +37,7 @@ INPUTS = ("time", "band", "carriers", "detection")
 _BATCH_SAMPLES = 64 * 1280  # samples per batch
 _LEAST_NOISE = 1e-3  # Detection assumes at least this noise power; without any it would never doubt a decision.
 _SILENCE = 1e-12
+_SUREST = 40.0  # largest magnitude of a log-likelihood ratio before the network
 _MISFIT = 2.0  # residual over the noise that is more than chance
 
 
@@ -184,7 +186,7 @@ class Aligned:
             return look
         around = self.symbols(view, torch.zeros_like(view.prior), grid)  # Undecided symbols inside have mean zero.
         beyond = grid.synthesise(around * grid.exists(at.soi_offset), at.soi_offset)
-        return look._replace(beyond=beyond, doubted=_doubted(view))
+        return look._replace(beyond=beyond, doubted=_doubted(view.symbols), bound=self._bound(view))
 
     def _synchronised(self, mixture: Tensor, begins: bool, ends: bool) -> Timing:
         found = self._setup(mixture.shape[1], begins, ends)[1](mixture)
@@ -220,9 +222,19 @@ class Aligned:
         points = self.modem.constellation
         if symbols is None:
             return torch.zeros((*tokens.phase.shape, self.grid.slots * bits_per_symbol(points)))
-        # More residual than the noise of the model explains is an error of the model, which symbols suffer alike.
-        excess = _unexplained(symbols).clamp_min(1)[:, None, None]
-        return demap(self._own(symbols.mean), points, self._own(symbols.variance) * excess).clamp(-40, 40)
+        return demap(self._own(symbols.mean), points, self._own(symbols.variance)).clamp(-_SUREST, _SUREST)
+
+    def _bound(self, view: View) -> Tensor | None:
+        """Returns largest magnitudes of log-likelihood ratios, float32 [B, K, slots * bits]; None without detection.
+
+        More residual than the noise of the model explains is an error of the model, which symbols suffer alike.
+        """
+        symbols = view.symbols
+        if symbols is None:
+            return None
+        variance = self._own(symbols.variance) * _unexplained(symbols)[:, None, None]
+        bound = demap(self._own(symbols.mean), self.modem.constellation, variance).abs()
+        return torch.where(_doubted(symbols)[:, None, None], bound, _SUREST)
 
     def logits(self, view: View) -> Tensor:
         """Returns log-likelihood ratios float32 [B, K, slots * bits] of the network, or of detection without one."""
@@ -238,10 +250,10 @@ class Aligned:
         seen = self.grid.seen_symbols(view.tokens) - grid.period_of_symbol[0]  # [B, K, n]
         means = torch.zeros((len(seen), grid.num_symbols + 1), dtype=torch.complex64)
         heard = view.tokens.inside.any(2)[:, :, None]  # A token outside the window holds no information.
-        bounded = torch.where((seen >= 0) & (seen < grid.num_symbols) & heard, seen, grid.num_symbols)
+        there = torch.where((seen >= 0) & (seen < grid.num_symbols) & heard, seen, grid.num_symbols)
         if view.symbols is not None:  # Symbols outside the window may reach into it.
             mean, variance = view.symbols.mean[:, :, :shown], view.symbols.variance[:, :, :shown]
-            means.scatter_(1, bounded.flatten(1), posterior_mean(mean, points, variance).flatten(1))
+            means.scatter_(1, there.flatten(1), posterior_mean(mean, points, variance).flatten(1))
         means.scatter_(1, self._owned(view, grid).flatten(1), bit_means(logits, points).flatten(1))
         return means[:, :-1]
 
@@ -268,13 +280,19 @@ class Aligned:
             view = self.view(mixture, at, True, True)
             slot = self._owned(view, grid).flatten(1)[..., None].expand(-1, -1, width)
             every = torch.zeros((len(mixture), grid.num_symbols + 1, width))
-            every.scatter_(1, slot, self.logits(view).reshape(len(mixture), -1, width))
+            told, bound = self.logits(view), self._bound(view)
+            if calibrated and bound is not None:
+                told = bounded(told, bound)
+            every.scatter_(1, slot, told.reshape(len(mixture), -1, width))
             centre = (grid.period_of_symbol + 0.5) * step - at.soi_offset[:, None]  # in samples, [B, S]
             first = (centre >= 0).int().argmax(1)[:, None]
             place = first + torch.arange(self.modem.num_bits(length) // width)
             ratio = every.gather(1, place[..., None].expand(-1, -1, width)).flatten(1)
             start = (centre.gather(1, first)[:, 0] - step / 2).long()
-            return self._linear.tempered(mixture, ratio, start, _doubted(view)) if calibrated else ratio
+            if not calibrated:
+                return ratio
+            doubted = None if view.symbols is None else _doubted(view.symbols)
+            return self._linear.tempered(mixture, ratio, start, doubted)
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
@@ -307,9 +325,9 @@ def _unexplained(symbols: TokenSymbols) -> Tensor:
     return symbols.misfit.abs().square().flatten(1).median(1).values / math.log(2)
 
 
-def _doubted(view: View) -> Tensor | None:
-    """Tells windows whose residual is more than noise, bool [B]; None if nothing was detected."""
-    return None if view.symbols is None else _unexplained(view.symbols) > _MISFIT
+def _doubted(symbols: TokenSymbols) -> Tensor:
+    """Tells windows whose residual is more than noise, bool [B]."""
+    return _unexplained(symbols) > _MISFIT
 
 
 def _detection_columns(symbols: TokenSymbols) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rfsep.iq import from_channels, to_channels
 from rfsep.models.rf_transformer import Sight, TokenizerModel, Written
 from rfsep.separators.inference.evidence import Fallback
-from rfsep.separators.tokens.views import Look
+from rfsep.separators.tokens.views import Look, bounded
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import random_bits
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
@@ -312,7 +312,11 @@ class RfTransformerSeparator:
         bits = ratio.flatten(1)[:, : self.modem.num_bits(mixture.shape[1])]
         if not calibrated:
             return bits
-        return self._linear.tempered(mixture, bits, found.start, found.look.doubted)
+        look = found.look
+        if look.bound is not None:
+            most = self.sight(look._replace(prior=look.bound), mixture.shape[1]).prior.flatten(1)
+            bits = bounded(bits, most[:, : bits.shape[1]]) if most.shape[1] else bits
+        return self._linear.tempered(mixture, bits, found.start, look.doubted)
 
 
 def _placed(waveform: Tensor, start: Tensor, num_samples: int) -> Tensor:

@@ -69,6 +69,7 @@ class Look(NamedTuple):
         soi_offset: int64 [B], samples into a SOI symbol at sample 0.
         beyond: waveform in the windows of SOI symbols outside them, complex64 [B, T]; None if unknown.
         doubted: windows with more residual than the model of the interference explains, bool [B]; None if unknown.
+        bound: largest magnitudes of log-likelihood ratios that this leaves, as ``prior``; None if unknown.
     """
 
     inputs: Tensor
@@ -79,6 +80,7 @@ class Look(NamedTuple):
     soi_offset: Tensor
     beyond: Tensor | None = None
     doubted: Tensor | None = None
+    bound: Tensor | None = None
 
 
 def looked(view: View, soi_offset: Tensor, step: int) -> Look:
@@ -108,6 +110,11 @@ def answered(model: TokenModel, view: View) -> Tensor:
     device = next(iter(model.parameters())).device
     inputs, phase, edge, prior = (field.to(device) for field in view[:4])
     return model(inputs, phase, edge, prior).cpu()
+
+
+def bounded(ratio: Tensor, bound: Tensor) -> Tensor:
+    """Returns log-likelihood ratios float32 of at most a magnitude each, of the same shape."""
+    return torch.maximum(torch.minimum(ratio, bound), -bound)
 
 
 def real_columns(values: Tensor) -> Tensor:
