@@ -27,7 +27,7 @@ from rfsep.separators.inference.grid import (
     scattered,
     scattered_matrix,
 )
-from rfsep.separators.inference.tridiagonal import back_solve, factorise, half_solve, inverse_band
+from rfsep.separators.inference.tridiagonal import back_solve, factorise, half_solve, inverse_band, log_determinant
 from rfsep.separators.inference.turns import Evidence, InterferenceTurn, SoiPhase, Turns, unit
 from rfsep.signals.constellations import decide, posterior_mean_and_variance
 from rfsep.signals.statistics import modem_waveforms
@@ -266,8 +266,11 @@ class Detector:
 
     def marginals(
         self, window: Window, soi: Sites, interference: Sites, gain: Tensor, noise_power: Tensor
-    ) -> tuple[Marginals, Marginals]:
-        """Returns Gaussian marginals of all symbols given the sites, at gains complex [B] and noise powers [B]."""
+    ) -> tuple[Marginals, Marginals, Tensor]:
+        """Returns Gaussian marginals of all symbols given the sites, at gains complex [B] and noise powers [B].
+
+        The third is log det [B] of the precision of the SOI's symbols, the interference's eliminated.
+        """
         num_symbols, columns = self.grid.num_symbols, window.columns
         factor = (gain.conj() / noise_power)[:, None, None]
         scale = (squared(gain) / noise_power).clamp_min(_LEAST_PRECISION)
@@ -287,7 +290,19 @@ class Detector:
         carriers = inverse.moment - factor * (inverse.coupling @ near[..., None])[..., 0]
         added = ((inverse.coupling @ spread) * inverse.coupling.conj()).sum(3).real
         variance = inverse.diagonal + added * (scale / noise_power)[:, None, None]
-        return Marginals(mean, covariance.diagonal(dim1=1, dim2=2).real), Marginals(carriers, variance)
+        own = Marginals(mean, covariance.diagonal(dim1=1, dim2=2).real)
+        return own, Marginals(carriers, variance), log_determinant(factored)
+
+    def block_log_determinant(self, window: Window, precision: Tensor, scale: Tensor) -> Tensor:
+        """Returns log det [B] of J = diag(precision) + scale A^H A, over all blocks."""
+        inner, edges, factor = self._inner, self._edges, self._factor
+        flat = precision[:, inner] + self._alpha * scale[:, None, None]  # t, [B, Ki, D]
+        small = (factor / flat[..., None, :]) @ factor.mH * scale[:, None, None, None] + torch.eye(len(factor))
+        dense = torch.diag_embed(precision[:, edges].to(small.dtype)) + scale[:, None, None, None] * window.edge_gram
+        roots = torch.linalg.cholesky(small), torch.linalg.cholesky(dense)
+        logs = [root.diagonal(dim1=2, dim2=3).real.log().sum((1, 2)) for root in roots]
+        found: Tensor = flat.log().sum((1, 2)) + 2 * torch.stack(logs).sum(0)
+        return found
 
     def fitted_gain(self, window: Window, soi: Tensor, interference: Marginals, gain: Tensor) -> Tensor:
         """The complex gain [B] that explains the whole blocks best (the M step of expectation maximisation).
@@ -337,7 +352,7 @@ class Detector:
             noise_power: real [B].
         """
         start = self.start(window, gain.sqrt().to(self.dtype), gain.new_zeros((len(gain), 2)))
-        _, carriers = self.marginals(window, start.soi_sites, start.carrier_sites, start.gain, noise_power)
+        _, carriers, _ = self.marginals(window, start.soi_sites, start.carrier_sites, start.gain, noise_power)
         phase, slopes = self.turn.acquired(carriers.mean, carriers.variance, self.points)
         return torch.polar(gain.sqrt(), phase.double()).to(self.dtype), slopes
 

@@ -21,7 +21,8 @@ from rfsep.signals.statistics import modem_autocorrelation
 _SHORTLIST = 3  # interference timings that reach the exact likelihood
 _SOI_STRIDE = 2  # samples between the SOI timings of the first look; a pulse is many samples wide
 _LEAST_GAIN = 1e-3  # an SINR of +30 dB
-_NOISE_POWERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # candidates for an unknown noise power
+# candidates for an unknown noise power; what a model does not explain counts as noise, and may exceed the SOI
+_NOISE_POWERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _NOISE_STEPS = (10**0.5, 10**0.25)  # finer steps behind a filter, which changes the noise power by any factor
 _UNKNOWN_NOISE = 3e-3  # the noise power assumed before timing is known
 _GAIN_STEPS_DB = (1.5, 0.4)  # step sizes in the search for the gain

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rfsep.iq import power
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.interference import interference_modem, make_setup
 from rfsep.separators.inference.synchronise import Synchroniser
@@ -178,6 +179,7 @@ class Aligned:
             raise InputError(f"the interference is {type(found).__name__}, expected OFDM")
         self.interference = found
         self.model = model
+        self._linear = Fallback(modem, examples)
         self.inputs = tuple(inputs)
         self.timing_known = soi_timing == "known"
         self.noise_power = noise_power
@@ -331,9 +333,40 @@ class Aligned:
         if view.symbols is not None:  # Symbols outside the window may reach into it.
             mean, variance = view.symbols.mean[:, :, :shown], view.symbols.variance[:, :, :shown]
             means.scatter_(1, bounded.flatten(1), posterior_mean(mean, points, variance).flatten(1))
-        owned = torch.where(self.grid.owned(view.tokens), self._own(bounded), grid.num_symbols)
-        means.scatter_(1, owned.flatten(1), bit_means(logits, points).flatten(1))
+        means.scatter_(1, self._owned(view, grid).flatten(1), bit_means(logits, points).flatten(1))
         return means[:, :-1]
+
+    def _owned(self, view: View, grid: SoiGrid) -> Tensor:
+        """Returns the symbol of a grid in each slot of the tokens, int64 [B, K, slots]; one beyond for none."""
+        own = self._own(self.grid.seen_symbols(view.tokens)) - grid.period_of_symbol[0]
+        there = self.grid.owned(view.tokens) & view.tokens.inside.any(2, True)
+        there &= (own >= 0) & (own < grid.num_symbols)
+        return torch.where(there, own, grid.num_symbols)
+
+    def soft_bits(self, mixture: Tensor) -> Tensor:
+        """Log-likelihood ratios float32 [B, N] of mixtures of at most ``block`` samples; positive means bit 1.
+
+        They are as sure as linear estimates of the same bits allow (`rfsep.separators.inference.evidence.tempered`).
+        Symbols count if their centre lies in the mixture, in order.
+
+        Raises:
+            InputError: the mixture is longer than a window.
+        """
+        if (length := mixture.shape[1]) > self.block:
+            raise InputError(f"aligned: soft bits are of one window, {self.block} samples; got {length}")
+        width, step = bits_per_symbol(self.modem.constellation), self.modem.symbol_period
+        with torch.inference_mode():
+            grid, at = self._setup(length, True, True)[0], self._synchronised(mixture, True, True)
+            view = self.view(mixture, at, True, True)
+            slot = self._owned(view, grid).flatten(1)[..., None].expand(-1, -1, width)
+            every = torch.zeros((len(mixture), grid.num_symbols + 1, width))
+            every.scatter_(1, slot, self.logits(view).reshape(len(mixture), -1, width))
+            centre = (grid.period_of_symbol + 0.5) * step - at.soi_offset[:, None]  # in samples, [B, S]
+            first = (centre >= 0).int().argmax(1)[:, None]
+            place = first + torch.arange(self.modem.num_bits(length) // width)
+            ratio = every.gather(1, place[..., None].expand(-1, -1, width)).flatten(1)
+            start = (centre.gather(1, first)[:, 0] - step / 2).long()
+            return self._linear.tempered(mixture, ratio, start)
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rfsep.iq import power, squared
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.tokens.aligned import (
     Look,
     TokenModel,
@@ -79,6 +80,7 @@ class Corrected:
         self.modem = modem
         self.model = model
         self.guides = [guide(modem=modem, examples=examples) for guide in guides]
+        self._linear = Fallback(modem, examples)
         self.noise_variance = noise_variance
         self.block = block
         self.margin = margin
@@ -160,6 +162,24 @@ class Corrected:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
         return self.separate_guided(mixture, self.guidance(mixture))
 
+    def soft_bits(self, mixture: Tensor) -> Tensor:
+        """Log-likelihood ratios float32 [B, N] of mixtures of at most ``block`` samples; positive means bit 1.
+
+        They are as sure as linear estimates of the same bits allow (`rfsep.separators.inference.evidence.tempered`).
+
+        Raises:
+            InputError: the mixture is longer than a window.
+        """
+        if (length := mixture.shape[1]) > self.block:
+            raise InputError(f"corrected: soft bits are of one window, {self.block} samples; got {length}")
+        with torch.inference_mode():
+            ratio = self._logits(self.view(mixture, self.guidance(mixture)))[:, : self.modem.num_bits(length)]
+            return self._linear.tempered(mixture, ratio, torch.zeros(len(mixture), dtype=torch.int64))
+
+    def _logits(self, view: View) -> Tensor:
+        """Returns log-likelihood ratios float32 [B, N] of the network, or of the first guide without one."""
+        return (view.prior if self.model is None else answered(self.model, view)).flatten(1)
+
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
         """Runs `separate` with the guides' estimates complex64 [B, T, G] from `guidance`."""
         signals = torch.cat((mixture[:, :, None], guidance), 2)  # [B, T, 1 + G]
@@ -176,7 +196,7 @@ class Corrected:
             with torch.inference_mode():
                 signals = part.reshape(len(part), -1, every)  # [w, L, 1 + G]
                 view = self.view(signals[:, :, 0], signals[:, :, 1:])
-                logits = (view.prior if self.model is None else answered(self.model, view)).flatten(1)
+                logits = self._logits(view)
                 length, points = signals.shape[1], self.modem.constellation
                 num_symbols = self.modem.num_bits(length) // bits_per_symbol(points)
                 soi = self.modem.synthesise(bit_means(logits, points)[:, :num_symbols], length)

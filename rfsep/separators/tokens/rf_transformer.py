@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rfsep.iq import from_channels, to_channels
 from rfsep.models.rf_transformer import Sight, TokenizerModel, Written
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.tokens.aligned import Look
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import random_bits
@@ -164,6 +165,7 @@ class RfTransformerSeparator:
         self.modem = modem
         self.model = model
         self.front = front(modem=modem, examples=examples)
+        self._linear = Fallback(modem, examples)
         self._check_model()
         self.block = block
         self.margin = margin
@@ -286,10 +288,15 @@ class RfTransformerSeparator:
             tables.append(torch.where((sums / counts - 0.5).abs() > chance, sums / counts, 0.5))
         return torch.cat(tables)
 
-    def log_likelihood_ratios(self, mixture: Tensor) -> Tensor:
+    def log_likelihood_ratios(self, mixture: Tensor, calibrated: bool = True) -> Tensor:
         """Returns log-likelihood ratios float32 [B, N], positive for 1, of windows complex64 [B, T] of at most a block.
 
         Each comes from its token, given the tokens decided before.
+
+        Args:
+            mixture: the windows.
+            calibrated: reduce the ratios until they are as sure as linear estimates of the same bits allow
+                (`rfsep.separators.inference.evidence.tempered`). Otherwise they are those of the tokens.
 
         Raises:
             InputError: the mixture is longer, or the tokens' digits are independent.
@@ -302,8 +309,8 @@ class RfTransformerSeparator:
             found = self._written(mixture, self.guidance(mixture), (True, True), None)
             one, probability = self.bits_of_class, found.written.log_probability.exp().cpu()
             ratio = (probability @ one).clamp_min(1e-12).log() - (probability @ (1 - one)).clamp_min(1e-12).log()
-        bits = ratio.flatten(1)
-        return bits[:, : min(bits.shape[1], self.modem.num_bits(mixture.shape[1]))]
+        bits = ratio.flatten(1)[:, : self.modem.num_bits(mixture.shape[1])]
+        return self._linear.tempered(mixture, bits, found.start) if calibrated else bits
 
 
 def _placed(waveform: Tensor, start: Tensor, num_samples: int) -> Tensor:

@@ -8,8 +8,9 @@ import sys
 import pytest
 import torch
 
-from rfsep.signals import nr
-from rfsep.signals.nr import NrUplink, nr_ofdm
+from rfsep.signals.nr import uplink
+from rfsep.signals.nr.numerology import nr_ofdm
+from rfsep.signals.nr.uplink import NrUplink
 from rfsep.types import InputError
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("sionna") is None, reason="needs pip install rfsep[nr]")
@@ -65,7 +66,7 @@ def test_transport_blocks_pass_their_crc(mcs_indices: tuple[int, ...], order: in
     from sionna.phy.nr import PUSCHReceiver
 
     sampled = NrUplink(mcs_indices, profiles=()).sample(2, 40_960, generator())
-    transmit = nr._transmitter(1, mcs_indices[0]).transmit
+    transmit = uplink._transmitter(1, mcs_indices[0]).transmit
     receiver = PUSCHReceiver(transmit, channel_estimator="perfect", return_tb_crc_status=True, device="cpu")
     data = [symbol for symbol in range(14) if symbol not in (2, 11)]
     for waveform, offset in zip(sampled.waveform, sampled.offset.tolist(), strict=True):
@@ -88,7 +89,7 @@ def test_pilots_change_with_the_slot() -> None:
     torch.testing.assert_close(grids[:, 20:], grids[:, :5])  # one frame later
     similar = (grids[:, 1:20] * grids[:, :1].conj()).mean((-2, -1)).abs()
     assert similar.max() < 5 / math.sqrt(2 * 306)
-    symbols, pilots = nr._pilots(1)
+    symbols, pilots = uplink._pilots(1)
     assert symbols == [2, 11]
     assert any(torch.equal(grids[0, 0], pilots[slot]) for slot in range(20))
 
@@ -158,7 +159,7 @@ def test_schemes_that_sionna_cannot_build_are_refused(mcs_index: int) -> None:
     with pytest.raises(InputError, match=r"mcs_indices.*3, 5, 6.*27"):
         NrUplink((5, mcs_index))
     with pytest.raises((ValueError, UserWarning), match="coderate"):
-        nr._transmitter(1, mcs_index)
+        uplink._transmitter(1, mcs_index)
 
 
 def test_arguments_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
