@@ -6,17 +6,19 @@ products of neighbours are compared with those of every cell, slot and symbol, a
 pilots are then fitted to the window through a channel of a few taps per port.
 """
 
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from rfsep.iq import squared
 from rfsep.separators.inference.band import Band
-from rfsep.separators.lte.cell_symbols import Pilots, known_pilots, synchronisation_symbols
+from rfsep.separators.lte.broadcast import broadcast
+from rfsep.separators.lte.cell_symbols import Pilots, further_pilots, known_pilots, synchronisation_symbols
 from rfsep.separators.lte.known_symbols import KnownSymbol, fitted, waveforms
+from rfsep.separators.lte.pilot_search import likeliest
 from rfsep.separators.lte.resource_blocks import (
     FFT_SIZE,
     PREFIX,
@@ -27,13 +29,9 @@ from rfsep.separators.lte.resource_blocks import (
 )
 from rfsep.separators.lte.synchronisation import LEAST_EXPECTED, find_cell, find_primary, score
 from rfsep.separators.windows import overlapped
-from rfsep.signals.lte.pilots import NUM_PILOTS, SPACING, pilot_carriers, pilot_values
+from rfsep.signals.lte.pilots import SPACING
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
-
-# Physics: a cell has this many resource blocks (TS 36.101 clause 5.6; the two narrowest are left out). Cells below 100
-# blocks were added after one had been seen in a test recording.
-_BLOCKS = (25, 50, 75, 100)
 
 # Physics: a port's pilots stand on every sixth carrier (TS 36.211 clause 6.10.1), so its waveform repeats six times
 # within a body. A timing is therefore searched for in half a repetition in each direction.
@@ -51,15 +49,9 @@ _FINE = tuple(0.0375 * step for step in range(-2, 3))
 # symbol and offset with it is the best of some thousands.
 _LEAST_SCORE, _LEAST_ALIKE = 4.9, 3.8
 
-# Tuned; split not recorded. Whole carriers by which receiver and base station may differ.
-_SHIFTS = tuple(range(-4, 5))
-
 # Physics: the pilots of one port look like those of the other three carriers away, but for the pilot beside the middle
 # carrier. What is as likely to within 2 percent is taken for the smaller offset.
 _ALIKE = 0.98
-
-# Tuned; split not recorded. A body is cut this many samples inside the prefix.
-_EARLY = 8
 
 # Tuned; split not recorded. The least samples of a body in the window, and the least samples of pilots in a fit.
 _LEAST_SEEN = 240
@@ -88,106 +80,43 @@ _LEAST_LEVEL = 0.1
 _SILENCE = 1e-12
 
 
-class _Ring(NamedTuple):
-    """Pairs of neighbouring pilots that a band has and the next narrower one lacks.
-
-    Attributes:
-        pairs: their numbers, int64 [n].
-        values: for each remainder modulo 3, the conjugated products of its cells: complex64 [n, 168 * 20 * 2].
-    """
-
-    pairs: Tensor
-    values: list[Tensor]
-
-
-@cache
-def _rings() -> list[_Ring]:
-    """Returns the rings of `_BLOCKS`, the narrowest band first."""
-    values = pilot_values()
-    steps = (values[..., 1:] * values[..., :-1].conj()).conj().resolve_conj()  # [504, 20, 2, 199]
-    middle, rings = NUM_PILOTS // 2, list[_Ring]()
-    pair, before = torch.arange(NUM_PILOTS - 1), torch.zeros(NUM_PILOTS - 1, dtype=torch.bool)
-    for blocks in _BLOCKS:
-        inside = (pair >= middle - blocks) & (pair + 1 < middle + blocks)
-        pairs = pair[inside & ~before]
-        every = [steps[comb::3].flatten(0, 2)[:, pairs].T.contiguous() for comb in range(3)]
-        rings.append(_Ring(pairs, every))
-        before = inside
-    return rings
-
-
-@cache
-def _pilot_places() -> Tensor:
-    """Returns the carriers of pilots, int64 [9, 6, 200], by whole offset and first carrier."""
-    carriers = torch.stack([pilot_carriers(first) for first in range(SPACING)])
-    return carriers + torch.tensor(_SHIFTS)[:, None, None]
-
-
-def _bodies(window: Tensor, starts: list[int], fraction: float) -> Tensor:
-    """Returns spectra complex64 [P, FFT_SIZE] of the parts of bodies inside a window complex64 [T]."""
-    rows = []
-    for start in starts:
-        low, high = max(start - _EARLY, 0), min(start - _EARLY + FFT_SIZE, len(window))
-        time = torch.arange(low, high)
-        turned = window[low:high] * torch.polar(torch.ones(()), -2 * torch.pi / FFT_SIZE * fraction * (time - start))
-        rows.append(pad(turned, (low - start + _EARLY, FFT_SIZE - (high - start + _EARLY))))
-    spectra: Tensor = torch.fft.fft(torch.stack(rows))
-    return spectra
-
-
-def _steps(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums the weighted turns from pilot to pilot over two ports: complex64, and variance float32 [P, 9, 3, 199]."""
-    places = _pilot_places() % FFT_SIZE
-    heard = _bodies(window, starts, fraction)[:, places]  # [P, 9, 6, 200]
-    step = heard[..., 1:] * heard[..., :-1].conj()
-    trust = weight[places[..., 1:]] * weight[places[..., :-1]]  # [9, 6, 199]
-    step = step / step.abs().clamp_min(_SILENCE) * trust
-    return step[:, :, :3] + step[:, :, 3:], (trust.square()[:, :3] + trust.square()[:, 3:]).expand(
-        len(starts), -1, -1, -1
-    )
-
-
-def likeliest(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> Pilots:
-    """Returns the likeliest pilots of a window, in bodies that begin at one of ``starts``.
-
-    Args:
-        window: complex64 [T].
-        starts: samples at which bodies begin.
-        fraction: fractional carrier offset.
-        weight: trust in each carrier, float32 [FFT_SIZE], at most 1 and less where the SOI is.
-    """
-    step, trust = _steps(window, starts, fraction, weight)
-    best = Pilots(0, 0, 0, 0, fraction, 0, 0, -1.0)
-    for comb in range(3):
-        total, noise = torch.zeros(()), torch.zeros(())
-        for blocks, ring in zip(_BLOCKS, _rings(), strict=True):
-            total = total + step[:, :, comb, ring.pairs].flatten(0, 1) @ ring.values[comb]  # [P * 9, 6720]
-            noise = noise + trust[:, :, comb, ring.pairs].flatten(0, 1).sum(1)  # [P * 9], variance of noise alone
-            value, place = total.abs().max(1)
-            value = value / noise.clamp_min(_SILENCE).sqrt()
-            row = int(value.argmax())
-            if float(value[row]) > best.score:
-                number = int(place[row])
-                cell, slot, symbol = comb + 3 * (number // 40), number // 2 % 20, number % 2
-                start, shift = starts[row // len(_SHIFTS)], _SHIFTS[row % len(_SHIFTS)]
-                best = Pilots(cell, slot, symbol, shift, fraction, start, blocks, float(value[row]))
-    return best
-
-
 class PilotFit(NamedTuple):
-    """The pilots in a window.
+    """What is known in a window.
 
     Attributes:
         found: the cells in the order in which they were found.
+        taps: of the pilots' two ports as they were fitted, complex64 [2, taps] for each of ``found``, or None where
+            synchronisation signals told the cell.
         timings: of the primary signals.
         pilots: waveform of all that is known, complex64 [T].
         rest: the window without it, complex64 [T].
     """
 
     found: list[Pilots]
+    taps: list[Tensor | None]
     timings: list[Timing]
     pilots: Tensor
     rest: Tensor
+
+
+class _Known:
+    """Known symbols of a window, fitted again with each that comes.
+
+    Attributes:
+        rest: the window without them, complex64 [T].
+        taps: of each symbol.
+    """
+
+    def __init__(self, window: Tensor, weigh: Callable[[Tensor], Tensor]) -> None:
+        self.window, self.rest, self._weigh = window, window, weigh
+        self.symbols, self.taps = list[KnownSymbol](), list[Tensor]()
+
+    def add(self, symbols: list[KnownSymbol]) -> None:
+        """Fits further symbols with the others, in noise like the rest that these left."""
+        if symbols:
+            self.symbols += symbols
+            fit = fitted(self.window, self.symbols, self._weigh(self.rest))
+            self.rest, self.taps = self.window - fit.waveform, fit.taps
 
 
 def modem_spectrum(modem: Modem, size: int) -> Tensor:
@@ -228,30 +157,31 @@ class PilotFinder:
 
     def separate(self, window: Tensor) -> PilotFit:
         """Separates what is known of one window complex64 [T] from the rest."""
-        found, known, timings = list[Pilots](), list[KnownSymbol](), list[Timing]()
-        rest = window
-        while len(timings) < _MOST_PRIMARIES and (primary := find_primary(rest, self.size)) is not None:
+        known, timings = _Known(window, self._weight), list[Timing]()
+        found, place = list[Pilots](), list[int | None]()
+        while len(timings) < _MOST_PRIMARIES and (primary := find_primary(known.rest, self.size)) is not None:
             timings.append(Timing(primary.start - PREFIX, primary.fraction))
-            known.append(primary.symbol())
-            if (cell := find_cell(rest, primary)) is not None:
+            if (cell := find_cell(known.rest, primary)) is not None:
                 found.append(cell)
-            rest = self._without(window, rest, known)
-        known += [one for cell in found for one in self._expected(rest, cell, known)]
-        rest = self._without(window, rest, known)
+                place.append(None)
+            known.add([primary.symbol()])
+        known.add([one for cell in found for one in self._expected(known.rest, cell)])
         for _ in range(_MOST_CELLS):
-            weight = self._weight(rest)
-            beside = torch.fft.ifft(torch.fft.fft(rest, self.size) * weight)[: self.num_samples]
-            one = self._next(beside, found, timings)
+            weight = self._weight(known.rest)
+            spectrum = torch.fft.fft(known.rest, self.size)
+            beside = torch.fft.ifft(spectrum * weight)[: self.num_samples]
+            one = self._next(beside, window, found, timings)
             if one is None:
                 break
-            one = self._refined(one, torch.fft.fft(rest, self.size) * weight.square())
-            known.append(known_pilots(one))
-            rest = self._without(window, rest, known)
+            sure = [cell for cell, at in zip(found, place, strict=True) if at is None]
+            one = self._aligned(one, sure) or self._refined(one, spectrum * weight.square())
+            place.append(len(known.symbols))
+            known.add([known_pilots(one)])
             if one.cell not in {cell.cell for cell in found}:
-                known += self._expected(rest, one, known)
-                rest = self._without(window, rest, known)
+                known.add(self._expected(known.rest, one))
             found.append(one)
-        return PilotFit(found, timings, window - rest, rest)
+        taps = [None if at is None else known.taps[at] for at in place]
+        return PilotFit(found, taps, timings, window - known.rest, known.rest)
 
     def _weight(self, rest: Tensor) -> Tensor:
         """Returns amplitudes float32 [F] that whiten what is left of a window: the SOI and interference of two levels.
@@ -263,21 +193,17 @@ class PilotFinder:
         excess = float((density - self.soi)[self.middle].mean()) - _FLOOR * level
         return _whitening(self.soi + max(excess, 0.0) * self.middle, level)
 
-    def _without(self, window: Tensor, rest: Tensor, known: list[KnownSymbol]) -> Tensor:
-        """Returns a window complex64 [T] without known symbols, fitted in noise like the rest that was left before."""
-        return window - fitted(window, known, self._weight(rest)).waveform if known else window
-
-    def _expected(self, rest: Tensor, cell: Pilots, known: list[KnownSymbol]) -> list[KnownSymbol]:
-        """Lists the synchronisation signals of a cell that are in a window complex64 [T] and not yet known."""
+    def _expected(self, rest: Tensor, cell: Pilots) -> list[KnownSymbol]:
+        """Lists the synchronisation signals of a cell that are left in a window complex64 [T]."""
         return [
             symbol
             for symbol in synchronisation_symbols(cell, self.num_samples, _LEAST_SENT)
             if score(rest, symbol, self.size, cell.shift) > LEAST_EXPECTED
         ]
 
-    def _next(self, beside: Tensor, found: list[Pilots], told: list[Timing]) -> Pilots | None:
-        """Returns the next cell of a window complex64 [T] without the SOI, or None."""
-        level = max(float(squared(beside).mean()), _LEAST_LEVEL)
+    def _next(self, beside: Tensor, window: Tensor, found: list[Pilots], told: list[Timing]) -> Pilots | None:
+        """Returns the next cell of what is left beside the SOI, complex64 [T], of a window complex64 [T], or None."""
+        level = max(float(squared(window).mean()) - self.soi_power, _LEAST_LEVEL)
         weight = _whitening(self.soi_carriers, level)
         if found:  # Cells that are heard together usually share their timing.
             one = likeliest(beside, self._starts(Timing(found[0].start - PREFIX, 0.0)), found[0].fraction, weight)
@@ -294,6 +220,14 @@ class PilotFinder:
         first = (timing.start + PREFIX - _LEAST_SEEN) % SYMBOL + _LEAST_SEEN - SYMBOL
         bodies = range(first, self.num_samples - _LEAST_SEEN, SYMBOL)
         return [start for start in bodies if start + FFT_SIZE >= _LEAST_SEEN]
+
+    def _aligned(self, one: Pilots, sure: list[Pilots]) -> Pilots | None:
+        """Returns pilots at the timing and carrier offset that their cell's synchronisation signals tell, or None."""
+        for cell in sure:
+            for told in (cell, *further_pilots(cell, self.num_samples, 1)):
+                if (told.cell, told.slot, told.symbol) == (one.cell, one.slot, one.symbol):
+                    return told._replace(blocks=one.blocks, score=one.score)
+        return None
 
     def _refined(self, found: Pilots, spectrum: Tensor) -> Pilots:
         """Returns the timing and carrier offset with the most channel energy in a spectrum complex64 [F].
@@ -370,14 +304,18 @@ class PilotCancelling:
         return Separated(soi, self.modem.decide(soi))
 
     def _symbols(self, fit: PilotFit, band: Band) -> Tensor:
-        """Estimates the symbols complex128 [S] of a window without pilots.
+        """Estimates the symbols complex128 [S] of a window without what is known, and without the broadcast channel.
 
         Its timing is that of the first cell, because the prefixes that show it went with the pilots.
         """
+        rest = fit.rest
+        told = ((cell, taps) for cell, taps in zip(fit.found, fit.taps, strict=True) if taps is not None)
+        for cell, taps in {one[0].cell: one for one in reversed(list(told))}.values():
+            rest = rest - broadcast(rest, band, cell, taps)
         if fit.timings:
             timing = fit.timings[0]
         elif fit.found:
             timing = Timing(fit.found[0].start - PREFIX, fit.found[0].fraction)
         else:
-            timing = find_timings(fit.rest, 1)[0]
-        return self.beneath.symbols(fit.rest, band, timing)
+            timing = find_timings(rest, 1)[0]
+        return self.beneath.symbols(rest, band, timing)
