@@ -122,11 +122,6 @@ class SoiGrid:
         rows = modem_waveforms(self.modem, (periods + 2 * beyond) * step, _CONTEXT)
         return rows if self._passed is None else self._passed(rows)[:, beyond * step : (beyond + periods) * step]
 
-    @property
-    def white(self) -> bool:
-        """Whether white noise is as it was sent."""
-        return self._passed is None
-
     def gain(self, size: int) -> Tensor | float:
         """Power gain of the filter that the mixture has passed, float64 [size]; 1 for none."""
         return 1.0 if self._passed is None else self._passed.gain(size)
