@@ -171,8 +171,9 @@ class _Window(NamedTuple):
 
 
 class NrDetection:
-    """Estimates a narrow-band SOI in a 5G NR uplink or downlink (30 kHz, 612 carriers, QPSK) at 30.72 Msps.
+    """Estimates a narrow-band SOI in a 5G NR uplink or downlink (30 kHz, 612 carriers) at 30.72 Msps.
 
+    Data are QPSK, or in a mixture whose slots are read of any constellation in `rfsep.separators.nr.nr_elements`.
     A SOI that fills more than an eighth of the band, or a mixture shorter than two OFDM symbols, is left to `Lmmse`. So
     are windows that detection does not explain: their misfit says so.
 
