@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rfsep.separators.cyclic_lmmse import CyclicLmmse
-from rfsep.separators.inference.model_evidence import judged
 from rfsep.separators.inference.expectation_propagation import Detector, Schedule
 from rfsep.separators.inference.grid import SoiGrid
+from rfsep.separators.inference.model_evidence import judged
 from rfsep.separators.joint_detection import JointDetection
 from rfsep.separators.lmmse import Lmmse
 from rfsep.signals.linear_modem import LinearModem
