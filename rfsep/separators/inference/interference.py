@@ -1,7 +1,7 @@
 """Models the interference by its modem, or by example frames if no modem is given."""
 
 import warnings
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from rfsep.signals.periodic_covariance import (
     modem_periodic_covariance,
 )
 from rfsep.types import InputError, Modem
+
+One = TypeVar("One", bound=Modem)
 
 _SURE = 0.5  # least confidence in a period
 _STEADY = 0.25  # A symbol lasts a whole number of samples if the drift over a frame is below this many samples.
@@ -159,12 +161,20 @@ def block_kinds(examples: Tensor, modems: list[OfdmModem]) -> list[Tensor]:
 
 def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
     """As `interference_modems`, where there can be one alone: of several the most frequent, with a warning."""
-    found = interference_modems(examples, interference)
+    return _first(interference_modems(examples, interference))
+
+
+def received_modem_of(examples: Tensor, interference: Modem | None) -> OfdmModem:
+    """As `received_modems`, where there can be one alone: of several the most frequent, with a warning."""
+    return _first(received_modems(examples, interference))
+
+
+def _first(found: list[One]) -> One:
     if len(found) > 1:
         sizes = ", ".join(str(len(modem.constellation)) for modem in found)
         warnings.warn(
             f"the example frames hold constellations of {sizes} points; that of {sizes.split(',')[0]} is taken for all",
-            stacklevel=2,
+            stacklevel=3,
         )
     return found[0]
 

@@ -12,7 +12,7 @@ from rfsep.iq import power
 from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
 from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.grid import SoiGrid
-from rfsep.separators.inference.interference import interference_modem, make_setup, received_modems
+from rfsep.separators.inference.interference import make_setup, received_modem_of
 from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.tokens.token_detection import TokenDetector, TokenSymbols
@@ -31,7 +31,6 @@ from rfsep.separators.tokens.views import (
 )
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap, posterior_mean
-from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
@@ -85,10 +84,7 @@ class Aligned:
         if unknown := sorted(set(inputs) - set(INPUTS)):
             raise InputError(f"unknown inputs {', '.join(unknown)}; choose from {', '.join(INPUTS)}")
         self.modem = modem
-        found = interference_modem(examples, interference)
-        if not isinstance(found, OfdmModem):
-            raise InputError(f"the interference is {type(found).__name__}, expected OFDM")
-        self.received = received_modems(examples, interference)[0]
+        self.received = received_modem_of(examples, interference)
         self.interference = self.received.received(self.received.carrier)  # as after the filter that undoes the channel
         self.model = model
         self._linear = Fallback(modem, examples)
