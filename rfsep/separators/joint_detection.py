@@ -243,7 +243,7 @@ class JointDetection:
         """The symbols of the likeliest model."""
         state, model, noise = detected.state, setup.synchroniser.model, _noise(setup, at)
         own = judged(setup.detector, _window(setup, mixture, at), state, noise, self.noise_power is not None)
-        solved = model.solve(_reduced(model, mixture, at), at.gain, at.noise_power)
+        solved = model.solve(_reduced(model, mixture, at), at.gain, noise.double())  # at the noise that detection has
         beaten = solved.log_likelihood > own.log_evidence
         evidence = torch.maximum(solved.log_likelihood, own.log_evidence)
         verdict = self._rivals(setup.synchroniser, mixture, at, Rank.DETECTED, evidence)
