@@ -8,11 +8,11 @@ from torch import Tensor
 
 from rfsep.separators.inference.ends import OUTER_BLOCKS, outer, shifted, splice
 from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
-from rfsep.separators.inference.evidence import badness, judged, misfits
 from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, put_rows, rows_of
 from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced, Unbiased
 from rfsep.separators.inference.grid import SoiGrid, Window
 from rfsep.separators.inference.interference import Setup, block_kinds, make_setup, received_modems
+from rfsep.separators.inference.model_evidence import badness, judged, misfits
 from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
@@ -243,8 +243,7 @@ class JointDetection:
         """The symbols of the likeliest model."""
         state, model, noise = detected.state, setup.synchroniser.model, _noise(setup, at)
         own = judged(setup.detector, _window(setup, mixture, at), state, noise, self.noise_power is not None)
-        # With less noise than detection assumes, the Gaussian model would have more evidence where all is exact.
-        solved = model.solve(_reduced(model, mixture, at), at.gain, noise.double())
+        solved = model.solve(_reduced(model, mixture, at), at.gain, noise.double())  # at the noise that detection has
         beaten = solved.log_likelihood > own.log_evidence
         evidence = torch.maximum(solved.log_likelihood, own.log_evidence)
         verdict = self._rivals(setup.synchroniser, mixture, at, Rank.DETECTED, evidence)

@@ -134,18 +134,34 @@ class Lmmse:
         heard = self.modem.analyse(factors.synthesis.T.contiguous())[:, middle]  # [L, D]
         return ((factors.analysis @ waveforms[middle].T) * heard).real
 
-    def _bits(self, soi: Tensor, gain: Tensor) -> Tensor:
-        """Returns hard bits uint8 [B, N] of estimates complex64 [B, T] for interference gains float32 [B]."""
-        length, num_bits = soi.shape[1], self.modem.num_bits(soi.shape[1])
-        if num_bits == 0 or _one_level(self.modem.constellation):
-            return self.modem.decide(soi)
+    def _shrunk(self, length: int, gain: Tensor) -> Tensor:
+        """Returns the gain of each symbol in estimates of ``length`` samples: float32 [B, S], positive."""
         key = min(length, self.block), length <= self.block
         shrunk = self._factors(*key).wiener(gain) @ self._passed(*key)  # [B, D]
-        periods = num_bits // self.modem.num_bits(self.modem.symbol_period)
-        return self.modem.decide(soi, shrunk.clamp_min(_LEAST_GAIN).repeat(1, periods))
+        periods = self.modem.num_bits(length) // self.modem.num_bits(self.modem.symbol_period)
+        return shrunk.clamp_min(_LEAST_GAIN).repeat(1, periods)
+
+    def _bits(self, soi: Tensor, gain: Tensor) -> Tensor:
+        """Returns hard bits uint8 [B, N] of estimates complex64 [B, T] for interference gains float32 [B]."""
+        if self.modem.num_bits(soi.shape[1]) == 0 or _one_level(self.modem.constellation):
+            return self.modem.decide(soi)
+        return self.modem.decide(soi, self._shrunk(soi.shape[1], gain))
 
     def separate(self, mixture: Tensor) -> Separated:
         """Returns the estimate complex64 [B, T] and hard bits uint8 [B, N] of its matched filter, gain undone."""
+        soi, gain = self._estimate(mixture)
+        return Separated(soi, self._bits(soi, gain))
+
+    def symbols(self, mixture: Tensor) -> Tensor:
+        """Returns the symbols complex64 [B, S] that carry bits, each the one sent plus an error: their gain is undone.
+
+        At the mixture's ends the gain is that of its middle.
+        """
+        soi, gain = self._estimate(mixture)
+        return self.modem.analyse(soi) / self._shrunk(soi.shape[1], gain)
+
+    def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the estimate complex64 [B, T] and the interference gains float32 [B] that it assumes."""
         if self.gain is None:
             gain = (power(mixture) - self._soi_power).clamp(*_GAIN_RANGE)  # [B]
         else:
@@ -158,4 +174,4 @@ class Lmmse:
             return ((blocks @ factors.analysis.T) * wiener) @ factors.synthesis.T
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
-        return Separated(soi, self._bits(soi, gain))
+        return soi, gain

@@ -8,6 +8,7 @@ from torch import Tensor
 from rfsep.separators.envelope.layout import Layout
 from rfsep.separators.envelope.polar import learn_polar
 from rfsep.separators.envelope.search import Search
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.lmmse import Lmmse
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.linear_modem import LinearModem
@@ -27,6 +28,9 @@ class EnvelopeCanceller:
     phase; that is one real equation per sample (the constant modulus criterion; Treichler & Agee, IEEE Trans. ASSP 31,
     1983). The phase's steps, with their learned autoregression, give the other. Both are linearised about the current
     symbols, and expectation propagation finds the symbols' posteriors under their discrete prior.
+
+    Windows in which the envelope's structure explains nothing, or whose bits contradict sure linear ones, are left to
+    linear estimators (`rfsep.separators.inference.evidence.Fallback`).
 
     Args:
         modem: the SOI's modem, linear with one carrier.
@@ -51,6 +55,7 @@ class EnvelopeCanceller:
             raise InputError("envelope: the SOI must be a linear modulation of one carrier, as qpsk, bpsk or qam16 are")
         self.modem, self.block, self.margin = modem, block, margin
         self._model = learn_polar(examples, _ORDER, _FREEDOM)
+        self._fallback = Fallback(modem, examples)
         self._starts: list[Separator] = [Lmmse(modem, examples)]
         if further is not None:
             self._starts.append(further)
@@ -71,8 +76,11 @@ class EnvelopeCanceller:
             behind = layout.num_symbols + layout.first - inner.shape[1]
             return torch.nn.functional.pad(inner, (-layout.first, behind))
 
-        state = search.detected(mixture, [partial(symbols_of, start) for start in self._starts])
-        return layout.synthesise(state.soft.symbols, layout.pulse)
+        estimates = [partial(symbols_of, start) for start in self._starts]
+        state = search.detected(mixture, estimates)
+        soi = layout.synthesise(state.soft.symbols, layout.pulse)
+        misfit = search.unexplained(mixture, state, estimates[0](mixture).to(state.soft.symbols.dtype))
+        return self._fallback.honest(mixture, soi, misfit)
 
     def separate(self, mixture: Tensor) -> Separated:
         """Returns the SOI complex64 [B, T], its posterior mean, and hard bits uint8 [B, N]."""

@@ -20,6 +20,7 @@ _STRONG = 16.0  # interference over SOI, in power, beyond which detection from n
 _WEAK = 2.5  # interference over SOI, in power, below which detection from nothing fails
 _SEARCHES = 3
 _SWEEPS = 8
+_NO_BETTER = 0.84  # tuned on val: misfit over that of linear symbols from which the structure explains nothing
 _NEARBY = 9  # symbols about a misfit that may be wrong
 
 
@@ -96,6 +97,16 @@ class Search:
                 break
             put_rows(state, rows, self._searched(mixture[rows], rows_of(state, rows)))
         return state
+
+    def unexplained(self, mixture: Tensor, state: State, symbols: Tensor) -> Tensor:
+        """Tells windows complex64 [B, T] in which detected symbols fit hardly better than linear ones [B, S]: bool [B].
+
+        A SOI is found in any interference, for its symbols are chosen to fit. But where the interference has another
+        structure, they fit hardly better than symbols that were not.
+        """
+        other = self._misfit(mixture, state._replace(soft=state.soft._replace(symbols=symbols)))
+        found = state.misfit.mean(1)
+        return (found > self.model.usual) & (found > _NO_BETTER * other.mean(1))
 
     def _from_estimate(self, mixture: Tensor, symbols: Tensor) -> State:
         variance = (1 - symbols.abs().square().mean(1, keepdim=True)).clamp(0.02, 1).expand(symbols.shape)

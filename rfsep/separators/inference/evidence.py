@@ -1,7 +1,9 @@
-"""What speaks for a model of a mixture: the log likelihood of its samples, with all symbols integrated out.
+"""Evidence for and against a structured separator, from what linear estimators say of the same SOI.
 
-The models are held against one another on the same samples. Detection has the evidence of expectation propagation,
-with the noise that its decisions leave: decisions that are wrong leave much, and cost as much as their noise.
+A structured separator fails where the interference lacks its structure, and often fails surely. A linear estimator
+needs no structure, and its error is known: a symbol comes out as z = a + e, and the power of z tells that of e. So do
+its error rates and its soft bits, which show how many and which of its bits should be wrong. If the structured bits are
+right, they contradict the linear ones exactly there; where they contradict sure linear bits too, they are wrong.
 """
 
 from typing import NamedTuple
@@ -9,112 +11,228 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.iq import squared
-from rfsep.separators.inference.expectation_propagation import (
-    Detector,
-    Marginals,
-    Sites,
-    State,
-    cavity_of,
-)
-from rfsep.separators.inference.grid import ABSENT, Window
-from rfsep.separators.inference.turns import unit
+from rfsep.separators.lmmse import Lmmse
+from rfsep.separators.matched_filter import MatchedFilter
+from rfsep.signals.constellations import bits_per_symbol, demap, posterior_mean_and_variance
+from rfsep.types import Modem
 
-_EDGE_SAMPLES = 10  # Symbols of a block with fewer samples in the window cannot be told apart.
-_EDGE_GAIN = 4.0  # Below this interference power the SOI survives an undecided edge.
+_REFITS = 10  # iterations of expectation maximisation for an error's variance
+_NEARBY = 15  # symbols over which the variance of errors is a mean; odd
+_FREEDOM = 4.0  # degrees of freedom of an error about it
+_STEPS = 40  # iterations for shares of wrong bits
+_LEAST_VARIANCE = 1e-3
+_FEWEST_BITS = 32  # Fewer bits are no evidence.
+# Shares of wrong bits to start from, in windows that leave a doubt and in others; weak evidence hardly changes them.
+_DOUBT, _TRUST = 0.01, 1e-3
+_HARDLY = 5e-3  # share of right bits that even a good separator spoils
+_STRONG = 8.0  # tuned on val: evidence in nats that counts; where structure holds there were up to 6
+_TOO_FEW = 2  # wrong bits more than linear ones have, in a window, that are no evidence
+_COST = 0.5  # by which a higher temperature has to be likelier, in nats
+_TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 15.0, 40.0)
 
 
-class Judged(NamedTuple):
-    """Detection judged by what it leaves.
+class Heard(NamedTuple):
+    """Symbols as a linear estimator gives them.
 
     Attributes:
-        log_evidence: float64 [B], log p(y) of windows, without the constant -T log pi.
-        noise_power: float64 [B], that the symbols leave.
+        symbols: complex64 [B, S], each the symbol sent plus an error.
+        variance: of each error, float32 [B, S].
     """
 
-    log_evidence: Tensor
-    noise_power: Tensor
+    symbols: Tensor
+    variance: Tensor
 
 
-def judged(detector: Detector, window: Window, state: State, noise_power: Tensor, known: bool) -> Judged:
-    """Judges detected windows.
+class Standing(NamedTuple):
+    """What the evidence tells of each window, float32 [B] each.
 
-    The evidence of expectation propagation is that of the Gaussian model whose priors are the sites, times the factor
-    of each symbol by which its prior differs from its site under the cavity (Minka, UAI 2001, eq. 20; Rasmussen &
-    Williams, Gaussian Processes for Machine Learning, 2006, eq. 3.65). The noise power is one step of expectation
-    maximisation from the power that detection assumed.
+    Attributes:
+        structured: error rate of a structured separator's bits.
+        linear: of the linear estimator's own.
+        evidence: that structured bits are wrong where linear ones are right at all, in nats of likelihood.
+    """
+
+    structured: Tensor
+    linear: Tensor
+    evidence: Tensor
+
+
+def heard(symbols: Tensor, points: Tensor) -> Heard:
+    """Finds the variance of each error of symbols complex64 [B, S], with equally likely points of complex64 [P].
+
+    Expectation maximisation starts from E|z|^2 = E|a|^2 + E|e|^2. Interference comes and goes, so that the variance is
+    that of a neighbourhood; and it has strong samples, so that errors have the heavy tails of Student's t (Liu & Rubin,
+    Statistica Sinica 5, 1995): a symbol far from all points is not a sure one.
+    """
+    excess = symbols.abs().square().mean(1, True) - points.abs().square().mean()
+    variance = excess.clamp_min(_LEAST_VARIANCE).expand(symbols.shape)
+    for _ in range(_REFITS):
+        mean, spread = posterior_mean_and_variance(symbols, points, variance)
+        error = (symbols - mean).abs().square() + spread
+        near = _local_mean(error).clamp_min(_LEAST_VARIANCE)
+        variance = (_FREEDOM * near + 2 * error) / (_FREEDOM + 2)
+    return Heard(symbols, variance)
+
+
+def _local_mean(values: Tensor) -> Tensor:
+    """Returns the mean of each value's neighbourhood, float32 [B, S]."""
+    padded = torch.nn.functional.pad(values[:, None], (_NEARBY // 2, _NEARBY // 2))
+    there = torch.nn.functional.pad(torch.ones_like(values[:1, None]), (_NEARBY // 2, _NEARBY // 2))
+    kernel = torch.ones((1, 1, _NEARBY), dtype=values.dtype)
+    found = torch.nn.functional.conv1d(padded, kernel) / torch.nn.functional.conv1d(there, kernel)
+    return found[:, 0]
+
+
+def standing(linear: Heard, points: Tensor, bits: Tensor) -> Standing:
+    """Returns the error rates of structured bits and of linear ones, told from where they contradict each other.
+
+    A linear bit is right with the probability q that its soft bit tells. Structured bits are wrong with a share w of
+    those that are right and a share u of those that are wrong, so that a contradiction has the probability
+    w q + (1 - u) (1 - q). Expectation maximisation finds both shares. Errors of the same cause as the linear ones,
+    which nothing here can tell from right bits, count as the latter.
 
     Args:
-        detector: of the windows.
-        window: their constants.
-        state: what was detected.
-        noise_power: real [B], that detection assumed.
-        known: whether that is the true power.
+        linear: what a linear estimator says.
+        points: constellation complex64 [P].
+        bits: structured bits uint8 [B, N] of the same symbols.
     """
-    soi, carriers, _ = detector.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise_power)
-    left = detector.residuals(window, soi.mean, carriers.mean, state.gain) * window.inside.sum(2)
-    free = _free(soi, state.soi_sites, window.exists) + _free(carriers, state.carrier_sites, None)
-    count = window.inside.sum((1, 2))
-    noise = (left.sum(1) + noise_power * free) / count
-    noise = noise_power if known else noise
-    scale = squared(state.gain) / noise
-    soi, carriers, log_det = detector.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise)
-    left = (detector.residuals(window, soi.mean, carriers.mean, state.gain) * window.inside.sum(2)).sum(1)
-    log_det = log_det + detector.block_log_determinant(window, state.carrier_sites.precision, scale)
-    log_det = log_det - (~window.exists).sum(1) * torch.tensor(ABSENT, dtype=log_det.dtype).log()
-    quadratic = -left / noise + _prior(soi, state.soi_sites) + _prior(carriers, state.carrier_sites)
-    cavity, carrier_cavity = cavity_of(soi, state.soi_sites), cavity_of(carriers, state.carrier_sites)
-    own = Marginals(cavity.mean * unit(-state.turns.soi), cavity.variance)
-    turn = detector.turn(state.turns.slopes).conj()
-    theirs = Marginals(carrier_cavity.mean * turn, carrier_cavity.variance)
-    factors = (_log_tilted(own, detector.soi_points) - _log_site(cavity, state.soi_sites)) * window.exists
-    others = detector.kinds.log_evidence(*theirs) - _log_site(carrier_cavity, state.carrier_sites).sum(2)
-    evidence = quadratic - log_det - count * noise.log() + factors.sum(1) + others.sum(1)
-    return Judged(evidence.double(), noise.double())
+    ratio = demap(linear.symbols, points, linear.variance)  # [B, N]
+    right = ratio.abs().sigmoid().double()
+    wrong = (-ratio.abs()).sigmoid().double().clamp_min(1e-12)
+    differs = (ratio > 0) != bits.bool()
+    spoilt, kept = _shares(right, wrong, differs, None)
+    unspoilt = _shares(right, wrong, differs, _HARDLY)
+    evidence = _likelihood(right, wrong, differs, spoilt, kept) - _likelihood(right, wrong, differs, *unspoilt)
+    structured = (spoilt * right + kept * wrong).mean(1)
+    return Standing(structured.float(), wrong.mean(1).float(), evidence.float())
 
 
-def misfits(detector: Detector, window: Window, state: State, noise: Tensor) -> Tensor:
-    """Returns what the decisions leave of each block, relative to the noise, real [B, K]; 0 where it does not matter.
+def _shares(right: Tensor, wrong: Tensor, differs: Tensor, known: float | None) -> tuple[Tensor, Tensor]:
+    """Returns the shares w, ``known`` or the likeliest, and u of `standing`, float64 [B, 1] each."""
+    spoilt, kept = torch.full_like(right[:, :1], 0.1 if known is None else known), torch.full_like(right[:, :1], 0.5)
+    for _ in range(_STEPS):
+        of_wrong = torch.where(differs, (1 - kept) * wrong, kept * wrong)
+        of_right = torch.where(differs, spoilt * right, (1 - spoilt) * right)
+        share = of_wrong / (of_wrong + of_right).clamp_min(1e-300)  # probability that the linear bit is wrong
+        if known is None:
+            spoilt = ((1 - share) * differs).sum(1, True) / (1 - share).sum(1, True).clamp_min(1e-12)
+        kept = ((share * ~differs).sum(1, True) + 0.5) / (share.sum(1, True) + 1)
+    return spoilt, kept
+
+
+def _likelihood(right: Tensor, wrong: Tensor, differs: Tensor, spoilt: Tensor, kept: Tensor) -> Tensor:
+    """Returns the logarithm of the likelihood of the contradictions, float64 [B]."""
+    chance = spoilt * right + (1 - kept) * wrong
+    return torch.where(differs, chance, 1 - chance).clamp_min(1e-300).log().sum(1)
+
+
+def tempered(ratio: Tensor, linear: Heard, points: Tensor, doubted: Tensor | None = None) -> Tensor:
+    """Returns log-likelihood ratios float32 [B, N] that are as sure as linear symbols allow.
+
+    The ratios are divided by a temperature (Guo et al., ICML 2017), and a share of the bits is taken to be wrong
+    whatever they say. Neither is learned from the truth: the linear symbols of the window are likeliest with them,
+    which takes the structured errors as independent of the linear ones. Independent bits contradict the linear ones
+    where those are wrong. As many contradictions as are missing, as large is the share of bits that merely repeat the
+    linear ones, errors and all; these are as sure as the linear ones.
 
     Args:
-        detector: of the windows.
-        window: their constants.
-        state: what was detected.
-        noise: power, real [B].
+        ratio: of a structured separator, float32 [B, N], positive for 1.
+        linear: what a linear estimator says of the same symbols.
+        points: constellation complex64 [P].
+        doubted: bool [B], windows in which the structure's own model leaves a doubt; None for all. Elsewhere the
+            linear symbols have to bring stronger evidence.
     """
-    soi, carriers = detector.decided(state)
-    residual = detector.residuals(window, soi * window.exists, carriers, state.gain) / noise[:, None]
-    seen = window.inside.sum(2)
-    strong = squared(state.gain)[:, None] > _EDGE_GAIN
-    return residual * ((seen == detector.grid.period) | ((seen >= _EDGE_SAMPLES) & strong))
+    seen = demap(linear.symbols, points, linear.variance).double()[:, None]  # [B, 1, N]
+    told = ratio.double()[:, None] / torch.tensor(_TEMPERATURES, dtype=torch.float64)[:, None]  # [B, H, N]
+    one, seen_one = told.sigmoid(), seen.sigmoid()
+    kept = one * seen_one + (1 - one) * (1 - seen_one)  # likelihood of what is seen if a bit is as told, up to a factor
+    share = torch.full_like(kept[:, :, :1], _DOUBT)
+    if doubted is not None:
+        share[~doubted] = _TRUST
+    for _ in range(_STEPS):
+        random = 0.5 * share
+        share = (random / (random + (1 - share) * kept)).mean(2, True)
+    share = share.clamp_min(0.5 / kept.shape[2])
+    fits = ((1 - share) * kept + 0.5 * share).log().sum(2)  # [B, H]
+    best = (fits - _COST * torch.arange(fits.shape[1])).argmax(1)[:, None, None]
+    told, share = one.gather(1, best.expand_as(one[:, :1]))[:, 0], share.gather(1, best)[:, 0]
+    right = (1 - share) * torch.maximum(told, 1 - told) + 0.5 * share
+    as_told = torch.where(ratio > 0, seen_one[:, 0], 1 - seen_one[:, 0])  # what the linear symbols say of the same
+    sure = torch.maximum(as_told, 1 - as_told)
+    expected = right * (1 - sure) + (1 - right) * sure
+    repeated = (1 - (as_told < 0.5).sum(1, True) / expected.sum(1, True)).clamp(0, 1)  # [B, 1]
+    right = ((1 - repeated) * right + repeated * as_told).clamp_min(0.5 + 1e-6)
+    sign = torch.where(ratio > 0, 1.0, -1.0)
+    return (right.logit() * sign).float()
 
 
-def badness(misfit: Tensor) -> Tensor:
-    """Rates how badly all blocks fit, real [B]; one unexplained block does not dominate the others."""
-    return misfit.clamp_min(1.0).log().sum(1)
+def error_rate(linear: Heard, points: Tensor) -> Tensor:
+    """Returns the share of wrong bits that linear symbols tell of themselves, float32 [B]."""
+    return (-demap(linear.symbols, points, linear.variance).abs()).sigmoid().mean(1)
 
 
-def _free(found: Marginals, sites: Sites, exists: Tensor | None) -> Tensor:
-    """Counts the directions [B] that the samples decide, not the sites."""
-    share = (1 - sites.precision * found.variance).clamp(0, 1)
-    return (share if exists is None else share * exists).flatten(1).sum(1)
+class Fallback:
+    """LMMSE and the matched filter, as evidence on a structured separator and in its place.
 
+    In each window counts the one that tells the smaller error rate of itself.
 
-def _prior(found: Marginals, sites: Sites) -> Tensor:
-    """Returns the sites' exponent [B] at the means."""
-    exponent = 2 * (sites.shift.conj() * found.mean).real - sites.precision * squared(found.mean)
-    return exponent.flatten(1).sum(1)
+    Args:
+        modem: the SOI's modem.
+        examples: frames of the interference, complex64 [F, T]; without any the matched filter is the only linear one.
+    """
 
+    def __init__(self, modem: Modem, examples: Tensor) -> None:
+        self.modem = modem
+        self._matched = MatchedFilter(modem, examples)
+        self._lmmse = Lmmse(modem, examples) if examples.numel() else None
 
-def _log_tilted(cavity: Marginals, points: Tensor) -> Tensor:
-    """Returns log E of the discrete prior under the cavity, real [B, ...], without -log pi."""
-    distance = squared(cavity.mean[..., None] - points) / cavity.variance[..., None]
-    found: Tensor = torch.logsumexp(-distance, -1) - cavity.variance.log() - torch.tensor(float(len(points))).log()
-    return found
+    def honest(self, windows: Tensor, soi: Tensor, misfit: Tensor | None = None) -> Tensor:
+        """Returns estimates complex64 [B, T], those of ``soi`` where no evidence is against them.
 
+        Args:
+            windows: mixtures complex64 [B, T].
+            soi: structured estimates complex64 [B, T].
+            misfit: bool [B], windows that the structure's own model does not explain; they are replaced anyway.
+        """
+        points, bits = self.modem.constellation, self.modem.decide(soi)
+        if bits.shape[1] < _FEWEST_BITS:
+            return soi
+        linear, by_lmmse = self._linear(windows)
+        told = standing(linear, points, bits)
+        failed = (told.structured > told.linear + _TOO_FEW / bits.shape[1]) & (told.evidence > _STRONG)
+        if misfit is not None:
+            failed = failed | misfit
+        found = soi.clone()
+        for separator, rows in ((self._matched, failed & ~by_lmmse), (self._lmmse, failed & by_lmmse)):
+            if separator is not None and rows.any():
+                found[rows] = separator.separate(windows[rows]).soi
+        return found
 
-def _log_site(cavity: Marginals, sites: Sites) -> Tensor:
-    """Returns log E of the site under the cavity, real [B, ...]."""
-    total = 1 / cavity.variance + sites.precision
-    both = squared(cavity.mean / cavity.variance + sites.shift) / total
-    return both - squared(cavity.mean) / cavity.variance - (1 + sites.precision * cavity.variance).log()
+    def tempered(self, windows: Tensor, ratio: Tensor, start: Tensor, doubted: Tensor | None = None) -> Tensor:
+        """Returns log-likelihood ratios float32 [B, N] as sure as they may be, see `tempered`; few stay as they are.
+
+        Args:
+            windows: mixtures complex64 [B, T].
+            ratio: float32 [B, N], of all bits from the first symbol on, or of the first of them.
+            start: int64 [B], sample at which the first symbol begins, at most half a symbol before the window.
+            doubted: see `tempered`.
+        """
+        points, length = self.modem.constellation, windows.shape[1]
+        if ratio.shape[1] < _FEWEST_BITS:
+            return ratio
+        place = torch.arange(length) + start[:, None]
+        there = (place >= 0) & (place < length)
+        linear, _ = self._linear(torch.where(there, windows.gather(1, place.clamp(0, length - 1)), 0))
+        count = ratio.shape[1] // bits_per_symbol(points)
+        return tempered(ratio, Heard(linear.symbols[:, :count], linear.variance[:, :count]), points, doubted)
+
+    def _linear(self, windows: Tensor) -> tuple[Heard, Tensor]:
+        """Returns what the better linear estimator says, and whether it is LMMSE, bool [B]."""
+        points = self.modem.constellation
+        matched = heard(self.modem.analyse(windows), points)
+        if self._lmmse is None:
+            return matched, torch.zeros(len(windows), dtype=torch.bool)
+        other = heard(self._lmmse.symbols(windows), points)
+        better = error_rate(other, points) < error_rate(matched, points)
+        chosen = (torch.where(better[:, None], one, two) for one, two in zip(other, matched, strict=True))
+        return Heard(*chosen), better

@@ -1,20 +1,34 @@
 """Separates by a network that sees mixtures on the symbol grid of their interference."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rfsep.iq import power
 from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.interference import make_setup, received_modem_of
 from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.tokens.token_detection import TokenDetector, TokenSymbols
 from rfsep.separators.tokens.tokens import TokenGrid, Tokens
+from rfsep.separators.tokens.views import (
+    Look,
+    Timing,
+    TokenModel,
+    View,
+    answered,
+    bounded,
+    check_model,
+    looked,
+    real_columns,
+    shortened,
+)
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap, posterior_mean
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
@@ -24,114 +38,9 @@ INPUTS = ("time", "band", "carriers", "detection")
 _BATCH_SAMPLES = 64 * 1280  # samples per batch
 _LEAST_NOISE = 1e-3  # Detection assumes at least this noise power; without any it would never doubt a decision.
 _SILENCE = 1e-12
+_SUREST = 40.0  # largest magnitude of a log-likelihood ratio before the network
+_MISFIT = 2.0  # residual over the noise that is more than chance
 _SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
-
-
-class TokenModel(Protocol):
-    """The interface of `rfsep.models.token_transformer.TokenTransformer`."""
-
-    num_inputs: int
-    num_bits: int
-    num_phases: int
-    period: int
-
-    def __call__(self, inputs: Tensor, phase: Tensor, edge: Tensor, prior: Tensor) -> Tensor:
-        """Returns logits float32 [B, K, N] of tokens."""
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Returns the learned parameters."""
-        ...
-
-
-class Timing(NamedTuple):
-    """Offsets of SOI and interference, int64 [B] each, and the noise power, float [B]."""
-
-    soi_offset: Tensor
-    interference_offset: Tensor
-    noise_power: Tensor
-
-
-class View(NamedTuple):
-    """The network's input, and the data needed to interpret its output.
-
-    Attributes:
-        inputs: float32 [B, K, D].
-        phase: int64 [B, K], see `rfsep.separators.tokens.tokens.Tokens`.
-        edge: int64 [B, K], 0 for a whole token. With n samples inside the window it is n for a first token, period + n
-            for a last one, and 2 period for n = 0.
-        prior: float32 [B, K, slots * bits], log-likelihood ratios that the network starts from.
-        tokens: the mixture's tokens.
-        symbols: result of detection; None without it.
-    """
-
-    inputs: Tensor
-    phase: Tensor
-    edge: Tensor
-    prior: Tensor
-    tokens: Tokens
-    symbols: TokenSymbols | None
-
-
-class Look(NamedTuple):
-    """A reduced view for networks that place their tokens themselves.
-
-    Attributes:
-        inputs: as in `View`.
-        phase: as in `View`.
-        edge: as in `View`.
-        prior: as in `View`, float32 [B, K, slots * bits], or [B, K, 0] for none.
-        begin: int64 [B, K], sample of the window at which a token of the mixture starts.
-        soi_offset: int64 [B], samples into a SOI symbol at sample 0.
-        beyond: waveform in the windows of SOI symbols outside them, complex64 [B, T]; None if unknown.
-    """
-
-    inputs: Tensor
-    phase: Tensor
-    edge: Tensor
-    prior: Tensor
-    begin: Tensor
-    soi_offset: Tensor
-    beyond: Tensor | None = None
-
-
-def looked(view: View, soi_offset: Tensor, step: int) -> Look:
-    """Converts a view to a `Look`; the SOI has a symbol every ``step`` samples."""
-    tokens = view.tokens
-    begin = tokens.symbol * step + step // 2 - soi_offset[:, None] - tokens.phase
-    return Look(view.inputs, view.phase, view.edge, view.prior, begin, soi_offset)
-
-
-def check_model(model: TokenModel, needed: Mapping[str, int], shown: str) -> None:
-    """Refuses a model of other tokens.
-
-    Args:
-        model: see `TokenModel`.
-        needed: the attributes that this SOI in this interference needs.
-        shown: a description of a token's numbers.
-    """
-    if model.num_inputs != needed["num_inputs"]:
-        raise InputError(f"{shown} are {needed['num_inputs']} numbers per token; the model takes {model.num_inputs}")
-    for name, value in needed.items():
-        if (has := getattr(model, name)) != value:
-            raise InputError(f"model.network.{name} is {has}, this SOI in this interference needs {value}")
-
-
-def answered(model: TokenModel, view: View) -> Tensor:
-    """Returns a network's log-likelihood ratios float32 [B, K, slots * bits], on the CPU."""
-    device = next(iter(model.parameters())).device
-    inputs, phase, edge, prior = (field.to(device) for field in view[:4])
-    return model(inputs, phase, edge, prior).cpu()
-
-
-def real_columns(values: Tensor) -> Tensor:
-    """Returns complex [B, K, n] as real and imaginary parts [B, K, 2 n]."""
-    return torch.view_as_real(values.contiguous()).flatten(2)
-
-
-def shortened(symbols: Tensor) -> Tensor:
-    """Limits complex numbers to amplitude 2, because a network's input should stay bounded."""
-    return symbols / symbols.abs().clamp_min(2.0) * 2.0
 
 
 class Aligned:
@@ -178,6 +87,7 @@ class Aligned:
         self.received = received_modem_of(examples, interference)
         self.interference = self.received.received(self.received.carrier)  # as after the filter that undoes the channel
         self.model = model
+        self._linear = Fallback(modem, examples)
         self.inputs = tuple(inputs)
         self.timing_known = soi_timing == "known"
         self.noise_power = noise_power
@@ -284,7 +194,8 @@ class Aligned:
         if view.symbols is None:
             return look
         around = self.symbols(view, torch.zeros_like(view.prior), grid)  # Undecided symbols inside have mean zero.
-        return look._replace(beyond=grid.synthesise(around * grid.exists(at.soi_offset), at.soi_offset))
+        beyond = grid.synthesise(around * grid.exists(at.soi_offset), at.soi_offset)
+        return look._replace(beyond=beyond, doubted=_doubted(view.symbols), bound=self._bound(view))
 
     def _synchronised(self, mixture: Tensor, begins: bool, ends: bool) -> Timing:
         found = self._setup(mixture.shape[1], begins, ends)[1](mixture)
@@ -320,7 +231,19 @@ class Aligned:
         points = self.modem.constellation
         if symbols is None:
             return torch.zeros((*tokens.phase.shape, self.grid.slots * bits_per_symbol(points)))
-        return demap(self._own(symbols.mean), points, self._own(symbols.variance)).clamp(-40, 40)
+        return demap(self._own(symbols.mean), points, self._own(symbols.variance)).clamp(-_SUREST, _SUREST)
+
+    def _bound(self, view: View) -> Tensor | None:
+        """Returns largest magnitudes of log-likelihood ratios, float32 [B, K, slots * bits]; None without detection.
+
+        More residual than the noise of the model explains is an error of the model, which symbols suffer alike.
+        """
+        symbols = view.symbols
+        if symbols is None:
+            return None
+        variance = self._own(symbols.variance) * _unexplained(symbols)[:, None, None]
+        bound = demap(self._own(symbols.mean), self.modem.constellation, variance).abs()
+        return torch.where(_doubted(symbols)[:, None, None], bound, _SUREST)
 
     def logits(self, view: View) -> Tensor:
         """Returns log-likelihood ratios float32 [B, K, slots * bits] of the network, or of detection without one."""
@@ -336,13 +259,57 @@ class Aligned:
         seen = self.grid.seen_symbols(view.tokens) - grid.period_of_symbol[0]  # [B, K, n]
         means = torch.zeros((len(seen), grid.num_symbols + 1), dtype=torch.complex64)
         heard = view.tokens.inside.any(2)[:, :, None]  # A token outside the window holds no information.
-        bounded = torch.where((seen >= 0) & (seen < grid.num_symbols) & heard, seen, grid.num_symbols)
+        there = torch.where((seen >= 0) & (seen < grid.num_symbols) & heard, seen, grid.num_symbols)
         if view.symbols is not None:  # Symbols outside the window may reach into it.
             mean, variance = view.symbols.mean[:, :, :shown], view.symbols.variance[:, :, :shown]
-            means.scatter_(1, bounded.flatten(1), posterior_mean(mean, points, variance).flatten(1))
-        owned = torch.where(self.grid.owned(view.tokens), self._own(bounded), grid.num_symbols)
-        means.scatter_(1, owned.flatten(1), bit_means(logits, points).flatten(1))
+            means.scatter_(1, there.flatten(1), posterior_mean(mean, points, variance).flatten(1))
+        means.scatter_(1, self._owned(view, grid).flatten(1), bit_means(logits, points).flatten(1))
         return means[:, :-1]
+
+    def _owned(self, view: View, grid: SoiGrid) -> Tensor:
+        """Returns the symbol of a grid in each slot of the tokens, int64 [B, K, slots]; one beyond for none."""
+        own = self._own(self.grid.seen_symbols(view.tokens)) - grid.period_of_symbol[0]
+        there = self.grid.owned(view.tokens) & view.tokens.inside.any(2, True)
+        there &= (own >= 0) & (own < grid.num_symbols)
+        return torch.where(there, own, grid.num_symbols)
+
+    def soft_bits(self, mixture: Tensor, calibrated: bool = True) -> Tensor:
+        """Log-likelihood ratios float32 [B, N] of mixtures of at most ``block`` samples; positive means bit 1.
+
+        Symbols count if their centre lies in the mixture. ``calibrated``: see `Fallback.tempered`; else as detected.
+
+        Raises:
+            InputError: the mixture is longer than a window.
+        """
+        if (length := mixture.shape[1]) > self.block:
+            raise InputError(f"aligned: soft bits are of one window, {self.block} samples; got {length}")
+        found = torch.empty((len(mixture), self.modem.num_bits(length)))
+        with torch.inference_mode():
+            for part in as_sent(self.received, lambda length: self._setup(length, False, False)[1], mixture):
+                found[part.rows] = self._soft_bits(mixture[part.rows], part, calibrated)
+        return found
+
+    def _soft_bits(self, mixture: Tensor, part: AsSent, calibrated: bool) -> Tensor:
+        """Log-likelihood ratios float32 [n, N] of mixtures as received, and as ``part`` has them."""
+        width, step = bits_per_symbol(self.modem.constellation), self.modem.symbol_period
+        grid, synchroniser = self._setup(mixture.shape[1], True, True, part.delay)
+        at = synchroniser(part.mixture)
+        view = self.view(part.mixture, Timing(*at[:2], at.noise_power), True, True, part.delay)
+        slot = self._owned(view, grid).flatten(1)[..., None].expand(-1, -1, width)
+        every = torch.zeros((len(mixture), grid.num_symbols + 1, width))
+        told, bound = self.logits(view), self._bound(view)
+        if calibrated and bound is not None:
+            told = bounded(told, bound)
+        every.scatter_(1, slot, told.reshape(len(mixture), -1, width))
+        centre = (grid.period_of_symbol + 0.5) * step - at.soi_offset[:, None]  # in samples, [B, S]
+        first = (centre >= 0).int().argmax(1)[:, None]
+        place = first + torch.arange(self.modem.num_bits(mixture.shape[1]) // width)
+        ratio = every.gather(1, place[..., None].expand(-1, -1, width)).flatten(1)
+        if not calibrated:
+            return ratio
+        start = (centre.gather(1, first)[:, 0] - step / 2).long()
+        doubted = None if view.symbols is None else _doubted(view.symbols)
+        return self._linear.tempered(mixture, ratio, start, doubted)
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
@@ -385,6 +352,19 @@ class Aligned:
                 return torch.stack((soi, rank[:, None].expand(soi.shape).to(soi)), 1)
 
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+
+
+def _unexplained(symbols: TokenSymbols) -> Tensor:
+    """Returns the power of each window's residual over the noise of the model, float32 [B].
+
+    The mean is told by the median, which is log 2 of it in Gaussian noise, so that a few wrong decisions do not count.
+    """
+    return symbols.misfit.abs().square().flatten(1).median(1).values / math.log(2)
+
+
+def _doubted(symbols: TokenSymbols) -> Tensor:
+    """Tells windows whose residual is more than noise, bool [B]."""
+    return _unexplained(symbols) > _MISFIT
 
 
 def _detection_columns(symbols: TokenSymbols) -> Tensor:

@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rfsep.iq import power, squared
-from rfsep.separators.tokens.aligned import (
+from rfsep.separators.inference.evidence import Fallback
+from rfsep.separators.tokens.tokens import TokenGrid, Tokens
+from rfsep.separators.tokens.views import (
     Look,
     TokenModel,
     View,
@@ -18,7 +20,6 @@ from rfsep.separators.tokens.aligned import (
     real_columns,
     shortened,
 )
-from rfsep.separators.tokens.tokens import TokenGrid, Tokens
 from rfsep.separators.windows import in_parallel, overlapped
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap
 from rfsep.types import InputError, MixtureBatch, Modem, Separated, Separator
@@ -79,6 +80,7 @@ class Corrected:
         self.modem = modem
         self.model = model
         self.guides = [guide(modem=modem, examples=examples) for guide in guides]
+        self._linear = Fallback(modem, examples)
         self.noise_variance = noise_variance
         self.block = block
         self.margin = margin
@@ -146,7 +148,7 @@ class Corrected:
         return whole.clamp_min(_LEAST_REST).log() / 4
 
     def _edge(self, tokens: Tokens) -> Tensor:
-        """Returns ``edge`` of `rfsep.separators.tokens.aligned.View`; only the last tokens are incomplete."""
+        """Returns ``edge`` of `rfsep.separators.tokens.views.View`; only the last tokens are incomplete."""
         count, period = tokens.inside.sum(2), self.grid.period
         cut = torch.where(count == 0, 2 * period, period + count)
         return torch.where(count == period, 0, cut)
@@ -159,6 +161,25 @@ class Corrected:
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
         return self.separate_guided(mixture, self.guidance(mixture))
+
+    def soft_bits(self, mixture: Tensor, calibrated: bool = True) -> Tensor:
+        """Log-likelihood ratios float32 [B, N] of mixtures of at most ``block`` samples; positive means bit 1.
+
+        ``calibrated``: as sure as linear estimates allow (`rfsep.separators.inference.evidence.tempered`).
+
+        Raises:
+            InputError: the mixture is longer than a window.
+        """
+        if (length := mixture.shape[1]) > self.block:
+            raise InputError(f"corrected: soft bits are of one window, {self.block} samples; got {length}")
+        with torch.inference_mode():
+            ratio = self._logits(self.view(mixture, self.guidance(mixture)))[:, : self.modem.num_bits(length)]
+            start = torch.zeros(len(mixture), dtype=torch.int64)
+            return self._linear.tempered(mixture, ratio, start) if calibrated else ratio
+
+    def _logits(self, view: View) -> Tensor:
+        """Returns log-likelihood ratios float32 [B, N] of the network, or of the first guide without one."""
+        return (view.prior if self.model is None else answered(self.model, view)).flatten(1)
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
         """Runs `separate` with the guides' estimates complex64 [B, T, G] from `guidance`."""
@@ -176,7 +197,7 @@ class Corrected:
             with torch.inference_mode():
                 signals = part.reshape(len(part), -1, every)  # [w, L, 1 + G]
                 view = self.view(signals[:, :, 0], signals[:, :, 1:])
-                logits = (view.prior if self.model is None else answered(self.model, view)).flatten(1)
+                logits = self._logits(view)
                 length, points = signals.shape[1], self.modem.constellation
                 num_symbols = self.modem.num_bits(length) // bits_per_symbol(points)
                 soi = self.modem.synthesise(bit_means(logits, points)[:, :num_symbols], length)

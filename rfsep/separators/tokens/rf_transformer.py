@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from rfsep.iq import from_channels, to_channels
 from rfsep.models.rf_transformer import Sight, TokenizerModel, Written
-from rfsep.separators.tokens.aligned import Look
+from rfsep.separators.inference.evidence import Fallback
+from rfsep.separators.tokens.views import Look, bounded
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import random_bits
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
@@ -122,7 +123,7 @@ def sight_of(look: Look, num_samples: int, period: int, stride: int, step: int, 
 class _Found(NamedTuple):
     written: Written
     start: Tensor  # int64 [w], begin of the first token
-    beyond: Tensor | None  # complex64 [w, T], see `rfsep.separators.tokens.aligned.Look`
+    look: Look
 
 
 class RfTransformerSeparator:
@@ -164,6 +165,7 @@ class RfTransformerSeparator:
         self.modem = modem
         self.model = model
         self.front = front(modem=modem, examples=examples)
+        self._linear = Fallback(modem, examples)
         self._check_model()
         self.block = block
         self.margin = margin
@@ -215,7 +217,7 @@ class RfTransformerSeparator:
         device = next(iter(self.model.parameters())).device
         sight = Sight(*(field.to(device) for field in self.sight(look, mixture.shape[1])))
         written = self.model.write(sight, self.beams, prefix)
-        return _Found(written, first_sample(look.soi_offset, self.modem.symbol_period), look.beyond)
+        return _Found(written, first_sample(look.soi_offset, self.modem.symbol_period), look)
 
     def _waveform(self, written: Written) -> Tensor:
         """Returns the waveform complex64 [w, K * stride] of tokens."""
@@ -233,8 +235,8 @@ class RfTransformerSeparator:
                 signals = part.reshape(len(part), -1, every)  # [w, L, every]
                 found = self._written(signals[:, :, 0], signals[:, :, 1:], (begins, ends), None)
                 soi = _placed(self._waveform(found.written), found.start, signals.shape[1])
-                if found.beyond is not None:
-                    soi = soi + found.beyond
+                if found.look.beyond is not None:
+                    soi = soi + found.look.beyond
                 return soi.repeat_interleave(every, 1)
 
         def apply(windows: Tensor, begins: bool, ends: bool) -> Tensor:
@@ -286,10 +288,15 @@ class RfTransformerSeparator:
             tables.append(torch.where((sums / counts - 0.5).abs() > chance, sums / counts, 0.5))
         return torch.cat(tables)
 
-    def log_likelihood_ratios(self, mixture: Tensor) -> Tensor:
+    def log_likelihood_ratios(self, mixture: Tensor, calibrated: bool = True) -> Tensor:
         """Returns log-likelihood ratios float32 [B, N], positive for 1, of windows complex64 [B, T] of at most a block.
 
         Each comes from its token, given the tokens decided before.
+
+        Args:
+            mixture: the windows.
+            calibrated: reduce the ratios until they are as sure as linear estimates of the same bits allow
+                (`rfsep.separators.inference.evidence.tempered`). Otherwise they are those of the tokens.
 
         Raises:
             InputError: the mixture is longer, or the tokens' digits are independent.
@@ -302,8 +309,14 @@ class RfTransformerSeparator:
             found = self._written(mixture, self.guidance(mixture), (True, True), None)
             one, probability = self.bits_of_class, found.written.log_probability.exp().cpu()
             ratio = (probability @ one).clamp_min(1e-12).log() - (probability @ (1 - one)).clamp_min(1e-12).log()
-        bits = ratio.flatten(1)
-        return bits[:, : min(bits.shape[1], self.modem.num_bits(mixture.shape[1]))]
+        bits = ratio.flatten(1)[:, : self.modem.num_bits(mixture.shape[1])]
+        if not calibrated:
+            return bits
+        look = found.look
+        if look.bound is not None:
+            most = self.sight(look._replace(prior=look.bound), mixture.shape[1]).prior.flatten(1)
+            bits = bounded(bits, most[:, : bits.shape[1]]) if most.shape[1] else bits
+        return self._linear.tempered(mixture, bits, found.start, look.doubted)
 
 
 def _placed(waveform: Tensor, start: Tensor, num_samples: int) -> Tensor:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.varying.learning import Model, learn_without_line, pieces_of, without_line
 from rfsep.separators.varying.states import Seen, posterior, spread_of
 from rfsep.separators.varying.symbols import Detected, Information, SymbolField, cavity, detected
@@ -90,7 +91,8 @@ class Ringing:
     """Expectation propagation behind a filter that whitens each window's interference, with sparse innovations.
 
     It starts from `VaryingLmmse`. Then the filter, the states of the innovations, and the SOI's symbols behind the
-    filter are estimated in turn.
+    filter are estimated in turn. Windows whose bits contradict sure linear ones are left to linear estimators
+    (`rfsep.separators.inference.evidence.Fallback`).
 
     Args:
         modem: the SOI's modem.
@@ -111,6 +113,7 @@ class Ringing:
         self.block, self.margin = block, margin
         self._start = VaryingLmmse(modem, examples, rounds=1, levels=_LEVELS)
         self.model: Model = _innovation_model(examples, order, block)
+        self._fallback = Fallback(modem, examples)
         lags = modem_autocorrelation(modem, order + 1)
         apart = torch.arange(order + 1)[:, None] - torch.arange(order + 1)
         both = torch.cat((lags, lags[1:].flip(0).conj()))
@@ -126,10 +129,13 @@ class Ringing:
 
         def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
             field = self._field(windows.shape[1], begins, ends)
-            return in_parallel(partial(self._estimate, field), windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+            return in_parallel(partial(self._honest, field), windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
         soi = overlapped_ends(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, self.modem.decide(soi))
+
+    def _honest(self, field: SymbolField, windows: Tensor) -> Tensor:
+        return self._fallback.honest(windows, self._estimate(field, windows))
 
     def _estimate(self, field: SymbolField, windows: Tensor) -> Tensor:
         found = self._start.detect(field, windows)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.varying.learning import LEVELS, Model, learn, line_evidence, turned
 from rfsep.separators.varying.line import Line, track
 from rfsep.separators.varying.states import Seen, Spread, posterior, spread_of
@@ -52,7 +53,8 @@ class VaryingLmmse:
     estimated from the mixture less the SOI, and the SOI's symbols from the samples weighted by the states' inverse
     variances: structured variational inference (Ghahramani & Jordan, Machine Learning 29, 1997), except that each
     sample is judged by the SOI that the others tell. The symbols' discrete prior enters by expectation propagation, as
-    in `rfsep.separators.inference.expectation_propagation`.
+    in `rfsep.separators.inference.expectation_propagation`. Windows whose bits contradict sure linear ones are left to
+    linear estimators (`rfsep.separators.inference.evidence.Fallback`).
 
     Args:
         modem: the SOI's modem.
@@ -80,6 +82,7 @@ class VaryingLmmse:
         self.block = block
         self.margin = margin
         self.model: Model = learn(examples, levels)
+        self._fallback = Fallback(modem, examples)
         lags = modem_autocorrelation(modem, _LAGS)
         self._soi_power = float(lags[0].real)
         alike = (lags / self._soi_power).abs().square()  # their sum is the SOI's coherence in samples
@@ -104,7 +107,8 @@ class VaryingLmmse:
         return 0.0 if self.model.turning is None else self.model.turning.offset
 
     def _estimate(self, field: SymbolField, windows: Tensor) -> Tensor:
-        return field.waveform(field.tilted(self.detect(field, windows).evidence).mean)
+        soi = field.waveform(field.tilted(self.detect(field, windows).evidence).mean)
+        return self._fallback.honest(windows, soi)
 
     def detect(self, field: SymbolField, windows: Tensor) -> Detected:
         """Detects the symbols in windows complex64 [B, T]."""

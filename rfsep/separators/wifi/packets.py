@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.symbol_posterior import (
     Detected,
     Information,
@@ -149,11 +150,12 @@ class PacketLmmse:
     The packets are cut into fields and symbols (`rfsep.separators.wifi.packet_segments`). Their covariances follow from
     the standard and a few figures of each packet. The SOI's symbols are estimated linearly over the whole window, or as
     the posterior mean over their constellation. Where the interference is something else, or the SOI fills the band,
-    segments are unknown and every sample is weighted by the local power of the interference.
+    segments are unknown and every sample is weighted by the local power of the interference. Windows whose bits
+    contradict sure linear ones are left to linear estimators (`rfsep.separators.inference.evidence.Fallback`).
 
     Args:
         modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
-        examples: frames of the interference; nothing is learned from them.
+        examples: frames of the interference, complex64 [F, T], for those linear estimators; none is needed.
         detect: estimate the symbols as points of the modem's constellation.
         cancel: then decode packets, take them away and detect again; skipped where the SOI fills the band.
         block: samples per window of a longer mixture; fewer where they hold very many symbols.
@@ -181,6 +183,7 @@ class PacketLmmse:
         self.margin = margin
         self.block = min(block, max(4 * margin, _MOST_SYMBOLS // density * step))
         self.points = modem.constellation.to(torch.complex128)
+        self._fallback = Fallback(modem, examples)
         self._response = lru_cache(maxsize=4)(self._make_response)
 
     def _make_response(self, num_samples: int, whole: bool) -> Response:
@@ -212,7 +215,7 @@ class PacketLmmse:
             if self.cancel:
                 detected = self._again(samples, response, models, said, detected)
             symbols = detected.symbols.mean
-        return (symbols @ response.waveforms.T).to(torch.complex64)
+        return self._fallback.honest(windows, (symbols @ response.waveforms.T).to(torch.complex64))
 
     def _again(
         self, samples: Tensor, response: Response, models: list[WindowModel], said: Information, first: Detected

@@ -9,9 +9,10 @@ from rfsep.metrics import row_mse
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.token_transformer import TokenTransformer
-from rfsep.separators.tokens.aligned import Aligned, Timing
+from rfsep.separators.tokens.aligned import Aligned
 from rfsep.separators.tokens.token_detection import Gaussians, TokenDetector, _Group
 from rfsep.separators.tokens.tokens import TokenGrid
+from rfsep.separators.tokens.views import Timing
 from rfsep.signals.constellations import posterior_mean_and_variance
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem

@@ -13,10 +13,11 @@ from rfsep.iq import to_channels
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.rf_transformer import RfTransformer
 from rfsep.separators.matched_filter import MatchedFilter
-from rfsep.separators.tokens.aligned import Aligned, Look
+from rfsep.separators.tokens.aligned import Aligned
 from rfsep.separators.tokens.corrected import Corrected
 from rfsep.separators.tokens.patches import Patches
 from rfsep.separators.tokens.rf_transformer import RfTransformerSeparator, first_sample, sight_of
+from rfsep.separators.tokens.views import Look
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.types import InputError, MixtureBatch
@@ -143,11 +144,14 @@ def test_ratios_of_bits_are_the_priors_in_an_untrained_transformer() -> None:
     batch = mixtures(3, 960, -9.0)
     transformer = separator(partial(Aligned, interference=OfdmModem(), iterations=3), 177, 16, 2)
     with torch.inference_mode():
-        ratios = transformer.log_likelihood_ratios(batch.mixture)
+        ratios = transformer.log_likelihood_ratios(batch.mixture, calibrated=False)
+        calibrated = transformer.log_likelihood_ratios(batch.mixture)
         sight = transformer.sight(transformer.front.look(batch.mixture, None, True, True), 960)
     assert ratios.shape == (3, 120)
     torch.testing.assert_close(ratios, sight.prior.flatten(1).clamp(-27.6, 27.6), rtol=1e-2, atol=0.1)
     assert torch.equal((ratios > 0), sight.prior.flatten(1) > 0)
+    assert torch.equal((calibrated > 0), ratios > 0)
+    assert bool((calibrated.abs() <= ratios.abs() + 1e-3).all())
     with pytest.raises(InputError, match="a mixture of 5120 samples is longer than a window of 2560"):
         transformer.log_likelihood_ratios(torch.zeros((1, 5120), dtype=torch.complex64))
 
@@ -245,7 +249,7 @@ def test_the_prior_of_patches_is_the_matched_filter(length: int) -> None:
     made = separator(
         partial(Patches, inputs=("symbols",)), Patches(MODEM, NOTHING, inputs=("symbols",)).num_inputs, 1, 2
     )
-    ratios = made.log_likelihood_ratios(mixture)
+    ratios = made.log_likelihood_ratios(mixture, calibrated=False)
     heard = MODEM.analyse(mixture)
     expected = torch.stack((heard.real, heard.imag), 2).flatten(1) * -(2 * 2**0.5) / noise
     slope = float((ratios * expected).sum() / expected.square().sum())
