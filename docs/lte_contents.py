@@ -1,11 +1,11 @@
 """Tells what recordings of LTE hold: python docs/lte_contents.py [RECORDING ...]
 
-Writes docs/results/lte_contents.json, one row a recording of the training and validation splits. The cyclic prefix is
-looked for in 16 parts of the band, because it survives any carrier offset: the correlation at lag 1280 is compared with
-those at other lags. Primary signals are gathered over half frames, at every carrier offset up to four carriers and
-every drift of the sampling clock up to 50 parts in a million; the secondary signal of the best one says which cell it
-is and which duplex it has. Load is the share of resource blocks whose power in a slot is more than 3 dB above the
-quietest tenth's. Needs RFSEP_RECORDINGS.
+Writes docs/results/lte_contents.json, one row a recording; without any told, of the validation one and a training one.
+The cyclic prefix is looked for in 16 parts of the band, because it survives any carrier offset: the correlation at lag
+1280 is compared with those at other lags. Primary signals are gathered over half frames, at every carrier offset up to
+four carriers and every drift of the sampling clock up to 50 parts in a million; the secondary signal of the best one
+says which cell it is and which duplex it has. Load is the share of resource blocks whose power in a slot is more than
+3 dB above the quietest tenth's. Needs RFSEP_RECORDINGS.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from rfsep.storage.atomic import read_json, write_json
 Array = np.ndarray[Any, Any]
 
 RESULTS = Path(__file__).resolve().parent / "results" / "lte_contents.json"
-RECORDINGS = ("f2605", "f1815p3-a", "f1867p5", "f1890")
+RECORDINGS = ("f2605", "f1815p3-a")
 FFT, PREFIX, SYMBOL, SLOT, HALF_FRAME = 1280, 90, 1370, 9600, 96000
 PARTS, OTHER_LAGS = 16, (1240, 1250, 1260, 1270, 1290, 1300, 1310, 1320)
 OFFSETS, DRIFTS = np.arange(-4, 4.01, 0.25), range(-5, 6)  # carriers, and samples per half frame
@@ -147,7 +147,6 @@ def row(name: str) -> dict[str, Any]:
     return {
         "recording": f"lte20-{name}",
         "prefix": parts,
-        "parts_with_prefix": sum(one["at_1280"] > 2 * one["at_other_lags"] for one in parts),
         "primary": found,
         "secondary": secondary(samples, found) if there else None,
         "drift_ppm_by_prefix": float(drift / (8 * SLOT) * 1e6) if there else None,
@@ -167,7 +166,7 @@ def main() -> None:
         kept = [old for old in content["rows"] if old["recording"] != one["recording"]]
         content |= {"command": "python docs/lte_contents.py", "commit": commit(), "rows": [*kept, one]}
         write_json(chosen.out, content)
-        told = {key: one[key] for key in ("parts_with_prefix", "primary", "secondary", "drift_ppm_by_prefix")}
+        told = {key: one[key] for key in ("primary", "secondary", "drift_ppm_by_prefix")}
         sys.stdout.write(f"{name}: {told}\n")
         sys.stdout.flush()
 
