@@ -67,6 +67,7 @@ def mixtures(name: str, sinr_db: float, count: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def separator(name: str) -> Separator:
+    """Returns a separator of QPSK that has learned from the training recordings."""
     return load_separator(name, load_soi("qpsk"), load_examples("lte20"))
 
 

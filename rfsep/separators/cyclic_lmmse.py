@@ -120,8 +120,8 @@ class CyclicLmmse:
             return both[:, 0]
 
         place = (self.block, self.margin, self.modem.symbol_period)
-        soi = overlapped_ends(estimate, part.mixture, *place)
-        return self._rivals.replaced(own, ranks, mixture, place) if torch.cat(ranks).gt(Rank.CYCLIC).any() else soi
+        overlapped_ends(estimate, part.mixture, *place)
+        return self._rivals.replaced(own, ranks, mixture, place)
 
     def _estimate(self, setup: Setup, windows: Tensor) -> Tensor:
         """The estimate, and the `Rank` of the likeliest model at every sample: complex64 [W, 2, T]."""
@@ -132,5 +132,5 @@ class CyclicLmmse:
             reduced = setup.model.reduce(windows, at.soi_offset, at.interference_offset)
             symbols = setup.model.solve(reduced, at.gain, at.noise_power).symbols
             soi = setup.grid.synthesise(symbols, at.soi_offset)
-        rank = self._rivals.rank(setup.synchroniser, windows, at, Rank.CYCLIC, at.log_likelihood)
+        rank = self._rivals(setup.synchroniser, windows, at, Rank.CYCLIC, at.log_likelihood).rank
         return torch.stack((soi, rank[:, None].expand(soi.shape).to(soi)), 1)

@@ -1,14 +1,16 @@
 """Models the interference by its modem, or by example frames if no modem is given."""
 
 import warnings
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from rfsep.identification.channel import received_modem
 from rfsep.identification.findings import Identified
 from rfsep.identification.identify import identified_modems, identify
+from rfsep.identification.loading import loading_patterns, pilot_carriers
 from rfsep.separators.inference.gaussian import Bases, GaussianModel
 from rfsep.separators.inference.grid import Filter, SoiGrid
 from rfsep.separators.inference.synchronise import Synchroniser
@@ -21,10 +23,14 @@ from rfsep.signals.periodic_covariance import (
 )
 from rfsep.types import InputError, Modem
 
+One = TypeVar("One", bound=Modem)
+
 _SURE = 0.5  # least confidence in a period
 _STEADY = 0.25  # A symbol lasts a whole number of samples if the drift over a frame is below this many samples.
 _LONGEST_PERIOD = 512  # Interference with a longer period, in samples, counts as stationary.
 _LONGEST_LAG = 512
+_PILOTS = torch.tensor([1.0 + 0j, -1.0 + 0j])  # points of a pilot carrier
+_MOST_PATTERNS = 4  # patterns of empty carriers that detection tells apart
 _DENSE = 640  # samples per window if the covariance has no blocks
 
 
@@ -138,14 +144,37 @@ def received_modems(examples: Tensor, interference: Modem | None) -> list[OfdmMo
     raise InputError("the interference is no OFDM whose symbols are known; give interference=")
 
 
+def block_kinds(examples: Tensor, modems: list[OfdmModem]) -> list[Tensor]:
+    """Returns the kinds of symbols that example frames complex64 [F, T] show, see `Kinds`: points complex64 [D, P].
+
+    Args:
+        examples: the frames.
+        modems: as `received_modems` found them there, one for each constellation.
+    """
+    rows = [modem.constellation.expand(len(modem.carriers), -1) for modem in modems]
+    if max(row.shape[1] for row in rows) > len(_PILOTS):
+        pilots = pilot_carriers(examples, modems[0])[:, None]
+        rows = [torch.where(pilots, _PILOTS.repeat(-(-row.shape[1] // 2))[: row.shape[1]], row) for row in rows]
+    patterns = [pattern.amplitude[:, None] for pattern in loading_patterns(examples, modems[0])[:_MOST_PATTERNS]]
+    return [*rows, *((row * amplitude).to(row.dtype) for amplitude in patterns for row in rows)]
+
+
 def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:
     """As `interference_modems`, where there can be one alone: of several the most frequent, with a warning."""
-    found = interference_modems(examples, interference)
+    return _first(interference_modems(examples, interference))
+
+
+def received_modem_of(examples: Tensor, interference: Modem | None) -> OfdmModem:
+    """As `received_modems`, where there can be one alone: of several the most frequent, with a warning."""
+    return _first(received_modems(examples, interference))
+
+
+def _first(found: list[One]) -> One:
     if len(found) > 1:
         sizes = ", ".join(str(len(modem.constellation)) for modem in found)
         warnings.warn(
             f"the example frames hold constellations of {sizes} points; that of {sizes.split(',')[0]} is taken for all",
-            stacklevel=2,
+            stacklevel=3,
         )
     return found[0]
 

@@ -15,11 +15,13 @@ from rfsep.separators.inference.expectation_propagation import (
     Marginals,
     Sites,
     State,
-    Window,
     cavity_of,
 )
-from rfsep.separators.inference.grid import ABSENT
+from rfsep.separators.inference.grid import ABSENT, Window
 from rfsep.separators.inference.turns import unit
+
+_EDGE_SAMPLES = 10  # Symbols of a block with fewer samples in the window cannot be told apart.
+_EDGE_GAIN = 4.0  # Below this interference power the SOI survives an undecided edge.
 
 
 class Judged(NamedTuple):
@@ -28,15 +30,13 @@ class Judged(NamedTuple):
     Attributes:
         log_evidence: float64 [B], log p(y) of windows, without the constant -T log pi.
         noise_power: float64 [B], that the symbols leave.
-        soi: [B, S], the cavities of the SOI's symbols at that noise, without the SOI's residual phase.
     """
 
     log_evidence: Tensor
     noise_power: Tensor
-    soi: Marginals
 
 
-def judged(detector: Detector, window: Window, state: State, noise_power: Tensor, least: float | None) -> Judged:
+def judged(detector: Detector, window: Window, state: State, noise_power: Tensor, known: bool) -> Judged:
     """Judges detected windows.
 
     The evidence of expectation propagation is that of the Gaussian model whose priors are the sites, times the factor
@@ -49,14 +49,14 @@ def judged(detector: Detector, window: Window, state: State, noise_power: Tensor
         window: their constants.
         state: what was detected.
         noise_power: real [B], that detection assumed.
-        least: noise power that is known to be there; None where it is estimated.
+        known: whether that is the true power.
     """
     soi, carriers, _ = detector.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise_power)
     left = detector.residuals(window, soi.mean, carriers.mean, state.gain) * window.inside.sum(2)
     free = _free(soi, state.soi_sites, window.exists) + _free(carriers, state.carrier_sites, None)
     count = window.inside.sum((1, 2))
     noise = (left.sum(1) + noise_power * free) / count
-    noise = noise_power if least is not None else noise.clamp_min(1e-12)
+    noise = noise_power if known else noise
     scale = squared(state.gain) / noise
     soi, carriers, log_det = detector.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise)
     left = (detector.residuals(window, soi.mean, carriers.mean, state.gain) * window.inside.sum(2)).sum(1)
@@ -68,9 +68,30 @@ def judged(detector: Detector, window: Window, state: State, noise_power: Tensor
     turn = detector.turn(state.turns.slopes).conj()
     theirs = Marginals(carrier_cavity.mean * turn, carrier_cavity.variance)
     factors = (_log_tilted(own, detector.soi_points) - _log_site(cavity, state.soi_sites)) * window.exists
-    others = _log_tilted(theirs, detector.points) - _log_site(carrier_cavity, state.carrier_sites)
-    evidence = quadratic - log_det - count * noise.log() + factors.sum(1) + others.sum((1, 2))
-    return Judged(evidence.double(), noise.double(), own)
+    others = detector.kinds.log_evidence(*theirs) - _log_site(carrier_cavity, state.carrier_sites).sum(2)
+    evidence = quadratic - log_det - count * noise.log() + factors.sum(1) + others.sum(1)
+    return Judged(evidence.double(), noise.double())
+
+
+def misfits(detector: Detector, window: Window, state: State, noise: Tensor) -> Tensor:
+    """Returns what the decisions leave of each block, relative to the noise, real [B, K]; 0 where it does not matter.
+
+    Args:
+        detector: of the windows.
+        window: their constants.
+        state: what was detected.
+        noise: power, real [B].
+    """
+    soi, carriers = detector.decided(state)
+    residual = detector.residuals(window, soi * window.exists, carriers, state.gain) / noise[:, None]
+    seen = window.inside.sum(2)
+    strong = squared(state.gain)[:, None] > _EDGE_GAIN
+    return residual * ((seen == detector.grid.period) | ((seen >= _EDGE_SAMPLES) & strong))
+
+
+def badness(misfit: Tensor) -> Tensor:
+    """Rates how badly all blocks fit, real [B]; one unexplained block does not dominate the others."""
+    return misfit.clamp_min(1.0).log().sum(1)
 
 
 def _free(found: Marginals, sites: Sites, exists: Tensor | None) -> Tensor:

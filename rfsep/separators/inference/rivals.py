@@ -6,12 +6,13 @@ estimate is taken: that of `rfsep.separators.lmmse`, or of `rfsep.separators.mat
 """
 
 from enum import IntEnum
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced
+from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced, Unbiased
 from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.lmmse import Lmmse
@@ -39,6 +40,22 @@ class Rank(IntEnum):
     WHITE = 3
 
 
+class Verdict(NamedTuple):
+    """The likeliest model of each window, `Rank` int64 [B], and its interference's power and noise, float64 [B]."""
+
+    rank: Tensor
+    gain: Tensor
+    noise_power: Tensor
+
+
+class _Tried(NamedTuple):
+    """A model at given powers of interference and noise, all float64 [B]."""
+
+    log_likelihood: Tensor
+    gain: Tensor
+    noise_power: Tensor
+
+
 class Rivals:
     """The stationary and the white model of one interference.
 
@@ -54,7 +71,8 @@ class Rivals:
         self.period = period
         self._examples = examples
         self._interference = interference
-        self._model = lru_cache(maxsize=_MODELS)(self._make_model)
+        self.model = lru_cache(maxsize=_MODELS)(self._make_model)
+        self._bases = lru_cache(maxsize=_MODELS)(self._make_bases)
 
     @cached_property
     def _lags(self) -> Tensor:
@@ -71,17 +89,23 @@ class Rivals:
         two_sided[: len(self._lags)] = self._lags
         two_sided[len(two_sided) - len(self._lags) + 1 :] = self._lags[1:].flip(0).conj()
         lags = torch.fft.ifft(torch.fft.fft(two_sided).real.clamp_min(0) * grid.gain(_FREQUENCIES))
-        length = min(self.period, _FREQUENCIES // 2)
-        lags = torch.nn.functional.pad(lags[:length], (0, max(0, grid.period - length)))[: grid.period]
+        lags = lags[: min(grid.period, _FREQUENCIES // 2)]
         lags = (lags / lags[0].real).expand(self.period, -1)
         independent = grid.period == self.period
         if independent:
-            lags = lags * (torch.arange(self.period)[:, None] + torch.arange(self.period) < self.period)
-        covariance = PeriodicCovariance(lags, independent)
-        return GaussianModel(grid, covariance, Bases(covariance))
+            lags = lags * (torch.arange(self.period)[:, None] + torch.arange(lags.shape[1]) < self.period)
+        bases = self._bases(tuple(lags.flatten().tolist()), independent)
+        return GaussianModel(grid, bases.covariance, bases)
 
-    def rank(self, synchroniser: Synchroniser, windows: Tensor, at: Synchronised, own: Rank, evidence: Tensor) -> Tensor:
-        """Returns the `Rank` of the likeliest model of each window, int64 [B].
+    def _make_bases(self, lags: tuple[complex, ...], independent: bool) -> Bases:
+        """Eigenvectors for all windows whose stationary model has these lags, [P, L] in one row."""
+        found = torch.tensor(lags, dtype=torch.complex128).view(self.period, -1)
+        return Bases(PeriodicCovariance(found, independent))
+
+    def __call__(
+        self, synchroniser: Synchroniser, windows: Tensor, at: Synchronised, own: Rank, evidence: Tensor
+    ) -> Verdict:
+        """Returns the likeliest model of each window.
 
         Args:
             synchroniser: of the structured model.
@@ -90,18 +114,34 @@ class Rivals:
             own: the structured model's rank.
             evidence: float64 [B], its log likelihood.
         """
-        found, best = torch.full((len(windows),), int(own)), evidence.clone()
+        found = Verdict(torch.full((len(windows),), int(own)), at.gain.clone(), at.noise_power.clone())
         if self.period == 1:  # The structured model is the stationary one.
             return found
-        model = self._model(synchroniser.model.grid)
-        place = at.interference_offset if model.covariance.independent else torch.zeros_like(at.interference_offset)
-        reduced = model.reduce(windows, at.soi_offset, place)
+        best, model = evidence.clone(), self.model(synchroniser.model.grid)
+        reduced = self.reduced(synchroniser, windows, at)
         power = synchroniser.first_gain(windows).clamp_min(_LEAST)
-        for rival, likelihood in ((Rank.STATIONARY, _stationary), (Rank.WHITE, _white)):
-            reached = likelihood(model, reduced, power, at.noise_power)
-            wins = reached > best
-            found[wins], best[wins] = int(rival), reached[wins]
+        for rival, likeliest in ((Rank.STATIONARY, _stationary), (Rank.WHITE, _white)):
+            tried = likeliest(model, reduced, power, at.noise_power)
+            wins = tried.log_likelihood > best
+            best[wins] = tried.log_likelihood[wins]
+            found.rank[wins] = int(rival)
+            found.gain[wins], found.noise_power[wins] = tried.gain[wins], tried.noise_power[wins]
         return found
+
+    def reduced(self, synchroniser: Synchroniser, windows: Tensor, at: Synchronised) -> Reduced:
+        """Returns windows complex64 [B, T] in the eigenbasis of the stationary model."""
+        model = self.model(synchroniser.model.grid)
+        place = at.interference_offset if model.covariance.independent else torch.zeros_like(at.interference_offset)
+        return model.reduce(windows, at.soi_offset, place)
+
+    def unbiased(
+        self, synchroniser: Synchroniser, windows: Tensor, at: Synchronised, verdict: Verdict, rows: Tensor
+    ) -> Unbiased:
+        """Returns what the likeliest of these models knows of the SOI's symbols in the windows int64 [n]."""
+        held = Synchronised(*(value[rows] for value in at))
+        reduced = self.reduced(synchroniser, windows[rows], held)
+        model = self.model(synchroniser.model.grid)
+        return model.unbiased(reduced, verdict.gain[rows], verdict.noise_power[rows])
 
     @cached_property
     def _lmmse(self) -> Lmmse:
@@ -116,7 +156,10 @@ class Rivals:
             mixture: complex64 [B, T], as received.
             place: block, margin and period of `overlapped_ends`.
         """
-        simple = (self._lmmse.separate(mixture).soi, MatchedFilter(self.modem, self._examples).separate(mixture).soi)
+        simple = (mixture, mixture)
+        if torch.cat(ranks).gt(Rank.CYCLIC).any():
+            others = (self._lmmse, MatchedFilter(self.modem, self._examples))
+            simple = (others[0].separate(mixture).soi, others[1].separate(mixture).soi)
         windows = [_windows(one, place) for one in simple]
         order = iter(range(len(own)))
 
@@ -141,18 +184,24 @@ def _windows(waveform: Tensor, place: tuple[int, int, int]) -> list[Tensor]:
     return found
 
 
-def _stationary(model: GaussianModel, reduced: Reduced, power: Tensor, noise: Tensor) -> Tensor:
-    """Returns the largest log likelihood float64 [B] over a few noise powers, then over gains."""
-    tried = [noise, *(torch.full_like(noise, one) for one in _NOISE_POWERS)]
-    found = torch.stack([model.solve(reduced, power, one).log_likelihood for one in tried])
-    best, which = found.max(0)
-    noise = torch.stack(tried).gather(0, which[None])[0]
-    others = [model.solve(reduced, power * factor, noise).log_likelihood for factor in _GAINS]
-    return torch.stack([best, *others]).amax(0)
+def _stationary(model: GaussianModel, reduced: Reduced, power: Tensor, noise: Tensor) -> _Tried:
+    """Returns the likeliest of a few noise powers, then of gains."""
+    noises = (noise, *(torch.full_like(noise, one) for one in _NOISE_POWERS))
+    best = reduce(_likelier, (_tried(model, reduced, power, one) for one in noises))
+    others = [_tried(model, reduced, power * factor, best.noise_power) for factor in _GAINS]
+    return reduce(_likelier, others, best)
 
 
-def _white(model: GaussianModel, reduced: Reduced, power: Tensor, noise: Tensor) -> Tensor:
-    """Returns the largest log likelihood float64 [B] over a few powers of white interference beside the noise."""
+def _white(model: GaussianModel, reduced: Reduced, power: Tensor, noise: Tensor) -> _Tried:
+    """Returns the likeliest of a few powers of white interference beside the noise."""
     none = torch.full_like(power, _NO_GAIN)
-    tried = [model.solve(reduced, none, power * factor + noise).log_likelihood for factor in (*_GAINS, 1.0)]
-    return torch.stack(tried).amax(0)
+    return reduce(_likelier, (_tried(model, reduced, none, power * factor + noise) for factor in (1.0, *_GAINS)))
+
+
+def _tried(model: GaussianModel, reduced: Reduced, gain: Tensor, noise: Tensor) -> _Tried:
+    return _Tried(model.solve(reduced, gain, noise).log_likelihood, gain, noise)
+
+
+def _likelier(old: _Tried, new: _Tried) -> _Tried:
+    wins = new.log_likelihood > old.log_likelihood
+    return _Tried(*(torch.where(wins, one, other) for one, other in zip(new, old, strict=True)))

@@ -9,6 +9,7 @@ SAMPLE_RATE_HZ = 30.72e6
 FFT_SIZE = 1024
 NUM_SUBCARRIERS = 612  # 51 resource blocks: a 20 MHz channel at 30 kHz, TS 38.101-1 table 5.3.2-1
 CYCLIC_PREFIX_LENGTHS = (88, *[72] * 13)  # 144 / 2 samples, and 16 more twice per subframe: TS 38.211 clause 5.3.1
+NUM_CELLS = 1008  # physical-layer cell identities, clause 7.4.2.1
 SAMPLES_PER_SLOT = 14 * FFT_SIZE + sum(CYCLIC_PREFIX_LENGTHS)
 
 
