@@ -21,6 +21,7 @@ Samples = NDArray[np.complex64]
 _SLOT = 9600  # samples of 0.5 ms at 19.2 Msps, 3GPP TS 36.211 clause 4
 _PREFIXES = (100, 90, 90, 90, 90, 90, 90)  # clause 6.12, 160 and 144 samples at 30.72 Msps
 _TRACKED_SLOTS = 8  # slots whose timing is found together
+_MOST_DRIFT, _DRIFT_STEP = 4.0, 0.25  # Samples per eight slots; 4 are 52 ppm, more than receivers of this kind have.
 _SMEARED = 6  # samples of a prefix that the channel spoils
 _EARLY = 8  # A symbol's body is cut this many samples early, inside its prefix.
 _FLOOR = 0.1  # white part of the interference relative to its mean power
@@ -45,6 +46,24 @@ def _symbol_starts() -> NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(lengths)[:-1]))
 
 
+def _aligned(likeness: NDArray[np.complex128]) -> NDArray[np.int64]:
+    """Returns the begin of a slot in each piece, int64 [n], on the line that gathers the most from all pieces.
+
+    A single piece of a downlink with little traffic often prefers another symbol's prefix to that of a slot's first.
+
+    Args:
+        likeness: of each begin in each piece, complex128 [n, _SLOT].
+    """
+    drifts = np.arange(-_MOST_DRIFT, _MOST_DRIFT + _DRIFT_STEP, _DRIFT_STEP)
+    moved = np.round(np.arange(len(likeness)) * drifts[:, None]).astype(np.int64)  # [drifts, n]
+    size, begins = np.abs(likeness), np.arange(_SLOT)
+    pieces = np.arange(len(size))[:, None]
+    gathered = np.stack([size[pieces, (begins + row[:, None]) % _SLOT].sum(0) for row in moved])
+    drift, begin = np.unravel_index(int(gathered.argmax()), gathered.shape)
+    start: NDArray[np.int64] = (begin + moved[drift]) % _SLOT
+    return start
+
+
 def track(recording: Samples) -> _Grid:
     """Finds the timing of a whole recording by its cyclic prefixes; the sampling clocks drift apart evenly."""
     correlation = recording[FFT_SIZE:] * recording[:-FFT_SIZE].conj()
@@ -56,11 +75,8 @@ def track(recording: Samples) -> _Grid:
     for start, prefix in zip(_symbol_starts(), _PREFIXES, strict=True):
         template[start + _SMEARED : start + prefix] = 1
     likeness = np.fft.ifft(np.fft.fft(folded, axis=1) * np.fft.fft(template).conj(), axis=1)
-    best = np.abs(likeness).argmax(1)
-    unwrapped = np.unwrap(2 * np.pi * best / _SLOT) / (2 * np.pi) * _SLOT
-    piece = np.arange(pieces)
-    line = np.polyval(np.polyfit(piece, unwrapped, 1), piece) if pieces > 1 else unwrapped
-    return _Grid(np.round(line).astype(np.int64) % _SLOT, np.angle(likeness[piece, best]) / (2 * np.pi))
+    start = _aligned(likeness)
+    return _Grid(start, np.angle(likeness[np.arange(pieces), start]) / (2 * np.pi))
 
 
 def locate(window: Samples, recording: Samples) -> int:

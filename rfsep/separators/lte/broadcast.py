@@ -19,8 +19,9 @@ _PHASES = 24
 # The least samples of a symbol in the window, its rounds of expectation propagation and their damping.
 _LEAST_SEEN, _ROUNDS, _DAMPING = 400, 8, 0.5
 
-# Noise as a share of the channel's power; the share of the power found that has to be explained.
-_FLOOR, _LEAST_EXPLAINED = 0.01, 0.5
+# Noise as a share of the channel's power; the shares that have to be explained of the power found, and to be found of
+# the power that pilots tell.
+_FLOOR, _LEAST_EXPLAINED, _LEAST_FOUND = 0.01, 0.5, 0.3
 
 _LEAST_VARIANCE = 1e-9
 
@@ -56,9 +57,11 @@ def _detected(window: Tensor, band: Band, cell: Pilots, start: int, carriers: Te
     white = whitened(band, band.decimator @ window.to(torch.complex128), covariance, waves[:, sent])
     gram, moment = white.waves.mH @ white.waves, white.waves.mH @ white.samples
     values = _propagated(gram, moment, points.to(torch.complex128))
+    values = values * (values.conj() @ moment) / (values.conj() @ gram @ values)  # the phase between those tried
     expected = float((values.conj() @ gram @ values).real)
     explained = 2 * float((values.conj() @ moment).real) - expected
-    return (values if explained > _LEAST_EXPLAINED * expected else torch.zeros_like(values)).to(torch.complex64)
+    there = explained > _LEAST_EXPLAINED * expected and float(squared(values).mean()) > _LEAST_FOUND * power
+    return (values if there else torch.zeros_like(values)).to(torch.complex64)
 
 
 def _turned(points: Tensor, mean: Tensor, precision: Tensor) -> Tensor:

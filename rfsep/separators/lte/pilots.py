@@ -57,6 +57,9 @@ _ALIKE = 0.98
 _LEAST_SEEN = 240
 _LEAST_SENT = 150
 
+# Physics: a shorter rest of a synchronisation signal has too few dimensions in its band to be any evidence.
+_LEAST_EXPECTED_SEEN = 60
+
 # Tuned; split not recorded. The timings that are tried, and the cells that are looked for.
 _TIMINGS = 3
 _MOST_CELLS = 4
@@ -197,7 +200,7 @@ class PilotFinder:
         """Lists the synchronisation signals of a cell that are left in a window complex64 [T]."""
         return [
             symbol
-            for symbol in synchronisation_symbols(cell, self.num_samples, _LEAST_SENT)
+            for symbol in synchronisation_symbols(cell, self.num_samples, _LEAST_EXPECTED_SEEN)
             if score(rest, symbol, self.size, cell.shift) > LEAST_EXPECTED
         ]
 
@@ -297,16 +300,17 @@ class PilotCancelling:
         def estimate(windows: Tensor) -> Tensor:
             response, band = self.beneath.response(windows.shape[1], length <= self.block)
             finder = self._finder(windows.shape[1])
-            symbols = torch.stack([self._symbols(finder.separate(window), band) for window in windows])
-            return self.beneath.honest(windows, (symbols @ response.waveforms.T).to(torch.complex64))
+            symbols, timings = zip(*(self._symbols(finder.separate(one), band) for one in windows), strict=True)
+            soi = (torch.stack(symbols) @ response.waveforms.T).to(torch.complex64)
+            return self.beneath.honest(windows, soi, list(timings))
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, self.modem.decide(soi))
 
-    def _symbols(self, fit: PilotFit, band: Band) -> Tensor:
+    def _symbols(self, fit: PilotFit, band: Band) -> tuple[Tensor, Timing]:
         """Estimates the symbols complex128 [S] of a window without what is known, and without the broadcast channel.
 
-        Its timing is that of the first cell, because the prefixes that show it went with the pilots.
+        The timing is that of the first cell, because the prefixes that show it went with the pilots.
         """
         rest = fit.rest
         told = ((cell, taps) for cell, taps in zip(fit.found, fit.taps, strict=True) if taps is not None)
@@ -318,4 +322,4 @@ class PilotCancelling:
             timing = Timing(fit.found[0].start - PREFIX, fit.found[0].fraction)
         else:
             timing = find_timings(rest, 1)[0]
-        return self.beneath.symbols(rest, band, timing)
+        return self.beneath.symbols(rest, band, timing), timing

@@ -49,6 +49,9 @@ _TIMING_CUT, _TIMING_TAPS = 0.06, 65
 _TIMING_MARGIN = 8
 _TIMING_LEAD = 6
 
+# Physics: noise has a prefix of this score in one window of twenty, at the best of some thousand samples.
+_LEAST_PREFIX = 10.0
+
 # Tuned on the training split. The white part of the interference relative to its mean power, which is taken to be at
 # least _LEAST_LEVEL.
 _FLOOR = 0.2
@@ -98,10 +101,18 @@ def symbol_waves(band: Band, start: int, prefix: int, offset: float) -> Tensor:
 
 
 class Timing(NamedTuple):
-    """Sample at which a prefix begins, and the offset of the carriers in carrier spacings."""
+    """Timing and carriers of an OFDM signal.
+
+    Attributes:
+        start: sample at which a prefix begins.
+        offset: of the carriers, in carrier spacings.
+        score: of the prefix; noise exceeds it at one sample with probability exp(-score). Without a bound where other
+            evidence than the prefix told the timing.
+    """
 
     start: int
     offset: float
+    score: float = float("inf")
 
 
 def find_timings(mixture: Tensor, count: int) -> list[Timing]:
@@ -114,14 +125,16 @@ def find_timings(mixture: Tensor, count: int) -> list[Timing]:
     first, second = high[:-FFT_SIZE].to(torch.complex128), high[FFT_SIZE:].to(torch.complex128)
     energy = (first.abs().square() + second.abs().square()) / 2
     width = PREFIX - _TIMING_MARGIN
-    total, power = (pad(values.cumsum(0), (1, 0)) for values in (second * first.conj(), energy))
-    correlation = total[width:] - total[:-width]
+    product = second * first.conj()
+    total, power, noise = (pad(values.cumsum(0), (1, 0)) for values in (product, energy, squared(product)))
+    correlation, variance = total[width:] - total[:-width], noise[width:] - noise[:-width]
     scale = power[width:] - power[:-width] + 0.1 * width * energy.mean() + 1e-12
     likelihood = correlation.abs().square() / scale  # log likelihood for an unknown level
     found = []
     for _ in range(count):
         best = int(likelihood.argmax())
-        found.append(Timing(best - _TIMING_LEAD, float(correlation[best].angle()) / (2 * torch.pi)))
+        score = float(squared(correlation[best]) / variance[best].clamp_min(1e-12))
+        found.append(Timing(best - _TIMING_LEAD, float(correlation[best].angle()) / (2 * torch.pi), score))
         likelihood[max(0, best - width) : best + width] = -1
     return found
 
@@ -239,7 +252,7 @@ class ResourceBlockLmmse:
     """Estimates a narrow-band SOI in an LTE downlink at 19.2 Msps with unknown timing, level and allocation.
 
     A SOI that fills more than an eighth of the band, or a mixture shorter than two LTE symbols, is left to `Lmmse`.
-    Windows whose bits contradict sure linear ones are left to linear estimators
+    Windows that show no prefix, or whose bits contradict sure linear ones, are left to linear estimators
     (`rfsep.separators.inference.evidence.Fallback`).
 
     Args:
@@ -281,15 +294,17 @@ class ResourceBlockLmmse:
 
         def estimate(windows: Tensor) -> Tensor:
             response, band = self.response(windows.shape[1], length <= self.block)
-            symbols = torch.stack([self.symbols(window, band, find_timings(window, 1)[0]) for window in windows])
-            return self.honest(windows, (symbols @ response.waveforms.T).to(torch.complex64))
+            timings = [find_timings(window, 1)[0] for window in windows]
+            symbols = torch.stack([self.symbols(one, band, at) for one, at in zip(windows, timings, strict=True)])
+            return self.honest(windows, (symbols @ response.waveforms.T).to(torch.complex64), timings)
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, self.modem.decide(soi))
 
-    def honest(self, windows: Tensor, soi: Tensor) -> Tensor:
-        """Returns estimates complex64 [B, T] of windows, those of ``soi`` where no evidence is against them."""
-        return self._fallback.honest(windows, soi)
+    def honest(self, windows: Tensor, soi: Tensor, timings: list[Timing]) -> Tensor:
+        """Returns estimates complex64 [B, T], those of ``soi`` where timings show LTE and no bits are against them."""
+        misfit = torch.tensor([timing.score < _LEAST_PREFIX for timing in timings])
+        return self._fallback.honest(windows, soi, misfit)
 
     def symbols(self, window: Tensor, band: Band, timing: Timing) -> Tensor:
         """Estimates the symbols complex128 [S] of one window complex64 [T], given the interference's timing."""

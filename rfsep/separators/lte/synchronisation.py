@@ -41,7 +41,7 @@ _FINE = (-0.1, -0.05, 0.0, 0.05, 0.1)
 _MOST_DELAY = 12
 
 # The least samples of a signal that is searched for.
-_LEAST_SEEN = 640
+_LEAST_SEEN = 400
 
 _SILENCE = 1e-12
 

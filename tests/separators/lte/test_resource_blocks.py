@@ -69,7 +69,8 @@ def test_timing_is_found_beneath_the_soi(generator: torch.Generator) -> None:
 def test_recording_is_tracked_and_windows_are_found_in_it(generator: torch.Generator) -> None:
     recording = downlink(17, generator)[700:].numpy()
     grid = track(recording)
-    assert abs(int(grid.start[0]) - (9600 - 700)) <= 1
+    # The first six samples of a prefix count for nothing, so that without echoes up to six samples early are as likely.
+    assert -6 <= int(grid.start[0]) - (9600 - 700) <= 1
     assert grid.offset == pytest.approx(np.full(len(grid.offset), OFFSET), abs=2e-3)
     assert locate(0.3j * recording[4321:6000], recording) == 4321
     with pytest.raises(InputError, match="not in the recording"):
