@@ -56,7 +56,7 @@ class Share(NamedTuple):
         grid: known carriers, complex128 [612], zero elsewhere; None where there are none.
         carriers: numbers of the carriers to detect, int64 [N].
         kinds: their constellations, int64 [N], see `rfsep.separators.nr.nr_elements`; None: QPSK.
-        far: carriers beyond `NEAR` are unknown, too.
+        far: carriers beyond those that are modelled one by one are unknown, too.
     """
 
     grid: Tensor | None
