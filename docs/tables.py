@@ -27,7 +27,7 @@ GROUPS = {  # groups of conf/ in the order of the page; experiments are on the p
     "soi": "signals of interest; `*_commpy*`, `*_crop`, `qpsk_2021`, `qpsk_span4` and `cosines_*` belong to published "
     "comparisons",
     "interference": "synthetic interference, and the recordings `adsb`, `commsignal*`, `emisignal1`, `fpv`, `fsk`, "
-    "`lte20`, `satbpsk`, `wifi20`; `many_kinds` draws many kinds with random parameters; "
+    "`lte20`, `nr_recorded`, `satbpsk`, `wifi20`; `many_kinds` draws many kinds with random parameters; "
     "`cosines_*`, `ofdm_gaussian_*`, `ofdm_16qam_unrotated`, `ofdm_qpsk_axes` and `surrogate_*` belong to published "
     "comparisons",
     "channel": "carrier, phase, clock, delay, rays and phase noise that the SOI or the interference comes through, "

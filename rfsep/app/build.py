@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rfsep.app.channels import read_channel
 from rfsep.app.config import (
     console,
     errors,
@@ -21,10 +22,11 @@ from rfsep.app.failures import Failures
 from rfsep.app.networks.kinds import exported, kind_of
 from rfsep.app.networks.priors import open_beside
 from rfsep.app.networks.runs import Run
-from rfsep.app.settings import Frames, Node, SeparatorOption
+from rfsep.app.settings import Frames, InterferenceOption, Node, SeparatorOption
 from rfsep.app.trust import check_targets, read_interference
 from rfsep.challenge.separate import SeparatorFactory
 from rfsep.separators.selected import Selected
+from rfsep.storage.mixture_files import MixtureFile
 from rfsep.types import InputError, Modem
 
 
@@ -80,11 +82,24 @@ def separator_parts(
     return Parts(make, oracle)
 
 
-def frames_to_learn_from(interference: str, frames: Frames, needed: bool) -> torch.Tensor:
-    """Returns frames of an interference, named as in files, for a separator that needs them, else none."""
+def interference_in(mixtures: MixtureFile) -> InterferenceOption:
+    """Returns the option of the interference in a test set's mixtures, through the channel that their file names.
+
+    Raises:
+        InputError: conf/interference does not know it, or the channel is none.
+    """
+    named = interference_named(mixtures.interference)
+    if not mixtures.interference_channel:
+        return named
+    channel = read_channel(mixtures.interference_channel, mixtures.path)
+    return replace(named, settings={**named.settings, "channel": channel})
+
+
+def frames_to_learn_from(mixtures: MixtureFile, frames: Frames, needed: bool) -> torch.Tensor:
+    """Returns frames of the interference in mixtures, through its channel; none for a separator that needs none."""
     if not needed:
         return torch.zeros((0, 0), dtype=torch.complex64)
-    return example_frames(interference_named(interference), frames)
+    return example_frames(interference_in(mixtures), frames)
 
 
 def completed(option: SeparatorOption, run: Run | None) -> SeparatorOption:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rfsep.app.config import console, separator_of
 from rfsep.app.places import ZOO, option_files, user_folders
@@ -59,9 +59,9 @@ class Limits(NamedTuple):
 def entries(testset: Path, learned: Sequence[Path] = ()) -> Iterator[Competitor]:
     """Yields all competitors: every separator, once per network or prior of the zoo where it needs one.
 
-    A network, or a prior, enters for the types with the interference that it learned. Where the test set lacks that, a
-    network that sees tokens may try them all: the grid is the interference's own, or it learned several. Each folder of
-    rfsep learn in ``learned`` tries them all.
+    A network, or a prior, enters for the types with the interference that it learned, also through a channel. Where the
+    test set lacks that, a network that sees tokens may try them all: the grid is the interference's own, or it learned
+    several. Each folder of rfsep learn in ``learned`` tries them all.
     """
     pairs = list_mixtures(testset)
     every = ["_".join(pair) for pair in pairs]
@@ -94,8 +94,17 @@ def _learned(config: NetworkConfig, pairs: Sequence[tuple[str, str]]) -> list[st
     place = 0 if signal == "soi" else 1
     card = config.card or {}
     if signal == "interference" and card.get(signal) == _MANY:
-        return ["_".join(pair) for pair in pairs if pair[0] == card.get("soi")]
-    return ["_".join(pair) for pair in pairs if pair[place] == card.get(signal)]
+        return ["_".join(pair) for pair in pairs if _is(pair[0], card.get("soi"))]
+    return ["_".join(pair) for pair in pairs if _is(pair[place], card.get(signal))]
+
+
+def _is(name: str, learned: Any) -> bool:
+    """Tells whether a signal of a test set is the learned one, or that one through a channel.
+
+    >>> _is("OFDMQPSK", "OFDMQPSK"), _is("OFDMQPSK-rays", "OFDMQPSK"), _is("OFDMQPSK", "OFDMQPSK-rays")
+    (True, True, False)
+    """
+    return learned in (name, name.rpartition("-")[0])
 
 
 def compete(testset: Path, out: Path, limits: Limits, learned: Sequence[Path] = ()) -> None:

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
 
+from rfsep.app.channels import checked_channel
 from rfsep.app.places import CONF, ROOT, add_config_dir, option_files
 from rfsep.app.quoting import quoting_hint
 from rfsep.app.settings import BoundOption, Frames, InterferenceOption, Mixing, Node, SeparatorOption, SoiOption
@@ -164,10 +165,25 @@ def _stems(group: str) -> dict[str, str]:
 
 
 def _named(group: str, name: str) -> DictConfig:
+    """Returns the YAML whose ``name:`` this is, or NAME of a NAME-CHANNEL; a test set says itself which channel."""
     known = _stems(group)
-    if name not in known:
+    stem = known.get(name) or known.get(name.rpartition("-")[0])
+    if stem is None:
         raise InputError(f"unknown {group} '{name}' in the test set; conf/{group}/ knows {', '.join(known)}")
-    return option(group, known[name])
+    return option(group, stem)
+
+
+def _signal(group: str, name: str) -> DictConfig:
+    """Returns the YAML of a soi or an interference, or of NAME@CHANNEL with that option of conf/channel.
+
+    In files the name of the latter is NAME-CHANNEL without underscores, such as OFDMQPSK-tdla.
+    """
+    stem, at, channel = name.partition("@")
+    config = option(group, stem)
+    if at:
+        config.channel = option("channel", channel)
+        config.name = f"{config.name}-{channel.replace('_', '')}"
+    return config
 
 
 def soi_option(content: DictConfig | Node) -> SoiOption:
@@ -204,8 +220,8 @@ def separator_option(config: DictConfig) -> SeparatorOption:
 
 
 def soi_of(name: str) -> SoiOption:
-    """Returns the option of conf/soi by its file's name, such as qpsk."""
-    return soi_option(option("soi", name))
+    """Returns the option of conf/soi by its file's name, such as qpsk, or qpsk@real with a channel."""
+    return soi_option(_signal("soi", name))
 
 
 def soi_named(name: str) -> SoiOption:
@@ -214,8 +230,8 @@ def soi_named(name: str) -> SoiOption:
 
 
 def interference_of(name: str) -> InterferenceOption:
-    """Returns the option of conf/interference by its file's name, such as ofdm_qpsk."""
-    return interference_option(option("interference", name))
+    """Returns the option of conf/interference by its file's name, such as ofdm_qpsk, or ofdm_qpsk@rays."""
+    return interference_option(_signal("interference", name))
 
 
 def interference_named(name: str) -> InterferenceOption:
@@ -276,22 +292,26 @@ def build_soi(soi: SoiOption) -> SignalSource:
     return ModemThroughChannel(modem, impairments) if soi.source is None else ThroughChannel(made, impairments, modem)
 
 
+def channel_of(settings: Node) -> Node:
+    """Returns the ``channel`` in the settings of a SOI or an interference, checked; empty where there is none.
+
+    Raises:
+        InputError: it is no channel.
+    """
+    try:
+        return checked_channel(plain(OmegaConf.create({"channel": settings.get("channel")}))["channel"])
+    except OmegaConfBaseException as error:
+        raise InputError(_fault(error)) from None
+
+
 def build_channel(settings: Node) -> RandomImpairments | None:
-    """Returns the ``channel`` in the settings of a SOI or an interference; None where there is none.
+    """Returns what draws the ``channel`` of a SOI or an interference; None where there is none.
 
     Raises:
         InputError: it cannot be made.
     """
-    channel = settings.get("channel")
-    if not channel:
-        return None
-    if not isinstance(channel, dict):
-        raise InputError(f"channel is {channel!r}, expected a mapping: conf/channel has examples")
-    target = f"{RandomImpairments.__module__}.{RandomImpairments.__name__}"
-    try:
-        return cast(RandomImpairments, instantiate({"_target_": target, **channel}))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_fault(error)) from error
+    channel = channel_of(settings)
+    return RandomImpairments(**channel) if channel else None
 
 
 def build_source(interference: InterferenceOption, split: str) -> SignalSource:

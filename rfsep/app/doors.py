@@ -70,6 +70,30 @@ def whole(config: DictConfig, key: str) -> int:
     return value
 
 
+def seed_of(config: DictConfig) -> int:
+    """Returns the seed of a config.
+
+    Raises:
+        InputError: it is no whole number from 0 on.
+    """
+    seed = config.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"seed is {seed!r}, expected a whole number from 0 on")
+    return seed
+
+
+def share_of(config: DictConfig, key: str) -> float:
+    """Returns a number between 0 and 1 of a config.
+
+    Raises:
+        InputError: it is something else.
+    """
+    value = OmegaConf.select(config, key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise InputError(f"{key} is {value!r}, expected a number between 0 and 1")
+    return float(value)
+
+
 def numbers(config: DictConfig, key: str) -> list[float]:
     """Returns a list of numbers of a config, not empty.
 
@@ -166,7 +190,7 @@ def train_settings(config: DictConfig, command: str) -> TrainSettings:
         InputError: an invalid number, or a comparison in place of an experiment that trains.
     """
     _check_training(config)
-    model, objective = config.model, config.objective
+    model, objective, ema_decay = config.model, config.objective, share_of(config, "objective.ema_decay")
     module = plain(objective.module)
     signals = {key: cast("Node", plain(config[key], resolve=False)) for key in ("soi", "interference")}
     network = NetworkConfig(
@@ -179,21 +203,21 @@ def train_settings(config: DictConfig, command: str) -> TrainSettings:
         soi=signals["soi"],
         interference=signals["interference"],
         card=None,
-        seed=int(config.seed),
+        seed=seed_of(config),
         command=command,
     )
     return TrainSettings(
         network=network,
-        objective=ObjectiveOption(str(objective.kind), float(objective.ema_decay), str(objective.monitor), module),
+        objective=ObjectiveOption(str(objective.kind), ema_decay, str(objective.monitor), module),
         mixing=_mixing(config),
         data=plain(config.data),
         trainer=plain(config.trainer),
         examples=_frames(config),
-        seed=int(config.seed),
+        seed=seed_of(config),
         out=Path(str(config.out)),
         run=_text(config, "run"),
         init_from=_text(config, "init_from"),
-        init_share=float(config.init_share),
+        init_share=share_of(config, "init_share"),
         tokenizer=_text(config, "tokenizer"),
         views=_path(config, "views"),
         wandb=plain(config.logger.wandb),
@@ -211,7 +235,7 @@ def learn_settings(config: DictConfig) -> tuple[LearnRequest, Path, int]:
     choices = HydraConfig.get().runtime.choices
     examples = _text(config, "learn.examples") or str(choices["interference"])
     minutes = numbers(OmegaConf.create({"minutes": [plain(config.learn.minutes)]}), "minutes")[0]
-    request = LearnRequest(examples, str(choices["soi"]), minutes, int(config.seed))
+    request = LearnRequest(examples, str(choices["soi"]), minutes, seed_of(config))
     name = _text(config, "run") or re.sub(r"[^A-Za-z0-9._-]", "-", Path(examples).stem)
     return request, Path(str(config.out), str(config.name), name), whole(config, "learn.processes")
 
@@ -270,7 +294,7 @@ def prepare_settings(config: DictConfig) -> PrepareSettings:
         num_samples=whole(config, "num_samples"),
         num_per_sinr=whole(config, "num_per_sinr"),
         sinr_db=tuple(levels),
-        seed=None if config.seed is None else int(config.seed),
+        seed=None if config.seed is None else seed_of(config),
         out=Path(str(config.out)),
         official=bool(config.official),
         identity=identity,

@@ -120,7 +120,7 @@ def _job(
             mixtures, modem.num_bits(mixtures.mixture.shape[1]), learned_parts(option.method["folder"], pair)[1]
         )
     own = completed(option, opened)
-    examples = frames_to_learn_from(pair[1], frames, learns_from_examples(own, opened))
+    examples = frames_to_learn_from(mixtures, frames, learns_from_examples(own, opened))
     parts = separator_parts(own, modem, examples, network_arguments(own.method, opened, modem, examples), failures)
     return TypeJob(mixtures, modem.num_bits(mixtures.mixture.shape[1]), parts)
 

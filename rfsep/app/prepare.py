@@ -9,11 +9,13 @@ from typing import Any, cast
 import torch
 from omegaconf import DictConfig
 
+from rfsep.app.channels import written_channel
 from rfsep.app.config import (
     NotNamedError,
     build_mixer,
     build_modem,
     build_source,
+    channel_of,
     console,
     interference_of,
     one_line,
@@ -58,6 +60,9 @@ def mixture_types(config: DictConfig) -> Iterator[PrepareSettings]:
     """
     sois, slots = listed(config, "soi"), listed(config, "interference")
     wanted = [slot if isinstance(slot, list) else [slot] for slot in slots]
+    for key, names in (("soi", sois), ("interference", [name for slot in wanted for name in slot])):
+        if config[key].get("channel") and (named := [name for name in names if "@" in str(name)]):
+            raise InputError(f"types names {named[0]} with a channel, and channel@{key}.channel another; give one")
     usual = prepare_settings(config)
     # Check this before the work.
     chosen = [first_here(usual, [str(name) for name in names]) for names in wanted]
@@ -158,6 +163,8 @@ def write_type(settings: PrepareSettings) -> None:
         set_id=secrets.token_hex(16) if hosted else hashlib.sha256(identity.encode()).hexdigest()[:32],
         seed=seed,
         settings=settings.identity,
+        soi_channel=written_channel(channel_of(soi.settings)),
+        interference_channel=written_channel(channel_of(interference.settings)),
     )
     folder = settings.out
     # Another process may write another type at the same time.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from rfsep.app.build import frames_to_learn_from, separator_parts
+from rfsep.app.build import frames_to_learn_from, interference_in, separator_parts
 from rfsep.app.config import (
     bound_of,
     build_modem,
@@ -19,7 +19,6 @@ from rfsep.app.config import (
     console,
     errors,
     instantiate,
-    interference_named,
     one_line,
     separator_of,
     soi_named,
@@ -139,7 +138,7 @@ def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> list[Row]:
     if (kept := kept_baselines(path, pair, followed(names))) is not None:
         return kept
     try:
-        examples = frames_to_learn_from(pair.mixtures.interference, settings.examples, needed=True)
+        examples = frames_to_learn_from(pair.mixtures, settings.examples, needed=True)
     except InputError as error:
         console.print(f"baseline lmmse is left out, it learns from recordings: {error}")
         examples = torch.zeros((0, 0), dtype=torch.complex64)
@@ -155,7 +154,7 @@ def _bounds(settings: EvaluateSettings, pair: Pair, measured: Sequence[float | N
     for name in settings.bounds:
         entry = bound_of(name)
         modem = build_modem(soi_named(pair.mixtures.soi))
-        source = build_source(interference_named(pair.mixtures.interference), "test")
+        source = build_source(interference_in(pair.mixtures), "test")
         bound = instantiate(entry.method, modem=modem, source=source, noise_power=noise_power(pair))
         estimates = (bound.estimate(batch) for batch in truth_batches(pair))
         errors = separated_errors((SeparatedRows(soi.numpy(), bits.numpy()) for soi, bits in estimates), pair.truth)

@@ -60,8 +60,8 @@ class SeparatorOption:
         candidates: names of the separators that it chooses from.
         beside: runs of further networks by key, such as a prior or a timing network.
         learned: the separator is in a folder of rfsep learn, which ``run`` names.
-        acquire: how a receiver separates before it knows carrier and phase: ``use``, a linear separator, and
-            settings of its method.
+        acquire: how a receiver separates before it knows carrier and phase: ``use``, an option of conf/separator that
+            is linear, and settings of its method; or a class and its arguments.
         as_received: a receiver makes it anew for the channel and the carrier that it finds; otherwise the capture is
             turned, and the separator stays as it is.
     """

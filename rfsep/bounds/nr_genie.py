@@ -11,21 +11,11 @@ from rfsep.separators.nr.nr_channel import fit_taps
 from rfsep.separators.nr.nr_detection import NrDetection, Scene, detected
 from rfsep.separators.nr.nr_propagation import SOI, make_model
 from rfsep.separators.nr.nr_timing import Symbol
-from rfsep.signals.nr import CYCLIC_PREFIX_LENGTHS, FFT_SIZE, SAMPLES_PER_SLOT, NrUplink
+from rfsep.separators.nr.nr_windows import slot_symbols
+from rfsep.signals.nr.uplink import NrUplink
 from rfsep.types import MixtureBatch, Modem, Separated
 
 _UPDATES = (8, 8)  # updates of the channel's variances in each fit; all carriers are decided before each
-
-
-def symbols_about(offset: int, num_samples: int) -> list[Symbol]:
-    """Lists the OFDM symbols that reach into a window which begins ``offset`` samples into a slot."""
-    found, start = list[Symbol](), -SAMPLES_PER_SLOT - offset
-    while start < num_samples:
-        for prefix in CYCLIC_PREFIX_LENGTHS:
-            if start + prefix + FFT_SIZE > 0 and start < num_samples:
-                found.append(Symbol(start + prefix, prefix))
-            start += prefix + FFT_SIZE
-    return found
 
 
 class NrGenie:
@@ -45,7 +35,7 @@ class NrGenie:
 
     def estimate(self, batch: MixtureBatch) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
-        response, band = self._detection.response(batch.mixture.shape[1], True)
+        response, band, _, _ = self._detection.window(batch.mixture.shape[1], True)
         rows = zip(batch.mixture, batch.interference, batch.interference_offset.tolist(), strict=True)
         symbols = torch.stack([self._symbols(*row, response, band) for row in rows])
         soi = (symbols @ response.waveforms.T).to(torch.complex64)
@@ -54,9 +44,9 @@ class NrGenie:
     def _symbols(self, mixture: Tensor, interference: Tensor, offset: int, response: Response, band: Band) -> Tensor:
         """Returns the SOI's symbols complex128 [S] of one mixture complex64 [T]."""
         clean = interference.to(torch.complex128)
-        scene = self._scene(clean, symbols_about(offset, len(clean)))
+        scene = self._scene(clean, slot_symbols(offset, len(clean)))
         shares = self._detection.shares(scene, clean)
-        model = make_model(mixture.to(torch.complex128), band, scene.symbols, shares, scene.channel)
+        model = make_model(mixture.to(torch.complex128), band, scene.symbols, shares, scene.channel, 0.0)
         return detected(lambda _: model, self._detection.points).found[SOI].mean.to(torch.complex128)
 
     def _scene(self, clean: Tensor, symbols: list[Symbol]) -> Scene:

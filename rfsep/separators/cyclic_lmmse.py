@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from rfsep.separators.cyclic_mmse import posterior_mean
-from rfsep.separators.inference.equaliser import as_sent, inverse
+from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
 from rfsep.separators.inference.gaussian import Bases
 from rfsep.separators.inference.interference import Setup, known_interference, make_setup, window_length
+from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.windows import in_parallel, overlapped_ends
@@ -29,6 +30,9 @@ class CyclicLmmse:
 
     Where the interference is OFDM whose modem the examples show, its rays and its fraction of a sample are undone by a
     filter first (`rfsep.separators.inference.equaliser`).
+
+    A window that stationary or white interference explains better is left to LMMSE or the matched filter
+    (`rfsep.separators.inference.rivals`).
 
     Args:
         modem: the SOI's modem.
@@ -73,6 +77,7 @@ class CyclicLmmse:
         if timing_network is not None:
             timing_network.check(self.covariance.period)
         self._bases = Bases(self.covariance)
+        self._rivals = Rivals(modem, examples, interference, self.covariance.period)
         self._setup = lru_cache(maxsize=_SETUPS)(self._make_setup)
 
     def _make_setup(self, length: int, begins: bool, ends: bool, delay: float) -> Setup:
@@ -92,27 +97,40 @@ class CyclicLmmse:
     def separate(self, mixture: Tensor) -> Separated:
         """Linear estimate complex64 [B, T] and the hard bits uint8 [B, N] of its matched filter."""
         if self.received is None:
-            soi = self._separate(mixture, 0.0)
+            soi = self._separate(mixture, AsSent(torch.arange(len(mixture)), mixture, 0.0))
         else:
             soi = torch.empty_like(mixture)
             for part in as_sent(self.received, self._synchroniser, mixture):
-                soi[part.rows] = self._separate(part.mixture, part.delay)
+                soi[part.rows] = self._separate(mixture[part.rows], part)
         return Separated(soi, self.modem.decide(soi))
 
     def _synchroniser(self, length: int) -> Synchroniser:
         return self._setup(length, False, False, 0.0).synchroniser
 
-    def _separate(self, mixture: Tensor, delay: float) -> Tensor:
-        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
-            setup = self._setup(windows.shape[1], begins, ends, delay)
-            return in_parallel(partial(self._estimate, setup), windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+    def _separate(self, mixture: Tensor, part: AsSent) -> Tensor:
+        """Estimates complex64 [n, T] of mixtures as received and as their interference was sent."""
+        own, ranks = list[Tensor](), list[Tensor]()
 
-        return overlapped_ends(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            setup = self._setup(windows.shape[1], begins, ends, part.delay)
+            most = max(1, _BATCH_SAMPLES // windows.shape[1])
+            both = in_parallel(partial(self._estimate, setup), windows, most)
+            own.append(both[:, 0])
+            ranks.append(both[:, 1, 0].real.long())
+            return both[:, 0]
+
+        place = (self.block, self.margin, self.modem.symbol_period)
+        overlapped_ends(estimate, part.mixture, *place)
+        return self._rivals.replaced(own, ranks, mixture, place)
 
     def _estimate(self, setup: Setup, windows: Tensor) -> Tensor:
-        if self.average:
-            return posterior_mean(setup, windows)
+        """The estimate, and the `Rank` of the likeliest model at every sample: complex64 [W, 2, T]."""
         at = setup.synchroniser(windows)
-        reduced = setup.model.reduce(windows, at.soi_offset, at.interference_offset)
-        symbols = setup.model.solve(reduced, at.gain, at.noise_power).symbols
-        return setup.grid.synthesise(symbols, at.soi_offset)
+        if self.average:
+            soi = posterior_mean(setup, windows, at)
+        else:
+            reduced = setup.model.reduce(windows, at.soi_offset, at.interference_offset)
+            symbols = setup.model.solve(reduced, at.gain, at.noise_power).symbols
+            soi = setup.grid.synthesise(symbols, at.soi_offset)
+        rank = self._rivals(setup.synchroniser, windows, at, Rank.CYCLIC, at.log_likelihood).rank
+        return torch.stack((soi, rank[:, None].expand(soi.shape).to(soi)), 1)

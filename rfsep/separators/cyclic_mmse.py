@@ -44,7 +44,7 @@ def _average_over_gain(setup: Setup, average: _Average, rows: Tensor, at: Synchr
         average.add(rows, solved.log_likelihood, setup.grid.synthesise(solved.symbols, at.soi_offset))
 
 
-def posterior_mean(setup: Setup, windows: Tensor) -> Tensor:
+def posterior_mean(setup: Setup, windows: Tensor, best: Synchronised) -> Tensor:
     """Returns E[s | y] = sum over timings and gains of p(timing, gain | y) E[s | y, timing, gain].
 
     Lee, Weiss, Lancho, Tang, Bu, Polyanskiy & Wornell, "Exploiting temporal structures of cyclostationary signals for
@@ -55,11 +55,11 @@ def posterior_mean(setup: Setup, windows: Tensor) -> Tensor:
     Args:
         setup: for the windows' length.
         windows: complex64 [B, T].
+        best: the likeliest timing, gain and noise.
 
     Returns:
         complex64 [B, T].
     """
-    best = setup.synchroniser(windows)  # likeliest timing, gain and noise
     candidates = setup.synchroniser.candidates(windows, best)
     likelihood = torch.stack([one.log_likelihood for one in candidates], 1)  # [B, n]
     plausible = likelihood > likelihood.amax(1, keepdim=True) - _NEGLIGIBLE

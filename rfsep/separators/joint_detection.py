@@ -8,10 +8,12 @@ from torch import Tensor
 
 from rfsep.separators.inference.ends import OUTER_BLOCKS, outer, shifted, splice
 from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
-from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, Window, put_rows, rows_of
-from rfsep.separators.inference.gaussian import Bases
-from rfsep.separators.inference.grid import SoiGrid
-from rfsep.separators.inference.interference import Setup, make_setup, received_modems
+from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, put_rows, rows_of
+from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced, Unbiased
+from rfsep.separators.inference.grid import SoiGrid, Window
+from rfsep.separators.inference.interference import Setup, block_kinds, make_setup, received_modems
+from rfsep.separators.inference.model_evidence import badness, judged, misfits
+from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.inference.turns import unit
@@ -38,8 +40,6 @@ _DOUBT = 8.0  # Two SOI timings are both tried if they differ by fewer nats.
 _BATCH_SAMPLES = 32 * 1280  # samples per batch
 _SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
 _EDGE_BLOCKS = 5  # blocks of interference in a window's end that is detected again on its own
-_EDGE_SAMPLES = 10  # Symbols of a block with fewer samples in the window cannot be told apart.
-_EDGE_GAIN = 4.0  # Below this interference power the SOI survives an undecided edge.
 
 
 class _Setup(NamedTuple):
@@ -51,10 +51,7 @@ class _Setup(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Tells whether the SOI begins, and whether it ends, with a window, and which modem the interference has in it.
-
-    ``delay`` is the interference's beyond whole samples, which the mixture was filtered to undo.
-    """
+    """Whether the SOI begins and ends with a window, which modem shows the phase, and the delay that was undone."""
 
     begins: bool
     ends: bool
@@ -63,16 +60,25 @@ class _Bounds(NamedTuple):
 
 
 class _Detected(NamedTuple):
-    """Symbols of windows, and the misfit float64 [B, K] of their decisions, see `_misfit`."""
+    """Symbols of windows, and the misfit float64 [B, K] of their decisions, see `misfits`."""
 
     state: State
     misfit: Tensor
 
 
 class _Found(NamedTuple):
-    """Symbols of windows, and the SOI's timing int64 [B]."""
+    """The SOI in windows.
 
-    state: State
+    Attributes:
+        symbols: complex [B, 2, S], posterior means with the SOI's residual phase, and without.
+        soft: the symbols in noise, without their own prior, [B, S].
+        rank: `Rank` int64 [B] of the likeliest model.
+        soi_offset: int64 [B].
+    """
+
+    symbols: Tensor
+    soft: Unbiased
+    rank: Tensor
     soi_offset: Tensor
 
 
@@ -84,9 +90,9 @@ class JointDetection:
     is detected again on a slower schedule. Its two ends are detected on their own, because the interference's symbols
     that begin before the window or end after it are the hard ones.
 
-    Where the examples hold several constellations, each window is detected roughly with each of them. The one of the
-    fewest points whose decisions leave no more than noise is taken, or else the one that leaves least. A constellation
-    that changes within a window is not followed.
+    Where the examples hold several constellations, pilots, or symbols that leave carriers empty, each OFDM symbol is of
+    the kind that its carriers speak for (`rfsep.separators.inference.kinds`). The phase is acquired with the
+    constellation of the fewest points whose decisions leave no more than noise.
 
     The interference may be turned by a carrier, pass rays and come at any fraction of a sample. Examples show carrier
     and rays (`rfsep.identification.channel`). The mixture shows its own fraction, and is filtered so that the
@@ -128,6 +134,7 @@ class JointDetection:
         sent = [one.received(one.carrier) for one in found]  # as after the filter that undoes the channel
         self.interferences = sorted(sent, key=lambda one: len(one.constellation))
         self.interference = sent[0]
+        self._loaded = block_kinds(examples, found) if interference is None else None
         self.timing_known = soi_timing == "known"
         self.noise_power = noise_power
         self.block = block
@@ -137,6 +144,7 @@ class JointDetection:
         if timing_network is not None:
             timing_network.check(self.interference.symbol_period)
         self._bases = Bases(modem_periodic_covariance(self.interference))
+        self._rivals = Rivals(modem, examples, self.received, self.interference.symbol_period)
         self._gaussian = lru_cache(maxsize=_SETUPS)(self._make_gaussian)
         self._setup = lru_cache(maxsize=_SETUPS * len(found))(self._make_setup)
 
@@ -161,7 +169,9 @@ class JointDetection:
         power = float(modem_autocorrelation(modem, 1).real)
         exact = self.noise_power is None or self.noise_power < _LEAST_SINGLE
         dtype = torch.complex128 if exact else torch.complex64
-        return _Setup(made.grid, made.synchroniser, Detector(made.grid, modem, power, dtype, self.tracked))
+        return _Setup(
+            made.grid, made.synchroniser, Detector(made.grid, modem, power, dtype, self.tracked, self._loaded)
+        )
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
@@ -170,39 +180,38 @@ class JointDetection:
             mixture.new_empty((len(mixture), self.modem.num_bits(mixture.shape[1])), dtype=torch.uint8),
         )
         for part in self._as_sent(mixture):
-            put_rows(found, part.rows, self._separate(part))
+            put_rows(found, part.rows, self._separate(mixture[part.rows], part))
         return found
 
     def _as_sent(self, mixture: Tensor) -> list[AsSent]:
         """Mixtures complex64 [B, T] whose interference has neither channel nor fraction of a sample."""
         return as_sent(self.received, lambda length: self._gaussian(length, False, False, 0.0).synchroniser, mixture)
 
-    def _separate(self, part: AsSent) -> Separated:
-        plain = list[Tensor]()  # windows without the SOI's residual phase, in the order in which they are asked for
+    def _separate(self, mixture: Tensor, part: AsSent) -> Separated:
+        """Separates mixtures complex64 [n, T] as received, which ``part`` has as their interference was sent."""
+        own, plain, ranks = list[Tensor](), list[Tensor](), list[Tensor]()
 
         def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
             bounds = _Bounds(begins and self.timing_known, ends and self.timing_known, delay=part.delay)
-            both = self._estimate(windows, bounds)
-            plain.append(both[:, 1])
-            return both[:, 0]
-
-        def next_plain(windows: Tensor, begins: bool, ends: bool) -> Tensor:
-            return plain.pop(0)
+            found = self._estimate(windows, bounds)
+            own.append(found[:, 0])
+            plain.append(found[:, 1])
+            ranks.append(found[:, 2, 0].real.long())
+            return found[:, 0]
 
         place = (self.block, self.margin, self.modem.symbol_period)
-        soi = overlapped_ends(estimate, part.mixture, *place)
-        return Separated(soi, self.modem.decide(overlapped_ends(next_plain, part.mixture, *place)))
+        overlapped_ends(estimate, part.mixture, *place)
+        soi, received = (self._rivals.replaced(one, ranks, mixture, place) for one in (own, plain))
+        return Separated(soi, self.modem.decide(received))
 
     def _estimate(self, windows: Tensor, bounds: _Bounds) -> Tensor:
-        """The SOI with its residual phase, and without: complex64 [B, 2, T]."""
+        """The SOI with its residual phase, and without, and the rank of the likeliest model: complex64 [B, 3, T]."""
         setup = self._setup(windows.shape[1], bounds)
 
         def estimate(part: Tensor) -> Tensor:
             found = self._find(setup, part, bounds)
-            mean, phase = found.state.soi.mean, found.state.turns.soi
-            soi = setup.grid.synthesise(mean, found.soi_offset)
-            plain = setup.grid.synthesise(mean * unit(-phase), found.soi_offset) if phase.any() else soi
-            return torch.stack((soi, plain), 1)
+            waves = [setup.grid.synthesise(one, found.soi_offset) for one in found.symbols.unbind(1)]
+            return torch.stack((*waves, found.rank[:, None].expand(part.shape).to(part)), 1)
 
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
@@ -228,7 +237,28 @@ class JointDetection:
         detected = self.detect(mixture, at, bounds)
         if not self.timing_known:
             at = self._second_look(setup, mixture, at, detected, bounds)
-        return _Found(detected.state, at.soi_offset)
+        return self._chosen(setup, mixture, at, detected)
+
+    def _chosen(self, setup: _Setup, mixture: Tensor, at: Synchronised, detected: _Detected) -> _Found:
+        """The symbols of the likeliest model."""
+        state, model, noise = detected.state, setup.synchroniser.model, _noise(setup, at)
+        own = judged(setup.detector, _window(setup, mixture, at), state, noise, self.noise_power is not None)
+        solved = model.solve(_reduced(model, mixture, at), at.gain, at.noise_power)
+        beaten = solved.log_likelihood > own.log_evidence
+        evidence = torch.maximum(solved.log_likelihood, own.log_evidence)
+        verdict = self._rivals(setup.synchroniser, mixture, at, Rank.DETECTED, evidence)
+        rank = torch.where(beaten & (verdict.rank == Rank.DETECTED), int(Rank.CYCLIC), verdict.rank)
+        back = unit(-state.turns.soi)
+        symbols = torch.stack((state.soi.mean, state.soi.mean * back), 1).to(torch.complex128)
+        variance = state.soi_cavity.variance.double() * (own.noise_power / noise).clamp_min(1)[:, None]
+        soft = Unbiased((state.soi_cavity.mean * back).to(torch.complex128), variance)
+        if len(rows := (rank == Rank.CYCLIC).nonzero()[:, 0]):
+            symbols[rows] = solved.symbols[rows, None]
+            held = rows_of(at, rows)
+            put_rows(soft, rows, model.unbiased(_reduced(model, mixture[rows], held), held.gain, held.noise_power))
+        if len(rows := (rank > Rank.CYCLIC).nonzero()[:, 0]):
+            put_rows(soft, rows, self._rivals.unbiased(setup.synchroniser, mixture, at, verdict, rows))
+        return _Found(symbols, soft, rank, at.soi_offset)
 
     def _kinds(self, mixture: Tensor, at: Synchronised, bounds: _Bounds) -> Tensor:
         """Which of the constellations each window complex64 [B, T] holds: int64 [B].
@@ -240,9 +270,9 @@ class JointDetection:
         for kind in range(len(self.interferences)):
             setup = self._setup(mixture.shape[1], bounds._replace(kind=kind))
             misfit = _rough_misfit(setup, mixture[open_], rows_of(at, open_))
-            better = _badness(misfit) < least[open_]
+            better = badness(misfit) < least[open_]
             kinds[open_[better]] = kind
-            least[open_[better]] = _badness(misfit)[better]
+            least[open_[better]] = badness(misfit)[better]
             fits = torch.where(misfit > 0, misfit, torch.nan).nanmedian(1).values < _MISFIT
             kinds[open_[fits]] = kind
             open_ = open_[~fits]
@@ -276,9 +306,7 @@ class JointDetection:
         # centres of the symbols in samples, [B, S]
         centre = (setup.grid.period_of_symbol + 0.5) * self.modem.symbol_period - found.soi_offset[:, None]
         place = (centre >= 0).int().argmax(1)[:, None] + torch.arange(count)  # [B, count]
-        cavity = found.state.soi_cavity
-        derotated = cavity.mean * unit(-found.state.turns.soi)
-        mean, variance = derotated.gather(1, place), cavity.variance.gather(1, place)
+        mean, variance = (value.gather(1, place) for value in found.soft)
         return demap(mean.to(torch.complex64), self.modem.constellation, variance.float())
 
     def _second_look(
@@ -290,7 +318,7 @@ class JointDetection:
         if not len(rows):
             return at
         again = self.detect(mixture[rows], rows_of(other, rows), bounds)
-        wins = (_badness(again.misfit) < _badness(detected.misfit[rows])).nonzero()[:, 0]
+        wins = (badness(again.misfit) < badness(detected.misfit[rows])).nonzero()[:, 0]
         put_rows(detected, rows[wins], rows_of(again, wins))
         soi_offset = at.soi_offset.clone()
         soi_offset[rows[wins]] = other.soi_offset[rows[wins]]
@@ -303,15 +331,15 @@ class JointDetection:
         noise = _noise(setup, at)
         gain, slopes = setup.detector.acquired(window, at.gain, noise)
         state = setup.detector.detect(window, gain, slopes, noise, _FIRST)
-        misfit = _misfit(setup, window, state, noise)
+        misfit = misfits(setup.detector, window, state, noise)
         for schedule in _AGAIN:
             again = (misfit[:, 1:-2] > _MISFIT).any(1).nonzero()[:, 0]
             if not len(again):
                 break
             kept = rows_of(window, again)
             second = setup.detector.detect(kept, gain[again], slopes[again], noise[again], schedule)
-            found = _misfit(setup, kept, second, noise[again])
-            wins = _badness(found) < _badness(misfit[again])
+            found = misfits(setup.detector, kept, second, noise[again])
+            wins = badness(found) < badness(misfit[again])
             put_rows(state, again[wins], rows_of(second, wins))
             misfit[again[wins]] = found[wins]
         if mixture.shape[1] > 2 * _EDGE_BLOCKS * setup.grid.period:
@@ -342,17 +370,16 @@ class JointDetection:
                 moved = first + part.grid.num_blocks // 2 - whole.inside.shape[1] // 2  # blocks between the middles
                 gain = state.gain[rows] * part.detector.turn.at_block(slopes, moved)
                 found = part.detector.detect(window, gain, slopes, noise, schedule)
-                fit = _misfit(part, window, found, noise).gather(1, outer(window, left))
-                wins = (_badness(fit) < _badness(worst[rows])).nonzero()[:, 0]
+                fit = misfits(part.detector, window, found, noise).gather(1, outer(window, left))
+                wins = (badness(fit) < badness(worst[rows])).nonzero()[:, 0]
                 worst[rows[wins]] = fit[wins]
                 shift = torch.div(start + at.soi_offset[rows], step, rounding_mode="floor")[wins]
                 splice(part.grid, rows_of(found, wins), there.soi_offset[wins], state, rows[wins], shift, left)
             misfit.scatter_(1, beyond, worst)
 
 
-def _badness(misfit: Tensor) -> Tensor:
-    """Rates how badly all blocks fit, float64 [B]; one unexplained block does not dominate the others."""
-    return misfit.clamp_min(1.0).log().sum(1)
+def _reduced(model: GaussianModel, mixture: Tensor, at: Synchronised) -> Reduced:
+    return model.reduce(mixture, at.soi_offset, at.interference_offset)
 
 
 def _window(setup: _Setup, mixture: Tensor, at: Synchronised) -> Window:
@@ -369,13 +396,4 @@ def _rough_misfit(setup: _Setup, mixture: Tensor, at: Synchronised) -> Tensor:
     """Misfit float64 [B, K] of what is decided first."""
     window, noise = _window(setup, mixture, at), _noise(setup, at)
     state = setup.detector.detect(window, *setup.detector.acquired(window, at.gain, noise), noise, _FIRST)
-    return _misfit(setup, window, state, noise)
-
-
-def _misfit(setup: _Setup, window: Window, state: State, noise: Tensor) -> Tensor:
-    """Returns the residual of each block relative to the noise, float64 [B, K]; 0 where it does not matter."""
-    soi, carriers = setup.detector.decided(state)
-    residual = setup.detector.residuals(window, soi * window.exists, carriers, state.gain) / noise[:, None]
-    seen = window.inside.sum(2)
-    strong = state.gain.abs().square()[:, None] > _EDGE_GAIN
-    return residual * ((seen == setup.grid.period) | ((seen >= _EDGE_SAMPLES) & strong))
+    return misfits(setup.detector, window, state, noise)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rfsep.iq import forget_pages
 from rfsep.storage.atomic import staged
-from rfsep.storage.faults import fault, reason
+from rfsep.storage.faults import fault, foreign, reason
 from rfsep.storage.hdf5 import Slot, lay_out, open_hdf5, read_attribute, read_dataset
 from rfsep.storage.locks import alone_in
 from rfsep.storage.manifest import MANIFEST, is_listed, read_manifest, update_manifest
@@ -34,6 +34,8 @@ WITHHELD = {
     "interference_offset": ("<i8", ""),
     "interference_origin": ("<i8", ""),
 }
+# Attributes of the public file that say what a signal's channel is drawn from; there are none without a channel.
+CHANNELS = ("soi_channel", "interference_channel")
 
 
 class TestSetHeader(NamedTuple):
@@ -49,6 +51,8 @@ class TestSetHeader(NamedTuple):
         set_id: the same in both files; must not reveal the seed.
         seed: withheld.
         settings: withheld; values that JSON can hold.
+        soi_channel: public text of what the SOI's channel is drawn from; empty without one.
+        interference_channel: as ``soi_channel``.
     """
 
     soi: str
@@ -60,6 +64,8 @@ class TestSetHeader(NamedTuple):
     set_id: str
     seed: int
     settings: Mapping[str, Any]
+    soi_channel: str = ""
+    interference_channel: str = ""
 
 
 class Drawn(NamedTuple):
@@ -175,6 +181,7 @@ def read_own_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
     with open_hdf5(path) as file:
         set_id = _check_attributes(file, path, soi, interference)
         sample_rate_hz = read_attribute(file, "sample_rate_hz")
+        channels = [_text_or_none(file, path, name) for name in CHANNELS]
         mixture, sinr_db = (_read(file, name, PUBLIC) for name in PUBLIC)
     if isinstance(sample_rate_hz, str) or not 0 < sample_rate_hz < float("inf"):
         raise fault(path, f"sample_rate_hz is {sample_rate_hz!r}, expected a positive number")
@@ -182,7 +189,7 @@ def read_own_mixtures(folder: Path, soi: str, interference: str) -> MixtureFile:
         raise fault(path, f"mixture is empty: shape {mixture.shape}")
     check_shape(f"{path}: sinr_db", sinr_db.shape, (len(mixture),))
     check_finite(f"{path}: sinr_db", sinr_db)
-    return MixtureFile(soi, interference, path, set_id, float(sample_rate_hz), mixture, sinr_db)
+    return MixtureFile(soi, interference, path, set_id, float(sample_rate_hz), mixture, sinr_db, *channels)
 
 
 def read_own_truth(folder: Path, soi: str, interference: str) -> TruthFile | None:
@@ -216,12 +223,14 @@ def _slots(header: TestSetHeader, datasets: Mapping[str, tuple[str, str]]) -> di
 
 
 def _attributes(header: TestSetHeader) -> dict[str, str | int | float]:
+    channels = {name: text for name in CHANNELS if (text := getattr(header, name))}
     return {
         "schema": SCHEMA,
         "soi": header.soi,
         "interference": header.interference,
         "sample_rate_hz": float(header.sample_rate_hz),
         "set_id": header.set_id,
+        **channels,
     }
 
 
@@ -293,6 +302,16 @@ def _check_attributes(file: h5py.File, path: Path, soi: str, interference: str) 
     if not isinstance(set_id, str):
         raise fault(path, f"set_id is {set_id!r}, expected text")
     return set_id
+
+
+def _text_or_none(file: h5py.File, path: Path, name: str) -> str:
+    """Returns an attribute that a file may have; empty where it does not."""
+    with foreign(path, f"attribute {name!r} cannot be decoded"):
+        if name not in file.attrs:
+            return ""
+    if not isinstance(value := read_attribute(file, name), str):
+        raise fault(path, f"{name} is {value!r}, expected text")
+    return value
 
 
 def _read(file: h5py.File, name: str, datasets: Mapping[str, tuple[str, str]]) -> npt.NDArray[Any]:

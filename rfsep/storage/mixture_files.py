@@ -26,6 +26,8 @@ class MixtureFile(NamedTuple):
         sample_rate_hz: in Hz.
         mixture: complex64 [M, T], read-only memory map.
         sinr_db: float32 [M], nominal.
+        soi_channel: foreign text of what the SOI's channel is drawn from; empty without one, and for official files.
+        interference_channel: as ``soi_channel``.
     """
 
     soi: str
@@ -35,6 +37,8 @@ class MixtureFile(NamedTuple):
     sample_rate_hz: float
     mixture: npt.NDArray[np.complex64]
     sinr_db: npt.NDArray[np.float32]
+    soi_channel: str = ""
+    interference_channel: str = ""
 
 
 class TruthFile(NamedTuple):

@@ -36,6 +36,7 @@ class _Share(pl.LightningModule):
         self.work = work
         self.number = number
         self.refusal: str | None = None
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # There may be fewer pieces than processes.
 
     def predict_dataloader(self) -> DataLoader[int]:
         """Returns the numbers of this process's pieces."""

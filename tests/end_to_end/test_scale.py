@@ -286,6 +286,16 @@ def test_two_processes_find_what_one_does(made: Path, tmp_path: Path) -> None:
     alike(tmp_path / "one", tmp_path / "two")
 
 
+def test_more_processes_than_pieces(made: Path, tmp_path: Path) -> None:
+    """Twelve mixtures are one piece, so one of two processes has nothing to do but wait."""
+    shutil.copytree(made / "set", "set")
+    chosen = ["separator=matched_filter", "types=[QPSK_OFDMQPSK]"]
+    evaluate(*chosen, "out=one")
+    done = command("evaluate.py", *chosen, "testset=set", "out=two", "devices=2", cwd=tmp_path, GLOO_SOCKET_IFNAME="lo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    alike(tmp_path / "one", tmp_path / "two")
+
+
 def share_of(limit: int) -> Callable[..., bool]:
     """In place of several processes: one that is stopped after some pieces."""
 

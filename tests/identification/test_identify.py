@@ -23,7 +23,7 @@ from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.signals.emi import EmiBursts
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.noise import ColouredNoise, WhiteNoise
-from rfsep.signals.nr import NrUplink
+from rfsep.signals.nr.uplink import NrUplink
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.signals.recordings import SigmfRecordings

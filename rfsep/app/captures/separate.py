@@ -196,8 +196,8 @@ def prepare(request: Request, capture: Capture, look: Callable[[], Looked]) -> J
         raise InputError(f"{request.capture}: has no whole symbol behind --soi-start")
     window = window_of(config.method, arguments)
     chunks = cut(reception.num_samples, request.chunk_samples, window, modem.symbol_period)
-    separators = Separators(modem, first_separator(config, modem, frames), make, config.acquire["use"] == config.name)
-    tracked = _tracked(request, reception, chunks, window, separators)
+    first, own = first_separator(config, modem, frames), config.acquire.get("use") == config.name
+    tracked = _tracked(request, reception, chunks, window, Separators(modem, first, make, own))
     identity = {
         "schema": SCHEMA,
         "source": _source(request, capture, looked.sha256),

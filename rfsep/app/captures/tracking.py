@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor
 from rfsep.app.build import network_arguments, separator_parts
 from rfsep.app.captures.chunks import Chunks
 from rfsep.app.captures.reception import PARTS, Reception
-from rfsep.app.config import separator_of
+from rfsep.app.config import instantiate, separator_of
 from rfsep.app.learn.folder import Learned
 from rfsep.app.networks.runs import Run
 from rfsep.app.settings import SeparatorOption
@@ -169,6 +169,8 @@ def first_separator(option: SeparatorOption, modem: Modem, examples: Examples) -
         frames = examples.turned(carrier)
         if len(frames) == 0:
             return MatchedFilter(modem, frames, remodulation="none")
+        if "_target_" in option.acquire:
+            return cast(Separator, instantiate(option.acquire, modem=modem, examples=frames))
         named, changes = option.acquire["use"], {key: value for key, value in option.acquire.items() if key != "use"}
         settings = [f"method.{key}={value}" for key, value in changes.items()]
         made: Separator = separator_parts(separator_of(named, settings), modem, frames, {}).make(None)

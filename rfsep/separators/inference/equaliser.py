@@ -24,6 +24,7 @@ _STEPS = 8  # delays per sample that are compared
 _UNIT = 64  # Delays are multiples of 1 / 64 sample; what is left turns the carriers, which detection fits.
 _SAMPLES = 8192  # samples from which the delay is found
 _LEAST_DELAY = 0.04  # A smaller delay is left to detection.
+_EVIDENCE = 8.0  # nats by which a delay has to be likelier than none; a filter harms the ends of a short window
 
 
 class Inverse:
@@ -68,7 +69,7 @@ def delays(synchroniser: Synchroniser, mixture: Tensor) -> Tensor:
     """Returns by which fraction of a sample the interference of mixtures complex64 [B, T] is late: float64 [B].
 
     Blocks of the interference in a mixture behind the stationary Wiener filter have no power outside their span. It is
-    least where they are cut at the right time.
+    least where they are cut at the right time. Without evidence for a delay, as in a short window, it is 0.
 
     Args:
         synchroniser: for mixtures of that length, and blocks that are independent.
@@ -94,7 +95,9 @@ def delays(synchroniser: Synchroniser, mixture: Tensor) -> Tensor:
     left, here, right = (cost.gather(1, (best + move)[:, None])[:, 0] for move in (-1, 0, 1))
     vertex = (0.5 * (left - right) / (left + right - 2 * here).clamp_min(1e-12)).clamp(-1, 1)
     found = (best + vertex) / _STEPS - 0.5
-    return found - found.round()
+    whole = cost[:, _STEPS // 2 :: _STEPS].amin(1)  # the best start without a delay
+    likelier = (whole - cost.amin(1)) * (held // period)
+    return torch.where(likelier > _EVIDENCE, found - found.round(), 0.0)
 
 
 class AsSent(NamedTuple):

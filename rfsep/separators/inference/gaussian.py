@@ -21,8 +21,17 @@ from torch import Tensor
 
 from rfsep.iq import squared
 from rfsep.separators.inference.grid import ABSENT, Blocks, SoiGrid, scattered, scattered_matrix
-from rfsep.separators.inference.tridiagonal import back_solve, factorise, half_solve, log_determinant
+from rfsep.separators.inference.tridiagonal import (
+    Factor,
+    back_solve,
+    factorise,
+    half_solve,
+    inverse_band,
+    log_determinant,
+)
 from rfsep.signals.periodic_covariance import PeriodicCovariance
+
+_SEEN = 1e-3  # A symbol of which less is kept counts as unseen.
 
 
 class Reduced(NamedTuple):
@@ -59,6 +68,13 @@ class Solved(NamedTuple):
 
     log_likelihood: Tensor
     symbols: Tensor
+
+
+class Unbiased(NamedTuple):
+    """Symbols in noise: complex128 [B, S], and the variances float64 [B, S] of the noise."""
+
+    mean: Tensor
+    variance: Tensor
 
 
 class Bases:
@@ -160,14 +176,18 @@ class GaussianModel:
         gram[reduced.edge] = (adjoint * weight[reduced.edge][:, None, :]) @ reduced.edge_pulses
         return moment, gram
 
+    def _factored(self, reduced: Reduced, variance: Tensor) -> tuple[Factor, Tensor]:
+        """The factor L of M, and R^H D^-1 y complex128 [B, S], with D = ``variance`` [B, K, P]."""
+        moments, grams = self._moment_and_gram(reduced, 1 / variance)
+        gram = scattered_matrix(grams, reduced.columns, self.grid.num_symbols)
+        gram.diagonal(dim1=1, dim2=2).add_(torch.where(reduced.exists, 1.0, ABSENT))
+        moment = scattered(moments, reduced.columns, self.grid.num_symbols)
+        return factorise(gram, reduced.columns.shape[2] - 1), moment
+
     def solve(self, reduced: Reduced, gain: Tensor, noise_power: Tensor) -> Solved:
         """Likelihood and posterior means at interference gains (powers) and noise powers float64 [B]."""
         variance = gain[:, None, None] * reduced.values + noise_power[:, None, None]  # [B, K, P]
-        moments, grams = self._moment_and_gram(reduced, 1 / variance)
-        moment = scattered(moments, reduced.columns, self.grid.num_symbols)
-        gram = scattered_matrix(grams, reduced.columns, self.grid.num_symbols)
-        gram.diagonal(dim1=1, dim2=2).add_(torch.where(reduced.exists, 1.0, ABSENT))
-        factor = factorise(gram, reduced.columns.shape[2] - 1)  # L of M
+        factor, moment = self._factored(reduced, variance)
         half = half_solve(factor, moment)
         symbols = back_solve(factor, half)
         residual = (squared(reduced.samples) / variance).sum((1, 2))
@@ -176,3 +196,18 @@ class GaussianModel:
         log_det = log_det + log_determinant(factor) - absent
         explained = torch.stack([squared(part).sum((1, 2)) for part in half]).sum(0)
         return Solved(explained - residual - log_det, symbols)
+
+    def unbiased(self, reduced: Reduced, gain: Tensor, noise_power: Tensor) -> Unbiased:
+        """Evidence on every symbol without its own prior, as a symbol in noise, and that noise's variance.
+
+        The model may be wrong. If the symbols' power shows more noise than it expects, that counts.
+        """
+        variance = gain[:, None, None] * reduced.values + noise_power[:, None, None]
+        factor, moment = self._factored(reduced, variance)
+        symbols = back_solve(factor, half_solve(factor, moment))
+        share = 1 - inverse_band(factor).diagonal(dim1=1, dim2=2).real  # of its power that a symbol keeps
+        seen = reduced.exists & (share > _SEEN)
+        share = share.clamp_min(_SEEN)
+        mean, spread = symbols / share, (1 - share) / share
+        excess = ((squared(mean) - 1) * seen).sum(1) / (spread * seen).sum(1).clamp_min(_SEEN)
+        return Unbiased(mean, spread * excess.clamp_min(1)[:, None])

@@ -7,9 +7,10 @@ uses does: data are scrambled by it too, but are unknown anyway.
 import torch
 from torch import Tensor
 
-from rfsep.separators.nr.nr_bodies import cut, holds_body, is_comb
-from rfsep.separators.nr.nr_timing import SYMBOL, find_symbols
-from rfsep.signals.nr_pilots import NUM_CELLS, pilot_values
+from rfsep.separators.nr.nr_bodies import cut, holds_body, is_comb, whole_carriers
+from rfsep.separators.nr.nr_timing import SYMBOL, find_symbols, turning
+from rfsep.signals.nr.numerology import FFT_SIZE, NUM_CELLS
+from rfsep.signals.nr.pilots import pilot_values
 
 _PIECE = 4096  # samples in which one prefix at most is long
 _MAX_PIECES = 48
@@ -53,7 +54,9 @@ def _pilot_symbols(examples: Tensor) -> Tensor | None:
     pieces = examples.unfold(1, length, max(1, length - SYMBOL)).flatten(0, 1)[:_MAX_PIECES].to(torch.complex128)
     found = list[Tensor]()
     for piece in pieces:
-        for symbol in find_symbols(piece[None])[0]:
+        at = find_symbols(piece)
+        piece = piece * turning(-at.carrier - whole_carriers(piece, at) / FFT_SIZE, length)
+        for symbol in at.symbols:
             if holds_body(symbol, length) and is_comb(carriers := cut(piece, symbol)):
                 found.append(carriers[::2])
         if len(found) >= _ENOUGH:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
-from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
+from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
 
 # Tuned; split not recorded. First tap and number of taps, in samples from a timing that may be late by a part of the
 # delay spread.

@@ -14,10 +14,10 @@ from rfsep.iq import squared
 from rfsep.separators.inference.band import Band
 from rfsep.separators.inference.expectation_propagation import Marginals, Sites, tilted, updated
 from rfsep.separators.nr.nr_channel import Channel
+from rfsep.separators.nr.nr_elements import QPSK, tilted_kinds
 from rfsep.separators.nr.nr_timing import Symbol
 from rfsep.separators.nr.nr_waves import FAR_CARRIERS, FAR_POWERS, Waves, carrier_waves, sent_waveform
-from rfsep.signals.constellations import constellation
-from rfsep.signals.nr import NUM_SUBCARRIERS
+from rfsep.signals.nr.numerology import NUM_SUBCARRIERS
 
 # The key of the SOI's symbols; those of the interference are 0, 1, and so on.
 SOI = -1
@@ -53,12 +53,16 @@ class Share(NamedTuple):
     """The known carriers of an OFDM symbol, and those to detect.
 
     Attributes:
-        grid: known carriers, complex128 [612], zero elsewhere; None where all other carriers are unknown, too.
+        grid: known carriers, complex128 [612], zero elsewhere; None where there are none.
         carriers: numbers of the carriers to detect, int64 [N].
+        kinds: their constellations, int64 [N], see `rfsep.separators.nr.nr_elements`; None: QPSK.
+        far: carriers beyond `NEAR` are unknown, too.
     """
 
     grid: Tensor | None
     carriers: Tensor
+    kinds: Tensor | None = None
+    far: bool = False
 
 
 class Model(NamedTuple):
@@ -69,12 +73,14 @@ class Model(NamedTuple):
         unknown: waves of unknown symbols, by place; the SOI's at `SOI`.
         noise: covariance of everything else but the white part, complex128 [Q, Q].
         white: covariance of the white noise, complex128 [Q, Q].
+        kinds: constellations of the interference's unknown symbols, int64 [N] by place.
     """
 
     samples: Tensor
     unknown: dict[int, Waves]
     noise: Tensor
     white: Tensor
+    kinds: dict[int, Tensor]
 
 
 class Propagated(NamedTuple):
@@ -92,26 +98,39 @@ class Propagated(NamedTuple):
     misfit: float
 
 
-def make_model(window: Tensor, band: Band, symbols: list[Symbol], shares: list[Share], channel: Channel) -> Model:
-    """Builds the model of a window complex128 [T]; the channel's posterior variance enters as noise."""
+def make_model(
+    window: Tensor, band: Band, symbols: list[Symbol], shares: list[Share], channel: Channel, noise_power: float
+) -> Model:
+    """Builds the model of a window complex128 [T]; the channel's posterior variance enters as noise.
+
+    Args:
+        window: samples.
+        band: the SOI's.
+        symbols: of the interference.
+        shares: known and unknown carriers of each.
+        channel: of the interference.
+        noise_power: of the white noise; a little is assumed where there is none.
+    """
     decimator = band.decimator.real.contiguous()
     unknown = {SOI: Waves(slice(0, len(decimator)), band.response)}
-    noise, left = torch.zeros_like(band.noise), window
+    noise, left, kinds = torch.zeros_like(band.noise), window, dict[int, Tensor]()
     doubt, power = channel.doubt(), squared(channel.response())
     doubt = doubt / torch.maximum(power, _FADED * power.mean())
     for place, (symbol, share) in enumerate(zip(symbols, shares, strict=True)):
-        if share.grid is None:
+        if share.far:
             far = carrier_waves(decimator, symbol, channel.taps, FAR_CARRIERS)
             noise[far.rows, far.rows] += (far.values * FAR_POWERS) @ far.values.mH
-        else:
+        if share.grid is not None:
             left = left - sent_waveform(symbol, share.grid, channel.taps, len(window))
         if len(share.carriers):
             near = carrier_waves(decimator, symbol, channel.taps, share.carriers)
             unsure = doubt[share.carriers + NUM_SUBCARRIERS // 2]
             noise[near.rows, near.rows] += (near.values * unsure) @ near.values.mH
             unknown[place] = near
+            kinds[place] = torch.full_like(share.carriers, QPSK) if share.kinds is None else share.kinds
     single = {place: Waves(rows, waves.to(_DTYPE)) for place, (rows, waves) in unknown.items()}
-    return Model((band.decimator @ left).to(_DTYPE), single, noise.to(_DTYPE), (_NOISE * band.noise).to(_DTYPE))
+    white = (max(_NOISE, noise_power) * band.noise).to(_DTYPE)
+    return Model((band.decimator @ left).to(_DTYPE), single, noise.to(_DTYPE), white, kinds)
 
 
 def priors(model: Model) -> dict[int, Sites]:
@@ -129,13 +148,13 @@ def propagate(model: Model, sites: dict[int, Sites], points: Tensor, schedule: S
         points: the SOI's constellation complex128 [P].
         schedule: of the rounds.
     """
-    points_of_carriers = constellation("qpsk").to(_DTYPE)
     found, misfit = dict[int, Marginals](), torch.zeros(())
     for iteration in range(schedule.iterations):
         heat = schedule.warmth ** (1 - iteration / schedule.iterations)
         cavities, misfit = _cavities(model, sites, heat)
         found = {
-            place: tilted(cavity, points if place == SOI else points_of_carriers) for place, cavity in cavities.items()
+            place: tilted(cavity, points) if place == SOI else tilted_kinds(cavity, model.kinds[place])
+            for place, cavity in cavities.items()
         }
         sites = {place: updated(sites[place], cavities[place], found[place], schedule.damping) for place in sites}
     return Propagated(sites, found, float(misfit))

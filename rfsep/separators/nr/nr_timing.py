@@ -1,5 +1,7 @@
 """Finds the OFDM symbols of a 5G NR uplink in windows, by their cyclic prefixes beside the SOI's band."""
 
+import cmath
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -8,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
 from rfsep.iq import power, squared
-from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
+from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
 
 # Physics: prefixes in samples at 30.72 Msps; a slot's first symbol has the long one (TS 38.211 clause 5.3.1).
 PREFIX, LONG_PREFIX = 72, 88
@@ -26,12 +28,21 @@ _PASS, _STOP, _EDGE = 0.09, 0.05, 0.33
 _SMOOTHED = 5
 _FLOOR = 0.02
 
-# Tuned; split not recorded. Each sample of a prefix must gain _UNLIKE nats, or else a long prefix would win by its
+# Tuned; split not recorded. Each sample of a prefix must gain UNLIKE nats, or else a long prefix would win by its
 # additional samples. A long prefix must gain _UNLIKELY nats besides, because one symbol in fourteen has it. A timing
 # loses _LATE nats per sample, so that the earliest of equal timings wins.
-_UNLIKE = 1.0
+UNLIKE = 1.0
 _UNLIKELY = 4.0
 _LATE = 0.002
+
+# A carrier offset counts if it turns a body by this many standard deviations and by this angle in radians, below which
+# it harms little. Samples of a prefix next to the body are left out, for the timing may be early.
+_SURE = 4.0
+_LEAST_ANGLE = 0.02
+_AHEAD = 4
+
+# A rough carrier offset is tried if it gains this many nats.
+_TURNED = 10.0
 
 
 class Symbol(NamedTuple):
@@ -50,18 +61,58 @@ def _filter(size: int) -> Tensor:
     return gain
 
 
-def _likeness(windows: Tensor) -> Tensor:
-    """Returns the log ratio of power to difference, of samples an FFT apart: float64 [B, T - FFT_SIZE]."""
-    length = windows.shape[1]
-    size = 2 * length
-    high = torch.fft.ifft(torch.fft.fft(windows, size) * _filter(size))[:, :length]
-    first, second = high[:, :-FFT_SIZE], high[:, FFT_SIZE:]
-    both = torch.stack((squared(first) + squared(second), squared(first - second)), 1) / 2  # [B, 2, T - FFT_SIZE]
+class Heard(NamedTuple):
+    """Samples of a window beside the SOI's band, and those an FFT later: complex128 [T - FFT_SIZE] each."""
+
+    first: Tensor
+    second: Tensor
+
+    def turned(self, carrier: float) -> "Heard":
+        """Returns the samples of a window without a carrier offset, in cycles per sample."""
+        return self._replace(second=self.second * cmath.exp(-2j * cmath.pi * carrier * FFT_SIZE))
+
+    def coarse_carrier(self) -> float:
+        """Returns a rough carrier offset in cycles per sample, modulo a carrier spacing, at no known timing."""
+        return float(torch.angle((self.first.conj() * self.second).sum())) / (2 * torch.pi * FFT_SIZE)
+
+
+def heard_beside(window: Tensor) -> Heard:
+    """Returns what is heard of a window complex128 [T] beside the SOI's band."""
+    size = 2 * len(window)
+    high = torch.fft.ifft(torch.fft.fft(window, size) * _filter(size))[: len(window)]
+    return Heard(high[:-FFT_SIZE], high[FFT_SIZE:])
+
+
+def likeness(heard: Heard) -> Tensor:
+    """Returns the log ratio of power to difference, of samples an FFT apart: float64 [T - FFT_SIZE]."""
+    first, second = heard
+    both = torch.stack((squared(first) + squared(second), squared(first - second))) / 2  # [2, T - FFT_SIZE]
     kernel = torch.full((1, 1, _SMOOTHED), 1 / _SMOOTHED, dtype=torch.float64)
-    both = conv1d(both.flatten(0, 1)[:, None], kernel, padding=_SMOOTHED // 2).view(both.shape)
-    floor = _FLOOR * both[:, :1].mean(2, keepdim=True) + 1e-12
-    power_, difference = (both + floor).unbind(1)
+    both = conv1d(both[:, None], kernel, padding=_SMOOTHED // 2)[:, 0]
+    floor = _FLOOR * both[0].mean() + 1e-12
+    power_, difference = (both + floor).unbind()
     return (power_ / difference).log()
+
+
+def carrier_offset(heard: Heard, symbols: list[Symbol]) -> float:
+    """Returns the carrier offset in cycles per sample that prefixes show, modulo a carrier spacing.
+
+    The first half of a prefix is left out, for echoes of the symbol before reach into it. An offset too small to be
+    told from none is 0.
+    """
+    time = torch.arange(len(heard.first))
+    late = torch.zeros(len(time), dtype=torch.bool)
+    for symbol in symbols:
+        end = symbol.body
+        late |= (time >= end - PREFIX // 2) & (time < end - _AHEAD)
+    first, second = heard.first[late], heard.second[late]
+    product = (first.conj() * second).sum()
+    if not bool(late.any()) or float(product.abs()) == 0:
+        return 0.0
+    angle = float(torch.angle(product))
+    unlike = float(squared(second - first * cmath.exp(1j * angle)).sum() / squared(first).sum())
+    unsure = (unlike / 2 / int(late.sum())) ** 0.5
+    return angle / (2 * torch.pi * FFT_SIZE) if abs(angle) > max(_SURE * unsure, _LEAST_ANGLE) else 0.0
 
 
 def _hypotheses(length: int) -> tuple[Tensor, Tensor]:
@@ -74,23 +125,50 @@ def _hypotheses(length: int) -> tuple[Tensor, Tensor]:
     return bodies.flatten(0, 1), prefixes.flatten(0, 1)
 
 
-def find_symbols(windows: Tensor) -> list[list[Symbol]]:
-    """Finds the symbols that reach into windows complex128 [B, T] whose SOI has been weakened."""
-    length = windows.shape[1]
-    total = pad((_likeness(windows) - _UNLIKE).cumsum(1), (1, 0))  # [B, T - FFT_SIZE + 1]
+class Acquired(NamedTuple):
+    """Symbols of a window, and the carrier offset in cycles per sample."""
+
+    symbols: list[Symbol]
+    carrier: float
+
+
+def acquired(window: Tensor, search: Callable[[Tensor], tuple[list[Symbol], float]]) -> Acquired:
+    """Finds symbols and carrier offset of a window complex128 [T] whose SOI has been weakened.
+
+    Args:
+        window: samples.
+        search: returns symbols and their score, given `likeness` less `UNLIKE`, summed from 0 on.
+    """
+    heard = heard_beside(window)
+    coarse = heard.coarse_carrier()
+    symbols, score = search(_summed(heard))
+    turned, other = search(_summed(heard.turned(coarse)))
+    if other > score + _TURNED:
+        symbols = turned
+    carrier = carrier_offset(heard, symbols)
+    if carrier:
+        symbols, _ = search(_summed(heard.turned(carrier)))
+    return Acquired(symbols, carrier)
+
+
+def _summed(heard: Heard) -> Tensor:
+    return pad((likeness(heard) - UNLIKE).cumsum(0), (1, 0))  # [T - FFT_SIZE + 1]
+
+
+def find_symbols(window: Tensor) -> Acquired:
+    """Finds the symbols that reach into a window complex128 [T] of few symbols, whose SOI has been weakened."""
+    length = len(window)
     bodies, prefixes = _hypotheses(length)
-    last = total.shape[1] - 1
-    score = total[:, bodies.clamp(0, last)] - total[:, (bodies - prefixes).clamp(0, last)]  # [B, hypotheses, symbols]
     unlikely = (prefixes > PREFIX).any(1) * _UNLIKELY + bodies[:, 0] * _LATE
-    best = (score.sum(2) - unlikely).argmax(1)
-    return [
-        [
-            Symbol(body, prefix)
-            for body, prefix in zip(bodies[row].tolist(), prefixes[row].tolist(), strict=True)
-            if -FFT_SIZE < body < length + prefix
-        ]
-        for row in best.tolist()
-    ]
+
+    def search(total: Tensor) -> tuple[list[Symbol], float]:
+        last = len(total) - 1
+        score = total[bodies.clamp(0, last)] - total[(bodies - prefixes).clamp(0, last)]  # [hypotheses, symbols]
+        best, row = (score.sum(1) - unlikely).max(0)
+        pairs = zip(bodies[row].tolist(), prefixes[row].tolist(), strict=True)
+        return [Symbol(*pair) for pair in pairs if -FFT_SIZE < pair[0] < length + pair[1]], float(best)
+
+    return acquired(window, search)
 
 
 def otherwise(symbols: list[Symbol], length: int) -> list[list[Symbol]]:
@@ -109,3 +187,9 @@ def interference_density(windows: Tensor, soi_power: float) -> Tensor:
     """Returns the interference's power density in its band, float64 [B], as a power over all frequencies."""
     level = (power(windows).double() - soi_power).clamp_min(LEAST_LEVEL)
     return level * FFT_SIZE / NUM_SUBCARRIERS
+
+
+def turning(carrier: float, num_samples: int) -> Tensor:
+    """Returns the rotation complex128 [T] by a carrier in cycles per sample."""
+    phase = 2 * torch.pi * carrier * torch.arange(num_samples, dtype=torch.float64)
+    return torch.polar(torch.ones_like(phase), phase)

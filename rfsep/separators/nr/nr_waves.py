@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rfsep.separators.nr.nr_channel import FIRST_LAG, NUM_TAPS
 from rfsep.separators.nr.nr_timing import Symbol
-from rfsep.signals.nr import FFT_SIZE, NUM_SUBCARRIERS
+from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
 
 # Tuned; split not recorded. This many carriers on each side of the middle are modelled one by one. The low-pass of
 # `band` attenuates those beyond by more than 6 dB.

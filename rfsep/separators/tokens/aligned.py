@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import power
+from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
 from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.grid import SoiGrid
-from rfsep.separators.inference.interference import interference_modem, make_setup
+from rfsep.separators.inference.interference import interference_modem, make_setup, received_modems
+from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.tokens.token_detection import TokenDetector, TokenSymbols
 from rfsep.separators.tokens.tokens import TokenGrid, Tokens
@@ -39,6 +41,7 @@ _LEAST_NOISE = 1e-3  # Detection assumes at least this noise power; without any 
 _SILENCE = 1e-12
 _SUREST = 40.0  # largest magnitude of a log-likelihood ratio before the network
 _MISFIT = 2.0  # residual over the noise that is more than chance
+_SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
 
 
 class Aligned:
@@ -85,7 +88,8 @@ class Aligned:
         found = interference_modem(examples, interference)
         if not isinstance(found, OfdmModem):
             raise InputError(f"the interference is {type(found).__name__}, expected OFDM")
-        self.interference = found
+        self.received = received_modems(examples, interference)[0]
+        self.interference = self.received.received(self.received.carrier)  # as after the filter that undoes the channel
         self.model = model
         self._linear = Fallback(modem, examples)
         self.inputs = tuple(inputs)
@@ -94,8 +98,11 @@ class Aligned:
         self.block = block
         self.margin = margin
         self.grid = TokenGrid(modem, self.interference.symbol_period)
-        self.detector = TokenDetector(self.grid, self.interference, iterations=iterations)
-        self._setup = lru_cache(maxsize=8)(self._make_setup)
+        self.iterations = iterations
+        self._setup = lru_cache(maxsize=_SETUPS)(self._make_setup)
+        self._detector = lru_cache(maxsize=_SETUPS)(self._make_detector)
+        self.detector = self._detector(0.0)
+        self._rivals = Rivals(modem, examples, self.received, self.grid.period)
         if model is not None:
             needed = {"num_inputs": self.num_inputs, "num_bits": self.grid.slots * bits_per_symbol(modem.constellation)}
             needed |= {"num_phases": self.grid.step, "period": self.grid.period}
@@ -108,7 +115,12 @@ class Aligned:
         sizes = {"time": 2 * period, "band": 4 * self.grid.num_seen, "carriers": 2 * len(self.detector.near)}
         return 2 + sum({**sizes, "detection": 7 * shown}[name] for name in self.inputs)
 
-    def _make_setup(self, length: int, begins: bool, ends: bool) -> tuple[SoiGrid, Synchroniser]:
+    def _make_detector(self, delay: float) -> TokenDetector:
+        """For mixtures from which the channel, and ``delay`` samples more, were taken."""
+        grid = TokenGrid(self.modem, self.interference.symbol_period, passed=inverse(self.received, delay))
+        return TokenDetector(grid, self.interference, iterations=self.iterations)
+
+    def _make_setup(self, length: int, begins: bool, ends: bool, delay: float = 0.0) -> tuple[SoiGrid, Synchroniser]:
         made = make_setup(
             self.modem,
             modem_periodic_covariance(self.interference),
@@ -117,10 +129,11 @@ class Aligned:
             ends=ends and self.timing_known,
             timing_known=self.timing_known,
             noise_power=self.noise_power,
+            passed=inverse(self.received, delay),
         )
         return made.grid, made.synchroniser
 
-    def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool) -> View:
+    def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool, delay: float = 0.0) -> View:
         """Returns the network's input for windows complex64 [B, T].
 
         Args:
@@ -128,21 +141,21 @@ class Aligned:
             at: their timing.
             begins: whether the SOI begins with the window.
             ends: whether the SOI ends with the window.
+            delay: samples that were taken from the interference's delay.
 
         Raises:
             InputError: a window may be too short for a whole token.
         """
-        if mixture.shape[1] < 2 * self.grid.period - 1:
-            least = 2 * self.grid.period - 1
+        if mixture.shape[1] < (least := 2 * self.grid.period - 1):
             raise InputError(f"a window of {mixture.shape[1]} samples may hold no whole token; {least} always do")
-        grid, _ = self._setup(mixture.shape[1], begins, ends)
+        grid, _ = self._setup(mixture.shape[1], begins, ends, delay)
         tokens = self.grid.cut(mixture, at.soi_offset, at.interference_offset)
         rms = power(mixture).clamp_min(_SILENCE).sqrt()
         columns = [rms.log()[:, None, None].expand(*tokens.phase.shape, 1), tokens.inside.float().mean(2, keepdim=True)]
         symbols = None
         if "detection" in self.inputs:
             exists = self._exists(grid, tokens, at.soi_offset)
-            symbols = self.detector(tokens, at.noise_power.float().clamp_min(_LEAST_NOISE), exists)
+            symbols = self._detector(delay)(tokens, at.noise_power.float().clamp_min(_LEAST_NOISE), exists)
             columns += [_detection_columns(symbols)]
         if "time" in self.inputs:
             columns += [real_columns(tokens.samples / rms[:, None, None])]
@@ -274,45 +287,73 @@ class Aligned:
         """
         if (length := mixture.shape[1]) > self.block:
             raise InputError(f"aligned: soft bits are of one window, {self.block} samples; got {length}")
-        width, step = bits_per_symbol(self.modem.constellation), self.modem.symbol_period
+        found = torch.empty((len(mixture), self.modem.num_bits(length)))
         with torch.inference_mode():
-            grid, at = self._setup(length, True, True)[0], self._synchronised(mixture, True, True)
-            view = self.view(mixture, at, True, True)
-            slot = self._owned(view, grid).flatten(1)[..., None].expand(-1, -1, width)
-            every = torch.zeros((len(mixture), grid.num_symbols + 1, width))
-            told, bound = self.logits(view), self._bound(view)
-            if calibrated and bound is not None:
-                told = bounded(told, bound)
-            every.scatter_(1, slot, told.reshape(len(mixture), -1, width))
-            centre = (grid.period_of_symbol + 0.5) * step - at.soi_offset[:, None]  # in samples, [B, S]
-            first = (centre >= 0).int().argmax(1)[:, None]
-            place = first + torch.arange(self.modem.num_bits(length) // width)
-            ratio = every.gather(1, place[..., None].expand(-1, -1, width)).flatten(1)
-            start = (centre.gather(1, first)[:, 0] - step / 2).long()
-            if not calibrated:
-                return ratio
-            doubted = None if view.symbols is None else _doubted(view.symbols)
-            return self._linear.tempered(mixture, ratio, start, doubted)
+            for part in as_sent(self.received, lambda length: self._setup(length, False, False)[1], mixture):
+                found[part.rows] = self._soft_bits(mixture[part.rows], part, calibrated)
+        return found
+
+    def _soft_bits(self, mixture: Tensor, part: AsSent, calibrated: bool) -> Tensor:
+        """Log-likelihood ratios float32 [n, N] of mixtures as received, and as ``part`` has them."""
+        width, step = bits_per_symbol(self.modem.constellation), self.modem.symbol_period
+        grid, synchroniser = self._setup(mixture.shape[1], True, True, part.delay)
+        at = synchroniser(part.mixture)
+        view = self.view(part.mixture, Timing(*at[:2], at.noise_power), True, True, part.delay)
+        slot = self._owned(view, grid).flatten(1)[..., None].expand(-1, -1, width)
+        every = torch.zeros((len(mixture), grid.num_symbols + 1, width))
+        told, bound = self.logits(view), self._bound(view)
+        if calibrated and bound is not None:
+            told = bounded(told, bound)
+        every.scatter_(1, slot, told.reshape(len(mixture), -1, width))
+        centre = (grid.period_of_symbol + 0.5) * step - at.soi_offset[:, None]  # in samples, [B, S]
+        first = (centre >= 0).int().argmax(1)[:, None]
+        place = first + torch.arange(self.modem.num_bits(mixture.shape[1]) // width)
+        ratio = every.gather(1, place[..., None].expand(-1, -1, width)).flatten(1)
+        if not calibrated:
+            return ratio
+        start = (centre.gather(1, first)[:, 0] - step / 2).long()
+        doubted = None if view.symbols is None else _doubted(view.symbols)
+        return self._linear.tempered(mixture, ratio, start, doubted)
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
-        soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        soi = torch.empty_like(mixture)
+        for part in as_sent(self.received, lambda length: self._setup(length, False, False)[1], mixture):
+            soi[part.rows] = self._separate(mixture[part.rows], part)
         return Separated(soi, self.modem.decide(soi))
+
+    def _separate(self, mixture: Tensor, part: AsSent) -> Tensor:
+        """Estimates complex64 [n, T] of mixtures as received, which ``part`` has as their interference was sent."""
+        own, ranks = list[Tensor](), list[Tensor]()
+
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            both = self._estimate(windows, begins, ends, part.delay)
+            own.append(both[:, 0])
+            ranks.append(both[:, 1, 0].real.long())
+            return both[:, 0]
+
+        place = (self.block, self.margin, self.modem.symbol_period)
+        overlapped_ends(estimate, part.mixture, *place)
+        return self._rivals.replaced(own, ranks, mixture, place)
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
         """Runs `separate`; there is no guidance."""
         return self.separate(mixture)
 
-    def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
-        self._setup(windows.shape[1], begins, ends)  # This builds the setup once, not in every thread.
+    def _estimate(self, windows: Tensor, begins: bool, ends: bool, delay: float) -> Tensor:
+        """The estimate, and the `Rank` of the likeliest model at every sample: complex64 [W, 2, T]."""
+        setup = self._setup(windows.shape[1], begins, ends, delay)  # once, not in every thread
 
         def estimate(part: Tensor) -> Tensor:
             with torch.inference_mode():
-                grid = self._setup(part.shape[1], begins, ends)[0]
-                at = self._synchronised(part, begins, ends)
-                view = self.view(part, at, begins, ends)
+                grid, synchroniser = setup
+                found = synchroniser(part)
+                at = Timing(found.soi_offset, found.interference_offset, found.noise_power)
+                view = self.view(part, at, begins, ends, delay)
                 symbols = self.symbols(view, self.logits(view), grid) * grid.exists(at.soi_offset)
-                return grid.synthesise(symbols, at.soi_offset)
+                soi = grid.synthesise(symbols, at.soi_offset)
+                rank = self._rivals(synchroniser, part, found, Rank.DETECTED, found.log_likelihood).rank
+                return torch.stack((soi, rank[:, None].expand(soi.shape).to(soi)), 1)
 
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 

@@ -3,6 +3,7 @@
 The code fixes the carriers beneath the SOI, which nothing else shows.
 """
 
+import cmath
 from typing import NamedTuple
 
 import torch
@@ -40,6 +41,9 @@ _PREAMBLE = 5
 # beyond the packet's end fits worse than the median symbol by more than _WORSE.
 _LEAST_FIT = -0.7
 _WORSE = 3.0
+
+# Tuned on the validation split. A header before the data fits their alphabet worse than the median symbol by more.
+_WORSE_FIRST = 1.5
 
 # Tuned; split not recorded. These are shares of the sure bits: a wrong code contradicts some hundredths of them. A
 # packet whose training field is not seen has a stricter limit. One code word beats another by _CLEARLY_FEWER.
@@ -117,8 +121,10 @@ def packets_of(segments: list[Segment], runs: Runs) -> dict[int, Packet]:
             continue
         packet = found.get(run, Packet(None, [], None))
         count = len(packet.symbols)
-        if one.kind == Kind.LONG:
-            packet = packet._replace(long=one.start)
+        if one.kind == Kind.SHORT and one.start < 0:
+            packet = packet._replace(ht_from=0)  # With its begin outside the window, an HT field looks the same.
+        elif one.kind == Kind.LONG:
+            packet = packet._replace(long=one.start, ht_from=None)
         elif one.kind == Kind.HT_SHORT and packet.ht_from is None and (packet.long is None or count == 3):
             packet = packet._replace(ht_from=count)
         elif one.kind in (Kind.HT_SHORT, Kind.SYMBOL):
@@ -174,12 +180,14 @@ class _Aligned(NamedTuple):
         bits: per carrier.
         found: values, rotated back, and variances.
         phase: float64 [J].
+        fits: log likelihood per carrier, float64 [J].
     """
 
     starts: list[int]
     bits: int
     found: Equalised
     phase: Tensor
+    fits: Tensor
 
 
 def _aligned(group: Group, found: Equalised, run: Run) -> _Aligned | None:
@@ -202,15 +210,23 @@ def _aligned(group: Group, found: Equalised, run: Run) -> _Aligned | None:
     end = len(each)
     if worse and (group.phase is not None or worse[0] > len(each) // 2):
         end = worse[0]  # the packet ends here
-    return _Aligned(group.starts[:end], bits, Equalised(values[:end], found.variance[:end]), phase[:end])
+    return _Aligned(group.starts[:end], bits, Equalised(values[:end], found.variance[:end]), phase[:end], each[:end])
 
 
 class _Word(NamedTuple):
-    """A code word: its first symbol, points complex128 [J, carriers], and the share of sure bits it contradicts."""
+    """A code word.
+
+    Attributes:
+        skip: its first symbol.
+        points: in the frame of the aligned values, complex128 [J, carriers].
+        contradicted: share of the sure bits that it contradicts.
+        pilot: unit of the pilots in that frame: they are plus or minus this.
+    """
 
     skip: int
     points: Tensor
     contradicted: float
+    pilot: complex
 
 
 def _code_word(group: Group, aligned: _Aligned, run: Run) -> _Word:
@@ -223,6 +239,7 @@ def _code_word(group: Group, aligned: _Aligned, run: Run) -> _Word:
     rates = wifi_code.RATES[bits] if some or unseen else ("1/2",)
     doubt = 1.5 * run.error + 5e-4 + (_UNSEEN_DOUBT * ~CLEAR[data] if unseen else 0.0)
     best: _Word | None = None
+    tried = list[_Word]()
     for skip in skips:
         values, variance = aligned.found.values[skip:, data], (aligned.found.variance[skip:, data] + doubt).numpy()
         words = []
@@ -230,14 +247,33 @@ def _code_word(group: Group, aligned: _Aligned, run: Run) -> _Word:
             for rate in rates:
                 coding = wifi_code.Coding(bits, rate, group.ht, not unseen and not some)
                 word = wifi_code.decode((values * 1j**turn).numpy(), variance, coding, trusted)
-                words.append(_Word(skip, torch.from_numpy(word.values) * (-1j) ** turn, word.contradicted))
+                # Pilots turn with the data of a symbol, but not with those of HT-SIG (19.3.9.4.3).
+                pilot = (-1j) ** turn * cmath.rect(1.0, -(group.phase or 0.0))
+                words.append(_Word(skip, torch.from_numpy(word.values) * (-1j) ** turn, word.contradicted, pilot))
         word_here = min(words, key=lambda one: one.contradicted)
+        tried.append(word_here)
         if best is None or word_here.contradicted < best.contradicted - _CLEARLY_FEWER:
             best = word_here
         if best.contradicted < _CLEARLY_FEWER:
             break
     assert best is not None  # there is at least one symbol
-    return best
+    return best if bits == 1 else _lengthened(best, tried, aligned.fits)
+
+
+def _lengthened(best: _Word, tried: list[_Word], fits: Tensor) -> _Word:
+    """Returns a word with the symbols before it that fit its alphabet, of which headers have another.
+
+    Wrong symbols of the SOI contradict such a symbol, but `_take` still sees whether it is there.
+
+    Args:
+        best: the word.
+        tried: words by their first symbol.
+        fits: of the symbols, float64 [J].
+    """
+    first = best.skip
+    while first > 0 and fits[first - 1] >= fits[best.skip :].median() - _WORSE_FIRST:
+        first -= 1
+    return tried[first]._replace(contradicted=best.contradicted)
 
 
 def _decoded(residual: Residual, group: Group, run: Run) -> list[Piece]:
@@ -254,7 +290,7 @@ def _decoded(residual: Residual, group: Group, run: Run) -> list[Piece]:
         place = index + word.skip
         values = torch.zeros(len(data), dtype=torch.complex128)
         values[data] = word.points[index]
-        values[PILOT] = aligned.found.values[place, PILOT].real.sign().to(values.dtype)
+        values[PILOT] = (aligned.found.values[place, PILOT] / word.pilot).real.sign() * word.pilot
         turn = torch.exp(1j * (aligned.phase[place] + (group.phase or 0.0)))
         pieces.append(Piece(start, wifi.SYMBOL, wifi.PREFIX, values * turn, group.taps))
     return pieces

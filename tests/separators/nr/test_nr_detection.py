@@ -1,13 +1,17 @@
 """Detection beneath a 5G NR uplink: exact channels and timing without a SOI, and bit errors beside the genie's."""
 
 import importlib.util
+import itertools
+import os
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
-from rfsep.bounds.nr_genie import NrGenie, symbols_about
+from rfsep.bounds.nr_genie import NrGenie
 from rfsep.mixtures.mix import Mixer
+from rfsep.separators.lmmse import Lmmse
 from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.separators.nr.nr_bodies import Body, cut, cut_off_pilots, find_bodies, first_channel, sliced
 from rfsep.separators.nr.nr_cell import find_cell
@@ -15,10 +19,12 @@ from rfsep.separators.nr.nr_channel import Channel, carrier_numbers, delays, qua
 from rfsep.separators.nr.nr_detection import NrDetection
 from rfsep.separators.nr.nr_timing import Symbol, find_symbols, otherwise
 from rfsep.separators.nr.nr_waves import carrier_waves, sent_waveform
-from rfsep.signals import nr
+from rfsep.separators.nr.nr_windows import pieces, slot_symbols
 from rfsep.signals.linear_modem import LinearModem
-from rfsep.signals.nr import NrUplink, nr_ofdm
-from rfsep.signals.nr_pilots import PILOT_SYMBOLS, pilot_grids
+from rfsep.signals.nr import uplink
+from rfsep.signals.nr.numerology import nr_ofdm
+from rfsep.signals.nr.pilots import PILOT_SYMBOLS, pilot_grids
+from rfsep.signals.nr.uplink import NrUplink
 from rfsep.types import InputError
 
 NONE = torch.zeros((0, 0), dtype=torch.complex64)
@@ -46,7 +52,7 @@ def one_thread() -> Iterator[None]:
 @sionna
 @pytest.mark.parametrize("cell", [1, 1007])
 def test_pilots_are_those_of_sionna(cell: int) -> None:
-    symbols, pilots = nr._pilots(cell)
+    symbols, pilots = uplink._pilots(cell)
     assert tuple(symbols) == PILOT_SYMBOLS
     torch.testing.assert_close(pilot_grids(cell), pilots)
 
@@ -68,8 +74,8 @@ def test_one_tap_without_a_soi_is_recovered_exactly(offset: int) -> None:
     sent = nr_ofdm(grids).flatten()[offset : offset + 2560]
     gain = torch.polar(torch.tensor(3.0), torch.tensor(0.4))
     window = (gain * sent).to(torch.complex128)
-    symbols = find_symbols(window[None])[0]
-    truth = symbols_about(offset, 2560)
+    symbols = find_symbols(window).symbols
+    truth = slot_symbols(offset, 2560)
     bodies = find_bodies(window, symbols, pilot_grids(1).flatten(0, 1).to(torch.complex128))
     assert bodies
     faint = torch.full((612,), 1e-6, dtype=torch.float64)
@@ -92,7 +98,7 @@ def test_one_tap_without_a_soi_is_recovered_exactly(offset: int) -> None:
 
 def all_symbols(offset: int) -> list[Symbol]:
     """The symbols of two slots, in a window that begins ``offset`` samples into the first."""
-    slots = symbols_about(0, 2 * 15_360)
+    slots = slot_symbols(0, 2 * 15_360)
     return [Symbol(one.body - offset, one.prefix) for one in slots]
 
 
@@ -239,3 +245,92 @@ def test_what_is_no_uplink_is_estimated_linearly() -> None:
     tone = 3 * torch.exp(2j * torch.pi * 0.21 * torch.arange(2560)).to(torch.complex64)
     assert torch.equal(separator.separate(clean.waveform + tone).bits, clean.bits)
     assert not bool(separator.separate(torch.zeros((1, 2560), dtype=torch.complex64)).soi.any())
+
+
+def recorded(name: str) -> torch.Tensor:
+    """A waveform complex64 [T] of unit power by a transmitter that is not ours."""
+    folder = os.environ.get("RFSEP_RECORDINGS")
+    if not folder:
+        pytest.skip("needs the recordings at RFSEP_RECORDINGS")
+    samples = np.fromfile(f"{folder}/independent/{name}.sigmf-data", "<i2").astype(np.float32)
+    waveform = torch.from_numpy(samples[::2] + 1j * samples[1::2])
+    return waveform / waveform.abs().square().mean().sqrt()
+
+
+def impaired(window: torch.Tensor, carrier: float) -> torch.Tensor:
+    """Delays a window by .37 sample, adds a ray of half its size at three samples, turns it, adds 20 dB of noise."""
+    heard = window + 0.5j * window.roll(3)
+    frequency = torch.fft.fftfreq(len(heard))
+    heard = torch.fft.ifft(torch.fft.fft(heard) * torch.exp(-2j * torch.pi * 0.37 * frequency))
+    noise = torch.randn(len(heard), dtype=torch.complex64, generator=generator(1))
+    return heard * torch.exp(2j * torch.pi * carrier * torch.arange(len(heard))) + 0.1 * noise
+
+
+def beneath(interference: torch.Tensor, sinr_db: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A mixture complex64 [1, T] and the bits of its SOI."""
+    soi = LinearModem().sample(1, len(interference), generator(seed))
+    return soi.waveform + 10 ** (-sinr_db / 20) * interference, soi.bits
+
+
+@pytest.mark.parametrize("carrier", [0.0, 1e-4, 1e-3])
+def test_a_downlink_of_py3gpp_is_detected_through_everything_at_once(carrier: float) -> None:
+    """No cell is told; 1e-3 cycles per sample is more than a carrier. The window begins with a symbol of slot 9."""
+    stream = recorded("nr-py3gpp-cell77")
+    examples = torch.stack([impaired(stream[start : start + 8192], carrier) for start in (0, 20_000, 40_000)])
+    separator = NrDetection(LinearModem(), examples)
+    assert separator.cell_id == 77
+    start = 9 * 15_360 - 32
+    window = impaired(stream[start : start + 2624], carrier)[32:2592]
+    mixture, bits = beneath(window, -12.0, 5)
+    assert float((separator.separate(mixture).bits != bits).double().mean()) < 0.03
+    assert float((MatchedFilter(LinearModem(), NONE).separate(mixture).bits != bits).double().mean()) > 0.15
+
+
+def test_long_mixtures_are_cut_where_symbols_begin() -> None:
+    """Few bits are lost, and those at the ends: symbols that the mixture cuts off."""
+    stream = recorded("nr-py3gpp-cell77")
+    separator = NrDetection(LinearModem(), stream[:24_576].view(3, 8192))
+    mixture, bits = beneath(stream[200_000:208_192], -18.0, 6)
+    wrong = (separator.separate(mixture).bits != bits)[0].view(-1, 2).any(1).nonzero()[:, 0] * 16
+    assert len(wrong) < 15
+    assert not bool(((wrong > 1096) & (wrong < 8192 - 1096)).any())
+
+
+def test_pieces_meet_within_whole_symbols() -> None:
+    symbols = slot_symbols(7000, 40_000)
+    cut = pieces(symbols, 40_000, 16)
+    assert (cut[0].first, cut[-1].last) == (0, 40_000)
+    assert all(one.last == other.first for one, other in itertools.pairwise(cut))
+    for one, other in itertools.pairwise(cut):
+        begin, end = next(
+            (symbol.body - symbol.prefix, symbol.body + 1024)
+            for symbol in symbols
+            if symbol.body - symbol.prefix <= one.last < symbol.body + 1024
+        )
+        assert other.start % 16 == 0
+        assert other.start <= begin
+        assert end <= one.stop
+
+
+@pytest.mark.parametrize("name", ["lte-srsran-loaded", "ofdm-gnuradio"])
+def test_another_standard_is_left_to_lmmse(name: str) -> None:
+    """Told a cell, which it has not."""
+    stream = recorded(name)
+    examples = stream[:24_576].view(3, 8192)
+    mixture, _ = beneath(stream[100_000:102_560], -6.0, 7)
+    modem = LinearModem()
+    found = NrDetection(modem, examples, cell_id=5).separate(mixture)
+    assert torch.equal(found.bits, Lmmse(modem, examples).separate(mixture).bits)
+
+
+@pytest.mark.parametrize("symbol", [1, 4])
+def test_a_wrong_cell_that_no_example_contradicts_does_no_harm(symbol: int) -> None:
+    """One window whose only whole symbols are pilots and one of data, in a downlink of cell 77; cell 5 is told."""
+    stream = recorded("nr-py3gpp-cell77")
+    modem, examples = LinearModem(), torch.randn((4, 4096), dtype=torch.complex64, generator=generator(9))
+    start = 15_360 + 16 + symbol * 1096 + 60
+    mixture, bits = beneath(stream[start : start + 2560], -6.0, 8)
+    separator = NrDetection(modem, examples, cell_id=5)
+    assert separator.cell_id == 5
+    wrong = [int((one.separate(mixture).bits != bits).sum()) for one in (separator, Lmmse(modem, examples))]
+    assert wrong[0] <= wrong[1]

@@ -1,7 +1,8 @@
-"""Demodulation reference signals of a 5G NR uplink (PUSCH): pilots on every second carrier of two symbols of a slot.
+"""Demodulation reference signals of a shared channel of 5G NR: pilots on every second carrier of two symbols of a slot.
 
-3GPP TS 38.211 clause 6.4.1.1: configuration type 1, one front-loaded symbol and one more, one layer, no group hopping,
-no data beside the pilots. The numbers of cell, slot and symbol determine their values.
+3GPP TS 38.211 clauses 6.4.1.1 (PUSCH) and 7.4.1.1 (PDSCH), which give both the same values: configuration type 1, one
+front-loaded symbol and one more, one layer, no group hopping, no data beside the pilots. The numbers of cell, slot and
+symbol determine their values.
 """
 
 from functools import lru_cache
@@ -10,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rfsep.signals.lte_pilots import gold_bits
+from rfsep.signals.lte.pilots import gold_bits
 
 PILOT_SYMBOLS = (2, 11)  # pilot symbols among the 14 of a slot
-NUM_CELLS = 1008  # physical-layer cell identities, clause 7.4.2.1
 NUM_SLOTS = 20  # slots per frame at 30 kHz
 _CARRIERS = 612  # 51 resource blocks
 

@@ -2,32 +2,23 @@
 
 import importlib
 import importlib.util
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from rfsep.signals.bursts import Range, check_range, uniform
-from rfsep.signals.channels.delay_line import windowed_sinc
-from rfsep.signals.channels.profiles import LONGEST_DELAY, PROFILES, delay_profile
-from rfsep.types import InputError, Sampled, synthetic
+from rfsep.signals.bursts import Range, check_range
+from rfsep.signals.channels.profiles import PROFILES
+from rfsep.signals.nr.fading import faded
+from rfsep.signals.nr.numerology import NUM_SUBCARRIERS
+from rfsep.types import InputError, Sampled
 
-SAMPLE_RATE_HZ = 30.72e6
-FFT_SIZE = 1024
-NUM_SUBCARRIERS = 612  # 51 resource blocks: a 20 MHz channel at 30 kHz, TS 38.101-1 table 5.3.2-1
-CYCLIC_PREFIX_LENGTHS = (88, *[72] * 13)  # 144 / 2 samples, and 16 more twice per subframe: TS 38.211 clause 5.3.1
-SAMPLES_PER_SLOT = 14 * FFT_SIZE + sum(CYCLIC_PREFIX_LENGTHS)
 _SLOTS_PER_FRAME = 20
 # Sionna's LDPC encoder refuses code rates below 1/5 (0, 1, 2) and base graph 1 below 1/3 (4); 28 exceeds rate 0.95
 _MCS_INDICES = (3, *range(5, 28))
-_SINC_HALF_WIDTH = 8  # samples; with the window below, in-band error under -75 dB (the signal ends at 0.3 cycles)
-_KAISER_BETA = 8.0
 
 
 class _Transmitter(NamedTuple):
@@ -69,31 +60,6 @@ def _pilots(cell_id: int) -> tuple[list[int], Tensor]:
     symbols = [int(index) for index in configs[0].dmrs_symbol_indices]
     grids = np.stack([config.dmrs_grid[0].T[symbols] for config in configs])
     return symbols, torch.from_numpy(grids).to(torch.complex64)
-
-
-def nr_ofdm(grid: Tensor) -> Tensor:
-    """Returns the OFDM waveform of resource grids at 30.72 Msps, TS 38.211 clause 5.3.1 with 30 kHz subcarriers.
-
-    Subcarrier k lies at (k - 306) * 30 kHz: the clause has no half-subcarrier shift, so the grid's centre falls on
-    subcarrier 306 and the band reaches one subcarrier further down than up. The phase terms of up-conversion
-    (clause 5.4) depend on the carrier frequency and are left out.
-
-    Args:
-        grid: complex64 [..., 14, 612], unit power per resource element.
-
-    Returns:
-        complex64 [..., 15360] of unit power.
-    """
-    bins = (torch.arange(NUM_SUBCARRIERS) - NUM_SUBCARRIERS // 2) % FFT_SIZE
-    padded = grid.new_zeros((*grid.shape[:-1], FFT_SIZE))
-    padded[..., bins] = grid
-    bodies = torch.fft.ifft(padded, norm="ortho").flatten(-2)  # [..., 14 * FFT_SIZE]
-    places = [
-        symbol * FFT_SIZE + torch.arange(-prefix, FFT_SIZE) % FFT_SIZE
-        for symbol, prefix in enumerate(CYCLIC_PREFIX_LENGTHS)
-    ]
-    waveform: Tensor = bodies[..., torch.cat(places)] * math.sqrt(FFT_SIZE / NUM_SUBCARRIERS)
-    return waveform
 
 
 class NrUplink:
@@ -151,34 +117,6 @@ class NrUplink:
         grids[:, :, symbols] = pilots[(first + torch.arange(num_slots)) % _SLOTS_PER_FRAME]
         return grids
 
-    def _impulse_responses(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Draws channels complex64 [B, L] from lag -8 on, by a Kaiser-windowed sinc; mean gain 1 on every carrier."""
-        longest = math.ceil(LONGEST_DELAY * self.delay_spread_s[1] * SAMPLE_RATE_HZ)
-        lags = torch.arange(-_SINC_HALF_WIDTH, longest + _SINC_HALF_WIDTH + 1, dtype=torch.float64)
-        spread = uniform(self.delay_spread_s, (batch_size, 1), generator) * SAMPLE_RATE_HZ  # samples
-        choice = torch.randint(0, len(self.profiles), (batch_size,), generator=generator)
-        tables = [delay_profile(name) for name in self.profiles]
-        delays = pad_sequence([delays for delays, _ in tables], batch_first=True)[choice] * spread  # [B, P]
-        powers = pad_sequence([powers for _, powers in tables], batch_first=True)[choice]  # a padded tap has power 0
-        gains = powers.sqrt() * torch.randn(powers.shape, dtype=torch.complex128, generator=generator)
-        distance = lags - delays[:, :, None]  # [B, P, L]
-        taps = windowed_sinc(distance, _SINC_HALF_WIDTH, _KAISER_BETA)
-        channel: Tensor = (gains[:, None] @ taps.to(torch.complex128))[:, 0]  # [B, L]
-        return channel.to(torch.complex64)
-
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T]; ``offset`` counts from the start of a slot on a path without delay."""
-        if self.profiles:
-            channel = self._impulse_responses(batch_size, generator)
-        else:
-            channel = torch.nn.functional.pad(torch.ones(batch_size, 1, dtype=torch.complex64), (_SINC_HALF_WIDTH, 0))
-        before = channel.shape[1] - 1 - _SINC_HALF_WIDTH  # earlier samples that reach into the window
-        length = before + num_samples + _SINC_HALF_WIDTH
-        offset = torch.randint(0, SAMPLES_PER_SLOT, (batch_size,), generator=generator)
-        start = (offset - before) % SAMPLES_PER_SLOT
-        num_slots = math.ceil((SAMPLES_PER_SLOT - 1 + length) / SAMPLES_PER_SLOT)
-        sent = nr_ofdm(self.slots(batch_size, num_slots, generator)).flatten(1)  # [B, slots * 15360]
-        sent = sent.gather(1, start[:, None] + torch.arange(length))  # [B, length]
-        size = int(next_fast_len(length))  # Only dropped samples see the wrap-around.
-        received = torch.fft.ifft(torch.fft.fft(sent, size) * torch.fft.fft(channel, size))
-        return synthetic(received[:, channel.shape[1] - 1 :][:, :num_samples].contiguous(), offset=offset)
+        return faded(self.slots, self.profiles, self.delay_spread_s, batch_size, num_samples, generator)

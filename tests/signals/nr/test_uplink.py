@@ -8,8 +8,10 @@ import sys
 import pytest
 import torch
 
-from rfsep.signals import nr
-from rfsep.signals.nr import NrUplink, nr_ofdm
+from rfsep.signals.nr import uplink
+from rfsep.signals.nr.fading import impulse_responses
+from rfsep.signals.nr.numerology import nr_ofdm
+from rfsep.signals.nr.uplink import NrUplink
 from rfsep.types import InputError
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("sionna") is None, reason="needs pip install rfsep[nr]")
@@ -65,7 +67,7 @@ def test_transport_blocks_pass_their_crc(mcs_indices: tuple[int, ...], order: in
     from sionna.phy.nr import PUSCHReceiver
 
     sampled = NrUplink(mcs_indices, profiles=()).sample(2, 40_960, generator())
-    transmit = nr._transmitter(1, mcs_indices[0]).transmit
+    transmit = uplink._transmitter(1, mcs_indices[0]).transmit
     receiver = PUSCHReceiver(transmit, channel_estimator="perfect", return_tb_crc_status=True, device="cpu")
     data = [symbol for symbol in range(14) if symbol not in (2, 11)]
     for waveform, offset in zip(sampled.waveform, sampled.offset.tolist(), strict=True):
@@ -88,7 +90,7 @@ def test_pilots_change_with_the_slot() -> None:
     torch.testing.assert_close(grids[:, 20:], grids[:, :5])  # one frame later
     similar = (grids[:, 1:20] * grids[:, :1].conj()).mean((-2, -1)).abs()
     assert similar.max() < 5 / math.sqrt(2 * 306)
-    symbols, pilots = nr._pilots(1)
+    symbols, pilots = uplink._pilots(1)
     assert symbols == [2, 11]
     assert any(torch.equal(grids[0, 0], pilots[slot]) for slot in range(20))
 
@@ -103,7 +105,7 @@ def test_unit_power_over_the_ensemble() -> None:
 
 @pytest.mark.parametrize("profile", ["A", "B", "C"])
 def test_channel_has_unit_gain_on_every_carrier(profile: str) -> None:
-    channel = NrUplink(profiles=(profile,))._impulse_responses(2000, generator())
+    channel = impulse_responses((profile,), (30e-9, 300e-9), 2000, generator())
     carriers = (torch.arange(612) - 306) % 1024
     gain = torch.fft.fft(channel, 1024)[:, carriers].abs().square().double()
     assert abs(gain.mean().item() - 1) < 4 * gain.mean(1).std().item() / math.sqrt(2000)
@@ -112,8 +114,7 @@ def test_channel_has_unit_gain_on_every_carrier(profile: str) -> None:
 
 def test_channel_delays_have_the_spread_that_was_asked_for() -> None:
     """Root-mean-square width of the mean power delay profile, against TR 38.901's normalised tap delays."""
-    source = NrUplink(profiles=("C",), delay_spread_s=(300e-9, 300e-9))
-    profile = source._impulse_responses(2000, generator()).abs().square().mean(0).double()
+    profile = impulse_responses(("C",), (300e-9, 300e-9), 2000, generator()).abs().square().mean(0).double()
     lag = torch.arange(len(profile)).double() - 8
     mean = (profile * lag).sum() / profile.sum()
     spread = ((profile * (lag - mean).square()).sum() / profile.sum()).sqrt() / 30.72e6
@@ -158,7 +159,7 @@ def test_schemes_that_sionna_cannot_build_are_refused(mcs_index: int) -> None:
     with pytest.raises(InputError, match=r"mcs_indices.*3, 5, 6.*27"):
         NrUplink((5, mcs_index))
     with pytest.raises((ValueError, UserWarning), match="coderate"):
-        nr._transmitter(1, mcs_index)
+        uplink._transmitter(1, mcs_index)
 
 
 def test_arguments_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,207 @@
+"""Simpler models of an interference, which a structured model has to beat window by window.
+
+A structured model that does not hold is worse than none. Stationary interference with the spectrum that the examples
+show, and white interference, explain any mixture to some extent. Where the evidence of one of them is larger, its
+estimate is taken: that of `rfsep.separators.lmmse`, or of `rfsep.separators.matched_filter`.
+"""
+
+from enum import IntEnum
+from functools import cached_property, lru_cache, reduce
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced, Unbiased
+from rfsep.separators.inference.grid import SoiGrid
+from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
+from rfsep.separators.lmmse import Lmmse
+from rfsep.separators.matched_filter import MatchedFilter
+from rfsep.separators.windows import overlapped_ends
+from rfsep.signals.periodic_covariance import PeriodicCovariance
+from rfsep.signals.statistics import frames_autocorrelation, modem_autocorrelation
+from rfsep.types import Modem
+
+_LAGS = 512  # of the autocorrelation, and samples per block of its estimate
+_FREQUENCIES = 2048
+_MODELS = 16  # models kept: one per length and delay
+_NOISE_POWERS = (1e-3, 1e-2, 1e-1, 1.0)  # tried beside the one found with the structured model
+_GAINS = (0.7, 1.4)  # tried beside the first guess
+_NO_GAIN = 1e-9  # interference that is all noise
+_LEAST = 1e-3  # least power of white interference
+
+
+class Rank(IntEnum):
+    """Models from the most structured one to the simplest."""
+
+    DETECTED = 0
+    CYCLIC = 1
+    STATIONARY = 2
+    WHITE = 3
+
+
+class Verdict(NamedTuple):
+    """The likeliest model of each window, `Rank` int64 [B], and its interference's power and noise, float64 [B]."""
+
+    rank: Tensor
+    gain: Tensor
+    noise_power: Tensor
+
+
+class _Tried(NamedTuple):
+    """A model at given powers of interference and noise, all float64 [B]."""
+
+    log_likelihood: Tensor
+    gain: Tensor
+    noise_power: Tensor
+
+
+class Rivals:
+    """The stationary and the white model of one interference.
+
+    Args:
+        modem: the SOI's modem.
+        examples: frames of the interference, complex64 [F, T].
+        interference: its modem, whose spectrum counts where the examples are too few.
+        period: samples per block of the structured model.
+    """
+
+    def __init__(self, modem: Modem, examples: Tensor, interference: Modem | None, period: int) -> None:
+        self.modem = modem
+        self.period = period
+        self._examples = examples
+        self._interference = interference
+        self.model = lru_cache(maxsize=_MODELS)(self._make_model)
+        self._bases = lru_cache(maxsize=_MODELS)(self._make_bases)
+
+    @cached_property
+    def _lags(self) -> Tensor:
+        """Autocorrelation complex128 [L] of unit power."""
+        if self._examples.numel() >= _LAGS or self._interference is None:
+            lags = frames_autocorrelation(self._examples, min(_LAGS, self._examples.numel()))
+        else:
+            lags = modem_autocorrelation(self._interference, _LAGS)
+        return lags / lags[0].real
+
+    def _make_model(self, grid: SoiGrid) -> GaussianModel:
+        """The stationary model on the blocks of a grid, whose pulses may have passed a filter."""
+        two_sided = torch.zeros(_FREQUENCIES, dtype=torch.complex128)
+        two_sided[: len(self._lags)] = self._lags
+        two_sided[len(two_sided) - len(self._lags) + 1 :] = self._lags[1:].flip(0).conj()
+        lags = torch.fft.ifft(torch.fft.fft(two_sided).real.clamp_min(0) * grid.gain(_FREQUENCIES))
+        lags = lags[: min(grid.period, _FREQUENCIES // 2)]
+        lags = (lags / lags[0].real).expand(self.period, -1)
+        independent = grid.period == self.period
+        if independent:
+            lags = lags * (torch.arange(self.period)[:, None] + torch.arange(lags.shape[1]) < self.period)
+        bases = self._bases(tuple(lags.flatten().tolist()), independent)
+        return GaussianModel(grid, bases.covariance, bases)
+
+    def _make_bases(self, lags: tuple[complex, ...], independent: bool) -> Bases:
+        """Eigenvectors for all windows whose stationary model has these lags, [P, L] in one row."""
+        found = torch.tensor(lags, dtype=torch.complex128).view(self.period, -1)
+        return Bases(PeriodicCovariance(found, independent))
+
+    def __call__(
+        self, synchroniser: Synchroniser, windows: Tensor, at: Synchronised, own: Rank, evidence: Tensor
+    ) -> Verdict:
+        """Returns the likeliest model of each window.
+
+        Args:
+            synchroniser: of the structured model.
+            windows: complex64 [B, T].
+            at: what it found.
+            own: the structured model's rank.
+            evidence: float64 [B], its log likelihood.
+        """
+        found = Verdict(torch.full((len(windows),), int(own)), at.gain.clone(), at.noise_power.clone())
+        if self.period == 1:  # The structured model is the stationary one.
+            return found
+        best, model = evidence.clone(), self.model(synchroniser.model.grid)
+        reduced = self.reduced(synchroniser, windows, at)
+        power = synchroniser.first_gain(windows).clamp_min(_LEAST)
+        for rival, likeliest in ((Rank.STATIONARY, _stationary), (Rank.WHITE, _white)):
+            tried = likeliest(model, reduced, power, at.noise_power)
+            wins = tried.log_likelihood > best
+            best[wins] = tried.log_likelihood[wins]
+            found.rank[wins] = int(rival)
+            found.gain[wins], found.noise_power[wins] = tried.gain[wins], tried.noise_power[wins]
+        return found
+
+    def reduced(self, synchroniser: Synchroniser, windows: Tensor, at: Synchronised) -> Reduced:
+        """Returns windows complex64 [B, T] in the eigenbasis of the stationary model."""
+        model = self.model(synchroniser.model.grid)
+        place = at.interference_offset if model.covariance.independent else torch.zeros_like(at.interference_offset)
+        return model.reduce(windows, at.soi_offset, place)
+
+    def unbiased(
+        self, synchroniser: Synchroniser, windows: Tensor, at: Synchronised, verdict: Verdict, rows: Tensor
+    ) -> Unbiased:
+        """Returns what the likeliest of these models knows of the SOI's symbols in the windows int64 [n]."""
+        held = Synchronised(*(value[rows] for value in at))
+        reduced = self.reduced(synchroniser, windows[rows], held)
+        model = self.model(synchroniser.model.grid)
+        return model.unbiased(reduced, verdict.gain[rows], verdict.noise_power[rows])
+
+    @cached_property
+    def _lmmse(self) -> Lmmse:
+        return Lmmse(self.modem, self._examples, interference_autocorrelation=self._lags)
+
+    def replaced(self, own: list[Tensor], ranks: list[Tensor], mixture: Tensor, place: tuple[int, int, int]) -> Tensor:
+        """Returns estimates complex64 [B, T], with those of simpler models in the windows that these explain better.
+
+        Args:
+            own: windows complex64 [W, L] of the structured estimate, in the order in which `overlapped_ends` asks.
+            ranks: int64 [W] of these windows.
+            mixture: complex64 [B, T], as received.
+            place: block, margin and period of `overlapped_ends`.
+        """
+        simple = (mixture, mixture)
+        if torch.cat(ranks).gt(Rank.CYCLIC).any():
+            others = (self._lmmse, MatchedFilter(self.modem, self._examples))
+            simple = (others[0].separate(mixture).soi, others[1].separate(mixture).soi)
+        windows = [_windows(one, place) for one in simple]
+        order = iter(range(len(own)))
+
+        def pick(_: Tensor, begins: bool, ends: bool) -> Tensor:
+            at = next(order)
+            rank = ranks[at][:, None]
+            stationary = torch.where(rank == Rank.STATIONARY, windows[0][at], own[at])
+            return torch.where(rank == Rank.WHITE, windows[1][at], stationary)
+
+        return overlapped_ends(pick, mixture, *place)
+
+
+def _windows(waveform: Tensor, place: tuple[int, int, int]) -> list[Tensor]:
+    """Returns the windows of waveforms complex64 [B, T] in the order in which `overlapped_ends` asks for them."""
+    found = list[Tensor]()
+
+    def keep(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+        found.append(windows)
+        return windows
+
+    overlapped_ends(keep, waveform, *place)
+    return found
+
+
+def _stationary(model: GaussianModel, reduced: Reduced, power: Tensor, noise: Tensor) -> _Tried:
+    """Returns the likeliest of a few noise powers, then of gains."""
+    noises = (noise, *(torch.full_like(noise, one) for one in _NOISE_POWERS))
+    best = reduce(_likelier, (_tried(model, reduced, power, one) for one in noises))
+    others = [_tried(model, reduced, power * factor, best.noise_power) for factor in _GAINS]
+    return reduce(_likelier, others, best)
+
+
+def _white(model: GaussianModel, reduced: Reduced, power: Tensor, noise: Tensor) -> _Tried:
+    """Returns the likeliest of a few powers of white interference beside the noise."""
+    none = torch.full_like(power, _NO_GAIN)
+    return reduce(_likelier, (_tried(model, reduced, none, power * factor + noise) for factor in (1.0, *_GAINS)))
+
+
+def _tried(model: GaussianModel, reduced: Reduced, gain: Tensor, noise: Tensor) -> _Tried:
+    return _Tried(model.solve(reduced, gain, noise).log_likelihood, gain, noise)
+
+
+def _likelier(old: _Tried, new: _Tried) -> _Tried:
+    wins = new.log_likelihood > old.log_likelihood
+    return _Tried(*(torch.where(wins, one, other) for one, other in zip(new, old, strict=True)))
