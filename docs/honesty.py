@@ -35,7 +35,7 @@ from rfsep.types import SignalSource
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results" / "honesty.json"
-NUM_SAMPLES, NUM_MIXTURES, LEVELS_DB, EDGE = 2560, 6, (-18.0, -6.0), 256
+NUM_SAMPLES, NUM_MIXTURES, LEVELS_DB, EDGE = 2560, 4, (-18.0, -6.0), 256
 NUM_EXAMPLES, EXAMPLE_SAMPLES = 100, 4096
 ALLOWED = 1.1  # times the BER of LMMSE
 # Each separator and the kind of interference that it learns from.

@@ -256,11 +256,10 @@ def honesty(content: dict[str, Any]) -> str:
         worst = max(rows, key=lambda row: max(row["ber"], 1e-3) / max(row["ber_lmmse"], 1e-3))
         rates = [_number(worst[key], "ber") for key in ("ber", "ber_lmmse", "ber_matched_filter")]
         broken = sum(not row["holds"] for row in rows)
-        found.append(
-            [f"`{name}`", str(len(rows)), str(broken), f"{worst['impairment']}, {worst['sinr_db']:g} dB", *rates]
-        )
-    titles = ["separator", "cells", "broken", "worst cell", "BER there", "`lmmse`", "`matched_filter`"]
-    return _grid(titles, found, words=4)
+        place = f"{worst['impairment']}, {worst['sinr_db']:g} dB"
+        found.append([f"`{name}`", str(len(rows)), str(broken), *rates, place])
+    titles = ["separator", "cells", "broken", "BER in the worst", "`lmmse`", "`matched_filter`", "worst cell"]
+    return _grid(titles, found, words=1)
 
 
 def reliability(content: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ _FEWEST_BITS = 32  # Fewer bits are no evidence.
 # Shares of wrong bits to start from, in windows that leave a doubt and in others; weak evidence hardly changes them.
 _DOUBT, _TRUST = 0.01, 1e-3
 _HARDLY = 5e-3  # share of right bits that even a good separator spoils
-_STRONG = 8.0  # tuned on val: evidence in nats that counts; where structure holds there were up to 6
+_STRONG = 12.0  # tuned on val: evidence in nats that counts; where structure holds there were up to 10
 _TOO_FEW = 2  # wrong bits more than linear ones have, in a window, that are no evidence
 _COST = 0.5  # by which a higher temperature has to be likelier, in nats
 _TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 15.0, 40.0)
