@@ -35,7 +35,7 @@ from rfsep.types import SignalSource
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results" / "honesty.json"
-NUM_SAMPLES, NUM_MIXTURES, LEVELS_DB, EDGE = 2560, 8, (-18.0, -6.0), 256
+NUM_SAMPLES, NUM_MIXTURES, LEVELS_DB, EDGE = 2560, 6, (-18.0, -6.0), 256
 NUM_EXAMPLES, EXAMPLE_SAMPLES = 100, 4096
 ALLOWED = 1.1  # times the BER of LMMSE
 # Each separator and the kind of interference that it learns from.
@@ -116,18 +116,18 @@ def examples(kind: str) -> Tensor:
     return frames / frames.abs().square().mean().sqrt()
 
 
-def mixture(kind: str, name: str, sinr_db: float, split: str, seed: int) -> tuple[Tensor, Tensor]:
-    """Returns a mixture complex64 [1, T] and the SOI's bits uint8 [1, N]."""
+def mixture(kind: str, name: str, sinr_db: float, split: str, seed: int, soi: str = "qpsk") -> tuple[Tensor, Tensor]:
+    """Returns a mixture complex64 [1, T] of an option of conf/soi and its bits uint8 [1, N]."""
     generator = torch.Generator().manual_seed(zlib.crc32(f"{kind} {name} {seed}".encode()))
     air = airs(np.random.default_rng(seed)).get(name, Air())
-    sent = load_soi("qpsk").sample(1, NUM_SAMPLES, generator)
+    sent = load_soi(soi).sample(1, NUM_SAMPLES, generator)
     heard = source(kind, split).sample(air.users, NUM_SAMPLES + 2 * EDGE, generator).waveform
     turns = torch.rand((air.users, 1), generator=generator) * 2 * torch.pi
     heard = (heard * torch.polar(torch.ones_like(turns), turns)).sum(0, keepdim=True) / air.users**0.5
     heard = impaired(heard, air.interference, generator)[:, EDGE : EDGE + NUM_SAMPLES]
-    soi = impaired(sent.waveform, air.soi, generator)
-    soi = soi / power(soi).sqrt()[:, None]
-    mixed = soi + 10 ** (-sinr_db / 20) * heard
+    signal = impaired(sent.waveform, air.soi, generator)
+    signal = signal * (power(sent.waveform) / power(signal)).sqrt()[:, None]
+    mixed = signal + 10 ** (-sinr_db / 20) * heard
     if air.noise_db is not None:
         mixed = mixed + 10 ** (air.noise_db / 20) * torch.randn(mixed.shape, dtype=mixed.dtype, generator=generator)
     return mixed, sent.bits

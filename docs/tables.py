@@ -27,7 +27,7 @@ GROUPS = {  # groups of conf/ in the order of the page; experiments are on the p
     "soi": "signals of interest; `*_commpy*`, `*_crop`, `qpsk_2021`, `qpsk_span4` and `cosines_*` belong to published "
     "comparisons",
     "interference": "synthetic interference, and the recordings `adsb`, `commsignal*`, `emisignal1`, `fpv`, `fsk`, "
-    "`lte20`, `satbpsk`, `wifi20`; `many_kinds` draws many kinds with random parameters; "
+    "`lte20`, `nr_recorded`, `satbpsk`, `wifi20`; `many_kinds` draws many kinds with random parameters; "
     "`cosines_*`, `ofdm_gaussian_*`, `ofdm_16qam_unrotated`, `ofdm_qpsk_axes` and `surrogate_*` belong to published "
     "comparisons",
     "channel": "carrier, phase, clock, delay, rays and phase noise that the SOI or the interference comes through, "
@@ -248,6 +248,42 @@ def impairments(content: dict[str, Any]) -> str:
     return _grid(["BER", *titles], [[name, *(shown(name, cell) for cell in cells)] for name in names]) if rows else ""
 
 
+def honesty(content: dict[str, Any]) -> str:
+    """Returns the worst cell of every separator: where its BER is furthest above that of LMMSE, in proportion."""
+    found = []
+    for name in dict.fromkeys(row["separator"] for row in content["rows"]):
+        rows = [row for row in content["rows"] if row["separator"] == name]
+        worst = max(rows, key=lambda row: max(row["ber"], 1e-3) / max(row["ber_lmmse"], 1e-3))
+        rates = [_number(worst[key], "ber") for key in ("ber", "ber_lmmse", "ber_matched_filter")]
+        broken = sum(not row["holds"] for row in rows)
+        found.append(
+            [f"`{name}`", str(len(rows)), str(broken), f"{worst['impairment']}, {worst['sinr_db']:g} dB", *rates]
+        )
+    titles = ["separator", "cells", "broken", "worst cell", "BER there", "`lmmse`", "`matched_filter`"]
+    return _grid(titles, found, words=4)
+
+
+def reliability(content: dict[str, Any]) -> str:
+    """Returns the share of right bits among those told with a probability, over all cells, before → calibrated."""
+    found = []
+    for name in dict.fromkeys(row["separator"] for row in content["rows"]):
+        kinds = []
+        for calibrated in (False, True):
+            rows = [
+                row["bins"] for row in content["rows"] if (row["separator"], row["calibrated"]) == (name, calibrated)
+            ]
+            kinds.append([_pooled([bins[index] for bins in rows]) for index in range(len(rows[0]))])
+        found.append([f"`{name}`", *(f"{before} → {now}" for before, now in zip(*kinds, strict=True))])
+    titles = [f"{0.5 + 0.05 * index:.2f} to {0.55 + 0.05 * index:.2f}" for index in range(10)]
+    return _grid(["right of those told", *titles], found)
+
+
+def _pooled(bins: list[list[float]]) -> str:
+    """Returns the share of right bits in a bin of several cells; nothing where it has fewer than 100 bits."""
+    count = sum(one[2] for one in bins)
+    return "" if count < 100 else f"{sum(one[1] * one[2] for one in bins) / count:.2f}"
+
+
 KINDS = {
     "comparison": comparison,
     "scores": scores,
@@ -256,6 +292,8 @@ KINDS = {
     "decisions": decisions,
     "timing": timing,
     "impairments": impairments,
+    "honesty": honesty,
+    "reliability": reliability,
 }
 
 

@@ -106,6 +106,7 @@ def find_carriers(frames: Tensor, prefix: Prefix) -> Carriers | None:
         used[null % fft_size] = False
     symbols = values[:, :, used]
     data, typical = _data(symbols, valid), _typical(symbols, valid)
+    data = data & _filled(_normalised(symbols, data))
     several = constellations_of_groups(_normalised(symbols, data), data)
     return Carriers(
         num_guard_carriers=guards if known else None,
@@ -188,6 +189,18 @@ def _typical(values: Tensor, valid: Tensor) -> Tensor:
 def _data(values: Tensor, valid: Tensor) -> Tensor:
     """The OFDM symbols among the valid ones, bool [F, K], whose carriers are all used, whatever their constellation."""
     return valid & (_peakiness(values) <= _FULL)
+
+
+def _filled(values: Tensor) -> Tensor:
+    """Selects OFDM symbols complex64 [F, K, D] that leave no more carriers near zero than 64-QAM has by chance.
+
+    Four of its 64 points have less than a twentieth of the mean power.
+    """
+    count = values.shape[2]
+    share, spread = 1 / 16, math.sqrt(1 / 16 * 15 / 16 / count)
+    power = values.abs().square()
+    near = power < power.mean(2, keepdim=True) / 20
+    return near.float().mean(2) <= share + 5 * spread
 
 
 def _peakiness(values: Tensor) -> Tensor:

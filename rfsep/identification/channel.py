@@ -97,6 +97,11 @@ def received_arguments(frames: Tensor, modem: OfdmModem, carrier: float) -> dict
     return arguments
 
 
+def data_symbols(frames: Tensor, modem: OfdmModem, carrier: float) -> Tensor:
+    """Returns the carriers complex128 [F, K, D] of whole OFDM symbols in frames complex64 [F, T], carrier undone."""
+    return _symbols(frames, modem, carrier).values
+
+
 def _symbols(frames: Tensor, modem: OfdmModem, carrier: float) -> _Symbols:
     layout, size = Layout(modem.fft_size, modem.cyclic_prefix_length), modem.fft_size
     levelled = limited(level(frames))

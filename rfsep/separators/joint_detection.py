@@ -8,10 +8,10 @@ from torch import Tensor
 
 from rfsep.separators.inference.ends import OUTER_BLOCKS, outer, shifted, splice
 from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
-from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, Window, put_rows, rows_of
+from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, put_rows, rows_of
 from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced, Unbiased
-from rfsep.separators.inference.grid import SoiGrid
-from rfsep.separators.inference.interference import Setup, make_setup, received_modems
+from rfsep.separators.inference.grid import SoiGrid, Window
+from rfsep.separators.inference.interference import Setup, block_kinds, make_setup, received_modems
 from rfsep.separators.inference.model_evidence import badness, judged, misfits
 from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
@@ -51,10 +51,7 @@ class _Setup(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Tells whether the SOI begins, and whether it ends, with a window, and which modem the interference has in it.
-
-    ``delay`` is the interference's beyond whole samples, which the mixture was filtered to undo.
-    """
+    """Whether the SOI begins and ends with a window, which modem shows the phase, and the delay that was undone."""
 
     begins: bool
     ends: bool
@@ -93,9 +90,9 @@ class JointDetection:
     is detected again on a slower schedule. Its two ends are detected on their own, because the interference's symbols
     that begin before the window or end after it are the hard ones.
 
-    Where the examples hold several constellations, each window is detected roughly with each of them. The one of the
-    fewest points whose decisions leave no more than noise is taken, or else the one that leaves least. A constellation
-    that changes within a window is not followed.
+    Where the examples hold several constellations, pilots, or symbols that leave carriers empty, each OFDM symbol is of
+    the kind that its carriers speak for (`rfsep.separators.inference.kinds`). The phase is acquired with the
+    constellation of the fewest points whose decisions leave no more than noise.
 
     The interference may be turned by a carrier, pass rays and come at any fraction of a sample. Examples show carrier
     and rays (`rfsep.identification.channel`). The mixture shows its own fraction, and is filtered so that the
@@ -137,6 +134,7 @@ class JointDetection:
         sent = [one.received(one.carrier) for one in found]  # as after the filter that undoes the channel
         self.interferences = sorted(sent, key=lambda one: len(one.constellation))
         self.interference = sent[0]
+        self._loaded = block_kinds(examples, found) if interference is None else None
         self.timing_known = soi_timing == "known"
         self.noise_power = noise_power
         self.block = block
@@ -171,7 +169,9 @@ class JointDetection:
         power = float(modem_autocorrelation(modem, 1).real)
         exact = self.noise_power is None or self.noise_power < _LEAST_SINGLE
         dtype = torch.complex128 if exact else torch.complex64
-        return _Setup(made.grid, made.synchroniser, Detector(made.grid, modem, power, dtype, self.tracked))
+        return _Setup(
+            made.grid, made.synchroniser, Detector(made.grid, modem, power, dtype, self.tracked, self._loaded)
+        )
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""

@@ -8,8 +8,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from rfsep.iq import squared
-from rfsep.separators.tokens.aligned import View
 from rfsep.separators.tokens.tokens import TokenGrid
+from rfsep.separators.tokens.views import View
 from rfsep.signals.constellations import bit_means, bits_per_symbol, map_bits
 from rfsep.training.guided import guidance_of, looked_at, validate
 from rfsep.training.levels import LevelScores, log_levels

@@ -8,7 +8,8 @@ import torch
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.token_transformer import TokenTransformer
-from rfsep.separators.tokens.aligned import Aligned, Timing
+from rfsep.separators.tokens.aligned import Aligned
+from rfsep.separators.tokens.views import Timing
 from rfsep.signals.constellations import map_bits
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.signals.ofdm_modem import OfdmModem

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from rfsep.separators.inference.expectation_propagation import State, Window
-from rfsep.separators.inference.grid import SoiGrid
+from rfsep.separators.inference.expectation_propagation import State
+from rfsep.separators.inference.grid import SoiGrid, Window
 from rfsep.separators.inference.synchronise import Synchronised
 
 OUTER_BLOCKS = 3  # This many blocks at an end must fit better; symbols are taken from the outer two.

@@ -22,7 +22,12 @@ _FREEDOM = 4.0  # degrees of freedom of an error about it
 _STEPS = 40  # iterations for shares of wrong bits
 _LEAST_VARIANCE = 1e-3
 _FEWEST_BITS = 32  # Fewer bits are no evidence.
+# Shares of wrong bits to start from, in windows that leave a doubt and in others; weak evidence hardly changes them.
+_DOUBT, _TRUST = 0.01, 1e-3
+_HARDLY = 5e-3  # share of right bits that even a good separator spoils
+_STRONG = 8.0  # tuned on val: evidence in nats that counts; where structure holds there were up to 6
 _TOO_FEW = 2  # wrong bits more than linear ones have, in a window, that are no evidence
+_COST = 0.5  # by which a higher temperature has to be likelier, in nats
 _TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 15.0, 40.0)
 
 
@@ -39,15 +44,17 @@ class Heard(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Error rates that the evidence tells of each window, float32 [B] each.
+    """What the evidence tells of each window, float32 [B] each.
 
     Attributes:
-        structured: of a structured separator's bits.
+        structured: error rate of a structured separator's bits.
         linear: of the linear estimator's own.
+        evidence: that structured bits are wrong where linear ones are right at all, in nats of likelihood.
     """
 
     structured: Tensor
     linear: Tensor
+    evidence: Tensor
 
 
 def heard(symbols: Tensor, points: Tensor) -> Heard:
@@ -93,43 +100,70 @@ def standing(linear: Heard, points: Tensor, bits: Tensor) -> Standing:
     right = ratio.abs().sigmoid().double()
     wrong = (-ratio.abs()).sigmoid().double().clamp_min(1e-12)
     differs = (ratio > 0) != bits.bool()
-    spoilt, kept = torch.full_like(right[:, :1], 0.1), torch.full_like(right[:, :1], 0.5)  # w and u
+    spoilt, kept = _shares(right, wrong, differs, None)
+    unspoilt = _shares(right, wrong, differs, _HARDLY)
+    evidence = _likelihood(right, wrong, differs, spoilt, kept) - _likelihood(right, wrong, differs, *unspoilt)
+    structured = (spoilt * right + kept * wrong).mean(1)
+    return Standing(structured.float(), wrong.mean(1).float(), evidence.float())
+
+
+def _shares(right: Tensor, wrong: Tensor, differs: Tensor, known: float | None) -> tuple[Tensor, Tensor]:
+    """Returns the shares w, ``known`` or the likeliest, and u of `standing`, float64 [B, 1] each."""
+    spoilt, kept = torch.full_like(right[:, :1], 0.1 if known is None else known), torch.full_like(right[:, :1], 0.5)
     for _ in range(_STEPS):
         of_wrong = torch.where(differs, (1 - kept) * wrong, kept * wrong)
         of_right = torch.where(differs, spoilt * right, (1 - spoilt) * right)
         share = of_wrong / (of_wrong + of_right).clamp_min(1e-300)  # probability that the linear bit is wrong
-        spoilt = ((1 - share) * differs).sum(1, True) / (1 - share).sum(1, True).clamp_min(1e-12)
+        if known is None:
+            spoilt = ((1 - share) * differs).sum(1, True) / (1 - share).sum(1, True).clamp_min(1e-12)
         kept = ((share * ~differs).sum(1, True) + 0.5) / (share.sum(1, True) + 1)
-    return Standing((spoilt * right + kept * wrong).mean(1).float(), wrong.mean(1).float())
+    return spoilt, kept
 
 
-def tempered(ratio: Tensor, linear: Heard, points: Tensor) -> Tensor:
+def _likelihood(right: Tensor, wrong: Tensor, differs: Tensor, spoilt: Tensor, kept: Tensor) -> Tensor:
+    """Returns the logarithm of the likelihood of the contradictions, float64 [B]."""
+    chance = spoilt * right + (1 - kept) * wrong
+    return torch.where(differs, chance, 1 - chance).clamp_min(1e-300).log().sum(1)
+
+
+def tempered(ratio: Tensor, linear: Heard, points: Tensor, doubted: Tensor | None = None) -> Tensor:
     """Returns log-likelihood ratios float32 [B, N] that are as sure as linear symbols allow.
 
     The ratios are divided by a temperature (Guo et al., ICML 2017), and a share of the bits is taken to be wrong
     whatever they say. Neither is learned from the truth: the linear symbols of the window are likeliest with them,
-    which takes the structured errors as independent of the linear ones.
+    which takes the structured errors as independent of the linear ones. Independent bits contradict the linear ones
+    where those are wrong. As many contradictions as are missing, as large is the share of bits that merely repeat the
+    linear ones, errors and all; these are as sure as the linear ones.
 
     Args:
         ratio: of a structured separator, float32 [B, N], positive for 1.
         linear: what a linear estimator says of the same symbols.
         points: constellation complex64 [P].
+        doubted: bool [B], windows in which the structure's own model leaves a doubt; None for all. Elsewhere the
+            linear symbols have to bring stronger evidence.
     """
     seen = demap(linear.symbols, points, linear.variance).double()[:, None]  # [B, 1, N]
     told = ratio.double()[:, None] / torch.tensor(_TEMPERATURES, dtype=torch.float64)[:, None]  # [B, H, N]
     one, seen_one = told.sigmoid(), seen.sigmoid()
     kept = one * seen_one + (1 - one) * (1 - seen_one)  # likelihood of what is seen if a bit is as told, up to a factor
-    share = torch.full_like(kept[:, :, :1], 0.01)
+    share = torch.full_like(kept[:, :, :1], _DOUBT)
+    if doubted is not None:
+        share[~doubted] = _TRUST
     for _ in range(_STEPS):
         random = 0.5 * share
         share = (random / (random + (1 - share) * kept)).mean(2, True)
-        share = (share * kept.shape[2] + 1) / (kept.shape[2] + 2)
+    share = share.clamp_min(0.5 / kept.shape[2])
     fits = ((1 - share) * kept + 0.5 * share).log().sum(2)  # [B, H]
-    best = fits.argmax(1)[:, None, None]
-    chance = one.gather(1, best.expand(-1, -1, one.shape[2])) * (1 - share.gather(1, best)) + 0.5 * share.gather(
-        1, best
-    )
-    return chance[:, 0].logit().float()
+    best = (fits - _COST * torch.arange(fits.shape[1])).argmax(1)[:, None, None]
+    told, share = one.gather(1, best.expand_as(one[:, :1]))[:, 0], share.gather(1, best)[:, 0]
+    right = (1 - share) * torch.maximum(told, 1 - told) + 0.5 * share
+    as_told = torch.where(ratio > 0, seen_one[:, 0], 1 - seen_one[:, 0])  # what the linear symbols say of the same
+    sure = torch.maximum(as_told, 1 - as_told)
+    expected = right * (1 - sure) + (1 - right) * sure
+    repeated = (1 - (as_told < 0.5).sum(1, True) / expected.sum(1, True)).clamp(0, 1)  # [B, 1]
+    right = ((1 - repeated) * right + repeated * as_told).clamp_min(0.5 + 1e-6)
+    sign = torch.where(ratio > 0, 1.0, -1.0)
+    return (right.logit() * sign).float()
 
 
 def error_rate(linear: Heard, points: Tensor) -> Tensor:
@@ -165,7 +199,7 @@ class Fallback:
             return soi
         linear, by_lmmse = self._linear(windows)
         told = standing(linear, points, bits)
-        failed = told.structured > told.linear + _TOO_FEW / bits.shape[1]
+        failed = (told.structured > told.linear + _TOO_FEW / bits.shape[1]) & (told.evidence > _STRONG)
         if misfit is not None:
             failed = failed | misfit
         found = soi.clone()
@@ -174,13 +208,14 @@ class Fallback:
                 found[rows] = separator.separate(windows[rows]).soi
         return found
 
-    def tempered(self, windows: Tensor, ratio: Tensor, start: Tensor) -> Tensor:
+    def tempered(self, windows: Tensor, ratio: Tensor, start: Tensor, doubted: Tensor | None = None) -> Tensor:
         """Returns log-likelihood ratios float32 [B, N] as sure as they may be, see `tempered`; few stay as they are.
 
         Args:
             windows: mixtures complex64 [B, T].
             ratio: float32 [B, N], of all bits from the first symbol on, or of the first of them.
             start: int64 [B], sample at which the first symbol begins, at most half a symbol before the window.
+            doubted: see `tempered`.
         """
         points, length = self.modem.constellation, windows.shape[1]
         if ratio.shape[1] < _FEWEST_BITS:
@@ -189,7 +224,7 @@ class Fallback:
         there = (place >= 0) & (place < length)
         linear, _ = self._linear(torch.where(there, windows.gather(1, place.clamp(0, length - 1)), 0))
         count = ratio.shape[1] // bits_per_symbol(points)
-        return tempered(ratio, Heard(linear.symbols[:, :count], linear.variance[:, :count]), points)
+        return tempered(ratio, Heard(linear.symbols[:, :count], linear.variance[:, :count]), points, doubted)
 
     def _linear(self, windows: Tensor) -> tuple[Heard, Tensor]:
         """Returns what the better linear estimator says, and whether it is LMMSE, bool [B]."""

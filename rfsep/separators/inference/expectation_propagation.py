@@ -22,11 +22,13 @@ from rfsep.separators.inference.grid import (
     ABSENT,
     Blocks,
     SoiGrid,
+    Window,
     gathered,
     gathered_matrix,
     scattered,
     scattered_matrix,
 )
+from rfsep.separators.inference.kinds import Kinds
 from rfsep.separators.inference.tridiagonal import back_solve, factorise, half_solve, inverse_band, log_determinant
 from rfsep.separators.inference.turns import Evidence, InterferenceTurn, SoiPhase, Turns, unit
 from rfsep.signals.constellations import decide, posterior_mean_and_variance
@@ -52,36 +54,6 @@ class Marginals(NamedTuple):
     variance: Tensor
 
 
-class Window(NamedTuple):
-    """The constants of a window during detection.
-
-    Attributes:
-        carriers: complex [B, K, D], A^H y, matched-filter outputs of the interference's carriers.
-        coupling: complex [B, K, D, c], A^H R.
-        adjoint: complex [B, K, c, D], R^H A.
-        soi: complex [B, S], R^H y.
-        soi_gram: complex [B, S, S], R^H R.
-        edge_gram: complex [B, 3, D, D], A^H A of the blocks that may lie partly outside.
-        columns: int64 [B, K, c], see `Blocks`.
-        exists: bool [B, S].
-        inside: bool [B, K, P], see `Blocks`.
-        samples: complex [B, K, P], y.
-        pulses: complex [B, K, P, c], R.
-    """
-
-    carriers: Tensor
-    coupling: Tensor
-    adjoint: Tensor
-    soi: Tensor
-    soi_gram: Tensor
-    edge_gram: Tensor
-    columns: Tensor
-    exists: Tensor
-    inside: Tensor
-    samples: Tensor
-    pulses: Tensor
-
-
 class State(NamedTuple):
     """The state of windows during detection: sites and posteriors.
 
@@ -93,6 +65,7 @@ class State(NamedTuple):
         carriers: [B, K, D], posterior of the interference's symbols.
         gain: complex [B], of the interference in the middle of the window.
         turns: phases of both constellations.
+        kinds: int64 [B, K], the likeliest kind of each block of interference.
     """
 
     soi_sites: Sites
@@ -102,6 +75,7 @@ class State(NamedTuple):
     carriers: Marginals
     gain: Tensor
     turns: Turns
+    kinds: Tensor
 
 
 class Schedule(NamedTuple):
@@ -150,10 +124,14 @@ def tilted(cavity: Marginals, points: Tensor) -> Marginals:
     return Marginals(mean, variance.clamp_min(_LEAST_VARIANCE))
 
 
+def turned(symbols: Marginals, turn: Tensor) -> Marginals:
+    """Turns symbols by complex [...]."""
+    return Marginals(symbols.mean * turn, symbols.variance)
+
+
 def tilted_turned(cavity: Marginals, points: Tensor, turn: Tensor) -> Marginals:
     """As `tilted`, of a constellation that is turned by complex [...] for each symbol."""
-    found = tilted(Marginals(cavity.mean * turn.conj(), cavity.variance), points)
-    return Marginals(found.mean * turn, found.variance)
+    return turned(tilted(turned(cavity, turn.conj()), points), turn)
 
 
 def cavity_of(marginal: Marginals, sites: Sites) -> Marginals:
@@ -183,10 +161,18 @@ class Detector:
         dtype: complex64, or complex128 where the noise is so weak that eliminating the interference's symbols would
             lose all digits.
         tracked: whether the SOI's phase varies slowly and is followed.
+        kinds: points complex [D, P] of the kinds of blocks, see `Kinds`; None for the modem's constellation alone,
+            which in any case shows the interference's phase.
     """
 
     def __init__(
-        self, grid: SoiGrid, interference: Modem, power: float, dtype: torch.dtype, tracked: bool = False
+        self,
+        grid: SoiGrid,
+        interference: Modem,
+        power: float,
+        dtype: torch.dtype,
+        tracked: bool = False,
+        kinds: list[Tensor] | None = None,
     ) -> None:
         self.grid = grid
         self.dtype = dtype
@@ -198,6 +184,8 @@ class Detector:
         self.soi_phase = SoiPhase(grid.num_symbols, grid.density, dtype)
         waveforms = two[: len(two) // 2, : grid.period].T / power**0.5
         self.carriers = waveforms.to(self.dtype)  # A, [P, D]
+        every = [self.points.expand(waveforms.shape[1], -1)] if kinds is None else kinds
+        self.kinds = Kinds([points.to(self.dtype) for points in every])
         gram = waveforms.mH @ waveforms
         values, vectors = torch.linalg.eigh(gram)
         self._alpha = float(values[0])
@@ -339,6 +327,7 @@ class Detector:
             Marginals(nothing, carriers),
             gain,
             Turns(slopes.to(soi.dtype), torch.zeros_like(soi)),
+            torch.zeros(carriers.shape[:2], dtype=torch.int64),
         )
 
     def acquired(self, window: Window, gain: Tensor, noise_power: Tensor) -> tuple[Tensor, Tensor]:
@@ -361,14 +350,16 @@ class Detector:
         soi, carriers = unit(state.turns.soi), self.turn(state.turns.slopes)
         return (
             decide(state.soi.mean * soi.conj(), self.soi_points) * soi,
-            decide(state.carriers.mean * carriers.conj(), self.points) * carriers,
+            self.kinds.decide(state.carriers.mean * carriers.conj(), state.kinds) * carriers,
         )
 
     def step(self, window: Window, state: State, noise_power: Tensor, damping: float) -> State:
         """Runs one round: Gaussian posterior, cavities, discrete posteriors, new sites, new gain."""
         marginals = self.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise_power)
         cavity, carrier_cavity = cavity_of(marginals[0], state.soi_sites), cavity_of(marginals[1], state.carrier_sites)
-        carriers = tilted_turned(carrier_cavity, self.points, self.turn(state.turns.slopes))
+        turn = self.turn(state.turns.slopes)
+        found = self.kinds.tilted(*turned(carrier_cavity, turn.conj()))
+        carriers = turned(Marginals(found.mean, found.variance), turn)
         soi = (
             tilted_turned(cavity, self.soi_points, unit(state.turns.soi))
             if self._tracked
@@ -383,7 +374,7 @@ class Detector:
         phase = state.turns.soi
         if self._tracked:
             phase = self.soi_phase.fitted(phase, Evidence(*cavity, soi.mean))
-        return State(absent, carrier_sites, soi, cavity, carriers, gain, Turns(slopes, phase))
+        return State(absent, carrier_sites, soi, cavity, carriers, gain, Turns(slopes, phase), found.kind)
 
     def detect(self, window: Window, gain: Tensor, slopes: Tensor, noise_power: Tensor, schedule: Schedule) -> State:
         """Iterates until the SOI's symbols settle; settled windows cost nothing more."""

@@ -53,6 +53,36 @@ class Blocks(NamedTuple):
     columns: Tensor
 
 
+class Window(NamedTuple):
+    """The constants of a window during detection.
+
+    Attributes:
+        carriers: complex [B, K, D], A^H y, matched-filter outputs of the interference's carriers.
+        coupling: complex [B, K, D, c], A^H R.
+        adjoint: complex [B, K, c, D], R^H A.
+        soi: complex [B, S], R^H y.
+        soi_gram: complex [B, S, S], R^H R.
+        edge_gram: complex [B, 3, D, D], A^H A of the blocks that may lie partly outside.
+        columns: int64 [B, K, c], see `Blocks`.
+        exists: bool [B, S].
+        inside: bool [B, K, P], see `Blocks`.
+        samples: complex [B, K, P], y.
+        pulses: complex [B, K, P, c], R.
+    """
+
+    carriers: Tensor
+    coupling: Tensor
+    adjoint: Tensor
+    soi: Tensor
+    soi_gram: Tensor
+    edge_gram: Tensor
+    columns: Tensor
+    exists: Tensor
+    inside: Tensor
+    samples: Tensor
+    pulses: Tensor
+
+
 class SoiGrid:
     """SOI symbols against blocks of P samples, for any timing of either.
 
@@ -91,11 +121,6 @@ class SoiGrid:
         step, beyond = self.modem.symbol_period, self._beyond
         rows = modem_waveforms(self.modem, (periods + 2 * beyond) * step, _CONTEXT)
         return rows if self._passed is None else self._passed(rows)[:, beyond * step : (beyond + periods) * step]
-
-    @property
-    def white(self) -> bool:
-        """Whether white noise is as it was sent."""
-        return self._passed is None
 
     def gain(self, size: int) -> Tensor | float:
         """Power gain of the filter that the mixture has passed, float64 [size]; 1 for none."""

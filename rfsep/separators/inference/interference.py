@@ -3,12 +3,14 @@
 import warnings
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from rfsep.identification.channel import received_modem
 from rfsep.identification.findings import Identified
 from rfsep.identification.identify import identified_modems, identify
+from rfsep.identification.loading import loading_patterns, pilot_carriers
 from rfsep.separators.inference.gaussian import Bases, GaussianModel
 from rfsep.separators.inference.grid import Filter, SoiGrid
 from rfsep.separators.inference.synchronise import Synchroniser
@@ -25,6 +27,8 @@ _SURE = 0.5  # least confidence in a period
 _STEADY = 0.25  # A symbol lasts a whole number of samples if the drift over a frame is below this many samples.
 _LONGEST_PERIOD = 512  # Interference with a longer period, in samples, counts as stationary.
 _LONGEST_LAG = 512
+_PILOTS = torch.tensor([1.0 + 0j, -1.0 + 0j])  # points of a pilot carrier
+_MOST_PATTERNS = 4  # patterns of empty carriers that detection tells apart
 _DENSE = 640  # samples per window if the covariance has no blocks
 
 
@@ -136,6 +140,21 @@ def received_modems(examples: Tensor, interference: Modem | None) -> list[OfdmMo
     elif isinstance(interference, OfdmModem):
         return [interference]
     raise InputError("the interference is no OFDM whose symbols are known; give interference=")
+
+
+def block_kinds(examples: Tensor, modems: list[OfdmModem]) -> list[Tensor]:
+    """Returns the kinds of symbols that example frames complex64 [F, T] show, see `Kinds`: points complex64 [D, P].
+
+    Args:
+        examples: the frames.
+        modems: as `received_modems` found them there, one for each constellation.
+    """
+    rows = [modem.constellation.expand(len(modem.carriers), -1) for modem in modems]
+    if max(row.shape[1] for row in rows) > len(_PILOTS):
+        pilots = pilot_carriers(examples, modems[0])[:, None]
+        rows = [torch.where(pilots, _PILOTS.repeat(-(-row.shape[1] // 2))[: row.shape[1]], row) for row in rows]
+    patterns = [pattern.amplitude[:, None] for pattern in loading_patterns(examples, modems[0])[:_MOST_PATTERNS]]
+    return [*rows, *((row * amplitude).to(row.dtype) for amplitude in patterns for row in rows)]
 
 
 def interference_modem(examples: Tensor, interference: Modem | None) -> Modem:

@@ -15,10 +15,9 @@ from rfsep.separators.inference.expectation_propagation import (
     Marginals,
     Sites,
     State,
-    Window,
     cavity_of,
 )
-from rfsep.separators.inference.grid import ABSENT
+from rfsep.separators.inference.grid import ABSENT, Window
 from rfsep.separators.inference.turns import unit
 
 _EDGE_SAMPLES = 10  # Symbols of a block with fewer samples in the window cannot be told apart.
@@ -69,8 +68,8 @@ def judged(detector: Detector, window: Window, state: State, noise_power: Tensor
     turn = detector.turn(state.turns.slopes).conj()
     theirs = Marginals(carrier_cavity.mean * turn, carrier_cavity.variance)
     factors = (_log_tilted(own, detector.soi_points) - _log_site(cavity, state.soi_sites)) * window.exists
-    others = _log_tilted(theirs, detector.points) - _log_site(carrier_cavity, state.carrier_sites)
-    evidence = quadratic - log_det - count * noise.log() + factors.sum(1) + others.sum((1, 2))
+    others = detector.kinds.log_evidence(*theirs) - _log_site(carrier_cavity, state.carrier_sites).sum(2)
+    evidence = quadratic - log_det - count * noise.log() + factors.sum(1) + others.sum(1)
     return Judged(evidence.double(), noise.double())
 
 

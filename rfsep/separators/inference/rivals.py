@@ -72,6 +72,7 @@ class Rivals:
         self._examples = examples
         self._interference = interference
         self.model = lru_cache(maxsize=_MODELS)(self._make_model)
+        self._bases = lru_cache(maxsize=_MODELS)(self._make_bases)
 
     @cached_property
     def _lags(self) -> Tensor:
@@ -93,8 +94,13 @@ class Rivals:
         independent = grid.period == self.period
         if independent:
             lags = lags * (torch.arange(self.period)[:, None] + torch.arange(lags.shape[1]) < self.period)
-        covariance = PeriodicCovariance(lags, independent)
-        return GaussianModel(grid, covariance, Bases(covariance))
+        bases = self._bases(tuple(lags.flatten().tolist()), independent)
+        return GaussianModel(grid, bases.covariance, bases)
+
+    def _make_bases(self, lags: tuple[complex, ...], independent: bool) -> Bases:
+        """Eigenvectors for all windows whose stationary model has these lags, [P, L] in one row."""
+        found = torch.tensor(lags, dtype=torch.complex128).view(self.period, -1)
+        return Bases(PeriodicCovariance(found, independent))
 
     def __call__(
         self, synchroniser: Synchroniser, windows: Tensor, at: Synchronised, own: Rank, evidence: Tensor

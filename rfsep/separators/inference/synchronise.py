@@ -23,7 +23,7 @@ _SOI_STRIDE = 2  # samples between the SOI timings of the first look; a pulse is
 _LEAST_GAIN = 1e-3  # an SINR of +30 dB
 # candidates for an unknown noise power; what a model does not explain counts as noise, and may exceed the SOI
 _NOISE_POWERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-_NOISE_STEPS = (10**0.5, 10**0.25)  # finer steps behind a filter, which changes the noise power by any factor
+_NOISE_STEPS = (10**0.5, 10**0.25)  # finer steps
 _UNKNOWN_NOISE = 3e-3  # the noise power assumed before timing is known
 _GAIN_STEPS_DB = (1.5, 0.4)  # step sizes in the search for the gain
 
@@ -74,7 +74,6 @@ class Synchroniser:
         self.timing_network = timing_network
         self.soi_timing_known = soi_timing_known
         self.noise_power = noise_power
-        self._noise_steps = () if model.grid.white else _NOISE_STEPS
         self._soi_spectrum, self._interference_spectrum = self._spectra()
 
     def _spectra(self) -> tuple[Tensor, Tensor]:
@@ -193,7 +192,7 @@ class Synchroniser:
         if self.noise_power is None:
             for noise in _NOISE_POWERS:
                 best = _better(best, likelihood(best._replace(noise_power=torch.full_like(at.gain, noise))))
-            for factor in self._noise_steps:
+            for factor in _NOISE_STEPS:
                 tried = (best.noise_power * factor, best.noise_power / factor)
                 best = reduce(_better, (likelihood(best._replace(noise_power=one)) for one in tried), best)
         for step_db in _GAIN_STEPS_DB:

@@ -1,20 +1,24 @@
-"""Finds the pilots of LTE cells beside a narrow-band SOI and takes them away beneath it.
+"""Finds the pilots of LTE cells beside a narrow-band SOI and takes them away beneath it, with all that is always sent.
 
 An LTE downlink with little traffic still sends its cell-specific reference signals on the whole band. Carriers beside
-the SOI show which cell sends them (`rfsep.signals.lte_pilots`). The channel hardly turns from one pilot to the next, so
+the SOI show which cell sends them (`rfsep.signals.lte.pilots`). The channel hardly turns from one pilot to the next, so
 products of neighbours are compared with those of every cell, slot and symbol, at every whole carrier offset. The known
 pilots are then fitted to the window through a channel of a few taps per port.
 """
 
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from rfsep.iq import squared
 from rfsep.separators.inference.band import Band
+from rfsep.separators.lte.broadcast import broadcast
+from rfsep.separators.lte.cell_symbols import Pilots, further_pilots, known_pilots, synchronisation_symbols
+from rfsep.separators.lte.known_symbols import KnownSymbol, fitted, waveforms
+from rfsep.separators.lte.pilot_search import likeliest
 from rfsep.separators.lte.resource_blocks import (
     FFT_SIZE,
     PREFIX,
@@ -23,14 +27,11 @@ from rfsep.separators.lte.resource_blocks import (
     Timing,
     find_timings,
 )
+from rfsep.separators.lte.synchronisation import LEAST_EXPECTED, find_cell, find_primary, score
 from rfsep.separators.windows import overlapped
-from rfsep.signals.lte_pilots import NUM_PILOTS, SPACING, pilot_carriers, pilot_shift, pilot_values
+from rfsep.signals.lte.pilots import SPACING
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
-
-# Physics: a cell has this many resource blocks (TS 36.101 clause 5.6; the two narrowest are left out). Cells below 100
-# blocks were added after one had been seen in a test recording.
-_BLOCKS = (25, 50, 75, 100)
 
 # Physics: a port's pilots stand on every sixth carrier (TS 36.211 clause 6.10.1), so its waveform repeats six times
 # within a body. A timing is therefore searched for in half a repetition in each direction.
@@ -38,19 +39,19 @@ _REPETITION = FFT_SIZE / SPACING
 _REPETITIONS = range(-6, 7)
 _LATEST = 107
 
-# Physics: the fractional carrier offset lies within half a carrier either way.
-_FRACTIONS = tuple(0.075 * step for step in range(-6, 7))
+# Physics: half a body or less tells the carrier offset so roughly at first that it may be wrong by a whole carrier. A
+# whole body tells a tenth of one.
+_FRACTIONS = tuple(0.15 * step for step in range(-7, 8))
+_FINE = tuple(0.0375 * step for step in range(-2, 3))
 
 # Physics and tuned; split not recorded. Thresholds in standard deviations of noise, whose score exceeds s with
 # probability exp(-s^2). The first cell is the best of some millions of hypotheses. A further cell that shares slot,
 # symbol and offset with it is the best of some thousands.
 _LEAST_SCORE, _LEAST_ALIKE = 4.9, 3.8
 
-# Tuned; split not recorded. Whole carriers by which receiver and base station may differ.
-_SHIFTS = tuple(range(-4, 5))
-
-# Tuned; split not recorded. A body is cut this many samples inside the prefix.
-_EARLY = 8
+# Physics: the pilots of one port look like those of the other three carriers away, but for the pilot beside the middle
+# carrier. What is as likely to within 2 percent is taken for the smaller offset.
+_ALIKE = 0.98
 
 # Tuned; split not recorded. The least samples of a body in the window, and the least samples of pilots in a fit.
 _LEAST_SEEN = 240
@@ -60,13 +61,15 @@ _LEAST_SENT = 150
 _TIMINGS = 3
 _MOST_CELLS = 4
 
-# Tuned; split not recorded. Samples that hold most of a channel; first tap and number of taps of a fitted channel, in
-# samples from the strongest part.
-_GATHERED = 18
-_FIRST_TAP, _TAPS = -8, 36
+# Physics: carriers on either side of the middle one with synchronisation signals and broadcast channel (TS 36.211
+# clause 6.6.4), and as many as a receiver may be off.
+_MIDDLE = 40
 
-# Tuned; split not recorded. Rounds of expectation maximisation.
-_ROUNDS = 4
+# The most primary signals that are looked for.
+_MOST_PRIMARIES = 2
+
+# Tuned; split not recorded. Samples that hold most of a channel.
+_GATHERED = 18
 
 # Tuned; split not recorded. Pilots are fitted in white noise of this share of the interference's power, which is taken
 # to be at least _LEAST_LEVEL.
@@ -77,148 +80,43 @@ _LEAST_LEVEL = 0.1
 _SILENCE = 1e-12
 
 
-class Pilots(NamedTuple):
-    """A symbol that holds a cell's pilots.
-
-    Attributes:
-        cell: 0 .. 503.
-        slot: 0 .. 19.
-        symbol: place in `rfsep.signals.lte_pilots.SYMBOLS`.
-        shift: whole part of the carrier offset, in carriers.
-        fraction: fractional part of the carrier offset, in carriers.
-        start: sample at which the symbol's body begins.
-        blocks: resource blocks of the cell.
-        score: likeness of its pilots, in standard deviations of noise.
-    """
-
-    cell: int
-    slot: int
-    symbol: int
-    shift: int
-    fraction: float
-    start: int
-    blocks: int
-    score: float
-
-
-class _Ring(NamedTuple):
-    """Pairs of neighbouring pilots that a band has and the next narrower one lacks.
-
-    Attributes:
-        pairs: their numbers, int64 [n].
-        values: for each remainder modulo 3, the conjugated products of its cells: complex64 [n, 168 * 20 * 2].
-    """
-
-    pairs: Tensor
-    values: list[Tensor]
-
-
-@cache
-def _rings() -> list[_Ring]:
-    """Returns the rings of `_BLOCKS`, the narrowest band first."""
-    values = pilot_values()
-    steps = (values[..., 1:] * values[..., :-1].conj()).conj().resolve_conj()  # [504, 20, 2, 199]
-    middle, rings = NUM_PILOTS // 2, list[_Ring]()
-    pair, before = torch.arange(NUM_PILOTS - 1), torch.zeros(NUM_PILOTS - 1, dtype=torch.bool)
-    for blocks in _BLOCKS:
-        inside = (pair >= middle - blocks) & (pair + 1 < middle + blocks)
-        pairs = pair[inside & ~before]
-        every = [steps[comb::3].flatten(0, 2)[:, pairs].T.contiguous() for comb in range(3)]
-        rings.append(_Ring(pairs, every))
-        before = inside
-    return rings
-
-
-@cache
-def _pilot_places() -> Tensor:
-    """Returns the carriers of pilots, int64 [9, 6, 200], by whole offset and first carrier."""
-    carriers = torch.stack([pilot_carriers(first) for first in range(SPACING)])
-    return carriers + torch.tensor(_SHIFTS)[:, None, None]
-
-
-def _bodies(window: Tensor, starts: list[int], fraction: float) -> Tensor:
-    """Returns spectra complex64 [P, FFT_SIZE] of the parts of bodies inside a window complex64 [T]."""
-    rows = []
-    for start in starts:
-        low, high = max(start - _EARLY, 0), min(start - _EARLY + FFT_SIZE, len(window))
-        time = torch.arange(low, high)
-        turned = window[low:high] * torch.polar(torch.ones(()), -2 * torch.pi / FFT_SIZE * fraction * (time - start))
-        rows.append(pad(turned, (low - start + _EARLY, FFT_SIZE - (high - start + _EARLY))))
-    spectra: Tensor = torch.fft.fft(torch.stack(rows))
-    return spectra
-
-
-def _steps(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums the weighted turns from pilot to pilot over two ports: complex64, and variance float32 [P, 9, 3, 199]."""
-    places = _pilot_places() % FFT_SIZE
-    heard = _bodies(window, starts, fraction)[:, places]  # [P, 9, 6, 200]
-    step = heard[..., 1:] * heard[..., :-1].conj()
-    trust = weight[places[..., 1:]] * weight[places[..., :-1]]  # [9, 6, 199]
-    step = step / step.abs().clamp_min(_SILENCE) * trust
-    return step[:, :, :3] + step[:, :, 3:], (trust.square()[:, :3] + trust.square()[:, 3:]).expand(
-        len(starts), -1, -1, -1
-    )
-
-
-def likeliest(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -> Pilots:
-    """Returns the likeliest pilots of a window, in bodies that begin at one of ``starts``.
-
-    Args:
-        window: complex64 [T].
-        starts: samples at which bodies begin.
-        fraction: fractional carrier offset.
-        weight: trust in each carrier, float32 [FFT_SIZE], at most 1 and less where the SOI is.
-    """
-    step, trust = _steps(window, starts, fraction, weight)
-    best = Pilots(0, 0, 0, 0, fraction, 0, 0, -1.0)
-    for comb in range(3):
-        total, noise = torch.zeros(()), torch.zeros(())
-        for blocks, ring in zip(_BLOCKS, _rings(), strict=True):
-            total = total + step[:, :, comb, ring.pairs].flatten(0, 1) @ ring.values[comb]  # [P * 9, 6720]
-            noise = noise + trust[:, :, comb, ring.pairs].flatten(0, 1).sum(1)  # [P * 9], variance of noise alone
-            value, place = total.abs().max(1)
-            value = value / noise.clamp_min(_SILENCE).sqrt()
-            row = int(value.argmax())
-            if float(value[row]) > best.score:
-                number = int(place[row])
-                cell, slot, symbol = comb + 3 * (number // 40), number // 2 % 20, number % 2
-                start, shift = starts[row // len(_SHIFTS)], _SHIFTS[row % len(_SHIFTS)]
-                best = Pilots(cell, slot, symbol, shift, fraction, start, blocks, float(value[row]))
-    return best
-
-
-def _body(found: Pilots, port: int) -> Tensor:
-    """Returns the body complex64 [FFT_SIZE] of a port's pilots at unit power per carrier."""
-    sent = slice(NUM_PILOTS // 2 - found.blocks, NUM_PILOTS // 2 + found.blocks)
-    carriers = pilot_carriers(pilot_shift(found.cell, found.symbol, port))[sent] + found.shift
-    spectrum = torch.zeros(FFT_SIZE, dtype=torch.complex64)
-    spectrum[carriers % FFT_SIZE] = pilot_values()[found.cell, found.slot, found.symbol, sent]
-    body: Tensor = torch.fft.ifft(spectrum, norm="ortho")
-    return body
-
-
-def _waveforms(found: Pilots, num_samples: int, first: int, count: int) -> Tensor:
-    """Returns what ports 0 and 1 send in a window, at ``count`` delays from ``first`` on: complex64 [2, count, T]."""
-    since = torch.arange(1 - count - first, num_samples - first) - found.start  # since the latest path's first sample
-    inside = (since >= -PREFIX) & (since < FFT_SIZE)
-    turn = torch.polar(inside.float(), 2 * torch.pi / FFT_SIZE * found.fraction * since)
-    sent = torch.stack([_body(found, port) for port in (0, 1)])[:, since % FFT_SIZE] * turn
-    waveforms: Tensor = sent.unfold(1, num_samples, 1).flip(1)
-    return waveforms
-
-
 class PilotFit(NamedTuple):
-    """The pilots in a window.
+    """What is known in a window.
 
     Attributes:
         found: the cells in the order in which they were found.
-        pilots: waveform of all pilots, complex64 [T].
-        rest: the window without the pilots, complex64 [T].
+        taps: of the pilots' two ports as they were fitted, complex64 [2, taps] for each of ``found``, or None where
+            synchronisation signals told the cell.
+        timings: of the primary signals.
+        pilots: waveform of all that is known, complex64 [T].
+        rest: the window without it, complex64 [T].
     """
 
     found: list[Pilots]
+    taps: list[Tensor | None]
+    timings: list[Timing]
     pilots: Tensor
     rest: Tensor
+
+
+class _Known:
+    """Known symbols of a window, fitted again with each that comes.
+
+    Attributes:
+        rest: the window without them, complex64 [T].
+        taps: of each symbol.
+    """
+
+    def __init__(self, window: Tensor, weigh: Callable[[Tensor], Tensor]) -> None:
+        self.window, self.rest, self._weigh = window, window, weigh
+        self.symbols, self.taps = list[KnownSymbol](), list[Tensor]()
+
+    def add(self, symbols: list[KnownSymbol]) -> None:
+        """Fits further symbols with the others, in noise like the rest that these left."""
+        if symbols:
+            self.symbols += symbols
+            fit = fitted(self.window, self.symbols, self._weigh(self.rest))
+            self.rest, self.taps = self.window - fit.waveform, fit.taps
 
 
 def modem_spectrum(modem: Modem, size: int) -> Tensor:
@@ -253,31 +151,66 @@ class PilotFinder:
         self.num_samples = num_samples
         self.size = 2 ** (num_samples + FFT_SIZE).bit_length()
         self.soi = modem_spectrum(modem, self.size)
+        self.middle = (torch.fft.fftfreq(self.size) * FFT_SIZE).abs() < _MIDDLE
         self.soi_carriers = modem_spectrum(modem, FFT_SIZE)
         self.soi_power = float(self.soi.mean())
 
     def separate(self, window: Tensor) -> PilotFit:
-        """Separates the pilots of one window complex64 [T] from the rest."""
-        level = max(float(squared(window).mean()) - self.soi_power, _LEAST_LEVEL)
-        weight, carriers = _whitening(self.soi, level), _whitening(self.soi_carriers, level)
-        fit = PilotFit([], torch.zeros_like(window), window)
-        while len(fit.found) < _MOST_CELLS:
-            spectrum = torch.fft.fft(fit.rest, self.size)
+        """Separates what is known of one window complex64 [T] from the rest."""
+        known, timings = _Known(window, self._weight), list[Timing]()
+        found, place = list[Pilots](), list[int | None]()
+        while len(timings) < _MOST_PRIMARIES and (primary := find_primary(known.rest, self.size)) is not None:
+            timings.append(Timing(primary.start - PREFIX, primary.fraction))
+            if (cell := find_cell(known.rest, primary)) is not None:
+                found.append(cell)
+                place.append(None)
+            known.add([primary.symbol()])
+        known.add([one for cell in found for one in self._expected(known.rest, cell)])
+        for _ in range(_MOST_CELLS):
+            weight = self._weight(known.rest)
+            spectrum = torch.fft.fft(known.rest, self.size)
             beside = torch.fft.ifft(spectrum * weight)[: self.num_samples]
-            one = self._next(beside, fit.found, carriers)
+            one = self._next(beside, window, found, timings)
             if one is None:
                 break
-            fit = self._fitted(window, [*fit.found, self._refined(one, spectrum * weight.square())], weight)
-        return fit
+            sure = [cell for cell, at in zip(found, place, strict=True) if at is None]
+            one = self._aligned(one, sure) or self._refined(one, spectrum * weight.square())
+            place.append(len(known.symbols))
+            known.add([known_pilots(one)])
+            if one.cell not in {cell.cell for cell in found}:
+                known.add(self._expected(known.rest, one))
+            found.append(one)
+        taps = [None if at is None else known.taps[at] for at in place]
+        return PilotFit(found, taps, timings, window - known.rest, known.rest)
 
-    def _next(self, beside: Tensor, found: list[Pilots], weight: Tensor) -> Pilots | None:
-        """Returns the next cell of a window complex64 [T] without the SOI, or None."""
+    def _weight(self, rest: Tensor) -> Tensor:
+        """Returns amplitudes float32 [F] that whiten what is left of a window: the SOI and interference of two levels.
+
+        The middle of the band holds synchronisation signals and the broadcast channel also where the rest is silent.
+        """
+        level = max(float(squared(rest).mean()) - self.soi_power, _LEAST_LEVEL)
+        density = squared(torch.fft.fft(rest, self.size)) / self.num_samples
+        excess = float((density - self.soi)[self.middle].mean()) - _FLOOR * level
+        return _whitening(self.soi + max(excess, 0.0) * self.middle, level)
+
+    def _expected(self, rest: Tensor, cell: Pilots) -> list[KnownSymbol]:
+        """Lists the synchronisation signals of a cell that are left in a window complex64 [T]."""
+        return [
+            symbol
+            for symbol in synchronisation_symbols(cell, self.num_samples, _LEAST_SENT)
+            if score(rest, symbol, self.size, cell.shift) > LEAST_EXPECTED
+        ]
+
+    def _next(self, beside: Tensor, window: Tensor, found: list[Pilots], told: list[Timing]) -> Pilots | None:
+        """Returns the next cell of what is left beside the SOI, complex64 [T], of a window complex64 [T], or None."""
+        level = max(float(squared(window).mean()) - self.soi_power, _LEAST_LEVEL)
+        weight = _whitening(self.soi_carriers, level)
         if found:  # Cells that are heard together usually share their timing.
-            one = likeliest(beside, [found[0].start], found[0].fraction, weight)
+            one = likeliest(beside, self._starts(Timing(found[0].start - PREFIX, 0.0)), found[0].fraction, weight)
             alike = one.slot == found[0].slot and one.symbol == found[0].symbol and one.shift == found[0].shift
             if one.score > (_LEAST_ALIKE if alike else _LEAST_SCORE):
                 return one
-        timings = find_timings(beside, _TIMINGS)
+        timings = told + find_timings(beside, _TIMINGS)
         tried = [likeliest(beside, self._starts(timing), timing.offset, weight) for timing in timings]
         best = max(tried, key=lambda one: one.score)
         return best if best.score > _LEAST_SCORE else None
@@ -288,21 +221,37 @@ class PilotFinder:
         bodies = range(first, self.num_samples - _LEAST_SEEN, SYMBOL)
         return [start for start in bodies if start + FFT_SIZE >= _LEAST_SEEN]
 
+    def _aligned(self, one: Pilots, sure: list[Pilots]) -> Pilots | None:
+        """Returns pilots at the timing and carrier offset that their cell's synchronisation signals tell, or None."""
+        for cell in sure:
+            for told in (cell, *further_pilots(cell, self.num_samples, 1)):
+                if (told.cell, told.slot, told.symbol) == (one.cell, one.slot, one.symbol):
+                    return told._replace(blocks=one.blocks, score=one.score)
+        return None
+
     def _refined(self, found: Pilots, spectrum: Tensor) -> Pilots:
         """Returns the timing and carrier offset with the most channel energy in a spectrum complex64 [F].
 
         Pilots repeat six times within a body. Only the symbol's begin and end show which repetition it is.
         """
-        for _ in range(2):
-            turned = [found._replace(fraction=fraction) for fraction in _FRACTIONS]
-            found = max((self._placed(one, spectrum) for one in turned), key=lambda one: one.gathered).pilots
-            moved = [found._replace(start=found.start + round(turn * _REPETITION)) for turn in _REPETITIONS]
-            found = max((self._placed(one, spectrum) for one in moved), key=lambda one: one.gathered).pilots
-        return found
+        moved = [found._replace(start=found.start + round(turn * _REPETITION)) for turn in _REPETITIONS]
+        turned = [one._replace(fraction=fraction) for one in moved for fraction in _FRACTIONS]
+        found = max((self._placed(one, spectrum) for one in turned), key=lambda one: one.gathered).pilots
+        fine = [found._replace(fraction=found.fraction + step) for step in _FINE]
+        found = max((self._placed(one, spectrum) for one in fine), key=lambda one: one.gathered).pilots
+        whole = round(found.fraction)
+        found = found._replace(shift=found.shift + whole, fraction=found.fraction - whole)
+        swapped = [found._replace(shift=found.shift + step) for step in (-SPACING // 2, 0, SPACING // 2)]
+        nearest = min(swapped, key=lambda one: abs(one.shift))
+        placed = {one: self._placed(one, spectrum) for one in swapped}
+        likeliest_of_all = max(placed.values(), key=lambda one: one.gathered)
+        if placed[nearest].gathered > _ALIKE * likeliest_of_all.gathered:
+            return placed[nearest].pilots
+        return likeliest_of_all.pilots
 
     def _placed(self, tried: Pilots, spectrum: Tensor) -> _Placed:
         """Returns the best timing within half a repetition, and its channel energy relative to the energy sent."""
-        sent = _waveforms(tried, self.num_samples, 0, 1)[:, 0]
+        sent = waveforms(known_pilots(tried), self.num_samples)[:, 0]
         energy = float(squared(sent).sum())
         if energy * FFT_SIZE < _LEAST_SENT * 4 * tried.blocks:
             return _Placed(tried, -1.0)
@@ -312,31 +261,9 @@ class PilotFinder:
         place = int(gathered.argmax())
         return _Placed(tried._replace(start=tried.start + place - _LATEST), float(gathered[place]) / energy)
 
-    def _fitted(self, window: Tensor, found: list[Pilots], weight: Tensor) -> PilotFit:
-        """Fits taps whose powers are learned from the window by expectation maximisation."""
-        sent = torch.cat([_waveforms(one, self.num_samples, _FIRST_TAP, _TAPS) for one in found])  # [2 n, taps, T]
-        columns = sent.flatten(0, 1)
-        heard = torch.fft.fft(columns, self.size) * weight
-        target = torch.fft.fft(window, self.size) * weight / self.size
-        gram = (heard.conj() @ heard.T / self.size).to(torch.complex128)
-        moment = (heard.conj() @ target).to(torch.complex128)
-        energy = float(squared(torch.fft.ifft(target * self.size)).sum())
-        noise, scale = energy / self.num_samples, float(gram.diagonal().real.mean().clamp_min(_SILENCE))
-        power = torch.full((len(gram),), energy / scale / len(gram), dtype=torch.float64)
-        for _ in range(_ROUNDS):
-            inverse = torch.linalg.inv(gram / noise + torch.diag_embed(1 / power).to(gram.dtype))
-            taps = inverse @ moment / noise
-            left = energy - 2 * float((taps.conj() @ moment).real) + float((taps.conj() @ gram @ taps).real)
-            spread = float((gram @ inverse).diagonal().real.sum())
-            second = (squared(taps) + inverse.diagonal().real).view(len(found), 2, _TAPS).mean(1, keepdim=True)
-            power = second.expand(-1, 2, -1).flatten().clamp_min(_SILENCE)
-            noise = max((left + spread) / self.num_samples, _SILENCE)
-        pilots = taps.to(torch.complex64) @ columns
-        return PilotFit(found, pilots, window - pilots)
-
 
 class PilotCancelling:
-    """Takes the pilots of LTE cells away, then estimates a narrow-band SOI as `ResourceBlockLmmse` does.
+    """Takes away what LTE cells always send, then estimates a narrow-band SOI as `ResourceBlockLmmse` does.
 
     The cells, their frames, timing and carrier offset need not be known. Mixtures that `ResourceBlockLmmse` leaves to
     LMMSE are left to LMMSE here too.
@@ -371,18 +298,24 @@ class PilotCancelling:
             response, band = self.beneath.response(windows.shape[1], length <= self.block)
             finder = self._finder(windows.shape[1])
             symbols = torch.stack([self._symbols(finder.separate(window), band) for window in windows])
-            return (symbols @ response.waveforms.T).to(torch.complex64)
+            return self.beneath.honest(windows, (symbols @ response.waveforms.T).to(torch.complex64))
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, self.modem.decide(soi))
 
     def _symbols(self, fit: PilotFit, band: Band) -> Tensor:
-        """Estimates the symbols complex128 [S] of a window without pilots.
+        """Estimates the symbols complex128 [S] of a window without what is known, and without the broadcast channel.
 
         Its timing is that of the first cell, because the prefixes that show it went with the pilots.
         """
-        if fit.found:
+        rest = fit.rest
+        told = ((cell, taps) for cell, taps in zip(fit.found, fit.taps, strict=True) if taps is not None)
+        for cell, taps in {one[0].cell: one for one in reversed(list(told))}.values():
+            rest = rest - broadcast(rest, band, cell, taps)
+        if fit.timings:
+            timing = fit.timings[0]
+        elif fit.found:
             timing = Timing(fit.found[0].start - PREFIX, fit.found[0].fraction)
         else:
-            timing = find_timings(fit.rest, 1)[0]
-        return self.beneath.symbols(fit.rest, band, timing)
+            timing = find_timings(rest, 1)[0]
+        return self.beneath.symbols(rest, band, timing)

@@ -16,6 +16,7 @@ from torch.nn.functional import conv1d, pad
 
 from rfsep.iq import squared
 from rfsep.separators.inference.band import DECIMATION, FIRST_TAP, NUM_TAPS, Band, fits_band, low_pass, make_band
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.expectation_propagation import Sites
 from rfsep.separators.inference.symbol_posterior import (
     Information,
@@ -238,6 +239,8 @@ class ResourceBlockLmmse:
     """Estimates a narrow-band SOI in an LTE downlink at 19.2 Msps with unknown timing, level and allocation.
 
     A SOI that fills more than an eighth of the band, or a mixture shorter than two LTE symbols, is left to `Lmmse`.
+    Windows whose bits contradict sure linear ones are left to linear estimators
+    (`rfsep.separators.inference.evidence.Fallback`).
 
     Args:
         modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
@@ -256,6 +259,7 @@ class ResourceBlockLmmse:
         self.margin = margin
         self.points = modem.constellation.to(torch.complex128)
         self._stationary = Lmmse(modem, examples)
+        self._fallback = Fallback(modem, examples)
         self._soi_power = float(modem_autocorrelation(modem, 1).real)
         self._narrow = fits_band(modem)
         self.response = lru_cache(maxsize=4)(self._make_response)
@@ -278,10 +282,14 @@ class ResourceBlockLmmse:
         def estimate(windows: Tensor) -> Tensor:
             response, band = self.response(windows.shape[1], length <= self.block)
             symbols = torch.stack([self.symbols(window, band, find_timings(window, 1)[0]) for window in windows])
-            return (symbols @ response.waveforms.T).to(torch.complex64)
+            return self.honest(windows, (symbols @ response.waveforms.T).to(torch.complex64))
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, self.modem.decide(soi))
+
+    def honest(self, windows: Tensor, soi: Tensor) -> Tensor:
+        """Returns estimates complex64 [B, T] of windows, those of ``soi`` where no evidence is against them."""
+        return self._fallback.honest(windows, soi)
 
     def symbols(self, window: Tensor, band: Band, timing: Timing) -> Tensor:
         """Estimates the symbols complex128 [S] of one window complex64 [T], given the interference's timing."""

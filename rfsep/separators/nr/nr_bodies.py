@@ -49,6 +49,11 @@ _MOST_CARRIERS = 2
 _EDGE = 0.3
 
 
+# Tuned on a py3gpp downlink in 20 dB of noise and on synthetic uplinks. Products of neighbours add up to this share of
+# the energy if the pilots are right, and to less than 0.3 if not.
+_KNOWN = 0.5
+
+
 class Body(NamedTuple):
     """A symbol whose body lies in a window: its place among the symbols, and pilots complex128 [612] or None."""
 
@@ -115,7 +120,7 @@ def find_bodies(window: Tensor, symbols: list[Symbol], pilots: Tensor) -> list[B
     """Finds symbols whose bodies lie in a window complex128 [T], and those of ``pilots`` complex128 [n, 612] in them.
 
     Pilots leave every second carrier empty. Products of neighbours, which the channel hardly turns, show which pilots
-    were sent. If no pilots are known (n = 0), their symbols are left out while there are others.
+    were sent. If none of the known ones were, their symbols are left out while there are others.
     """
     found, strange = list[Body](), list[Body]()
     for place, symbol in enumerate(symbols):
@@ -124,9 +129,11 @@ def find_bodies(window: Tensor, symbols: list[Symbol], pilots: Tensor) -> list[B
         carriers = cut(window, symbol) * clear_carriers()
         if not is_comb(carriers):
             found.append(Body(place, None))
-        elif len(pilots):
-            even = (carriers * pilots.conj())[:, ::2]
-            found.append(Body(place, pilots[(even[:, 1:] * even[:, :-1].conj()).sum(1).abs().argmax()]))
+            continue
+        even = (carriers * pilots.conj())[:, ::2]
+        likeness = (even[:, 1:] * even[:, :-1].conj()).sum(1).abs() / squared(even).sum(1).clamp_min(1e-30)
+        if len(pilots) and float(likeness.max()) > _KNOWN:
+            found.append(Body(place, pilots[likeness.argmax()]))
         else:
             strange.append(Body(place, None))
     return found or strange

@@ -8,7 +8,7 @@ carriers improve the channel.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -102,7 +102,9 @@ class Scene(NamedTuple):
     channel: Channel
 
 
-def detected(model_after: Callable[[Propagated | None], Model], points: Tensor) -> Propagated:
+def detected(
+    model_after: Callable[[Propagated | None], Model], points: Tensor, slow: Sequence[Schedule] = SLOW
+) -> Propagated:
     """Detects a window's symbols quickly, and slowly again if they do not fit; returns the best fit.
 
     Propagation that cools too fast may end in symbols that are wrong with high confidence. They do not fit the window.
@@ -110,6 +112,7 @@ def detected(model_after: Callable[[Propagated | None], Model], points: Tensor) 
     Args:
         model_after: returns the window's model, given the last result.
         points: the SOI's constellation complex128 [P].
+        slow: schedules to try again with.
     """
     reached: Propagated | None = None
     for schedule in QUICK:
@@ -117,7 +120,7 @@ def detected(model_after: Callable[[Propagated | None], Model], points: Tensor) 
         reached = propagate(model, reached.sites if reached else priors(model), points, schedule)
     assert reached is not None
     best = reached
-    for schedule in SLOW:
+    for schedule in slow:
         if best.misfit < FITS:
             break
         model = model_after(reached)
@@ -168,8 +171,9 @@ class _Window(NamedTuple):
 
 
 class NrDetection:
-    """Estimates a narrow-band SOI in a 5G NR uplink or downlink (30 kHz, 612 carriers, QPSK) at 30.72 Msps.
+    """Estimates a narrow-band SOI in a 5G NR uplink or downlink (30 kHz, 612 carriers) at 30.72 Msps.
 
+    Data are QPSK, or in a mixture whose slots are read of any constellation in `rfsep.separators.nr.nr_elements`.
     A SOI that fills more than an eighth of the band, or a mixture shorter than two OFDM symbols, is left to `Lmmse`. So
     are windows that detection does not explain: their misfit says so.
 
@@ -245,9 +249,11 @@ class NrDetection:
             left = window - known.response.waveforms @ self._linear(window, known, density)
             clean[piece.first : piece.last] = left[piece.first - piece.start : piece.last - piece.start]
         level = density * NUM_SUBCARRIERS / FFT_SIZE
-        variance = self.variance(density / (density + _PULSE_ENERGY), level)
+        remains = self.variance(density / (density + _PULSE_ENERGY), level)
+        variance = torch.where(carrier_numbers().abs() < GAP, self.variance(1.0, level), remains)
+        heard = mixture * turn, clean * turn
         try:
-            layout = read_slots(clean * turn, symbols, self.cell_id, self.sync, variance, level)
+            layout = read_slots(*heard, symbols, self.cell_id, self.sync, variance, level)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             return None
         return layout if layout is not None and layout.noise < _MOST_NOISE * level else None
@@ -260,7 +266,7 @@ class NrDetection:
         band = known.turned(turn).band
         try:
             model = make_model(window * turn, band, symbols, shares, layout.channel, layout.noise)
-            reached = detected(lambda _: model, self.points)
+            reached = detected(lambda _: model, self.points, SLOW[:1])
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             return None
         if reached.misfit > _MOST_MISFIT:
@@ -361,7 +367,7 @@ class NrDetection:
                 beside = torch.where(number.abs() >= GAP, sliced(cut(clean, symbol) * response), 0)
                 shares.append(Share(beside, number[number.abs() < GAP]))
             else:
-                shares.append(Share(None, number[number.abs() <= NEAR]))
+                shares.append(Share(None, number[number.abs() <= NEAR], far=True))
         return shares
 
     def _noise(self, scene: Scene, clean: Tensor) -> float:

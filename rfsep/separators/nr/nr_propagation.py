@@ -53,14 +53,16 @@ class Share(NamedTuple):
     """The known carriers of an OFDM symbol, and those to detect.
 
     Attributes:
-        grid: known carriers, complex128 [612], zero elsewhere; None where all other carriers are unknown, too.
+        grid: known carriers, complex128 [612], zero elsewhere; None where there are none.
         carriers: numbers of the carriers to detect, int64 [N].
         kinds: their constellations, int64 [N], see `rfsep.separators.nr.nr_elements`; None: QPSK.
+        far: carriers beyond `NEAR` are unknown, too.
     """
 
     grid: Tensor | None
     carriers: Tensor
     kinds: Tensor | None = None
+    far: bool = False
 
 
 class Model(NamedTuple):
@@ -115,10 +117,10 @@ def make_model(
     doubt, power = channel.doubt(), squared(channel.response())
     doubt = doubt / torch.maximum(power, _FADED * power.mean())
     for place, (symbol, share) in enumerate(zip(symbols, shares, strict=True)):
-        if share.grid is None:
+        if share.far:
             far = carrier_waves(decimator, symbol, channel.taps, FAR_CARRIERS)
             noise[far.rows, far.rows] += (far.values * FAR_POWERS) @ far.values.mH
-        else:
+        if share.grid is not None:
             left = left - sent_waveform(symbol, share.grid, channel.taps, len(window))
         if len(share.carriers):
             near = carrier_waves(decimator, symbol, channel.taps, share.carriers)

@@ -36,6 +36,11 @@ _CHANGE = 8.0
 _BLUR, _UPDATES = 3e-3, 8
 
 
+# Tuned on synthetic downlinks. A carrier's channel is known if its variance is below this share of its power: less than
+# the squared distance from a point of 64-QAM to its neighbour, 4 / 42.
+_SOUNDED = 0.01
+
+
 class Layout(NamedTuple):
     """What is known of a mixture's interference.
 
@@ -45,6 +50,7 @@ class Layout(NamedTuple):
         known: values of the elements whose kind is `KNOWN`, complex128 [n, 612].
         kinds: of all elements, int64 [n, 612]; see `rfsep.separators.nr.nr_elements`.
         channel: of the interference.
+        sounded: carriers at which known elements show the channel well enough to decide data, bool [612].
         noise: power of white noise, as carriers far from the SOI show it.
     """
 
@@ -53,6 +59,7 @@ class Layout(NamedTuple):
     known: Tensor
     kinds: Tensor
     channel: Channel
+    sounded: Tensor
     noise: float
 
     def sent(self, place: int) -> Tensor:
@@ -144,12 +151,19 @@ def _smoothed(likelihood: Tensor) -> Tensor:
 
 
 def read_slots(
-    clean: Tensor, symbols: list[Symbol], pilot_id: int, sync: Synchronised | None, variance: Tensor, level: float
+    mixture: Tensor,
+    clean: Tensor,
+    symbols: list[Symbol],
+    pilot_id: int,
+    sync: Synchronised | None,
+    variance: Tensor,
+    level: float,
 ) -> Layout | None:
-    """Reads the slots of a mixture complex128 [T] whose SOI has been weakened; None if no pilots are found.
+    """Reads the slots of a mixture complex128 [T]; None if no pilots are found.
 
     Args:
-        clean: the mixture.
+        mixture: carriers beneath the SOI are taken from it, for to weaken the SOI weakens them too.
+        clean: the mixture after its SOI has been weakened, complex128 [T].
         symbols: of the mixture.
         pilot_id: the number that determines pilots and tracking signals.
         sync: the synchronisation blocks, if the example frames show any.
@@ -157,7 +171,12 @@ def read_slots(
         level: power of the interference.
     """
     slots = _slots(symbols)
-    bodies = {place: cut(clean, symbol) for place, symbol in enumerate(symbols) if holds_body(symbol, len(clean))}
+    beneath = carrier_numbers().abs() < GAP
+    bodies = {
+        place: torch.where(beneath, cut(mixture, symbol), cut(clean, symbol))
+        for place, symbol in enumerate(symbols)
+        if holds_body(symbol, len(clean))
+    }
     pilots = pilot_grids(pilot_id).to(torch.complex128)
     first = None if slots is None else _first_slot(bodies, slots, pilots)
     if slots is None or first is None:
@@ -177,12 +196,16 @@ def read_slots(
         torch.zeros((len(symbols), NUM_SUBCARRIERS), dtype=torch.complex128),
         torch.full((len(symbols), NUM_SUBCARRIERS), EMPTY),
         channel,
+        torch.zeros(NUM_SUBCARRIERS, dtype=torch.bool),
         0.0,
     )
     _place_known(layout, slots, pilot_id, sync)
     for slot in torch.unique(slots.slot).tolist():
         _read_slot(layout, slots.slot == slot, sent, blurred)
-    layout = layout._replace(channel=_refined(layout, variance))
+    channel = _fitted(layout, variance)  # to known elements alone
+    sounded = channel.doubt() < _SOUNDED * squared(channel.response())
+    layout = layout._replace(channel=channel, sounded=sounded)
+    layout = layout._replace(channel=_fitted(layout, variance))
     return layout._replace(noise=_noise(layout))
 
 
@@ -226,18 +249,18 @@ def _read_slot(layout: Layout, inside: Tensor, sent: dict[int, Tensor], variance
             layout.kinds[place] = torch.where(free, torch.where(kinds < 0, KNOWN, kinds), layout.kinds[place])
 
 
-def _refined(layout: Layout, variance: Tensor) -> Channel:
-    """Fits the channel to the known and the decided carriers beside the SOI, and to known ones beneath it."""
+def _fitted(layout: Layout, variance: Tensor) -> Channel:
+    """Fits the channel to known carriers, and to decided ones beside the SOI where it is sounded."""
     beside = carrier_numbers().abs() >= GAP
     said = []
     for place, carriers in layout.bodies.items():
-        heard = (beside | (layout.kinds[place] == KNOWN)) / variance
+        heard = ((beside & layout.sounded) | (layout.kinds[place] == KNOWN)) / variance
         said.append(said_of_channel(carriers, layout.sent(place), torch.zeros_like(variance), heard))
     return fit_taps(summed(said), layout.channel.variances, _UPDATES)
 
 
 def _noise(layout: Layout) -> float:
     """Returns the power of white noise that carriers far from the SOI show."""
-    far, response = carrier_numbers().abs() >= 2 * GAP, layout.channel.response()
+    far, response = (carrier_numbers().abs() >= 2 * GAP) & layout.sounded, layout.channel.response()
     left = [squared(heard - response * layout.sent(place))[far].mean() for place, heard in layout.bodies.items()]
     return float(torch.stack(left).mean()) * FFT_SIZE / NUM_SUBCARRIERS

@@ -34,8 +34,10 @@ def _share(layout: Layout, place: int) -> Share:
     number, kinds = carrier_numbers(), layout.kinds[place]
     if bool((kinds == KNOWN).all()):
         return Share(layout.known[place], number[:0], kinds[:0])
-    if place in layout.bodies:
-        unknown = (number.abs() < GAP) & (kinds != KNOWN)
-        return Share(torch.where(unknown, 0, layout.sent(place)), number[unknown], kinds[unknown])
-    unknown = (number.abs() <= NEAR) & (kinds != KNOWN)
-    return Share(None, number[unknown], kinds[unknown])
+    near = (number.abs() <= NEAR) & (kinds != KNOWN)
+    if place not in layout.bodies:
+        far = bool((kinds[number.abs() > NEAR] != KNOWN).any())
+        return Share(layout.known[place], number[near], kinds[near], far)
+    clear = layout.sounded & (number.abs() >= GAP) | (kinds == KNOWN)
+    near &= ~clear
+    return Share(torch.where(clear, layout.sent(place), 0), number[near], kinds[near])

@@ -1,19 +1,34 @@
 """Separates by a network that sees mixtures on the symbol grid of their interference."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rfsep.iq import power
+from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
 from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.grid import SoiGrid
-from rfsep.separators.inference.interference import interference_modem, make_setup
+from rfsep.separators.inference.interference import interference_modem, make_setup, received_modems
+from rfsep.separators.inference.rivals import Rank, Rivals
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.tokens.token_detection import TokenDetector, TokenSymbols
 from rfsep.separators.tokens.tokens import TokenGrid, Tokens
+from rfsep.separators.tokens.views import (
+    Look,
+    Timing,
+    TokenModel,
+    View,
+    answered,
+    bounded,
+    check_model,
+    looked,
+    real_columns,
+    shortened,
+)
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap, posterior_mean
 from rfsep.signals.ofdm_modem import OfdmModem
@@ -24,113 +39,9 @@ INPUTS = ("time", "band", "carriers", "detection")
 _BATCH_SAMPLES = 64 * 1280  # samples per batch
 _LEAST_NOISE = 1e-3  # Detection assumes at least this noise power; without any it would never doubt a decision.
 _SILENCE = 1e-12
-
-
-class TokenModel(Protocol):
-    """The interface of `rfsep.models.token_transformer.TokenTransformer`."""
-
-    num_inputs: int
-    num_bits: int
-    num_phases: int
-    period: int
-
-    def __call__(self, inputs: Tensor, phase: Tensor, edge: Tensor, prior: Tensor) -> Tensor:
-        """Returns logits float32 [B, K, N] of tokens."""
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Returns the learned parameters."""
-        ...
-
-
-class Timing(NamedTuple):
-    """Offsets of SOI and interference, int64 [B] each, and the noise power, float [B]."""
-
-    soi_offset: Tensor
-    interference_offset: Tensor
-    noise_power: Tensor
-
-
-class View(NamedTuple):
-    """The network's input, and the data needed to interpret its output.
-
-    Attributes:
-        inputs: float32 [B, K, D].
-        phase: int64 [B, K], see `rfsep.separators.tokens.tokens.Tokens`.
-        edge: int64 [B, K], 0 for a whole token. With n samples inside the window it is n for a first token, period + n
-            for a last one, and 2 period for n = 0.
-        prior: float32 [B, K, slots * bits], log-likelihood ratios that the network starts from.
-        tokens: the mixture's tokens.
-        symbols: result of detection; None without it.
-    """
-
-    inputs: Tensor
-    phase: Tensor
-    edge: Tensor
-    prior: Tensor
-    tokens: Tokens
-    symbols: TokenSymbols | None
-
-
-class Look(NamedTuple):
-    """A reduced view for networks that place their tokens themselves.
-
-    Attributes:
-        inputs: as in `View`.
-        phase: as in `View`.
-        edge: as in `View`.
-        prior: as in `View`, float32 [B, K, slots * bits], or [B, K, 0] for none.
-        begin: int64 [B, K], sample of the window at which a token of the mixture starts.
-        soi_offset: int64 [B], samples into a SOI symbol at sample 0.
-        beyond: waveform in the windows of SOI symbols outside them, complex64 [B, T]; None if unknown.
-    """
-
-    inputs: Tensor
-    phase: Tensor
-    edge: Tensor
-    prior: Tensor
-    begin: Tensor
-    soi_offset: Tensor
-    beyond: Tensor | None = None
-
-
-def looked(view: View, soi_offset: Tensor, step: int) -> Look:
-    """Converts a view to a `Look`; the SOI has a symbol every ``step`` samples."""
-    tokens = view.tokens
-    begin = tokens.symbol * step + step // 2 - soi_offset[:, None] - tokens.phase
-    return Look(view.inputs, view.phase, view.edge, view.prior, begin, soi_offset)
-
-
-def check_model(model: TokenModel, needed: Mapping[str, int], shown: str) -> None:
-    """Refuses a model of other tokens.
-
-    Args:
-        model: see `TokenModel`.
-        needed: the attributes that this SOI in this interference needs.
-        shown: a description of a token's numbers.
-    """
-    if model.num_inputs != needed["num_inputs"]:
-        raise InputError(f"{shown} are {needed['num_inputs']} numbers per token; the model takes {model.num_inputs}")
-    for name, value in needed.items():
-        if (has := getattr(model, name)) != value:
-            raise InputError(f"model.network.{name} is {has}, this SOI in this interference needs {value}")
-
-
-def answered(model: TokenModel, view: View) -> Tensor:
-    """Returns a network's log-likelihood ratios float32 [B, K, slots * bits], on the CPU."""
-    device = next(iter(model.parameters())).device
-    inputs, phase, edge, prior = (field.to(device) for field in view[:4])
-    return model(inputs, phase, edge, prior).cpu()
-
-
-def real_columns(values: Tensor) -> Tensor:
-    """Returns complex [B, K, n] as real and imaginary parts [B, K, 2 n]."""
-    return torch.view_as_real(values.contiguous()).flatten(2)
-
-
-def shortened(symbols: Tensor) -> Tensor:
-    """Limits complex numbers to amplitude 2, because a network's input should stay bounded."""
-    return symbols / symbols.abs().clamp_min(2.0) * 2.0
+_SUREST = 40.0  # largest magnitude of a log-likelihood ratio before the network
+_MISFIT = 2.0  # residual over the noise that is more than chance
+_SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
 
 
 class Aligned:
@@ -177,7 +88,8 @@ class Aligned:
         found = interference_modem(examples, interference)
         if not isinstance(found, OfdmModem):
             raise InputError(f"the interference is {type(found).__name__}, expected OFDM")
-        self.interference = found
+        self.received = received_modems(examples, interference)[0]
+        self.interference = self.received.received(self.received.carrier)  # as after the filter that undoes the channel
         self.model = model
         self._linear = Fallback(modem, examples)
         self.inputs = tuple(inputs)
@@ -186,8 +98,11 @@ class Aligned:
         self.block = block
         self.margin = margin
         self.grid = TokenGrid(modem, self.interference.symbol_period)
-        self.detector = TokenDetector(self.grid, self.interference, iterations=iterations)
-        self._setup = lru_cache(maxsize=8)(self._make_setup)
+        self.iterations = iterations
+        self._setup = lru_cache(maxsize=_SETUPS)(self._make_setup)
+        self._detector = lru_cache(maxsize=_SETUPS)(self._make_detector)
+        self.detector = self._detector(0.0)
+        self._rivals = Rivals(modem, examples, self.received, self.grid.period)
         if model is not None:
             needed = {"num_inputs": self.num_inputs, "num_bits": self.grid.slots * bits_per_symbol(modem.constellation)}
             needed |= {"num_phases": self.grid.step, "period": self.grid.period}
@@ -200,7 +115,12 @@ class Aligned:
         sizes = {"time": 2 * period, "band": 4 * self.grid.num_seen, "carriers": 2 * len(self.detector.near)}
         return 2 + sum({**sizes, "detection": 7 * shown}[name] for name in self.inputs)
 
-    def _make_setup(self, length: int, begins: bool, ends: bool) -> tuple[SoiGrid, Synchroniser]:
+    def _make_detector(self, delay: float) -> TokenDetector:
+        """For mixtures from which the channel, and ``delay`` samples more, were taken."""
+        grid = TokenGrid(self.modem, self.interference.symbol_period, passed=inverse(self.received, delay))
+        return TokenDetector(grid, self.interference, iterations=self.iterations)
+
+    def _make_setup(self, length: int, begins: bool, ends: bool, delay: float = 0.0) -> tuple[SoiGrid, Synchroniser]:
         made = make_setup(
             self.modem,
             modem_periodic_covariance(self.interference),
@@ -209,10 +129,11 @@ class Aligned:
             ends=ends and self.timing_known,
             timing_known=self.timing_known,
             noise_power=self.noise_power,
+            passed=inverse(self.received, delay),
         )
         return made.grid, made.synchroniser
 
-    def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool) -> View:
+    def view(self, mixture: Tensor, at: Timing, begins: bool, ends: bool, delay: float = 0.0) -> View:
         """Returns the network's input for windows complex64 [B, T].
 
         Args:
@@ -220,21 +141,21 @@ class Aligned:
             at: their timing.
             begins: whether the SOI begins with the window.
             ends: whether the SOI ends with the window.
+            delay: samples that were taken from the interference's delay.
 
         Raises:
             InputError: a window may be too short for a whole token.
         """
-        if mixture.shape[1] < 2 * self.grid.period - 1:
-            least = 2 * self.grid.period - 1
+        if mixture.shape[1] < (least := 2 * self.grid.period - 1):
             raise InputError(f"a window of {mixture.shape[1]} samples may hold no whole token; {least} always do")
-        grid, _ = self._setup(mixture.shape[1], begins, ends)
+        grid, _ = self._setup(mixture.shape[1], begins, ends, delay)
         tokens = self.grid.cut(mixture, at.soi_offset, at.interference_offset)
         rms = power(mixture).clamp_min(_SILENCE).sqrt()
         columns = [rms.log()[:, None, None].expand(*tokens.phase.shape, 1), tokens.inside.float().mean(2, keepdim=True)]
         symbols = None
         if "detection" in self.inputs:
             exists = self._exists(grid, tokens, at.soi_offset)
-            symbols = self.detector(tokens, at.noise_power.float().clamp_min(_LEAST_NOISE), exists)
+            symbols = self._detector(delay)(tokens, at.noise_power.float().clamp_min(_LEAST_NOISE), exists)
             columns += [_detection_columns(symbols)]
         if "time" in self.inputs:
             columns += [real_columns(tokens.samples / rms[:, None, None])]
@@ -277,7 +198,8 @@ class Aligned:
         if view.symbols is None:
             return look
         around = self.symbols(view, torch.zeros_like(view.prior), grid)  # Undecided symbols inside have mean zero.
-        return look._replace(beyond=grid.synthesise(around * grid.exists(at.soi_offset), at.soi_offset))
+        beyond = grid.synthesise(around * grid.exists(at.soi_offset), at.soi_offset)
+        return look._replace(beyond=beyond, doubted=_doubted(view.symbols), bound=self._bound(view))
 
     def _synchronised(self, mixture: Tensor, begins: bool, ends: bool) -> Timing:
         found = self._setup(mixture.shape[1], begins, ends)[1](mixture)
@@ -313,7 +235,19 @@ class Aligned:
         points = self.modem.constellation
         if symbols is None:
             return torch.zeros((*tokens.phase.shape, self.grid.slots * bits_per_symbol(points)))
-        return demap(self._own(symbols.mean), points, self._own(symbols.variance)).clamp(-40, 40)
+        return demap(self._own(symbols.mean), points, self._own(symbols.variance)).clamp(-_SUREST, _SUREST)
+
+    def _bound(self, view: View) -> Tensor | None:
+        """Returns largest magnitudes of log-likelihood ratios, float32 [B, K, slots * bits]; None without detection.
+
+        More residual than the noise of the model explains is an error of the model, which symbols suffer alike.
+        """
+        symbols = view.symbols
+        if symbols is None:
+            return None
+        variance = self._own(symbols.variance) * _unexplained(symbols)[:, None, None]
+        bound = demap(self._own(symbols.mean), self.modem.constellation, variance).abs()
+        return torch.where(_doubted(symbols)[:, None, None], bound, _SUREST)
 
     def logits(self, view: View) -> Tensor:
         """Returns log-likelihood ratios float32 [B, K, slots * bits] of the network, or of detection without one."""
@@ -329,10 +263,10 @@ class Aligned:
         seen = self.grid.seen_symbols(view.tokens) - grid.period_of_symbol[0]  # [B, K, n]
         means = torch.zeros((len(seen), grid.num_symbols + 1), dtype=torch.complex64)
         heard = view.tokens.inside.any(2)[:, :, None]  # A token outside the window holds no information.
-        bounded = torch.where((seen >= 0) & (seen < grid.num_symbols) & heard, seen, grid.num_symbols)
+        there = torch.where((seen >= 0) & (seen < grid.num_symbols) & heard, seen, grid.num_symbols)
         if view.symbols is not None:  # Symbols outside the window may reach into it.
             mean, variance = view.symbols.mean[:, :, :shown], view.symbols.variance[:, :, :shown]
-            means.scatter_(1, bounded.flatten(1), posterior_mean(mean, points, variance).flatten(1))
+            means.scatter_(1, there.flatten(1), posterior_mean(mean, points, variance).flatten(1))
         means.scatter_(1, self._owned(view, grid).flatten(1), bit_means(logits, points).flatten(1))
         return means[:, :-1]
 
@@ -343,52 +277,98 @@ class Aligned:
         there &= (own >= 0) & (own < grid.num_symbols)
         return torch.where(there, own, grid.num_symbols)
 
-    def soft_bits(self, mixture: Tensor) -> Tensor:
+    def soft_bits(self, mixture: Tensor, calibrated: bool = True) -> Tensor:
         """Log-likelihood ratios float32 [B, N] of mixtures of at most ``block`` samples; positive means bit 1.
 
-        They are as sure as linear estimates of the same bits allow (`rfsep.separators.inference.evidence.tempered`).
-        Symbols count if their centre lies in the mixture, in order.
+        Symbols count if their centre lies in the mixture. ``calibrated``: see `Fallback.tempered`; else as detected.
 
         Raises:
             InputError: the mixture is longer than a window.
         """
         if (length := mixture.shape[1]) > self.block:
             raise InputError(f"aligned: soft bits are of one window, {self.block} samples; got {length}")
-        width, step = bits_per_symbol(self.modem.constellation), self.modem.symbol_period
+        found = torch.empty((len(mixture), self.modem.num_bits(length)))
         with torch.inference_mode():
-            grid, at = self._setup(length, True, True)[0], self._synchronised(mixture, True, True)
-            view = self.view(mixture, at, True, True)
-            slot = self._owned(view, grid).flatten(1)[..., None].expand(-1, -1, width)
-            every = torch.zeros((len(mixture), grid.num_symbols + 1, width))
-            every.scatter_(1, slot, self.logits(view).reshape(len(mixture), -1, width))
-            centre = (grid.period_of_symbol + 0.5) * step - at.soi_offset[:, None]  # in samples, [B, S]
-            first = (centre >= 0).int().argmax(1)[:, None]
-            place = first + torch.arange(self.modem.num_bits(length) // width)
-            ratio = every.gather(1, place[..., None].expand(-1, -1, width)).flatten(1)
-            start = (centre.gather(1, first)[:, 0] - step / 2).long()
-            return self._linear.tempered(mixture, ratio, start)
+            for part in as_sent(self.received, lambda length: self._setup(length, False, False)[1], mixture):
+                found[part.rows] = self._soft_bits(mixture[part.rows], part, calibrated)
+        return found
+
+    def _soft_bits(self, mixture: Tensor, part: AsSent, calibrated: bool) -> Tensor:
+        """Log-likelihood ratios float32 [n, N] of mixtures as received, and as ``part`` has them."""
+        width, step = bits_per_symbol(self.modem.constellation), self.modem.symbol_period
+        grid, synchroniser = self._setup(mixture.shape[1], True, True, part.delay)
+        at = synchroniser(part.mixture)
+        view = self.view(part.mixture, Timing(*at[:2], at.noise_power), True, True, part.delay)
+        slot = self._owned(view, grid).flatten(1)[..., None].expand(-1, -1, width)
+        every = torch.zeros((len(mixture), grid.num_symbols + 1, width))
+        told, bound = self.logits(view), self._bound(view)
+        if calibrated and bound is not None:
+            told = bounded(told, bound)
+        every.scatter_(1, slot, told.reshape(len(mixture), -1, width))
+        centre = (grid.period_of_symbol + 0.5) * step - at.soi_offset[:, None]  # in samples, [B, S]
+        first = (centre >= 0).int().argmax(1)[:, None]
+        place = first + torch.arange(self.modem.num_bits(mixture.shape[1]) // width)
+        ratio = every.gather(1, place[..., None].expand(-1, -1, width)).flatten(1)
+        if not calibrated:
+            return ratio
+        start = (centre.gather(1, first)[:, 0] - step / 2).long()
+        doubted = None if view.symbols is None else _doubted(view.symbols)
+        return self._linear.tempered(mixture, ratio, start, doubted)
 
     def separate(self, mixture: Tensor) -> Separated:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
-        soi = overlapped_ends(self._estimate, mixture, self.block, self.margin, self.modem.symbol_period)
+        soi = torch.empty_like(mixture)
+        for part in as_sent(self.received, lambda length: self._setup(length, False, False)[1], mixture):
+            soi[part.rows] = self._separate(mixture[part.rows], part)
         return Separated(soi, self.modem.decide(soi))
+
+    def _separate(self, mixture: Tensor, part: AsSent) -> Tensor:
+        """Estimates complex64 [n, T] of mixtures as received, which ``part`` has as their interference was sent."""
+        own, ranks = list[Tensor](), list[Tensor]()
+
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            both = self._estimate(windows, begins, ends, part.delay)
+            own.append(both[:, 0])
+            ranks.append(both[:, 1, 0].real.long())
+            return both[:, 0]
+
+        place = (self.block, self.margin, self.modem.symbol_period)
+        overlapped_ends(estimate, part.mixture, *place)
+        return self._rivals.replaced(own, ranks, mixture, place)
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
         """Runs `separate`; there is no guidance."""
         return self.separate(mixture)
 
-    def _estimate(self, windows: Tensor, begins: bool, ends: bool) -> Tensor:
-        self._setup(windows.shape[1], begins, ends)  # This builds the setup once, not in every thread.
+    def _estimate(self, windows: Tensor, begins: bool, ends: bool, delay: float) -> Tensor:
+        """The estimate, and the `Rank` of the likeliest model at every sample: complex64 [W, 2, T]."""
+        setup = self._setup(windows.shape[1], begins, ends, delay)  # once, not in every thread
 
         def estimate(part: Tensor) -> Tensor:
             with torch.inference_mode():
-                grid = self._setup(part.shape[1], begins, ends)[0]
-                at = self._synchronised(part, begins, ends)
-                view = self.view(part, at, begins, ends)
+                grid, synchroniser = setup
+                found = synchroniser(part)
+                at = Timing(found.soi_offset, found.interference_offset, found.noise_power)
+                view = self.view(part, at, begins, ends, delay)
                 symbols = self.symbols(view, self.logits(view), grid) * grid.exists(at.soi_offset)
-                return grid.synthesise(symbols, at.soi_offset)
+                soi = grid.synthesise(symbols, at.soi_offset)
+                rank = self._rivals(synchroniser, part, found, Rank.DETECTED, found.log_likelihood).rank
+                return torch.stack((soi, rank[:, None].expand(soi.shape).to(soi)), 1)
 
         return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+
+
+def _unexplained(symbols: TokenSymbols) -> Tensor:
+    """Returns the power of each window's residual over the noise of the model, float32 [B].
+
+    The mean is told by the median, which is log 2 of it in Gaussian noise, so that a few wrong decisions do not count.
+    """
+    return symbols.misfit.abs().square().flatten(1).median(1).values / math.log(2)
+
+
+def _doubted(symbols: TokenSymbols) -> Tensor:
+    """Tells windows whose residual is more than noise, bool [B]."""
+    return _unexplained(symbols) > _MISFIT
 
 
 def _detection_columns(symbols: TokenSymbols) -> Tensor:

@@ -9,7 +9,8 @@ from torch.nn.functional import pad
 
 from rfsep.iq import power, squared
 from rfsep.separators.inference.evidence import Fallback
-from rfsep.separators.tokens.aligned import (
+from rfsep.separators.tokens.tokens import TokenGrid, Tokens
+from rfsep.separators.tokens.views import (
     Look,
     TokenModel,
     View,
@@ -19,7 +20,6 @@ from rfsep.separators.tokens.aligned import (
     real_columns,
     shortened,
 )
-from rfsep.separators.tokens.tokens import TokenGrid, Tokens
 from rfsep.separators.windows import in_parallel, overlapped
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap
 from rfsep.types import InputError, MixtureBatch, Modem, Separated, Separator
@@ -148,7 +148,7 @@ class Corrected:
         return whole.clamp_min(_LEAST_REST).log() / 4
 
     def _edge(self, tokens: Tokens) -> Tensor:
-        """Returns ``edge`` of `rfsep.separators.tokens.aligned.View`; only the last tokens are incomplete."""
+        """Returns ``edge`` of `rfsep.separators.tokens.views.View`; only the last tokens are incomplete."""
         count, period = tokens.inside.sum(2), self.grid.period
         cut = torch.where(count == 0, 2 * period, period + count)
         return torch.where(count == period, 0, cut)
@@ -162,10 +162,10 @@ class Corrected:
         """Re-modulated posterior means complex64 [B, T] and hard bits uint8 [B, N]."""
         return self.separate_guided(mixture, self.guidance(mixture))
 
-    def soft_bits(self, mixture: Tensor) -> Tensor:
+    def soft_bits(self, mixture: Tensor, calibrated: bool = True) -> Tensor:
         """Log-likelihood ratios float32 [B, N] of mixtures of at most ``block`` samples; positive means bit 1.
 
-        They are as sure as linear estimates of the same bits allow (`rfsep.separators.inference.evidence.tempered`).
+        ``calibrated``: as sure as linear estimates allow (`rfsep.separators.inference.evidence.tempered`).
 
         Raises:
             InputError: the mixture is longer than a window.
@@ -174,7 +174,8 @@ class Corrected:
             raise InputError(f"corrected: soft bits are of one window, {self.block} samples; got {length}")
         with torch.inference_mode():
             ratio = self._logits(self.view(mixture, self.guidance(mixture)))[:, : self.modem.num_bits(length)]
-            return self._linear.tempered(mixture, ratio, torch.zeros(len(mixture), dtype=torch.int64))
+            start = torch.zeros(len(mixture), dtype=torch.int64)
+            return self._linear.tempered(mixture, ratio, start) if calibrated else ratio
 
     def _logits(self, view: View) -> Tensor:
         """Returns log-likelihood ratios float32 [B, N] of the network, or of the first guide without one."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rfsep.iq import power
-from rfsep.separators.tokens.aligned import Look, real_columns
+from rfsep.separators.tokens.views import Look, real_columns
 from rfsep.signals.constellations import bits_per_symbol, demap
 from rfsep.types import InputError, MixtureBatch, Modem
 

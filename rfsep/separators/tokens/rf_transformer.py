@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rfsep.iq import from_channels, to_channels
 from rfsep.models.rf_transformer import Sight, TokenizerModel, Written
 from rfsep.separators.inference.evidence import Fallback
-from rfsep.separators.tokens.aligned import Look
+from rfsep.separators.tokens.views import Look, bounded
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.constellations import random_bits
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
@@ -123,7 +123,7 @@ def sight_of(look: Look, num_samples: int, period: int, stride: int, step: int, 
 class _Found(NamedTuple):
     written: Written
     start: Tensor  # int64 [w], begin of the first token
-    beyond: Tensor | None  # complex64 [w, T], see `rfsep.separators.tokens.aligned.Look`
+    look: Look
 
 
 class RfTransformerSeparator:
@@ -217,7 +217,7 @@ class RfTransformerSeparator:
         device = next(iter(self.model.parameters())).device
         sight = Sight(*(field.to(device) for field in self.sight(look, mixture.shape[1])))
         written = self.model.write(sight, self.beams, prefix)
-        return _Found(written, first_sample(look.soi_offset, self.modem.symbol_period), look.beyond)
+        return _Found(written, first_sample(look.soi_offset, self.modem.symbol_period), look)
 
     def _waveform(self, written: Written) -> Tensor:
         """Returns the waveform complex64 [w, K * stride] of tokens."""
@@ -235,8 +235,8 @@ class RfTransformerSeparator:
                 signals = part.reshape(len(part), -1, every)  # [w, L, every]
                 found = self._written(signals[:, :, 0], signals[:, :, 1:], (begins, ends), None)
                 soi = _placed(self._waveform(found.written), found.start, signals.shape[1])
-                if found.beyond is not None:
-                    soi = soi + found.beyond
+                if found.look.beyond is not None:
+                    soi = soi + found.look.beyond
                 return soi.repeat_interleave(every, 1)
 
         def apply(windows: Tensor, begins: bool, ends: bool) -> Tensor:
@@ -310,7 +310,13 @@ class RfTransformerSeparator:
             one, probability = self.bits_of_class, found.written.log_probability.exp().cpu()
             ratio = (probability @ one).clamp_min(1e-12).log() - (probability @ (1 - one)).clamp_min(1e-12).log()
         bits = ratio.flatten(1)[:, : self.modem.num_bits(mixture.shape[1])]
-        return self._linear.tempered(mixture, bits, found.start) if calibrated else bits
+        if not calibrated:
+            return bits
+        look = found.look
+        if look.bound is not None:
+            most = self.sight(look._replace(prior=look.bound), mixture.shape[1]).prior.flatten(1)
+            bits = bounded(bits, most[:, : bits.shape[1]]) if most.shape[1] else bits
+        return self._linear.tempered(mixture, bits, found.start, look.doubted)
 
 
 def _placed(waveform: Tensor, start: Tensor, num_samples: int) -> Tensor:

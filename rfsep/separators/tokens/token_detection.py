@@ -9,6 +9,7 @@ Formulas: Minka, "Expectation propagation for approximate Bayesian inference" (U
 et al., IEEE Trans. Commun. 62 (2014), equations 18 to 25.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from rfsep.iq import squared
 from rfsep.separators.tokens.tokens import TokenGrid, Tokens
 from rfsep.signals.constellations import decide, posterior_mean_and_variance
-from rfsep.signals.ofdm_modem import OfdmModem
+from rfsep.signals.ofdm_modem import OfdmModem, turned
 from rfsep.types import InputError
 
 _LEAST_VARIANCE = 1e-5  # least variance of a symbol, so that every symbol stays uncertain
@@ -81,7 +82,7 @@ class TokenDetector:
 
     Args:
         grid: grid of the tokens; its period is the interference's.
-        interference: modem of the interference, at any gain.
+        interference: modem of the interference, at any gain, without a channel; its carrier turns it.
         iterations: iterations of expectation propagation; 1 is the linear estimate, apart from decided far carriers.
         damping: share of a new site, in whole and in partial tokens.
 
@@ -123,18 +124,25 @@ class TokenDetector:
         """
         whole = tokens.inside.all(2)
         received = self._carriers_of(tokens)
-        gain = self._gain(received[:, :, self.far], whole, noise_power)
+        turn = self._turn(whole.shape[1])
+        gain = self._gain(received[:, :, self.far] * turn.conj()[:, None], whole, noise_power)
+        gains = gain[:, None] * turn  # [B, K]
         groups = [
-            self._whole(tokens, received, gain, noise_power, whole),
-            self._partial(tokens, gain, noise_power, tokens.inside.any(2) & ~whole),
+            self._whole(tokens, received, gains, noise_power, whole),
+            self._partial(tokens, gains, noise_power, tokens.inside.any(2) & ~whole),
         ]
         return self._propagate(groups, self.grid.seen_symbols(tokens), gain, whole, exists)
 
     def _carriers_of(self, tokens: Tokens) -> Tensor:
         """Returns the interference's carriers in each token, complex64 [B, K, D]."""
-        body = tokens.samples[:, :, self.interference.cyclic_prefix_length :]
+        body = turned(tokens.samples, -self.interference.carrier)[:, :, self.interference.cyclic_prefix_length :]
         spectrum: Tensor = torch.fft.fft(body, norm="ortho")
         return spectrum[:, :, self.interference.carriers]
+
+    def _turn(self, count: int) -> Tensor:
+        """Returns by how much the interference's carrier turns each of ``count`` tokens, complex64 [K]."""
+        cycles = self.interference.carrier * self.grid.period * torch.arange(count, dtype=torch.float64)
+        return torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles.frac()).to(torch.complex64)
 
     def carriers_beside(self, tokens: Tokens) -> Tensor:
         """Returns the carriers beside the SOI, complex64 [B, K, m]; an incomplete token gives its visible part."""
@@ -171,19 +179,19 @@ class TokenDetector:
         return _Group(row, column, scaled @ response, seen, sites, shown)
 
     def _whole(self, tokens: Tokens, received: Tensor, gain: Tensor, noise: Tensor, where: Tensor) -> _Group:
-        """Groups whole tokens without their far carriers, which are decided and subtracted."""
-        decided = decide(received / gain[:, None, None], self.interference.constellation) * gain[:, None, None]
+        """Groups whole tokens without their far carriers, which are decided at gains [B, K] and subtracted."""
+        decided = decide(received / gain[:, :, None], self.interference.constellation) * gain[:, :, None]
         decided[:, :, self.near] = 0
         row, column = where.nonzero(as_tuple=True)
         rest = (tokens.samples - decided @ self.carriers.T)[row, column]
-        beside = gain[row, None, None] * self.carriers[:, self.near]
+        beside = gain[row, column, None, None] * self.carriers[:, self.near]
         response = torch.cat((self.grid.pulses[tokens.phase[row, column]], beside), 2)
         return self._group(where, response, rest, noise, torch.arange(self.num_shown))
 
     def _partial(self, tokens: Tokens, gain: Tensor, noise: Tensor, where: Tensor) -> _Group:
-        """Groups tokens that lie partly outside their windows, with all of their carriers."""
+        """Groups tokens that lie partly outside their windows, with all of their carriers at gains [B, K]."""
         row, column = where.nonzero(as_tuple=True)
-        carriers = gain[row, None, None] * self.carriers
+        carriers = gain[row, column, None, None] * self.carriers
         response = torch.cat((self.grid.pulses[tokens.phase[row, column]], carriers), 2)
         response = response * tokens.inside[row, column][:, :, None]
         count = self.grid.num_seen

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.separators.inference.grid import Filter
 from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import InputError, Modem
 
@@ -42,13 +43,15 @@ class TokenGrid:
         modem: the SOI's modem: one data symbol per period, on a real pulse.
         period: samples P per token.
         reach: visible SOI symbols on each side of a token's own.
+        passed: filter that the mixture has passed, and the SOI's pulses with it; None for none.
 
     Raises:
         InputError: the SOI carries several data symbols per period, as OFDM does.
     """
 
-    def __init__(self, modem: Modem, period: int, reach: int = 4) -> None:
+    def __init__(self, modem: Modem, period: int, reach: int = 4, passed: Filter | None = None) -> None:
         self.modem = modem
+        self._passed = passed
         self.period = period
         self.step = modem.symbol_period
         self.reach = reach
@@ -60,7 +63,7 @@ class TokenGrid:
         """Returns waveforms complex64 [step, P, n] of visible symbols, by the place of a token's first centre."""
         step, half = self.step, self.step // 2
         total = -(-self.period // step) + 1
-        rows = modem_waveforms(self.modem, total * step, _CONTEXT)  # [S, total * step]
+        rows = self._waveforms(total)  # [S, total * step]
         if len(rows) != total + 2 * _CONTEXT:
             density = len(rows) // (total + 2 * _CONTEXT)
             raise InputError(f"aligned tokens need a SOI of one data symbol per period; this has {density}")
@@ -71,6 +74,15 @@ class TokenGrid:
             first = _CONTEXT - self.reach + late
             pulses.append(rows[first : first + self.num_seen, start : start + self.period].T)
         return torch.stack(pulses)
+
+    def _waveforms(self, periods: int) -> Tensor:
+        """Returns waveforms complex64 [S, T] of the SOI's symbols in a number of its periods, and around them."""
+        if self._passed is None:
+            return modem_waveforms(self.modem, periods * self.step, _CONTEXT)
+        beyond = -(-self._passed.lead // self.step)  # periods that the filter reaches
+        wide = modem_waveforms(self.modem, (periods + 2 * beyond) * self.step, _CONTEXT)
+        heard = self._passed(wide)[beyond : len(wide) - beyond]
+        return heard[:, beyond * self.step : (beyond + periods) * self.step]
 
     def num_tokens(self, num_samples: int) -> int:
         """Returns the number of tokens that hold any window of ``num_samples`` samples, at any timing."""

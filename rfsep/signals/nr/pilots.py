@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rfsep.signals.lte_pilots import gold_bits
+from rfsep.signals.lte.pilots import gold_bits
 
 PILOT_SYMBOLS = (2, 11)  # pilot symbols among the 14 of a slot
 NUM_SLOTS = 20  # slots per frame at 30 kHz

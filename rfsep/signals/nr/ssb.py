@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rfsep.signals.lte_pilots import gold_bits
+from rfsep.signals.lte.pilots import gold_bits
 from rfsep.signals.nr.numerology import NUM_CELLS
 from rfsep.types import InputError
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rfsep.signals.lte_pilots import gold_bits
+from rfsep.signals.lte.pilots import gold_bits
 from rfsep.signals.nr.numerology import NUM_SUBCARRIERS
 
 SYMBOLS = (4, 8)  # of a slot; one of the pairs that TS 38.214 clause 5.1.6.1.1 allows below 6 GHz

@@ -1,5 +1,9 @@
 """Pilots of LTE cells: found beside the SOI, and taken away beneath it."""
 
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -7,12 +11,13 @@ from torch import Tensor
 from rfsep.separators.lte.pilots import PilotCancelling, PilotFinder
 from rfsep.separators.lte.resource_blocks import FFT_SIZE, PREFIX, ResourceBlockLmmse
 from rfsep.signals.linear_modem import LinearModem
-from rfsep.signals.lte_pilots import pilot_carriers, pilot_shift, pilot_values
+from rfsep.signals.lte.pilots import pilot_carriers, pilot_shift, pilot_values
 
 MODEM = LinearModem()
 CELL, SLOT, SHIFT, FRACTION = 123, 17, 1, 0.1
 NUM_SAMPLES = 2560
 NOISE = 0.1
+QUIET = Path(os.environ.get("RFSEP_RECORDINGS", "nowhere")) / "independent" / "lte-srsran-quiet.sigmf-data"
 
 
 def quiet_cell(start: int, generator: torch.Generator, blocks: int = 100) -> Tensor:
@@ -78,3 +83,17 @@ def test_bits_beneath_pilots_are_found(generator: torch.Generator) -> None:
         bits = separator.separate(mixture).bits
         wrong[type(separator)] = int((bits[:, : sent.bits.shape[1]] != sent.bits).sum())
     assert wrong[PilotCancelling] < 0.5 * wrong[ResourceBlockLmmse]
+
+
+@pytest.mark.skipif(not QUIET.is_file(), reason="RFSEP_RECORDINGS names no recordings")
+@pytest.mark.parametrize("place", [19200 + 5200, 19200 + 6500, 19200 + 7900])
+def test_synchronisation_signals_of_srsran_are_taken_away(place: int, generator: torch.Generator) -> None:
+    """Symbols 4 to 7 of a subframe 5, where the cell is found by its pilots or by the signals themselves."""
+    numbers = np.fromfile(QUIET, dtype="<i2").astype(np.float32)
+    samples = torch.from_numpy(numbers.view(np.complex64))
+    samples = samples / samples.abs().square().mean().sqrt()
+    sent = MODEM.sample(1, NUM_SAMPLES, generator)
+    mixture = sent.waveform[0] + 4 * samples[place : place + NUM_SAMPLES]
+    fit = PilotFinder(MODEM, NUM_SAMPLES).separate(mixture)
+    assert (MODEM.decide(mixture[None]) != sent.bits).double().mean() > 0.2
+    assert (MODEM.decide(fit.rest[None]) != sent.bits).double().mean() < 0.02

@@ -321,3 +321,16 @@ def test_another_standard_is_left_to_lmmse(name: str) -> None:
     modem = LinearModem()
     found = NrDetection(modem, examples, cell_id=5).separate(mixture)
     assert torch.equal(found.bits, Lmmse(modem, examples).separate(mixture).bits)
+
+
+@pytest.mark.parametrize("symbol", [1, 4])
+def test_a_wrong_cell_that_no_example_contradicts_does_no_harm(symbol: int) -> None:
+    """One window whose only whole symbols are pilots and one of data, in a downlink of cell 77; cell 5 is told."""
+    stream = recorded("nr-py3gpp-cell77")
+    modem, examples = LinearModem(), torch.randn((4, 4096), dtype=torch.complex64, generator=generator(9))
+    start = 15_360 + 16 + symbol * 1096 + 60
+    mixture, bits = beneath(stream[start : start + 2560], -6.0, 8)
+    separator = NrDetection(modem, examples, cell_id=5)
+    assert separator.cell_id == 5
+    wrong = [int((one.separate(mixture).bits != bits).sum()) for one in (separator, Lmmse(modem, examples))]
+    assert wrong[0] <= wrong[1]

@@ -13,10 +13,11 @@ from rfsep.iq import to_channels
 from rfsep.mixtures.mix import Mixer
 from rfsep.models.rf_transformer import RfTransformer
 from rfsep.separators.matched_filter import MatchedFilter
-from rfsep.separators.tokens.aligned import Aligned, Look
+from rfsep.separators.tokens.aligned import Aligned
 from rfsep.separators.tokens.corrected import Corrected
 from rfsep.separators.tokens.patches import Patches
 from rfsep.separators.tokens.rf_transformer import RfTransformerSeparator, first_sample, sight_of
+from rfsep.separators.tokens.views import Look
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.types import InputError, MixtureBatch

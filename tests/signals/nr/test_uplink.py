@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rfsep.signals.nr import uplink
+from rfsep.signals.nr.fading import impulse_responses
 from rfsep.signals.nr.numerology import nr_ofdm
 from rfsep.signals.nr.uplink import NrUplink
 from rfsep.types import InputError
@@ -104,7 +105,7 @@ def test_unit_power_over_the_ensemble() -> None:
 
 @pytest.mark.parametrize("profile", ["A", "B", "C"])
 def test_channel_has_unit_gain_on_every_carrier(profile: str) -> None:
-    channel = NrUplink(profiles=(profile,))._impulse_responses(2000, generator())
+    channel = impulse_responses((profile,), (30e-9, 300e-9), 2000, generator())
     carriers = (torch.arange(612) - 306) % 1024
     gain = torch.fft.fft(channel, 1024)[:, carriers].abs().square().double()
     assert abs(gain.mean().item() - 1) < 4 * gain.mean(1).std().item() / math.sqrt(2000)
@@ -113,8 +114,7 @@ def test_channel_has_unit_gain_on_every_carrier(profile: str) -> None:
 
 def test_channel_delays_have_the_spread_that_was_asked_for() -> None:
     """Root-mean-square width of the mean power delay profile, against TR 38.901's normalised tap delays."""
-    source = NrUplink(profiles=("C",), delay_spread_s=(300e-9, 300e-9))
-    profile = source._impulse_responses(2000, generator()).abs().square().mean(0).double()
+    profile = impulse_responses(("C",), (300e-9, 300e-9), 2000, generator()).abs().square().mean(0).double()
     lag = torch.arange(len(profile)).double() - 8
     mean = (profile * lag).sum() / profile.sum()
     spread = ((profile * (lag - mean).square()).sum() / profile.sum()).sqrt() / 30.72e6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rfsep.signals.lte_pilots import NUM_CELLS, gold_bits, pilot_carriers, pilot_shift, pilot_values
+from rfsep.signals.lte.pilots import NUM_CELLS, gold_bits, pilot_carriers, pilot_shift, pilot_values
 
 
 def test_gold_sequences_are_sionnas() -> None:

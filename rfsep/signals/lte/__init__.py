@@ -1,0 +1,1 @@
+"""Waveforms of an LTE downlink that its standard fixes (3GPP TS 36.211)."""
