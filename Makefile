@@ -51,7 +51,8 @@ leaderboard: $(STAMP)
 COMPARISONS := args/ofdm_qpsk args/ofdm_qpsk_span8 args/ofdm_bpsk args/alpha_rgs args/learned_priors args/published args/omega args/basis \
   args/lte args/toy csgaussian/cyclo csgaussian/comm csgaussian/comm2 csgaussian/qpskcomm \
   sync/noiseless sync/timing_error sync/snr10 dnn_comparison aligned/ablation learned rfc2021/emisignal1 rfc2021/commsignal2 rfc2021/commsignal3 real/wifi20 real/lte20 \
-  nr/uplink rf_transformer/white_noise rf_transformer/ablation rf_transformer/ablation_emi rf_transformer/alignment
+  nr/uplink rf_transformer/white_noise rf_transformer/ablation rf_transformer/ablation_emi rf_transformer/alignment \
+  through_channels/none through_channels/fraction through_channels/carrier through_channels/rays
 results: demo demo_lte bench ablation leaderboard rft_ablation
 	mkdir -p docs/results
 	$(BIN)/python train.py experiment=corrected/wifi run=headline data.repeat_after=40 trainer.max_steps=1500 trainer.val_every=300

@@ -16,7 +16,9 @@ from rfsep.signals.statistics import inverse_positive, solve_positive
 SMEARED = (1.8, 0.8, 0.1, 0.01)
 
 # Physics: delays of the channel around a field's nominal begin. They span 16 samples, the guard interval (table 17-5).
-TAPS = range(-4, 12)
+# Half of them are negative: transmitters with several antennas shift their carriers cyclically by -200 ns, 4 samples,
+# or more (19.3.9.3.2), and estimated begins are late by a sample or two in noise.
+TAPS = range(-8, 8)
 
 # Physics: numbers of the carriers (17.3.5.10, 19.3.7), and which of them are pilots (17.3.5.9).
 NUMBER = wifi.carriers().double()
