@@ -145,7 +145,9 @@ def received_modems(examples: Tensor, interference: Modem | None) -> list[OfdmMo
 
 
 def block_kinds(examples: Tensor, modems: list[OfdmModem]) -> list[Tensor]:
-    """Returns the kinds of symbols that example frames complex64 [F, T] show, see `rfsep.separators.inference.kinds.Kinds`: points complex64 [D, P].
+    """Returns the kinds of symbols that example frames complex64 [F, T] show, as points complex64 [D, P].
+
+    `rfsep.separators.inference.kinds.Kinds` tells what they mean.
 
     Args:
         examples: the frames.
