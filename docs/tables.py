@@ -248,6 +248,24 @@ def impairments(content: dict[str, Any]) -> str:
     return _grid(["BER", *titles], [[name, *(shown(name, cell) for cell in cells)] for name in names]) if rows else ""
 
 
+def robust(content: dict[str, Any]) -> str:
+    """Returns bit error rates beneath impaired OFDM: a line per impairment, all separators at -12 dB, one at others."""
+    rows = {(row["cell"], row["separator"], row["sinr_db"]): row for row in content["rows"]}
+    cells = list(dict.fromkeys(cell for cell, _, _ in rows))
+    names = list(dict.fromkeys(name for _, name, _ in rows))
+    others = [("joint_detection", level) for level in sorted({level for _, _, level in rows} - {-12})]
+    columns = [*((name, -12) for name in names), *others]
+
+    def shown(row: dict[str, Any] | None) -> str:
+        if row is None:
+            return ""
+        (found,) = _cells({key: [row[key]] for key in ("ber", "ber_low", "ber_high")}, "ber")
+        return found
+
+    titles = [f"`{name}`, {sinr_db:g} dB" for name, sinr_db in columns]
+    return _grid(["BER", *titles], [[cell, *(shown(rows.get((cell, *key))) for key in columns)] for cell in cells])
+
+
 def honesty(content: dict[str, Any]) -> str:
     """Returns the worst cell of every separator: where its BER is furthest above that of LMMSE, in proportion."""
     found = []
@@ -291,6 +309,7 @@ KINDS = {
     "decisions": decisions,
     "timing": timing,
     "impairments": impairments,
+    "robust": robust,
     "honesty": honesty,
     "reliability": reliability,
 }
