@@ -20,6 +20,7 @@ from rfsep.types import InputError, Modem, Separated
 _RIDGE = 1e-8  # share of the power added to the diagonal; both covariances are singular outside their bands
 _GAIN_RANGE = (1e-2, 1e4)  # limits of kappa^2, for an SINR from +20 to -40 dB
 _LEAST_GAIN = 1e-6  # least gain of a symbol in the estimate, against division by zero without a signal
+_BLOCK, _MARGIN = 512, 96  # samples
 _CONTEXT_SYMBOLS = 8  # symbols on each side that reach into a block cut from a longer mixture
 
 
@@ -56,6 +57,11 @@ def _one_level(points: Tensor) -> bool:
     return bool(points.abs().max() - points.abs().min() < 1e-4)
 
 
+def block_for(modem: Modem) -> int:
+    """Returns samples in a block of `Lmmse` that has room for a symbol between its margins: 512, or more if needed."""
+    return max(_BLOCK, 2 * _MARGIN + modem.symbol_period)
+
+
 class Lmmse:
     """``s_hat = C_s (C_s + kappa^2 C_b)^-1 y``, block by block, followed by the matched filter.
 
@@ -89,8 +95,8 @@ class Lmmse:
         sinr: Literal["estimated", "known"] = "estimated",
         sinr_db: float | None = None,
         interference_autocorrelation: Tensor | None = None,
-        block: int = 512,
-        margin: int = 96,
+        block: int = _BLOCK,
+        margin: int = _MARGIN,
     ) -> None:
         if sinr == "known" and sinr_db is None:
             raise InputError("lmmse: sinr is 'known' but sinr_db is not given; choose sinr: estimated")

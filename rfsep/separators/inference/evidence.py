@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.separators.lmmse import Lmmse
+from rfsep.separators.lmmse import Lmmse, block_for
 from rfsep.separators.matched_filter import MatchedFilter
-from rfsep.signals.constellations import bits_per_symbol, demap, posterior_mean_and_variance
+from rfsep.signals.constellations import bits_per_symbol, demap, hard_bits, posterior_mean_and_variance
 from rfsep.types import Modem
 
 _REFITS = 10  # iterations of expectation maximisation for an error's variance
@@ -25,7 +25,7 @@ _FEWEST_BITS = 32  # Fewer bits are no evidence.
 # Shares of wrong bits to start from, in windows that leave a doubt and in others; weak evidence hardly changes them.
 _DOUBT, _TRUST = 0.01, 1e-3
 _HARDLY = 5e-3  # share of right bits that even a good separator spoils
-_STRONG = 12.0  # tuned on val: evidence in nats that counts; where structure holds there were up to 10
+_STRONG = 25.0  # evidence in nats that counts; where structure holds there were up to 17, where it fails 40 to 125
 _TOO_FEW = 2  # wrong bits more than linear ones have, in a window, that are no evidence
 _COST = 0.5  # by which a higher temperature has to be likelier, in nats
 _TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 15.0, 40.0)
@@ -184,7 +184,7 @@ class Fallback:
     def __init__(self, modem: Modem, examples: Tensor) -> None:
         self.modem = modem
         self._matched = MatchedFilter(modem, examples)
-        self._lmmse = Lmmse(modem, examples) if examples.numel() else None
+        self._lmmse = Lmmse(modem, examples, block=block_for(modem)) if examples.numel() else None
 
     def honest(self, windows: Tensor, soi: Tensor, misfit: Tensor | None = None) -> Tensor:
         """Returns estimates complex64 [B, T], those of ``soi`` where no evidence is against them.
@@ -194,7 +194,8 @@ class Fallback:
             soi: structured estimates complex64 [B, T].
             misfit: bool [B], windows that the structure's own model does not explain; they are replaced anyway.
         """
-        points, bits = self.modem.constellation, self.modem.decide(soi)
+        points = self.modem.constellation
+        bits = hard_bits(self.modem.analyse(soi), points)  # of all symbols, pilots too, and before any decoding
         if bits.shape[1] < _FEWEST_BITS:
             return soi
         linear, by_lmmse = self._linear(windows)

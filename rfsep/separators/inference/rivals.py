@@ -15,14 +15,13 @@ from torch import Tensor
 from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced, Unbiased
 from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
-from rfsep.separators.lmmse import Lmmse
+from rfsep.separators.lmmse import Lmmse, block_for
 from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.separators.windows import overlapped_ends
 from rfsep.signals.periodic_covariance import PeriodicCovariance
 from rfsep.signals.statistics import frames_autocorrelation, modem_autocorrelation
 from rfsep.types import Modem
 
-_LAGS = 512  # of the autocorrelation, and samples per block of its estimate
 _FREQUENCIES = 2048
 _MODELS = 16  # models kept: one per length and delay
 _NOISE_POWERS = (1e-3, 1e-2, 1e-1, 1.0)  # tried beside the one found with the structured model
@@ -77,17 +76,18 @@ class Rivals:
     @cached_property
     def _lags(self) -> Tensor:
         """Autocorrelation complex128 [L] of unit power."""
-        if self._examples.numel() >= _LAGS or self._interference is None:
-            lags = frames_autocorrelation(self._examples, min(_LAGS, self._examples.numel()))
+        most = block_for(self.modem) + self.modem.symbol_period  # as many as samples in the last block of a mixture
+        if self._examples.numel() >= most or self._interference is None:
+            lags = frames_autocorrelation(self._examples, min(most, self._examples.numel()))
         else:
-            lags = modem_autocorrelation(self._interference, _LAGS)
-        return lags / lags[0].real
+            lags = modem_autocorrelation(self._interference, most)
+        return torch.nn.functional.pad(lags, (0, most - len(lags))) / lags[0].real
 
     def _make_model(self, grid: SoiGrid) -> GaussianModel:
         """The stationary model on the blocks of a grid, whose pulses may have passed a filter."""
-        two_sided = torch.zeros(_FREQUENCIES, dtype=torch.complex128)
-        two_sided[: len(self._lags)] = self._lags
-        two_sided[len(two_sided) - len(self._lags) + 1 :] = self._lags[1:].flip(0).conj()
+        two_sided, known = torch.zeros(_FREQUENCIES, dtype=torch.complex128), self._lags[: _FREQUENCIES // 2]
+        two_sided[: len(known)] = known
+        two_sided[len(two_sided) - len(known) + 1 :] = known[1:].flip(0).conj()
         lags = torch.fft.ifft(torch.fft.fft(two_sided).real.clamp_min(0) * grid.gain(_FREQUENCIES))
         lags = lags[: min(grid.period, _FREQUENCIES // 2)]
         lags = (lags / lags[0].real).expand(self.period, -1)
@@ -145,7 +145,7 @@ class Rivals:
 
     @cached_property
     def _lmmse(self) -> Lmmse:
-        return Lmmse(self.modem, self._examples, interference_autocorrelation=self._lags)
+        return Lmmse(self.modem, self._examples, interference_autocorrelation=self._lags, block=block_for(self.modem))
 
     def replaced(self, own: list[Tensor], ranks: list[Tensor], mixture: Tensor, place: tuple[int, int, int]) -> Tensor:
         """Returns estimates complex64 [B, T], with those of simpler models in the windows that these explain better.
