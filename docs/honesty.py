@@ -8,8 +8,6 @@ docs/honesty.png of all rows. Needs RFSEP_RECORDINGS.
 """
 
 import argparse
-import platform
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rows import merge
 from torch import Tensor
 
 from rfsep.app.api import load_examples, load_interference, load_separator, load_soi
-from rfsep.app.places import commit
 from rfsep.iq import power
 from rfsep.pages.studies.honesty import write_honesty_figure
 from rfsep.signals.channels.impairments import Impairments, impaired
@@ -30,11 +28,12 @@ from rfsep.signals.many_kinds.fsk import RandomFsk
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.random_crop import RandomCrop
 from rfsep.signals.single_carrier import BurstyQam
-from rfsep.storage.atomic import read_json, write_json
+from rfsep.storage.atomic import read_json
 from rfsep.types import SignalSource
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results" / "honesty.json"
+KEY = ("separator", "impairment", "sinr_db", "split")
 NUM_SAMPLES, NUM_MIXTURES, LEVELS_DB, EDGE = 2560, 4, (-18.0, -6.0), 256
 NUM_EXAMPLES, EXAMPLE_SAMPLES = 100, 4096
 ALLOWED = 1.1  # times the BER of LMMSE
@@ -192,16 +191,6 @@ def rows(names: list[str], impairments: list[str], split: str, count: int) -> It
                     yield row(name, impairment, sinr_db, split, count)
 
 
-def merged(out: Path, one: dict[str, Any]) -> None:
-    """Writes a row among the others of a file."""
-    content = read_json(out) if out.is_file() else {"schema": 1, "rows": []}
-    key = ("separator", "impairment", "sinr_db", "split")
-    kept = [old for old in content["rows"] if any(old[field] != one[field] for field in key)]
-    content |= {"command": f"python docs/honesty.py {' '.join(sys.argv[1:])}".strip(), "seeds": "0 to mixtures - 1"}
-    content |= {"rows": [*kept, one], "commit": commit(), "machine": platform.machine()}
-    write_json(out, content)
-
-
 def main() -> None:
     """Runs the cells of the command line, or draws the picture of those that there are."""
     every = [*airs(np.random.default_rng(0)), *(f"other: {kind}" for kind in OTHERS)]
@@ -219,8 +208,9 @@ def main() -> None:
             mark = "" if one["holds"] else "  BROKEN"
             print(one["separator"], one["impairment"], one["sinr_db"], told_of, f"{one['seconds_per_mixture']:.2f} s",
                   mark, flush=True)  # fmt: skip
-            merged(told.out, one)
-    write_honesty_figure(DOCS / "honesty.png", read_json(told.out), "BER over that of LMMSE where structure fails")
+            merge(told.out, [one], KEY)
+    picture = DOCS / "honesty.png" if told.out == RESULTS else told.out.with_suffix(".png")
+    write_honesty_figure(picture, read_json(told.out), "BER over that of LMMSE where structure fails")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import contextlib
 import io
 import math
 import os
-import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from rows import merge
 
 from rfsep.app.api import load_interference, load_soi
 from rfsep.app.captures.separate import Request, separate_capture
-from rfsep.app.places import commit
 from rfsep.signals.channels.impairments import Impairments, impaired
-from rfsep.storage.atomic import read_json, write_json
+from rfsep.storage.atomic import read_json
 
 RESULTS = Path(__file__).resolve().parent / "results" / "impairments.json"
 NUM_SAMPLES, NUM_CAPTURES, PREAMBLE, RATE_HZ = 40960, 8, 64, 25e6
@@ -165,11 +164,7 @@ def main() -> None:
                 [f"{x:.2g}" for x in row["bers"]],
                 flush=True,
             )
-            content = read_json(told.out) if told.out.is_file() else {"schema": 1, "rows": []}
-            key = ("cell", "impairment", "track")
-            kept = [one for one in content["rows"] if any(one[name] != row[name] for name in key)]
-            content |= {"rows": [*kept, row], "commit": commit(), "machine": platform.machine()}
-            write_json(told.out, content)
+            merge(told.out, [row], ("cell", "impairment", "track"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the subframe too. Separators learn from the training recordings of lte20. Needs 
 
 import argparse
 import os
-import platform
 import sys
 import time
 import zlib
@@ -19,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from rows import merge
 from torch import Tensor
 
 from rfsep.app.api import load_examples, load_separator, load_soi
-from rfsep.app.places import commit
 from rfsep.signals.recordings import SigmfRecordings
-from rfsep.storage.atomic import read_json, write_json
 from rfsep.types import Separator
 
 RESULTS = Path(__file__).resolve().parent / "results" / "lte_study.json"
@@ -110,16 +108,6 @@ def row(name: str, sinr_db: float, of: str, count: int) -> dict[str, Any]:
     return one | ({"by_symbol": by_symbol(name, wrong)} if name.startswith("independent") else {})
 
 
-def write(one: dict[str, Any], out: Path) -> None:
-    """Writes a row among the others of a file."""
-    content = read_json(out) if out.is_file() else {"schema": 1, "rows": []}
-    same = ("recording", "sinr_db", "separator")
-    kept = [old for old in content["rows"] if any(old[field] != one[field] for field in same)]
-    command = f"python docs/lte_study.py {one['recording']}@{one['sinr_db']:g}@{one['separator']}"
-    one = one | {"command": command, "commit": commit(), "machine": platform.processor() or platform.machine()}
-    write_json(out, content | {"rows": [*kept, one]})
-
-
 def main() -> None:
     """Measures the cells that are asked for."""
     parser = argparse.ArgumentParser(description="count bit errors beneath LTE downlinks")
@@ -134,7 +122,7 @@ def main() -> None:
             for level in levels:
                 for of in separators:
                     one = row(name, float(level), of, count)
-                    write(one, chosen.out)
+                    merge(chosen.out, [one], ("recording", "sinr_db", "separator"))
                     told = f"{name} {level} dB {of}: {one['ber']:.4g} ({one['ber_low']:.4g} .. {one['ber_high']:.4g})"
                     sys.stdout.write(f"{told}, {one['seconds_per_mixture']:.2g} s\n")
                     sys.stdout.flush()

@@ -6,21 +6,19 @@ replaces only its own rows, and draws docs/reliability.png of all rows. Needs RF
 """
 
 import argparse
-import platform
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from honesty import DOCS, LEVELS_DB, OTHERS, airs, examples, mixture
+from honesty import DOCS, KEY, LEVELS_DB, OTHERS, airs, examples, mixture
+from rows import merge
 from torch import Tensor
 
 from rfsep.app.api import load_separator, load_soi
-from rfsep.app.places import commit
 from rfsep.pages.studies.reliability import write_reliability_figure
-from rfsep.storage.atomic import read_json, write_json
+from rfsep.storage.atomic import read_json
 
 RESULTS = DOCS / "results" / "reliability.json"
 NUM_MIXTURES, NUM_BINS = 4, 10
@@ -71,17 +69,6 @@ def rows(name: str, impairment: str, sinr_db: float, split: str, count: int, mad
     return found
 
 
-def merged(out: Path, new: list[dict[str, Any]]) -> None:
-    """Writes rows among the others of a file."""
-    content = read_json(out) if out.is_file() else {"schema": 1, "rows": []}
-    key = ("separator", "impairment", "sinr_db", "split", "calibrated")
-    fresh = {tuple(one[field] for field in key) for one in new}
-    kept = [old for old in content["rows"] if tuple(old[field] for field in key) not in fresh]
-    content |= {"command": f"python docs/reliability.py {' '.join(sys.argv[1:])}".strip(), "seeds": "0 to mixtures - 1"}
-    content |= {"rows": [*kept, *new], "commit": commit(), "machine": platform.machine()}
-    write_json(out, content)
-
-
 def main() -> None:
     """Runs the cells of the command line, or draws the picture of those that there are."""
     every = [*airs(np.random.default_rng(0)), *(f"other: {kind}" for kind in OTHERS)]
@@ -101,8 +88,9 @@ def main() -> None:
                 for sinr_db in LEVELS_DB:
                     new = rows(name, impairment, sinr_db, told.split, told.mixtures, made)
                     print(name, impairment, sinr_db, *(one["bins"][-1] for one in new), flush=True)
-                    merged(told.out, new)
-    write_reliability_figure(DOCS / "reliability.png", read_json(told.out), "Soft bits: told and right")
+                    merge(told.out, new, (*KEY, "calibrated"))
+    picture = DOCS / "reliability.png" if told.out == RESULTS else told.out.with_suffix(".png")
+    write_reliability_figure(picture, read_json(told.out), "Soft bits: told and right")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ genie is joint detection told channel, fraction and carrier.
 
 import argparse
 import math
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rows import merge
 
 from rfsep.app.api import load_separator, load_soi
-from rfsep.app.places import commit
 from rfsep.separators.joint_detection import JointDetection
 from rfsep.signals.ofdm_modem import OfdmModem
-from rfsep.storage.atomic import read_json, write_json
 from rfsep.types import Separator
 
 RESULTS = Path(__file__).resolve().parent / "results" / "robust.json"
@@ -248,7 +246,7 @@ def main() -> None:
                 errors = found.pop("errors")
                 low, high = interval(errors, np.random.default_rng(0))
                 row = {
-                    "cell": cell, "separator": name, "sinr_db": sinr_db, "mixtures": told.mixtures,
+                    "cell": cell, "separator": name, "sinr_db": sinr_db, "mixtures": told.mixtures, "seed": SEED,
                     "ber": float(errors.mean() / bits.shape[1]), "ber_low": low, "ber_high": high,
                     "bers": [float(one) / bits.shape[1] for one in errors], **found,
                 }  # fmt: skip
@@ -256,22 +254,7 @@ def main() -> None:
                     f"{cell:20} {name:16} {sinr_db:4} {row['ber']:.2e}  {row['cpu_seconds_per_mixture']:.3f} s",
                     flush=True,
                 )
-                write(told.out, row)
-
-
-def write(path: Path, row: dict[str, Any]) -> None:
-    """Puts a row among those of a file, in the place of an older one."""
-    content = read_json(path) if path.is_file() else {"rows": []}
-    key = ("cell", "separator", "sinr_db")
-    kept = [one for one in content["rows"] if any(one[name] != row[name] for name in key)]
-    command = "python docs/robust.py"
-    write_json(
-        path,
-        {
-            "schema": 1, "command": command, "seed": SEED, "commit": commit(), "machine": platform.machine(),
-            "rows": [*kept, row],
-        },
-    )  # fmt: skip
+                merge(told.out, [row], ("cell", "separator", "sinr_db"))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from rfsep.separators.cyclic_mmse import posterior_mean
 from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
 from rfsep.separators.inference.gaussian import Bases
 from rfsep.separators.inference.interference import Setup, known_interference, make_setup, window_length
-from rfsep.separators.inference.rivals import Rank, Rivals
+from rfsep.separators.inference.rivals import Rank, Ranked, Rivals
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
-from rfsep.separators.windows import in_parallel, overlapped_ends
+from rfsep.separators.windows import fields_in_parallel
 from rfsep.types import InputError, Modem, Separated
 
 _BATCH_SAMPLES = 32 * 1280  # samples per batch
@@ -109,22 +109,17 @@ class CyclicLmmse:
 
     def _separate(self, mixture: Tensor, part: AsSent) -> Tensor:
         """Estimates complex64 [n, T] of mixtures as received and as their interference was sent."""
-        own, ranks = list[Tensor](), list[Tensor]()
 
-        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Ranked:
             setup = self._setup(windows.shape[1], begins, ends, part.delay)
-            most = max(1, _BATCH_SAMPLES // windows.shape[1])
-            both = in_parallel(partial(self._estimate, setup), windows, most)
-            own.append(both[:, 0])
-            ranks.append(both[:, 1, 0].real.long())
-            return both[:, 0]
+            return fields_in_parallel(
+                partial(self._estimate, setup), windows, max(1, _BATCH_SAMPLES // windows.shape[1])
+            )
 
         place = (self.block, self.margin, self.modem.symbol_period)
-        overlapped_ends(estimate, part.mixture, *place)
-        return self._rivals.replaced(own, ranks, mixture, place)
+        return self._rivals.chosen(estimate, part.mixture, mixture, place)[:, 0]
 
-    def _estimate(self, setup: Setup, windows: Tensor) -> Tensor:
-        """The estimate, and the `Rank` of the likeliest model at every sample: complex64 [W, 2, T]."""
+    def _estimate(self, setup: Setup, windows: Tensor) -> Ranked:
         at = setup.synchroniser(windows)
         if self.average:
             soi = posterior_mean(setup, windows, at)
@@ -133,4 +128,4 @@ class CyclicLmmse:
             symbols = setup.model.solve(reduced, at.gain, at.noise_power).symbols
             soi = setup.grid.synthesise(symbols, at.soi_offset)
         rank = self._rivals(setup.synchroniser, windows, at, Rank.CYCLIC, at.log_likelihood).rank
-        return torch.stack((soi, rank[:, None].expand(soi.shape).to(soi)), 1)
+        return Ranked(soi[:, None], rank)

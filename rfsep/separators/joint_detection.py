@@ -13,11 +13,11 @@ from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced, U
 from rfsep.separators.inference.grid import SoiGrid, Window
 from rfsep.separators.inference.interference import Setup, block_kinds, make_setup, received_modems
 from rfsep.separators.inference.model_evidence import badness, judged, misfits
-from rfsep.separators.inference.rivals import Rank, Rivals
+from rfsep.separators.inference.rivals import Rank, Ranked, Rivals
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.inference.turns import unit
-from rfsep.separators.windows import in_parallel, overlapped_ends
+from rfsep.separators.windows import fields_in_parallel
 from rfsep.signals.constellations import bits_per_symbol, demap
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.statistics import modem_autocorrelation
@@ -131,7 +131,7 @@ class JointDetection:
         self.modem = modem
         found = received_modems(examples, interference)
         self.received = found[0]
-        sent = [one.received(one.carrier) for one in found]  # as after the filter that undoes the channel
+        sent = [one.received(one.carrier) for one in found]  # A filter undoes the channel first.
         self.interferences = sorted(sent, key=lambda one: len(one.constellation))
         self.interference = sent[0]
         self._loaded = block_kinds(examples, found) if interference is None else None
@@ -189,31 +189,26 @@ class JointDetection:
 
     def _separate(self, mixture: Tensor, part: AsSent) -> Separated:
         """Separates mixtures complex64 [n, T] as received, which ``part`` has as their interference was sent."""
-        own, plain, ranks = list[Tensor](), list[Tensor](), list[Tensor]()
 
-        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
-            bounds = _Bounds(begins and self.timing_known, ends and self.timing_known, delay=part.delay)
-            found = self._estimate(windows, bounds)
-            own.append(found[:, 0])
-            plain.append(found[:, 1])
-            ranks.append(found[:, 2, 0].real.long())
-            return found[:, 0]
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Ranked:
+            return self._estimate(
+                windows, _Bounds(begins and self.timing_known, ends and self.timing_known, delay=part.delay)
+            )
 
         place = (self.block, self.margin, self.modem.symbol_period)
-        overlapped_ends(estimate, part.mixture, *place)
-        soi, received = (self._rivals.replaced(one, ranks, mixture, place) for one in (own, plain))
+        soi, received = self._rivals.chosen(estimate, part.mixture, mixture, place).unbind(1)
         return Separated(soi, self.modem.decide(received))
 
-    def _estimate(self, windows: Tensor, bounds: _Bounds) -> Tensor:
-        """The SOI with its residual phase, and without, and the rank of the likeliest model: complex64 [B, 3, T]."""
+    def _estimate(self, windows: Tensor, bounds: _Bounds) -> Ranked:
+        """The SOI with its residual phase, and without."""
         setup = self._setup(windows.shape[1], bounds)
 
-        def estimate(part: Tensor) -> Tensor:
+        def estimate(part: Tensor) -> Ranked:
             found = self._find(setup, part, bounds)
             waves = [setup.grid.synthesise(one, found.soi_offset) for one in found.symbols.unbind(1)]
-            return torch.stack((*waves, found.rank[:, None].expand(part.shape).to(part)), 1)
+            return Ranked(torch.stack(waves, 1), found.rank)
 
-        return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+        return fields_in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
     def _find(self, setup: _Setup, mixture: Tensor, bounds: _Bounds) -> _Found:
         """Synchronises and detects."""

@@ -11,6 +11,7 @@ from rfsep.types import InputError, Modem, Separated
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
+Fields = TypeVar("Fields", bound=tuple[Tensor, ...])
 
 
 def overlapped(apply: Callable[[Tensor], Tensor], mixture: Tensor, block: int, margin: int, period: int) -> Tensor:
@@ -86,6 +87,12 @@ def in_parallel(apply: Callable[[Tensor], Tensor], windows: Tensor, most: int) -
         complex64 [W, L].
     """
     return torch.cat(on_every_core(apply, torch.split(windows, rows_a_core(len(windows), most))))
+
+
+def fields_in_parallel(apply: Callable[[Tensor], Fields], windows: Tensor, most: int) -> Fields:
+    """As `in_parallel`, for an estimator that returns a named tuple of tensors [w, ...]."""
+    found = on_every_core(apply, torch.split(windows, rows_a_core(len(windows), most)))
+    return type(found[0])(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def in_windows(

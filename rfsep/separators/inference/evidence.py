@@ -25,7 +25,7 @@ _FEWEST_BITS = 32  # Fewer bits are no evidence.
 # Shares of wrong bits to start from, in windows that leave a doubt and in others; weak evidence hardly changes them.
 _DOUBT, _TRUST = 0.01, 1e-3
 _HARDLY = 5e-3  # share of right bits that even a good separator spoils
-_STRONG = 25.0  # evidence in nats that counts; where structure holds there were up to 17, where it fails 40 to 125
+_STRONG = 12.0  # tuned on val: evidence in nats that counts; where structure holds there were up to 6
 _TOO_FEW = 2  # wrong bits more than linear ones have, in a window, that are no evidence
 _COST = 0.5  # by which a higher temperature has to be likelier, in nats
 _TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 15.0, 40.0)
@@ -81,6 +81,15 @@ def _local_mean(values: Tensor) -> Tensor:
     kernel = torch.ones((1, 1, _NEARBY), dtype=values.dtype)
     found = torch.nn.functional.conv1d(padded, kernel) / torch.nn.functional.conv1d(there, kernel)
     return found[:, 0]
+
+
+def _cautious(linear: Heard) -> Heard:
+    """Returns the symbols with variances two standard errors larger.
+
+    The power of N symbols of unit power plus errors of variance v tells v within sqrt(2 v / N), by the cross term.
+    """
+    mean = linear.variance.mean(1, True)
+    return linear._replace(variance=linear.variance * (1 + 2 * (2 / (mean * linear.symbols.shape[1])).sqrt()))
 
 
 def standing(linear: Heard, points: Tensor, bits: Tensor) -> Standing:
@@ -157,7 +166,8 @@ def tempered(ratio: Tensor, linear: Heard, points: Tensor, doubted: Tensor | Non
     best = (fits - _COST * torch.arange(fits.shape[1])).argmax(1)[:, None, None]
     told, share = one.gather(1, best.expand_as(one[:, :1]))[:, 0], share.gather(1, best)[:, 0]
     right = (1 - share) * torch.maximum(told, 1 - told) + 0.5 * share
-    as_told = torch.where(ratio > 0, seen_one[:, 0], 1 - seen_one[:, 0])  # what the linear symbols say of the same
+    # The probability of the same bit by the linear symbols alone.
+    as_told = torch.where(ratio > 0, seen_one[:, 0], 1 - seen_one[:, 0])
     sure = torch.maximum(as_told, 1 - as_told)
     expected = right * (1 - sure) + (1 - right) * sure
     repeated = (1 - (as_told < 0.5).sum(1, True) / expected.sum(1, True)).clamp(0, 1)  # [B, 1]
@@ -195,11 +205,12 @@ class Fallback:
             misfit: bool [B], windows that the structure's own model does not explain; they are replaced anyway.
         """
         points = self.modem.constellation
-        bits = hard_bits(self.modem.analyse(soi), points)  # of all symbols, pilots too, and before any decoding
+        # Pilots count as symbols, and differences between symbols are not undone.
+        bits = hard_bits(self.modem.analyse(soi), points)
         if bits.shape[1] < _FEWEST_BITS:
             return soi
         linear, by_lmmse = self._linear(windows)
-        told = standing(linear, points, bits)
+        told = standing(_cautious(linear), points, bits)
         failed = (told.structured > told.linear + _TOO_FEW / bits.shape[1]) & (told.evidence > _STRONG)
         if misfit is not None:
             failed = failed | misfit

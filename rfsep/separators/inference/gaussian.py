@@ -205,7 +205,7 @@ class GaussianModel:
         variance = gain[:, None, None] * reduced.values + noise_power[:, None, None]
         factor, moment = self._factored(reduced, variance)
         symbols = back_solve(factor, half_solve(factor, moment))
-        share = 1 - inverse_band(factor).diagonal(dim1=1, dim2=2).real  # of its power that a symbol keeps
+        share = 1 - inverse_band(factor).diagonal(dim1=1, dim2=2).real  # kept share of each symbol's power
         seen = reduced.exists & (share > _SEEN)
         share = share.clamp_min(_SEEN)
         mean, spread = symbols / share, (1 - share) / share

@@ -5,6 +5,7 @@ show, and white interference, explain any mixture to some extent. Where the evid
 estimate is taken: that of `rfsep.separators.lmmse`, or of `rfsep.separators.matched_filter`.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 from functools import cached_property, lru_cache, reduce
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.separators.windows import overlapped_ends
 from rfsep.signals.periodic_covariance import PeriodicCovariance
 from rfsep.signals.statistics import frames_autocorrelation, modem_autocorrelation
-from rfsep.types import Modem
+from rfsep.types import Modem, Separator
 
 _FREQUENCIES = 2048
 _MODELS = 16  # models kept: one per length and delay
@@ -37,6 +38,13 @@ class Rank(IntEnum):
     CYCLIC = 1
     STATIONARY = 2
     WHITE = 3
+
+
+class Ranked(NamedTuple):
+    """Estimates in windows, one or several waveforms complex64 [W, n, L], and the `Rank` int64 [W] of their model."""
+
+    waveforms: Tensor
+    rank: Tensor
 
 
 class Verdict(NamedTuple):
@@ -76,7 +84,7 @@ class Rivals:
     @cached_property
     def _lags(self) -> Tensor:
         """Autocorrelation complex128 [L] of unit power."""
-        most = block_for(self.modem) + self.modem.symbol_period  # as many as samples in the last block of a mixture
+        most = block_for(self.modem) + self.modem.symbol_period  # the longest block has fewer samples
         if self._examples.numel() >= most or self._interference is None:
             lags = frames_autocorrelation(self._examples, min(most, self._examples.numel()))
         else:
@@ -147,29 +155,50 @@ class Rivals:
     def _lmmse(self) -> Lmmse:
         return Lmmse(self.modem, self._examples, interference_autocorrelation=self._lags, block=block_for(self.modem))
 
-    def replaced(self, own: list[Tensor], ranks: list[Tensor], mixture: Tensor, place: tuple[int, int, int]) -> Tensor:
-        """Returns estimates complex64 [B, T], with those of simpler models in the windows that these explain better.
+    def chosen(
+        self,
+        estimate: Callable[[Tensor, bool, bool], Ranked],
+        sent: Tensor,
+        mixture: Tensor,
+        place: tuple[int, int, int],
+    ) -> Tensor:
+        """Returns estimates complex64 [B, n, T], of simpler models in the windows that these explain better.
 
         Args:
-            own: windows complex64 [W, L] of the structured estimate, in the order in which `overlapped_ends` asks.
-            ranks: int64 [W] of these windows.
-            mixture: complex64 [B, T], as received.
+            estimate: as `overlapped_ends` has it, for windows of ``sent``.
+            sent: mixtures complex64 [B, T] whose interference is as it was sent.
+            mixture: the same as received, which the simpler models take.
             place: block, margin and period of `overlapped_ends`.
         """
-        simple = (mixture, mixture)
-        if torch.cat(ranks).gt(Rank.CYCLIC).any():
-            others = (self._lmmse, MatchedFilter(self.modem, self._examples))
-            simple = (others[0].separate(mixture).soi, others[1].separate(mixture).soi)
-        windows = [_windows(one, place) for one in simple]
-        order = iter(range(len(own)))
+        found = list[Ranked]()
 
-        def pick(_: Tensor, begins: bool, ends: bool) -> Tensor:
-            at = next(order)
-            rank = ranks[at][:, None]
-            stationary = torch.where(rank == Rank.STATIONARY, windows[0][at], own[at])
-            return torch.where(rank == Rank.WHITE, windows[1][at], stationary)
+        def keep(windows: Tensor, begins: bool, ends: bool) -> Tensor:
+            found.append(estimate(windows, begins, ends))
+            return windows
 
-        return overlapped_ends(pick, mixture, *place)
+        overlapped_ends(keep, sent, *place)
+        simpler: dict[Rank, Separator] = {
+            Rank.STATIONARY: self._lmmse,
+            Rank.WHITE: MatchedFilter(self.modem, self._examples),
+        }
+        for rank, separator in simpler.items():
+            if any((one.rank == rank).any() for one in found):
+                others = _windows(separator.separate(mixture).soi, place)
+                kept = zip(found, others, strict=True)
+                found = [one._replace(waveforms=_where(one.rank == rank, other, one.waveforms)) for one, other in kept]
+        each = zip(*(one.waveforms.unbind(1) for one in found), strict=True)
+        return torch.stack([_whole(list(windows), sent, place) for windows in each], 1)
+
+
+def _where(rows: Tensor, windows: Tensor, waveforms: Tensor) -> Tensor:
+    """Puts windows complex64 [W, L] in the place of all waveforms complex64 [W, n, L] of the rows bool [W]."""
+    return torch.where(rows[:, None, None], windows[:, None], waveforms)
+
+
+def _whole(windows: list[Tensor], sent: Tensor, place: tuple[int, int, int]) -> Tensor:
+    """Returns the waveforms complex64 [B, T] whose windows are given in the order of `overlapped_ends`."""
+    order = iter(windows)
+    return overlapped_ends(lambda _, begins, ends: next(order), sent, *place)
 
 
 def _windows(waveform: Tensor, place: tuple[int, int, int]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
 from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.grid import SoiGrid
 from rfsep.separators.inference.interference import make_setup, received_modem_of
-from rfsep.separators.inference.rivals import Rank, Rivals
+from rfsep.separators.inference.rivals import Rank, Ranked, Rivals
 from rfsep.separators.inference.synchronise import Synchroniser
 from rfsep.separators.tokens.token_detection import TokenDetector, TokenSymbols
 from rfsep.separators.tokens.tokens import TokenGrid, Tokens
@@ -29,7 +29,7 @@ from rfsep.separators.tokens.views import (
     real_columns,
     shortened,
 )
-from rfsep.separators.windows import in_parallel, overlapped_ends
+from rfsep.separators.windows import fields_in_parallel
 from rfsep.signals.constellations import bit_means, bits_per_symbol, demap, posterior_mean
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
@@ -85,7 +85,7 @@ class Aligned:
             raise InputError(f"unknown inputs {', '.join(unknown)}; choose from {', '.join(INPUTS)}")
         self.modem = modem
         self.received = received_modem_of(examples, interference)
-        self.interference = self.received.received(self.received.carrier)  # as after the filter that undoes the channel
+        self.interference = self.received.received(self.received.carrier)  # A filter undoes the channel first.
         self.model = model
         self._linear = Fallback(modem, examples)
         self.inputs = tuple(inputs)
@@ -301,7 +301,7 @@ class Aligned:
         if calibrated and bound is not None:
             told = bounded(told, bound)
         every.scatter_(1, slot, told.reshape(len(mixture), -1, width))
-        centre = (grid.period_of_symbol + 0.5) * step - at.soi_offset[:, None]  # in samples, [B, S]
+        centre = (grid.period_of_symbol + 0.5) * step - at.soi_offset[:, None]  # samples, [B, S]
         first = (centre >= 0).int().argmax(1)[:, None]
         place = first + torch.arange(self.modem.num_bits(mixture.shape[1]) // width)
         ratio = every.gather(1, place[..., None].expand(-1, -1, width)).flatten(1)
@@ -320,27 +320,21 @@ class Aligned:
 
     def _separate(self, mixture: Tensor, part: AsSent) -> Tensor:
         """Estimates complex64 [n, T] of mixtures as received, which ``part`` has as their interference was sent."""
-        own, ranks = list[Tensor](), list[Tensor]()
 
-        def estimate(windows: Tensor, begins: bool, ends: bool) -> Tensor:
-            both = self._estimate(windows, begins, ends, part.delay)
-            own.append(both[:, 0])
-            ranks.append(both[:, 1, 0].real.long())
-            return both[:, 0]
+        def estimate(windows: Tensor, begins: bool, ends: bool) -> Ranked:
+            return self._estimate(windows, begins, ends, part.delay)
 
         place = (self.block, self.margin, self.modem.symbol_period)
-        overlapped_ends(estimate, part.mixture, *place)
-        return self._rivals.replaced(own, ranks, mixture, place)
+        return self._rivals.chosen(estimate, part.mixture, mixture, place)[:, 0]
 
     def separate_guided(self, mixture: Tensor, guidance: Tensor) -> Separated:
         """Runs `separate`; there is no guidance."""
         return self.separate(mixture)
 
-    def _estimate(self, windows: Tensor, begins: bool, ends: bool, delay: float) -> Tensor:
-        """The estimate, and the `Rank` of the likeliest model at every sample: complex64 [W, 2, T]."""
+    def _estimate(self, windows: Tensor, begins: bool, ends: bool, delay: float) -> Ranked:
         setup = self._setup(windows.shape[1], begins, ends, delay)  # once, not in every thread
 
-        def estimate(part: Tensor) -> Tensor:
+        def estimate(part: Tensor) -> Ranked:
             with torch.inference_mode():
                 grid, synchroniser = setup
                 found = synchroniser(part)
@@ -349,9 +343,9 @@ class Aligned:
                 symbols = self.symbols(view, self.logits(view), grid) * grid.exists(at.soi_offset)
                 soi = grid.synthesise(symbols, at.soi_offset)
                 rank = self._rivals(synchroniser, part, found, Rank.DETECTED, found.log_likelihood).rank
-                return torch.stack((soi, rank[:, None].expand(soi.shape).to(soi)), 1)
+                return Ranked(soi[:, None], rank)
 
-        return in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+        return fields_in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
 
 
 def _unexplained(symbols: TokenSymbols) -> Tensor:

@@ -15,7 +15,7 @@ NUM_CARRIERS = 62
 NUM_GROUPS, NUM_IDENTITIES = 168, 3
 HALF_FRAME = 10  # slots
 
-_LENGTH = 31  # of a maximal sequence
+_LENGTH = 31  # elements per maximal sequence
 _ROOTS = (25, 29, 34)  # table 6.11.1.1-1
 _S_TAPS, _C_TAPS, _Z_TAPS = (2, 0), (3, 0), (4, 2, 1, 0)  # recursions of clause 6.11.2.1
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from rfsep.signals.lte.pilots import gold_bits
 from rfsep.signals.nr.numerology import NUM_SUBCARRIERS
 
-SYMBOLS = (4, 8)  # of a slot; one of the pairs that TS 38.214 clause 5.1.6.1.1 allows below 6 GHz
+SYMBOLS = (4, 8)  # symbols per slot that hold it: a pair that TS 38.214 clause 5.1.6.1.1 allows below 6 GHz
 SPACING = 4  # carriers; row 1 of table 7.4.1.5.3-1 has density 3
 
 

@@ -3,7 +3,6 @@
 import importlib.util
 import itertools
 import os
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -39,14 +38,6 @@ def qpsk_slots(count: int, seed: int) -> torch.Tensor:
     """Grids complex64 [count, 14, 612] of QPSK without pilots."""
     signs = torch.randint(0, 2, (2, count, 14, 612), generator=generator(seed)) * 2.0 - 1
     return torch.complex(signs[0], signs[1]) / 2**0.5
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @sionna

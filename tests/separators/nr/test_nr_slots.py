@@ -1,7 +1,5 @@
 """Slots of a downlink as sent: synchronisation blocks, pilots, tracking signals, users; and the SOI beneath them."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -20,14 +18,6 @@ from rfsep.signals.nr.numerology import nr_ofdm
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def slots_of(source: NrDownlink, first: int, count: int, seed: int) -> torch.Tensor:
