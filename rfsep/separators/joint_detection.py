@@ -238,7 +238,7 @@ class JointDetection:
         """The symbols of the likeliest model."""
         state, model, noise = detected.state, setup.synchroniser.model, _noise(setup, at)
         own = judged(setup.detector, _window(setup, mixture, at), state, noise, self.noise_power is not None)
-        solved = model.solve(_reduced(model, mixture, at), at.gain, noise.double())  # at the noise that detection has
+        solved = model.solve(_reduced(model, mixture, at), at.gain, noise.double())  # Both models have the same noise.
         beaten = solved.log_likelihood > own.log_evidence
         evidence = torch.maximum(solved.log_likelihood, own.log_evidence)
         verdict = self._rivals(setup.synchroniser, mixture, at, Rank.DETECTED, evidence)

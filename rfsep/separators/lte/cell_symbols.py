@@ -67,7 +67,7 @@ def known_pilots(found: Pilots) -> KnownSymbol:
 
 def places(found: Pilots, num_samples: int, least: int) -> Iterator[Place]:
     """Yields the symbols of the cell's grid of which at least ``least`` samples are in the window."""
-    origin = found.start - SYMBOL * SYMBOLS[found.symbol]  # at which the slot's first body begins
+    origin = found.start - SYMBOL * SYMBOLS[found.symbol]  # the first body of the slot begins there
     first = -((origin + SLOT_SAMPLES) // SLOT_SAMPLES)
     for further in range(first, first + num_samples // SLOT_SAMPLES + 3):
         for symbol in range(SLOT_SYMBOLS):

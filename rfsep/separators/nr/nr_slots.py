@@ -202,7 +202,7 @@ def read_slots(
     _place_known(layout, slots, pilot_id, sync)
     for slot in torch.unique(slots.slot).tolist():
         _read_slot(layout, slots.slot == slot, sent, blurred)
-    channel = _fitted(layout, variance)  # to known elements alone
+    channel = _fitted(layout, variance)  # Known elements alone tell it.
     sounded = channel.doubt() < _SOUNDED * squared(channel.response())
     layout = layout._replace(channel=channel, sounded=sounded)
     layout = layout._replace(channel=_fitted(layout, variance))
