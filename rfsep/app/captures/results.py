@@ -30,10 +30,8 @@ from rfsep.storage.npy import read_floats
 from rfsep.storage.sigmf import write_meta
 from rfsep.types import Modem, Separator
 
-DECIDED, HEARD = (
-    "decided.npy",
-    "heard.npy",
-)  # The modem's own labels and turn; both files go once the results are there.
+# The modem's own labels and turn; both files go once the results are there.
+DECIDED, HEARD = "decided.npy", "heard.npy"
 SOI, BITS, POWER, FACTS, PAGE = "soi.sigmf-data", "bits.npy", "power.npy", "separate.json", "report.html"
 SCHEMA = 1
 # The page shows spectrum and symbols of so many samples.
