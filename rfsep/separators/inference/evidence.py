@@ -238,6 +238,11 @@ class Fallback:
         count = ratio.shape[1] // bits_per_symbol(points)
         return tempered(ratio, Heard(linear.symbols[:, :count], linear.variance[:, :count]), points, doubted)
 
+    def estimates(self, windows: Tensor) -> list[Tensor]:
+        """Returns the estimates complex64 [B, T] of each linear estimator."""
+        linear = [self._matched] if self._lmmse is None else [self._matched, self._lmmse]
+        return [one.separate(windows).soi for one in linear]
+
     def _linear(self, windows: Tensor) -> tuple[Heard, Tensor]:
         """Returns what the better linear estimator says, and whether it is LMMSE, bool [B]."""
         points = self.modem.constellation

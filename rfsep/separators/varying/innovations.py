@@ -16,9 +16,10 @@ from torch import Tensor
 
 from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.varying.learning import Model, learn_without_line, pieces_of, without_line
-from rfsep.separators.varying.states import Seen, posterior, spread_of
+from rfsep.separators.varying.misfit import Misfit, changing_evidence
+from rfsep.separators.varying.states import Seen, gain_step, posterior, spread_of
 from rfsep.separators.varying.symbols import Detected, Information, SymbolField, cavity, detected
-from rfsep.separators.varying.varying_lmmse import VaryingLmmse, gain_step
+from rfsep.separators.varying.varying_lmmse import VaryingLmmse
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.statistics import modem_autocorrelation, solve_positive
 from rfsep.types import Modem, Separated
@@ -91,8 +92,9 @@ class Ringing:
     """Expectation propagation behind a filter that whitens each window's interference, with sparse innovations.
 
     It starts from `VaryingLmmse`. Then the filter, the states of the innovations, and the SOI's symbols behind the
-    filter are estimated in turn. Windows whose bits contradict sure linear ones are left to linear estimators
-    (`rfsep.separators.inference.evidence.Fallback`).
+    filter are estimated in turn. Windows whose bits contradict sure linear ones
+    (`rfsep.separators.inference.evidence.Fallback`), or that Gaussian interference explains better
+    (`rfsep.separators.varying.misfit`), are left to linear estimators.
 
     Args:
         modem: the SOI's modem.
@@ -114,6 +116,7 @@ class Ringing:
         self._start = VaryingLmmse(modem, examples, rounds=1, levels=_LEVELS)
         self.model: Model = _innovation_model(examples, order, block)
         self._fallback = Fallback(modem, examples)
+        self._misfit = Misfit(self._fallback, examples)
         lags = modem_autocorrelation(modem, order + 1)
         apart = torch.arange(order + 1)[:, None] - torch.arange(order + 1)
         both = torch.cat((lags, lags[1:].flip(0).conj()))
@@ -135,7 +138,21 @@ class Ringing:
         return Separated(soi, self.modem.decide(soi))
 
     def _honest(self, field: SymbolField, windows: Tensor) -> Tensor:
-        return self._fallback.honest(windows, self._estimate(field, windows))
+        soi = self._estimate(field, windows)
+        return self._fallback.honest(windows, soi, self._misfit(windows, soi, self._evidence))
+
+    def _evidence(self, interference: Tensor) -> Tensor:
+        """Returns the log-likelihood of interference complex64 [B, T]: float64 [B]."""
+        waveform = interference.to(torch.complex128)
+        known = torch.zeros(waveform.shape, dtype=torch.float64)
+        power = waveform.abs().square().mean(1)
+        fit = Fit(waveform, known, torch.ones_like(known))
+        taps, _ = reweighted(fit, self.order, self._correlation, _FAINT * power + _FLOOR)
+        innovations = filtered(waveform, taps)[:, self.order :].to(torch.complex64)
+        nothing = torch.zeros(innovations.shape)
+        gain = innovations.abs().square().mean(1) / self.model.power
+        seen = Seen(innovations.real, innovations.imag, nothing, nothing)
+        return changing_evidence(seen, self.model.states, gain, without_line(innovations))
 
     def _estimate(self, field: SymbolField, windows: Tensor) -> Tensor:
         found = self._start.detect(field, windows)

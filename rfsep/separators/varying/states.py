@@ -18,6 +18,7 @@ from rfsep.separators.varying.line import Line
 
 _KEPT, _MARGIN = 128, 24  # samples per chunk
 _UNSEEN = 1e-3  # transitions assumed beside those seen
+_MOST_STEP = 0.5  # largest step of the logarithm of the gain
 
 
 class States(NamedTuple):
@@ -105,3 +106,17 @@ def reestimated(found: Smoothed, seen: Seen, floor: float, one_sided: bool, line
     pairs = found.pairs + _UNSEEN
     transition = pairs / pairs.sum(1, keepdim=True)
     return States(transition, count / count.sum(), mean, along.clamp_min(floor), across.clamp_min(floor))
+
+
+def gain_step(seen: Seen, spread: Spread, weights: Tensor) -> Tensor:
+    """Factor [B] of the gain: a step of Fisher scoring on its logarithm."""
+    along = spread.along + seen.along_variance[..., None]
+    across = spread.across + seen.across_variance[..., None]
+    error = seen.along[..., None] - spread.mean
+    share, share_across = spread.along / along, spread.across / across
+    score = error * spread.mean / along + share * (error.square() / along - 1)
+    score = score + share_across * (seen.across[..., None].square() / across - 1)
+    information = spread.mean.square() / along + 2 * share.square() + 2 * share_across.square()
+    step = (weights * score).sum((1, 2)) / (weights * information).sum((1, 2)).clamp_min(1.0)
+    # The score is that of the amplitude, whose logarithm is half that of the power.
+    return torch.exp(2 * step.clamp(-_MOST_STEP, _MOST_STEP))

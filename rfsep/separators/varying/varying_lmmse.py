@@ -9,7 +9,8 @@ from torch import Tensor
 from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.varying.learning import LEVELS, Model, learn, line_evidence, turned
 from rfsep.separators.varying.line import Line, track
-from rfsep.separators.varying.states import Seen, Spread, posterior, spread_of
+from rfsep.separators.varying.misfit import Misfit, changing_evidence
+from rfsep.separators.varying.states import Seen, Spread, gain_step, posterior, spread_of
 from rfsep.separators.varying.symbols import Detected, Information, Moments, SymbolField, cavity, detected
 from rfsep.separators.windows import in_parallel, overlapped_ends
 from rfsep.signals.statistics import modem_autocorrelation
@@ -20,7 +21,6 @@ _LEAST_GAIN = 1e-2  # power of the interference, at least
 _LEAST_VARIANCE = 1e-6
 _COHERENT = 4.0  # tuned on val of adsb: 1 and 4 times the SOI's coherence lower the error rate steadily
 _LAGS = 256
-_MOST_STEP = 0.5  # largest step of the logarithm of the gain
 _INNER, _LAST = 1, 3  # updates of the symbols' sites per round after the first, and in the last one
 
 
@@ -53,8 +53,9 @@ class VaryingLmmse:
     estimated from the mixture less the SOI, and the SOI's symbols from the samples weighted by the states' inverse
     variances: structured variational inference (Ghahramani & Jordan, Machine Learning 29, 1997), except that each
     sample is judged by the SOI that the others tell. The symbols' discrete prior enters by expectation propagation, as
-    in `rfsep.separators.inference.expectation_propagation`. Windows whose bits contradict sure linear ones are left to
-    linear estimators (`rfsep.separators.inference.evidence.Fallback`).
+    in `rfsep.separators.inference.expectation_propagation`. Windows whose bits contradict sure linear ones
+    (`rfsep.separators.inference.evidence.Fallback`), or that Gaussian interference explains better
+    (`rfsep.separators.varying.misfit`), are left to linear estimators.
 
     Args:
         modem: the SOI's modem.
@@ -83,6 +84,7 @@ class VaryingLmmse:
         self.margin = margin
         self.model: Model = learn(examples, levels)
         self._fallback = Fallback(modem, examples)
+        self._misfit = Misfit(self._fallback, examples)
         lags = modem_autocorrelation(modem, _LAGS)
         self._soi_power = float(lags[0].real)
         alike = (lags / self._soi_power).abs().square()  # their sum is the SOI's coherence in samples
@@ -108,7 +110,18 @@ class VaryingLmmse:
 
     def _estimate(self, field: SymbolField, windows: Tensor) -> Tensor:
         soi = field.waveform(field.tilted(self.detect(field, windows).evidence).mean)
-        return self._fallback.honest(windows, soi)
+        return self._fallback.honest(windows, soi, self._misfit(windows, soi, self._evidence))
+
+    def _evidence(self, interference: Tensor) -> Tensor:
+        """Returns the log-likelihood of interference complex64 [B, T]: float64 [B]."""
+        known = torch.zeros(interference.shape)
+        residual = Residual(turned(interference, self._offset), known)
+        belief = self._first_belief(residual, interference.abs().square().mean(1) / self.model.power)
+        for _ in range(self.rounds):
+            belief = self._updated(residual, belief)
+        along = residual.waveform * torch.polar(torch.ones_like(belief.line.angle), -belief.line.angle)
+        seen = Seen(along.real, along.imag, known, known)
+        return changing_evidence(seen, self.model.states, belief.gain, belief.line)
 
     def detect(self, field: SymbolField, windows: Tensor) -> Detected:
         """Detects the symbols in windows complex64 [B, T]."""
@@ -185,17 +198,3 @@ def _weighted(spread: Spread, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     along = inverse.sum(2).double()
     across = (weights / (spread.across + _LEAST_VARIANCE)).sum(2).double()
     return (inverse * spread.mean).sum(2).double() / along, along, across
-
-
-def gain_step(seen: Seen, spread: Spread, weights: Tensor) -> Tensor:
-    """Factor [B] of the gain: a step of Fisher scoring on its logarithm."""
-    along = spread.along + seen.along_variance[..., None]
-    across = spread.across + seen.across_variance[..., None]
-    error = seen.along[..., None] - spread.mean
-    share, share_across = spread.along / along, spread.across / across
-    score = error * spread.mean / along + share * (error.square() / along - 1)
-    score = score + share_across * (seen.across[..., None].square() / across - 1)
-    information = spread.mean.square() / along + 2 * share.square() + 2 * share_across.square()
-    step = (weights * score).sum((1, 2)) / (weights * information).sum((1, 2)).clamp_min(1.0)
-    # The score is that of the amplitude, whose logarithm is half that of the power.
-    return torch.exp(2 * step.clamp(-_MOST_STEP, _MOST_STEP))

@@ -2,25 +2,12 @@
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
-from torch import Tensor
+from plain_waveforms import ringing
 
 from rfsep.separators.lmmse import Lmmse
 from rfsep.separators.varying.innovations import Fit, Ringing, filtered, reweighted
 from rfsep.signals.linear_modem import LinearModem
 from rfsep.types import Separator
-
-
-def ringing(rng: np.random.Generator, num_frames: int, length: int) -> tuple[Tensor, Tensor]:
-    """Shocks behind a resonance of each frame's own: complex64 [F, T] of unit power, and the filters [F, 3]."""
-    frames, filters = [], []
-    for _ in range(num_frames):
-        poles = np.array([0.95, 0.9]) * np.exp(2j * np.pi * rng.uniform(-0.05, 0.05, 2))
-        shocks = (rng.random(length) < 0.02) * np.exp(2j * np.pi * rng.random(length))
-        filters.append(np.poly(poles))
-        frames.append(lfilter([1.0], filters[-1], shocks))
-    waveform = np.array(frames) / np.sqrt(np.mean(np.abs(frames) ** 2))
-    return torch.from_numpy(waveform.astype(np.complex64)), torch.from_numpy(np.array(filters))
 
 
 def test_filters_run_over_earlier_samples() -> None:
