@@ -240,8 +240,8 @@ class Fallback:
 
     def estimates(self, windows: Tensor) -> list[Tensor]:
         """Returns the estimates complex64 [B, T] of each linear estimator."""
-        linear = [self._matched] if self._lmmse is None else [self._matched, self._lmmse]
-        return [one.separate(windows).soi for one in linear]
+        found = [self._matched.separate(windows).soi]
+        return found if self._lmmse is None else [*found, self._lmmse.separate(windows).soi]
 
     def _linear(self, windows: Tensor) -> tuple[Heard, Tensor]:
         """Returns what the better linear estimator says, and whether it is LMMSE, bool [B]."""
