@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rfsep.challenge.measured import Powers, bins_of, measured_db, powers_of, shares_of
-from rfsep.challenge.scoring import Pair, score_row
+from rfsep.challenge.scoring import Baselines, Pair, keep_baselines, kept_baselines, score_row
+from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.mixture_files import MixtureFile, TruthFile
 
 SAMPLES, BITS = 64, 40
@@ -73,3 +74,18 @@ def test_rounding_is_no_interference() -> None:
     measured = measured_db(Powers(np.ones(3), np.array([1e-14, 1e-9, 2.0])))
     assert measured.tolist() == pytest.approx([np.inf, 90.0, -3.0103], abs=1e-4)
     assert shares_of(measured, np.array([0.0, 0.0, 0.0])) == pytest.approx((1 / 3, 2 / 3, 0.0))
+
+
+def test_baselines_are_kept_with_the_powers_and_made_again_without(pair: Pair, tmp_path: Path) -> None:
+    path, powers = tmp_path / "baselines.json", powers_of(pair.truth.soi, pair.truth.interference)
+    keep_baselines(path, pair, {"a": 1}, Baselines([{"separator": "one"}], powers))
+    kept = kept_baselines(path, pair, {"a": 1})
+    assert kept is not None
+    assert kept.rows == [{"separator": "one"}]
+    assert all(np.array_equal(one, two) for one, two in zip(kept.powers, powers, strict=True))
+    assert kept_baselines(path, pair, {"a": 2}) is None
+    # Older versions kept none.
+    content = read_json(path)
+    del content["sets"]["QPSK_Bursts"]["powers"]
+    write_json(path, content)
+    assert kept_baselines(path, pair, {"a": 1}) is None
