@@ -2,6 +2,8 @@
 
 import math
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -106,6 +108,17 @@ def mix(
         gain = gain * (reference / power(interference).clamp_min(_SILENCE)).sqrt()
     scaled = torch.polar(gain, phase)[:, None] * interference  # [B, T]
     return Mixed(soi + scaled, scaled)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Lets torch compute by one thread in the block, so that the bits of a sum do not depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def forget_pages(array: NDArray[Any]) -> None:

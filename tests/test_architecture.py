@@ -41,7 +41,7 @@ ROOT_MODULES = {"__init__", "types", "iq", "metrics"}
 MOST_MODULES = 25  # largest number of modules in a folder
 HYDRA = {"hydra", "omegaconf", "wandb"}
 DOORSTEPS = {
-    "rfsep/app/train.py": {"omegaconf"},
+    "rfsep/app/train.py": {"omegaconf", "wandb"},
     "rfsep/app/evaluate.py": {"omegaconf", "wandb"},
     "rfsep/app/prepare.py": {"omegaconf"},
 }

@@ -88,7 +88,15 @@ def share_of(config: DictConfig, key: str) -> float:
     Raises:
         InputError: it is something else.
     """
-    value = OmegaConf.select(config, key)
+    return share(OmegaConf.select(config, key), key)
+
+
+def share(value: object, key: str) -> float:
+    """Returns a value that is a number between 0 and 1.
+
+    Raises:
+        InputError: it is something else.
+    """
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
         raise InputError(f"{key} is {value!r}, expected a number between 0 and 1")
     return float(value)
@@ -288,6 +296,10 @@ def prepare_settings(config: DictConfig) -> PrepareSettings:
     identity = _as_without_channel(cast("Node", OmegaConf.to_container(config)))
     for place in ("out", "official", "seed", "types"):
         identity.pop(place)
+    duty = 0.0 if config.duty is None else share_of(config, "duty")
+    if duty == 0:
+        # A set without it is the same as before there was this key.
+        identity.pop("duty")
     return PrepareSettings(
         mixing=_mixing(config),
         split=str(config.split),
@@ -297,6 +309,7 @@ def prepare_settings(config: DictConfig) -> PrepareSettings:
         seed=None if config.seed is None else seed_of(config),
         out=Path(str(config.out)),
         official=bool(config.official),
+        duty=duty,
         identity=identity,
     )
 

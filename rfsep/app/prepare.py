@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from omegaconf import DictConfig
@@ -22,8 +22,9 @@ from rfsep.app.config import (
     plain,
     soi_of,
 )
-from rfsep.app.doors import prepare_settings, with_sources
+from rfsep.app.doors import prepare_settings, share, with_sources
 from rfsep.app.settings import InterferenceOption, PrepareSettings
+from rfsep.mixtures.duty import LinkedOnAir, OnAir
 from rfsep.mixtures.endless import Purpose, batch_generator
 from rfsep.mixtures.fixed import fixed_mixtures
 from rfsep.mixtures.mix import Mixer
@@ -59,16 +60,38 @@ def mixture_types(config: DictConfig) -> Iterator[PrepareSettings]:
         InputError: no alternative is available, or ``types`` holds something other than names.
     """
     sois, slots = listed(config, "soi"), listed(config, "interference")
-    wanted = [slot if isinstance(slot, list) else [slot] for slot in slots]
-    for key, names in (("soi", sois), ("interference", [name for slot in wanted for name in slot])):
+    usual = prepare_settings(config)
+    wanted = [[wish_of(one, usual.duty) for one in (slot if isinstance(slot, list) else [slot])] for slot in slots]
+    for key, names in (("soi", sois), ("interference", [wish.name for slot in wanted for wish in slot])):
         if config[key].get("channel") and (named := [name for name in names if "@" in str(name)]):
             raise InputError(f"types names {named[0]} with a channel, and channel@{key}.channel another; give one")
-    usual = prepare_settings(config)
     # Check this before the work.
-    chosen = [first_here(usual, [str(name) for name in names]) for names in wanted]
+    chosen = [first_here(usual, wishes) for wishes in wanted]
     for soi in sois:
-        for interference in chosen:
-            yield prepare_settings(with_sources(config, soi_of(str(soi)).settings, interference.settings))
+        for interference, duty in chosen:
+            one = with_sources(config, soi_of(str(soi)).settings, interference.settings)
+            one.duty = duty
+            yield prepare_settings(one)
+
+
+class Wish(NamedTuple):
+    """An interference that ``types`` names, and the least share of each window in which it is on."""
+
+    name: str
+    duty: float
+
+
+def wish_of(entry: object, duty: float) -> Wish:
+    """Reads an entry of ``types``: NAME, with the usual ``duty``, or {name: NAME, duty: SHARE}.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not isinstance(entry, dict):
+        return Wish(str(entry), duty)
+    if entry.keys() != {"name", "duty"}:
+        raise InputError(f"types names {entry}, expected NAME or {{name: NAME, duty: SHARE}}")
+    return Wish(str(entry["name"]), share(entry["duty"], f"duty of {entry['name']}"))
 
 
 def listed(config: DictConfig, key: str) -> list[Any]:
@@ -80,14 +103,14 @@ def listed(config: DictConfig, key: str) -> list[Any]:
     return names
 
 
-def first_here(settings: PrepareSettings, names: list[str]) -> InterferenceOption:
-    """Returns the first interference without recordings or with a named folder; reports why earlier ones are skipped.
+def first_here(settings: PrepareSettings, wishes: list[Wish]) -> tuple[InterferenceOption, float]:
+    """Returns the first interference without recordings or with a named folder, and its duty; tells why not others.
 
     Raises:
         InputError: none is available, or the recordings in a named folder are incomplete; nothing replaces those.
     """
     refusals = []
-    for name in names:
+    for name, duty in wishes:
         found = interference_of(name)
         try:
             check_whole(settings, found)
@@ -96,8 +119,8 @@ def first_here(settings: PrepareSettings, names: list[str]) -> InterferenceOptio
             continue
         for refusal in refusals:
             console.print(f"{name} stands for {refusal}")
-        return found
-    raise InputError(f"no interference of {', '.join(names)} is here; {'; '.join(refusals)}")
+        return found, duty
+    raise InputError(f"no interference of {', '.join(wish.name for wish in wishes)} is here; {'; '.join(refusals)}")
 
 
 def check_whole(settings: PrepareSettings, interference: InterferenceOption) -> None:
@@ -127,6 +150,15 @@ def check_recordings(settings: PrepareSettings) -> None:
     check_apart(sources.pop(split), sources)
 
 
+def keep_on_air(settings: PrepareSettings, mixer: Mixer) -> None:
+    """Makes the mixer take windows alone in which the interference is on for the share ``duty``."""
+    name, duty = settings.mixing.interference.name, settings.duty
+    if settings.mixing.interference.settings.get("channel"):
+        mixer.interference = LinkedOnAir(cast(LinkedSource, mixer.interference), duty, name)
+    else:
+        mixer.interference = OnAir(mixer.interference, duty, name)
+
+
 def note_channels(settings: PrepareSettings, mixer: Mixer) -> dict[str, Noted]:
     """Makes the mixer's sources that have a ``channel`` keep what they draw, and returns them: soi, interference."""
     noted = {}
@@ -146,6 +178,8 @@ def write_type(settings: PrepareSettings) -> None:
     seed = secrets.randbits(62) if settings.seed is None else settings.seed
     soi, interference = settings.mixing.soi, settings.mixing.interference
     mixer, num_samples = build_mixer(settings.mixing, settings.split), settings.num_samples
+    if settings.duty > 0:
+        keep_on_air(settings, mixer)
     if mixer.draw(torch.zeros(1), num_samples, batch_generator(Purpose.TEST)).bits.shape[1] == 0:
         raise InputError(f"soi {soi.name} carries no known bits, which a test set has to score")
     identity = json.dumps([seed, settings.identity], sort_keys=True)
@@ -165,6 +199,7 @@ def write_type(settings: PrepareSettings) -> None:
         settings=settings.identity,
         soi_channel=written_channel(channel_of(soi.settings)),
         interference_channel=written_channel(channel_of(interference.settings)),
+        duty=settings.duty,
     )
     folder = settings.out
     # Another process may write another type at the same time.

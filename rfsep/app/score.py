@@ -25,15 +25,16 @@ from rfsep.app.config import (
 )
 from rfsep.app.estimates import progress
 from rfsep.app.settings import EvaluateSettings
+from rfsep.challenge.measured import Powers, powers_of
 from rfsep.challenge.scoring import (
     SCHEMA,
+    Baselines,
     Estimates,
     Pair,
     Row,
     baselines_path,
     keep_baselines,
     kept_baselines,
-    measured_sinr_db,
     noise_power,
     score_row,
     separated_errors,
@@ -109,9 +110,9 @@ def _told(value: object, kind: type | UnionType) -> bool:
     return isinstance(value, int | float) and isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
 
 
-def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[Row]:
-    """Returns the rows of the baselines ``names`` on a mixture type."""
-    modem, measured = build_modem(soi_named(pair.mixtures.soi)), measured_sinr_db(pair)
+def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> Baselines:
+    """Returns the rows of the baselines ``names`` on a mixture type, and the powers of its mixtures."""
+    modem, powers = build_modem(soi_named(pair.mixtures.soi)), powers_of(pair.truth.soi, pair.truth.interference)
     num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
     for name in names:
         base, changes = BASELINES[name]
@@ -122,12 +123,12 @@ def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list
             task = bar.add_task(f"baseline {name}", total=len(pair.mixtures.mixture))
             separated = separate_file(parts.make, pair.mixtures, num_bits, False, partial(bar.advance, task))
             errors = separated_errors(separated, pair.truth)
-        rows.append(score_row(name, pair, errors.mse, errors.bit_errors, measured))
-    return rows
+        rows.append(score_row(name, pair, errors.mse, errors.bit_errors, powers))
+    return Baselines(rows, powers)
 
 
-def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> list[Row]:
-    """Returns a mixture type's baseline rows, kept or made now, except those whose recordings are missing."""
+def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> Baselines:
+    """Returns a mixture type's baselines, kept or made now, except those whose recordings are missing."""
     path = baselines_path(testset)
 
     def followed(names: Sequence[str]) -> Row:
@@ -148,7 +149,7 @@ def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> list[Row]:
     return keep_baselines(path, pair, followed(names), _baselines(pair, names, examples))
 
 
-def _bounds(settings: EvaluateSettings, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
+def _bounds(settings: EvaluateSettings, pair: Pair, powers: Powers) -> list[Row]:
     """Returns the rows of the requested bounds on a mixture type; they see its truth."""
     rows = []
     for name in settings.bounds:
@@ -158,7 +159,7 @@ def _bounds(settings: EvaluateSettings, pair: Pair, measured: Sequence[float | N
         bound = instantiate(entry.method, modem=modem, source=source, noise_power=noise_power(pair))
         estimates = (bound.estimate(batch) for batch in truth_batches(pair))
         errors = separated_errors((SeparatedRows(soi.numpy(), bits.numpy()) for soi, bits in estimates), pair.truth)
-        row = score_row(name, pair, errors.mse, errors.bit_errors, measured)
+        row = score_row(name, pair, errors.mse, errors.bit_errors, powers)
         rows.append(row | {"blind": False, "bound": True, "label": entry.label})
     return rows
 
@@ -218,14 +219,12 @@ def _errors(testset: Path, submission: Submission) -> Estimates:
 def _scored(settings: EvaluateSettings, testset: Path, submission: Submission, errors: Estimates) -> _Scored:
     pair = _pair(testset, submission.soi, submission.interference)
     beside = _beside(settings, testset, pair)
-    # The measured SINR belongs to the test set, and is kept with its baselines.
-    measured = beside[0]["measured_sinr_db"]
-    row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured)
-    limits = _bounds(settings, pair, measured)
+    row = score_row(submission.id, pair, errors.mse, errors.bit_errors, beside.powers)
+    limits = _bounds(settings, pair, beside.powers)
     curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
-    (filtered,) = [one for one in beside if one["separator"] == "matched_filter"]
-    worse = shortfalls(row, filtered, zero_mse_db(pair))
-    return _Scored(row, beside, limits, _example(submission, pair), curves, worse)
+    (filtered,) = [one for one in beside.rows if one["separator"] == "matched_filter"]
+    worse = shortfalls(row, filtered, zero_mse_db(pair, beside.powers))
+    return _Scored(row, beside.rows, limits, _example(submission, pair), curves, worse)
 
 
 def _show(one: _Scored) -> None:

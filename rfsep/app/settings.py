@@ -286,6 +286,7 @@ class PrepareSettings:
         seed: None to draw it from the operating system.
         out: folder of the test set.
         official: also write the files of the ICASSP 2024 challenge.
+        duty: least share of each window in which the interference is on, see `rfsep.mixtures.duty.on_share`.
         identity: every setting that determines the mixtures besides the seed, references unresolved.
     """
 
@@ -297,4 +298,5 @@ class PrepareSettings:
     seed: int | None
     out: Path
     official: bool
+    duty: float
     identity: Node

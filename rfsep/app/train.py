@@ -3,8 +3,11 @@
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from omegaconf import DictConfig
@@ -27,12 +30,16 @@ from rfsep.app.networks.runs import (
 from rfsep.app.settings import TrainSettings
 from rfsep.app.trust import load_config
 from rfsep.storage.atomic import write_text
+from rfsep.storage.faults import fault, foreign
 from rfsep.storage.locks import sweep
 from rfsep.training.curves import redraw
 from rfsep.training.data import MixtureData
 from rfsep.training.fit import Outcome, TrainerSettings, fit
 from rfsep.training.start import start_from
 from rfsep.types import InputError
+
+# File of a run's folder with the run's id at Weights & Biases, so that a run that goes on is one run there.
+WANDB_ID = "wandb_id.txt"
 
 
 def run_folder(settings: TrainSettings) -> Path:
@@ -71,14 +78,40 @@ def check(settings: TrainSettings) -> None:
         raise InputError(f"model {model.name} has guided: {guided}, which does not fit guide={network.guide}")
 
 
-def loggers(settings: TrainSettings, folder: Path) -> list[Logger]:
-    """Returns the loggers besides metrics.csv."""
+def wandb_id(folder: Path) -> str:
+    """Returns the id of a run at Weights & Biases: the one in its folder, a new one for a new run.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    path = folder / WANDB_ID
+    if not path.is_file():
+        return secrets.token_hex(8)
+    with foreign(path, "cannot be read"):
+        id = path.read_text().strip()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", id):
+        raise fault(path, f"holds {id[:64]!r}, expected the id of a run, 1 to 64 letters, digits, _ and -")
+    return id
+
+
+def loggers(settings: TrainSettings, folder: Path) -> dict[str, Logger]:
+    """Returns the logger besides metrics.csv by the id of its run, none where metrics.csv is enough."""
     if settings.wandb is None:
-        return []
+        return {}
     # This import takes seconds.
     from pytorch_lightning.loggers import WandbLogger
 
-    return [WandbLogger(name=folder.name, save_dir=folder, **settings.wandb)]
+    told = {"id": wandb_id(folder), **settings.wandb}
+    return {str(told["id"]): WandbLogger(name=folder.name, save_dir=folder, resume="allow", **told)}
+
+
+@rank_zero_only
+def end_logging() -> None:
+    """Ends the run at Weights & Biases, so that the next training of this process is another one there."""
+    # This import takes seconds.
+    import wandb
+
+    wandb.finish()
 
 
 @rank_zero_only
@@ -116,7 +149,13 @@ def main(config: DictConfig) -> None:
     check(settings)
     settings = with_tokenizer(settings)
     folder = run_folder(settings)
-    train(settings, folder, loggers(settings, folder))
+    beside = loggers(settings, folder)
+    if not beside:
+        train(settings, folder, ())
+        return
+    (id,) = beside
+    train(settings, folder, list(beside.values()), {WANDB_ID: f"{id}\n"})
+    end_logging()
 
 
 def learn_separator(config: DictConfig) -> None:
@@ -128,13 +167,16 @@ def learn_separator(config: DictConfig) -> None:
     learn(request, folder, processes)
 
 
-def train(settings: TrainSettings, folder: Path, beside: Sequence[Logger]) -> Outcome:
+def train(
+    settings: TrainSettings, folder: Path, beside: Sequence[Logger], files: Mapping[str, str] = MappingProxyType({})
+) -> Outcome:
     """Trains, or goes on, in a run folder.
 
     Args:
         settings: settings of the training.
         folder: folder of the run.
         beside: loggers besides metrics.csv.
+        files: texts to keep in the folder, by file name.
     """
     torch.manual_seed(settings.seed)
     known, val = (build_mixer(settings.mixing, split) for split in ("train", "val"))
@@ -163,6 +205,7 @@ def train(settings: TrainSettings, folder: Path, beside: Sequence[Logger]) -> Ou
         flops_per_step=3 * per_sample * samples_per_step,  # the backward pass costs twice the forward pass
         loggers=beside,
         in_sweep=in_sweep(),
+        files=files,
     )
     conclude(outcome, objective.monitor, folder)
     return outcome

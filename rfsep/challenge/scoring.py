@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rfsep.challenge.measured import Powers, bins_of, measured_db, shares_of
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, forget_pages, power
 from rfsep.metrics import Estimated, Floats, floored_db, recordings_of, row_bit_errors, row_mse, score
@@ -48,25 +49,44 @@ def _columns(name: str, values: Sequence[Estimated] | None) -> Row:
     }
 
 
-def _level_powers(pair: Pair, waveform: NDArray[np.complex64]) -> list[float]:
-    """Mean power of the rows of each level, from the lowest: complex64 [M, T] to a number per level."""
-    silence = np.broadcast_to(np.zeros(waveform.shape[1], np.complex64), waveform.shape)
-    powers, sinr = row_mse(waveform, silence), np.asarray(pair.mixtures.sinr_db, np.float64)
-    return [float(powers[sinr == level].mean()) for level in np.unique(sinr)]
+def _level_means(pair: Pair, values: Floats) -> list[float]:
+    """Mean of the rows of each level, from the lowest: float64 [M] to a number per level."""
+    sinr = np.asarray(pair.mixtures.sinr_db, np.float64)
+    return [float(values[sinr == level].mean()) for level in np.unique(sinr)]
 
 
-def measured_sinr_db(pair: Pair) -> list[float | None]:
+def measured_sinr_db(pair: Pair, powers: Powers) -> list[float | None]:
     """Returns the measured SINR in dB at each level; None if the interference is silent."""
-    powers = zip(_level_powers(pair, pair.truth.soi), _level_powers(pair, pair.truth.interference), strict=True)
-    return [_rounded(db(one / other)) if one > 0 and other > 0 else None for one, other in powers]
+    means = zip(_level_means(pair, powers.soi), _level_means(pair, powers.interference), strict=True)
+    return [_rounded(db(one / other)) if one > 0 and other > 0 else None for one, other in means]
 
 
-def zero_mse_db(pair: Pair) -> list[float]:
+def zero_mse_db(pair: Pair, powers: Powers) -> list[float]:
     """MSE in dB of an estimate that is zero, at each level: the power of the SOI."""
-    return [_rounded(floored_db(power)) for power in _level_powers(pair, pair.truth.soi)]
+    return [_rounded(floored_db(power)) for power in _level_means(pair, powers.soi)]
 
 
-def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measured: Sequence[float | None]) -> Row:
+def _over_measured(
+    pair: Pair, mse: Floats, bit_errors: Floats, powers: Powers, groups: NDArray[np.int64] | None
+) -> Row:
+    """Returns the columns over the measured SINR, see `rfsep.challenge.measured.Bins`; empty bins are left out.
+
+    ``sinr_db`` has None for the open bin above the highest one.
+    """
+    nominal, measured = np.asarray(pair.mixtures.sinr_db, np.float64), measured_db(powers)
+    bins = bins_of(measured, nominal)
+    scores = score(mse, bit_errors, pair.truth.num_bits, bins.middle_db, groups)
+    return {
+        "sinr_db": [None if level == bins.open_db else level for level in scores.sinr_db.tolist()],
+        **_columns("mse_db", scores.mse_db),
+        **_columns("ber", scores.ber),
+        "num_mixtures": scores.num_mixtures,
+        "num_bits": scores.num_bits,
+        **{name: _rounded(share) for name, share in shares_of(measured, nominal)._asdict().items()},
+    }
+
+
+def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, powers: Powers) -> Row:
     """Builds one row of scores.json: a separator on a mixture type.
 
     Args:
@@ -74,7 +94,7 @@ def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measu
         pair: the mixture type.
         mse: float64 [M], see `rfsep.metrics.row_mse`.
         bit_errors: float64 [M].
-        measured: see `measured_sinr_db`.
+        powers: see `rfsep.challenge.measured.powers_of`.
     """
     truth = pair.truth
     groups = recordings_of(np.asarray(truth.interference_origin))
@@ -86,7 +106,7 @@ def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measu
         "num_samples": pair.mixtures.mixture.shape[1],
         "mixtures": listed_sha256(pair.mixtures.path),
         "sinr_db": scores.sinr_db.tolist(),
-        "measured_sinr_db": list(measured),
+        "measured_sinr_db": measured_sinr_db(pair, powers),
         **_columns("mse_db", scores.mse_db),
         **_columns("ber", scores.ber),
         "mse_score": _rounded(scores.mse_score.value),
@@ -98,6 +118,7 @@ def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measu
         "num_mixtures": scores.num_mixtures,
         "num_bits": scores.num_bits,
         "interval_over": "mixtures" if groups is None else "recordings",
+        "over_measured": _over_measured(pair, mse, bit_errors, powers, groups),
     }
 
 
@@ -153,8 +174,15 @@ def _baselines_key(pair: Pair, settings: object) -> Row:
     return {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path), "settings": settings}
 
 
-def kept_baselines(path: Path, pair: Pair, settings: object) -> list[Row] | None:
-    """Returns kept baseline rows of a mixture type; None if there are none for these files and settings.
+class Baselines(NamedTuple):
+    """What is kept of a mixture type: the rows of its baselines, and the powers of its mixtures."""
+
+    rows: list[Row]
+    powers: Powers
+
+
+def kept_baselines(path: Path, pair: Pair, settings: object) -> Baselines | None:
+    """Returns the kept baselines of a mixture type; None if there are none for these files and settings.
 
     Args:
         path: see `baselines_path`.
@@ -162,17 +190,21 @@ def kept_baselines(path: Path, pair: Pair, settings: object) -> list[Row] | None
         settings: everything else that the baselines depend on, as JSON.
     """
     entry = _baselines_kept(path)["sets"].get(f"{pair.mixtures.soi}_{pair.mixtures.interference}")
-    return None if entry is None or entry["key"] != _baselines_key(pair, settings) else list(entry["rows"])
+    # Older versions kept no powers.
+    if entry is None or entry["key"] != _baselines_key(pair, settings) or "powers" not in entry:
+        return None
+    return Baselines(list(entry["rows"]), Powers(*(np.array(one, np.float64) for one in entry["powers"])))
 
 
-def keep_baselines(path: Path, pair: Pair, settings: object, rows: list[Row]) -> list[Row]:
-    """Keeps baseline rows for `kept_baselines`, and returns them."""
+def keep_baselines(path: Path, pair: Pair, settings: object, made: Baselines) -> Baselines:
+    """Keeps baselines for `kept_baselines`, and returns them."""
     name = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
     with alone_in(path.parent, wait=True):
         kept = _baselines_kept(path)
-        kept["sets"][name] = {"key": _baselines_key(pair, settings), "rows": rows}
+        powers = [one.tolist() for one in made.powers]
+        kept["sets"][name] = {"key": _baselines_key(pair, settings), "rows": made.rows, "powers": powers}
         write_json(path, kept)
-    return rows
+    return made
 
 
 def truth_batches(pair: Pair) -> Iterator[MixtureBatch]:

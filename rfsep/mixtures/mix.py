@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from rfsep.iq import Empirical, mix
+from rfsep.iq import Empirical, mix, one_thread
 from rfsep.mixtures.augment import Augmentation
 from rfsep.types import MixtureBatch, SignalSource
 
@@ -40,7 +40,14 @@ class Mixer:
         self.augment = augment
 
     def draw(self, sinr_db: Tensor, num_samples: int, generator: torch.Generator) -> MixtureBatch:
-        """Draws mixtures at the levels ``sinr_db`` float32 [B], of ``num_samples`` samples each."""
+        """Draws mixtures at the levels ``sinr_db`` float32 [B], of ``num_samples`` samples each.
+
+        They are drawn by one thread, as in the workers of a data loader: sums by several differ in their last bits.
+        """
+        with one_thread():
+            return self._draw(sinr_db, num_samples, generator)
+
+    def _draw(self, sinr_db: Tensor, num_samples: int, generator: torch.Generator) -> MixtureBatch:
         batch_size = len(sinr_db)
         soi = self.soi.sample(batch_size, num_samples, generator)
         interference = self.interference.sample(batch_size, num_samples, generator)

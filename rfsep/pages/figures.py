@@ -21,7 +21,7 @@ from rfsep.storage.atomic import write_atomically
 
 Row = Mapping[str, Any]
 Metric = Literal["ber", "mse_db"]
-Level = Literal["sinr_db", "sir_db"]
+Level = Literal["sinr_db", "sir_db", "measured_db"]
 Entries = dict[tuple[str, str], Line2D]  # legend entries, by kind and name
 
 # The page's style sheet sets these colours itself, for its dark scheme.
@@ -29,7 +29,13 @@ THEMED = {INK: "currentColor", GRID: "var(--grid)", PALETTE[0].lower(): "var(--b
 BOUND_ROOM_DB = 10.0  # largest stretch of the MSE axis below all curves for a bound
 BOUND_STYLES = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (6, 2, 1, 2, 1, 2)), (0, (2, 2)))
 PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
-AXIS_LABELS = {"ber": "BER", "mse_db": "MSE (dB)", "sinr_db": "SINR (dB)", "sir_db": "SIR (dB)"}
+AXIS_LABELS = {
+    "ber": "BER",
+    "mse_db": "MSE (dB)",
+    "sinr_db": "SINR (dB)",
+    "sir_db": "SIR (dB)",
+    "measured_db": "measured SINR (dB)",
+}
 # prefixes of the ids of a row's parts, before its name
 CURVE, BAND, UNSEEN, POINT = KINDS = "curve ", "band ", "unseen ", "point "
 LEGEND_ORDER = ("measured", "bound", "published", "limit")
@@ -89,7 +95,14 @@ def error_limits(row: Row) -> npt.NDArray[np.float64]:
     return 3.0 / np.maximum(np.asarray(row["num_bits"], dtype=np.float64), 1.0)
 
 
-def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published], legend: bool = True) -> str:
+def waterfall(
+    rows: Sequence[Row],
+    metric: Metric,
+    published: Sequence[Published],
+    legend: bool = True,
+    level: Level = "sinr_db",
+    above: float | None = None,
+) -> str:
     """Draws one metric over SINR for one mixture type as inline SVG; text follows the page's colour and font.
 
     Args:
@@ -98,19 +111,26 @@ def waterfall(rows: Sequence[Row], metric: Metric, published: Sequence[Published
         metric: bit error rate on a logarithmic axis, or MSE in dB.
         published: curves that are drawn dashed beside them.
         legend: whether to draw a legend; otherwise the page explains the curves, see `look`.
+        level: key of the horizontal axis in the rows, in dB.
+        above: level that stands for everything above the others, where there is one.
     """
-    figure = _plot(rows, (metric,), published, "", "sinr_db", legend)
+    figure = _plot(rows, (metric,), published, "", level, legend)
     figure.patch.set_visible(False)
     figure.axes[0].patch.set_visible(False)
     if metric == "ber":
         figure.axes[0].axhline(1e-2, color=INK, linewidth=0.8, alpha=0.55, zorder=1)
+    if above is not None:
+        _mark_open_end(figure.axes[0], above)
     names = [str(row["separator"]) for row in rows if row[metric] is not None]
     # Ids must differ between the figures of a page, yet a page must come out the same twice.
     salt = hashlib.sha256(repr((rows, metric, published)).encode()).hexdigest()
     stream = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(stream, format="svg")
-    return inline_svg(stream.getvalue(), f"{AXIS_LABELS[metric]} over SINR of {', '.join(names)}")
+    return inline_svg(
+        stream.getvalue(),
+        f"{AXIS_LABELS[metric]} over {AXIS_LABELS[level].removesuffix(' (dB)')} of {', '.join(names)}",
+    )
 
 
 def write_figure(
@@ -235,6 +255,16 @@ def _scale(axes: Axes, metric: Metric, levels: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(levels[:: 1 + len(levels) // 7]))
 
 
+def _mark_open_end(axes: Axes, above: float) -> None:
+    """Names the tick of the level that stands for everything above the others."""
+    ticks = [float(tick) for tick in axes.xaxis.get_major_locator().tick_values(0.0, 0.0)]
+    far = [tick for tick in ticks if tick <= above - (above - min(ticks)) / 8]
+    axes.xaxis.set_major_locator(FixedLocator([*far, above]))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: "more" if value == above else f"{value:g}".replace("-", "−"))
+    )
+
+
 def _unseen(row: Row) -> npt.NDArray[np.float64]:
     """Returns upper limits at the levels where a row has no errors."""
     limits: npt.NDArray[np.float64] = error_limits(row)[np.asarray(row["ber"]) == 0]
@@ -268,7 +298,7 @@ def look(index: int) -> Look:
 
 def _marker_stride(x: npt.NDArray[np.float64]) -> int:
     """Returns the number of levels per marker of a curve."""
-    return 1 + len(x) // 12
+    return 1 + (len(x) - 1) // 12
 
 
 def _draw_bound(axes: Axes, row: Row, metric: Metric, level: Level, lowest: float, index: int) -> Line2D | None:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.ticker import EngFormatter
 
 from rfsep.pages.figures import Metric, Published, Row, error_limits, has_metric, power_of_ten, waterfall
+from rfsep.pages.measured import MeasuredCurves, measured_curves
 from rfsep.pages.pictures import Complex, constellation, power_limits_db, spectrogram
 from rfsep.storage.atomic import write_text
 
@@ -101,6 +102,7 @@ class _Section(NamedTuple):
     interference: str
     ber: Markup | None
     mse: Markup
+    over_measured: MeasuredCurves | None
     tables: list[_Table]
     galleries: list[_Gallery]
 
@@ -236,6 +238,7 @@ def _section(
         interference,
         draw("ber") if has_metric(curves, "ber", published) else None,
         draw("mse_db"),
+        measured_curves(curves),
         [_Table(row["separator"], kind, levels_of(row)) for row, kind in rows],
         [_gallery(example) for example in examples if (example.soi, example.interference) == (soi, interference)],
     )

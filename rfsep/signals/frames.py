@@ -38,6 +38,11 @@ class SavedFrames:
         if not power > 0:
             raise InputError(f"{folder}: is silent: it has no power to be normalised")
         self.recordings = [np.asarray(one / np.sqrt(power), np.complex64) for one in frames[first:end]]
+        self.first = first
+
+    def names(self) -> list[str]:
+        """Returns the file and the number of each frame."""
+        return [f"frame {self.first + place} of {self.folder}" for place in range(len(self.recordings))]
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T]; ``origin`` is the frame's place in the part."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from rfsep.iq import forget_pages, from_db
 from rfsep.signals.crops import Recording, apart, crops, draw, sampled, whole
 from rfsep.signals.resampling import Conversion, conversion, resampled
+from rfsep.signals.same_recording import known, same_as
 from rfsep.storage.atomic import read_json
 from rfsep.storage.captures.doubts import look_at
 from rfsep.storage.captures.facts import Hints
@@ -40,6 +41,10 @@ class Recorded(Protocol):
         """Returns every recording of the split, complex64 [T_i]."""
         ...
 
+    def names(self) -> list[str]:
+        """Returns what each recording is called in messages."""
+        ...
+
     def examples(self, num_frames: int, num_samples: int, generator: torch.Generator) -> Tensor:
         """Frames to learn from, complex64 [num_frames, num_samples], without overlap while there is room."""
         ...
@@ -50,24 +55,26 @@ class Recorded(Protocol):
 
 
 def check_apart(test: Recorded, others: Mapping[str, Recorded]) -> None:
-    """Checks that no test recording is in another split too, under any name.
+    """Checks that no test recording is in another split too, under any name, cut elsewhere or at another level.
 
     Args:
         test: recordings of the test split.
         others: the other splits by name.
 
     Raises:
-        InputError: a test recording is in another split; the message names the first one.
+        InputError: a test recording is in another split; the message names both.
     """
     own = _digests(test)  # Faults of the test split come first.
-    known = {
-        digest: f"recording {place} of the {split} split"
-        for split, source in others.items()
-        for place, digest in enumerate(_digests(source))
-    }
-    for place, digest in enumerate(own):
-        if digest in known:
-            raise InputError(f"recording {place} of the test split is {known[digest]} too: nobody may train on it")
+    for split, source in others.items():
+        digests, index = _digests(source), known(source.recordings)
+        for place, recording in enumerate(test.recordings):
+            found = digests.index(own[place]) if own[place] in digests else same_as(recording, source.recordings, index)
+            forget_pages(recording)
+            if found is not None:
+                raise InputError(
+                    f"{test.names()[place]} of the test split is the same recording as {source.names()[found]} of the"
+                    f" {split} split: nobody may train on it"
+                )
 
 
 def _digests(source: Recorded) -> list[bytes]:
@@ -159,6 +166,10 @@ class SigmfRecordings:
     def recordings(self) -> list[NDArray[np.complex64]]:
         """Every file of the split, complex64 [T_i], its stretches one behind the other."""
         return [recording.samples for recording in self._loaded]
+
+    def names(self) -> list[str]:
+        """Returns the file of each recording."""
+        return [str(path) for path in self.paths]
 
     def _load(self, path: Path) -> Recording:
         """A file at the common rate, or the split's part of it."""
@@ -354,6 +365,10 @@ class OfficialFrames:
         if len(frames) <= max(self.indices):
             raise InputError(f"{path}: has {len(frames)} frames, the split list asks for frame {max(self.indices)}")
         return [frames[index] for index in self.indices]
+
+    def names(self) -> list[str]:
+        """Returns the file and the number of each frame."""
+        return [f"frame {index} of {self.folder / self.file}" for index in self.indices]
 
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T]; ``origin`` is the frame's place in the list."""

@@ -53,6 +53,7 @@ class TestSetHeader(NamedTuple):
         settings: withheld; values that JSON can hold.
         soi_channel: public text of what the SOI's channel is drawn from; empty without one.
         interference_channel: as ``soi_channel``.
+        duty: public; least share of each window in which the interference is on, 0 for any window.
     """
 
     soi: str
@@ -66,6 +67,7 @@ class TestSetHeader(NamedTuple):
     settings: Mapping[str, Any]
     soi_channel: str = ""
     interference_channel: str = ""
+    duty: float = 0.0
 
 
 class Drawn(NamedTuple):
@@ -231,6 +233,7 @@ def _attributes(header: TestSetHeader) -> dict[str, str | int | float]:
         "sample_rate_hz": float(header.sample_rate_hz),
         "set_id": header.set_id,
         **channels,
+        **({"duty": float(header.duty)} if header.duty else {}),
     }
 
 

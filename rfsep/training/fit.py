@@ -1,7 +1,8 @@
 """Runs one training in one folder: resumable, with metrics, checkpoints and a record of its cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
@@ -91,12 +92,13 @@ def _done_before(checkpoint: dict[str, Any], schedule: TrainerSettings) -> bool:
 
 
 @rank_zero_only
-def _prepare(folder: Path, config_yaml: str) -> None:
-    """Prepares the folder of a run: its config, and nothing half-written by a killed process."""
+def _prepare(folder: Path, files: Mapping[str, str]) -> None:
+    """Prepares the folder of a run: its files, and nothing half-written by a killed process."""
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     for leftover in (*folder.glob(".*.tmp"), *folder.glob("checkpoints/.*.tmp")):
         leftover.unlink()
-    write_text(folder / "config.yaml", config_yaml)
+    for name, text in files.items():
+        write_text(folder / name, text)
 
 
 def _trainer(folder: Path, schedule: TrainerSettings, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
@@ -154,6 +156,7 @@ def fit(
     flops_per_step: float,
     loggers: Sequence[Logger],
     in_sweep: bool,
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> Outcome:
     """Trains, or resumes training, or returns if everything is done.
 
@@ -170,6 +173,7 @@ def fit(
         flops_per_step: FLOPs for the record.
         loggers: loggers beside metrics.csv.
         in_sweep: whether the command line asks for more runs than this one, so other processes cannot repeat it.
+        files: further texts to keep in the folder, by file name.
 
     Raises:
         InputError: max_steps is no multiple of val_every, loss or gradient is not finite, a device is missing, or a
@@ -191,7 +195,7 @@ def fit(
     try:
         trainer = _trainer(folder, schedule, callbacks, [MetricsCsv(folder / "metrics.csv", first_step), *loggers])
         check_launch(trainer, in_sweep)
-        _prepare(folder, config_yaml)
+        _prepare(folder, {**files, "config.yaml": config_yaml})
         trainer.fit(module, data, ckpt_path=last if first_step else None, weights_only=True)
     except SystemExit:  # Lightning ends an interrupted run so, with status 1.
         raise KeyboardInterrupt from None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -230,17 +231,38 @@ def test_random_submission_of_two_types_scores_as_plain_numpy_says(place: Path, 
         assert row["ber_score"] == ber_score
 
 
-def test_wandb_offline_needs_no_network(tmp_path: Path) -> None:
-    arguments = [
-        "run=tiny",
-        *TINY,
-        "trainer.max_steps=2",
-        "trainer.val_every=2",
-        "logger=wandb",
-        "logger.wandb.mode=offline",
-    ]
-    succeed("train.py", *arguments, cwd=tmp_path)
-    assert list((tmp_path / "runs" / "adhoc" / "tiny" / "wandb").glob("offline-run-*"))
+OFFLINE = [*TINY, "trainer.val_every=2", "logger=wandb", "logger.wandb.mode=offline"]
+
+
+def test_a_run_that_goes_on_is_one_run_at_wandb_without_a_network(tmp_path: Path) -> None:
+    for steps in (2, 4):
+        succeed("train.py", "run=tiny", *OFFLINE, f"trainer.max_steps={steps}", cwd=tmp_path)
+    folder = tmp_path / "runs" / "adhoc" / "tiny"
+    id = (folder / "wandb_id.txt").read_text().strip()
+    assert re.fullmatch("[0-9a-f]{16}", id)
+    kept = list((folder / "wandb").glob("offline-run-*"))
+    assert len(kept) == 2
+    assert {path.name.rpartition("-")[2] for path in kept} == {id}
+    assert all((path / f"run-{id}.wandb").is_file() for path in kept)
+
+
+def test_each_run_of_a_sweep_is_another_at_wandb(tmp_path: Path) -> None:
+    succeed("train.py", "-m", "seed=1,2", *OFFLINE, "trainer.max_steps=2", cwd=tmp_path)
+    folders = list((tmp_path / "runs" / "adhoc").iterdir())
+    ids = [(folder / "wandb_id.txt").read_text().strip() for folder in folders]
+    assert len(set(ids)) == 2
+    for folder, id in zip(folders, ids, strict=True):
+        assert [path.name.rpartition("-")[2] for path in (folder / "wandb").glob("offline-run-*")] == [id]
+
+
+def test_what_is_no_id_of_a_run_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "adhoc" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "wandb_id.txt").write_text("../elsewhere\n")
+    done = command("train.py", "run=tiny", *OFFLINE, "trainer.max_steps=2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "runs/adhoc/tiny/wandb_id.txt: holds '../elsewhere', expected the id of a run" in done.stderr
+    assert [path.name for path in folder.iterdir()] == ["wandb_id.txt"]
 
 
 def test_guided_networks_one_for_each_type(place: Path, tmp_path: Path) -> None:

@@ -139,6 +139,10 @@ class RecordedThroughChannel:
         """Returns every recording of the split as it is, complex64 [T_i]."""
         return self.source.recordings
 
+    def names(self) -> list[str]:
+        """Returns what each recording is called in messages."""
+        return self.source.names()
+
     def num_rays(self) -> int:
         """Returns the largest number of rays of a window."""
         return self.impairments.num_rays()

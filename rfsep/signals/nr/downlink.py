@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rfsep.iq import one_thread
 from rfsep.signals.bursts import Range, check_range
 from rfsep.signals.channels.profiles import PROFILES
 from rfsep.signals.constellations import constellation
@@ -80,7 +81,8 @@ class NrDownlink:
         self.profiles = tuple(profiles)
         self.delay_spread_s = check_range("delay_spread_s", delay_spread_s, 0.0, 1e-5)
         self.cell_id = cell_id
-        self._gain = self._expected_power() ** -0.5
+        with one_thread():
+            self._gain = self._expected_power() ** -0.5
 
     def _expected_power(self) -> float:
         """Returns the mean power of a resource element over a period."""

@@ -37,6 +37,9 @@ class _Ramp:
     def __init__(self, length: int = 10_000) -> None:
         self.recordings = [np.arange(length).astype(np.complex64) / 10_000]
 
+    def names(self) -> list[str]:
+        return ["ramp"]
+
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         rows = self.examples(batch_size, num_samples, generator)
         return synthetic(rows)._replace(origin=torch.arange(batch_size))
