@@ -139,8 +139,8 @@ def draws_of(found: Resampled, failing: float, together: bool) -> Draws:
 def failing_mixtures(errors: Floats) -> Failing:
     """Finds the few mixtures, at most one in ten, that hold 90 % of a level's error: float64 [M].
 
-    >>> failing_mixtures(np.array([1e-3] * 30 + [4.0]))
-    Failing(mixtures=1, share=0.9925558312655087)
+    >>> failing_mixtures(np.array([0.125] * 30 + [60.0]))
+    Failing(mixtures=1, share=0.9411764705882353)
     """
     if (total := float(errors.sum())) == 0:
         return Failing(0, 0.0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, forget_pages, power
-from rfsep.metrics import Estimated, Floats, floored_db, recordings_of, row_bit_errors, row_mse, score
+from rfsep.metrics import Estimated, Floats, floored_db, recordings_of, row_bit_errors, row_mse, score, told_beside
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.locks import alone_in
 from rfsep.storage.manifest import listed_sha256
@@ -98,6 +98,7 @@ def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, measu
         "num_mixtures": scores.num_mixtures,
         "num_bits": scores.num_bits,
         "interval_over": "mixtures" if groups is None else "recordings",
+        **told_beside(scores),
     }
 
 
