@@ -270,7 +270,7 @@ def _held_by(row: Row, metric: str, level: int) -> str:
     """Tells that few mixtures hold nearly all of a level's error; older rows do not know."""
     number, share = ((row.get(f"{metric}_{key}") or {level: 0})[level] for key in ("failing", "failing_share"))
     of = f"{number} of {row['num_mixtures'][level]:,}"
-    return f"; {of} mixtures hold {share:.0%} of it" if number else ""
+    return f"; {of} mixtures hold {100 * share:.0f} % of the error" if number else ""
 
 
 def _gallery(example: Example) -> _Gallery:
