@@ -78,10 +78,9 @@ def resample(values: Floats, level: Ints, unit: Ints) -> list[Resampled]:
     rng = np.random.default_rng(0)
     num_levels, num_units = int(level.max()) + 1, int(unit.max()) + 1
     columns = (np.ones(len(level)), *values)
-    sums = np.stack(
-        [np.bincount(unit * num_levels + level, column, num_units * num_levels) for column in columns]
-    )  # [K + 1, G L]
-    sums = sums.reshape(len(columns), num_units, num_levels)
+    places = unit * num_levels + level
+    flat = np.array([np.bincount(places, column, num_units * num_levels) for column in columns], dtype=np.float64)
+    sums = flat.reshape(len(columns), num_units, num_levels)  # [K + 1, G, L]
     drawn = _weighted(sums, rng)  # [K + 1, D, L]
     count, units = sums[0].sum(0), (sums[0] > 0).sum(0).astype(np.float64)  # [L]
     another_unit, another_mixture = (1 - _uniform(num_levels, rng) ** (1 / number) for number in (units, count))

@@ -22,6 +22,7 @@ from rfsep.types import InputError, MixtureBatch
 
 SCHEMA = 1
 _BATCH_SAMPLES = 2**17  # samples of a mixture type per batch
+_INTERVALS = 2  # version of the intervals; kept rows with those of another one are computed again
 _ROUNDING = 1e-10  # share of a mixture's power that single precision leaves after its parts are subtracted
 Row = dict[str, Any]
 
@@ -150,8 +151,9 @@ def _baselines_kept(path: Path) -> Row:
 
 
 def _baselines_key(pair: Pair, settings: object) -> Row:
-    """Returns everything that determines the baselines of a mixture type: its files and settings, as JSON."""
-    return {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path), "settings": settings}
+    """Returns everything that determines the baselines of a mixture type, as JSON: files, settings, intervals."""
+    files = {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path)}
+    return {**files, "settings": settings, "intervals": _INTERVALS}
 
 
 def kept_baselines(path: Path, pair: Pair, settings: object) -> list[Row] | None:
