@@ -269,8 +269,8 @@ def _by_bits(row: Row, level: int) -> str:
 def _held_by(row: Row, metric: str, level: int) -> str:
     """Tells that few mixtures hold nearly all of a level's error; older rows do not know."""
     number, share = ((row.get(f"{metric}_{key}") or {level: 0})[level] for key in ("failing", "failing_share"))
-    of = f"{number} of {row['num_mixtures'][level]:,}"
-    return f"; {of} mixtures hold {100 * share:.0f} % of the error" if number else ""
+    held = f"mixtures hold{'s' if number == 1 else ''} {100 * share:.0f} % of the error"
+    return f"; {number} of {row['num_mixtures'][level]:,} {held}" if number else ""
 
 
 def _gallery(example: Example) -> _Gallery:
