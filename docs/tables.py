@@ -301,6 +301,21 @@ def _pooled(bins: list[list[float]]) -> str:
     return "" if count < 100 else f"{sum(one[1] * one[2] for one in bins) / count:.2f}"
 
 
+def coverage(content: dict[str, Any]) -> str:
+    """Returns the share of simulated 95 % intervals that hold the truth, before → now, and the MSE score's width."""
+    figures = {"mse": "MSE of a level", "ber": "BER of a level", "mse_score": "MSE score", "ber_score": "BER score"}
+    found = []
+    for row in content["rows"]:
+        shares = [f"{_share(row[f'{key}_before'])} → {_share(row[f'{key}_now'])}" for key in figures]
+        found.append([row["cell"], *shares, f"{row['width_db_before']:.1f} → {row['width_db_now']:.1f} dB"])
+    return _grid(["held", *figures.values(), "width of the MSE score's"], found)
+
+
+def _share(value: float) -> str:
+    """Returns a share with three digits, .953 or 1."""
+    return f"{value:.3f}".lstrip("0") if value < 0.9995 else "1"
+
+
 KINDS = {
     "comparison": comparison,
     "scores": scores,
@@ -312,6 +327,7 @@ KINDS = {
     "robust": robust,
     "honesty": honesty,
     "reliability": reliability,
+    "coverage": coverage,
 }
 
 

@@ -1,10 +1,12 @@
-"""Error measures and scores of the RF Challenge, with bootstrap intervals."""
+"""Error measures and scores of the RF Challenge, with 95 % intervals."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rfsep.intervals import TAIL, Draws, Failing, Resampled, draws_of, failing_mixtures, resample
 from rfsep.iq import db, forget_pages
 
 Floats = NDArray[np.float64]
@@ -13,7 +15,10 @@ MSE_FLOOR_DB = -120.0  # reported MSE of an exact estimate
 MSE_SCORE_CLIP_DB = -50.0  # A better level counts as this one.
 BER_TARGET = 1e-2
 NO_BER_SCORE_DB = 3.0  # the BER score of a separator that never meets the target
-NUM_RESAMPLES = 1000
+# A failing mixture that was not seen is assumed to have a tenth of its bits wrong. In QPSK of unit power each wrong bit
+# moves a symbol by sqrt(2), so that its squared error is 4 times the share of its wrong bits.
+FAILING_SHARE = 0.1
+FAILING_MSE = 4 * FAILING_SHARE
 _FEWEST_RECORDINGS = 3  # With fewer recordings, intervals are over mixtures instead.
 _FORGET_SAMPLES = 2**20  # samples of a memory-mapped file that stay in memory: 8 MB
 
@@ -88,15 +93,6 @@ def ber_score(sinr_db: Floats, ber: Floats) -> float:
     return score
 
 
-def _resampled_means(values: Floats, groups: NDArray[np.int64], rng: np.random.Generator) -> Floats:
-    """Returns bootstrap means of ``values`` [M], drawing whole groups with replacement: float64 [NUM_RESAMPLES]."""
-    _, member = np.unique(groups, return_inverse=True)
-    counts = np.bincount(member).astype(np.float64)  # [G]
-    sums = np.bincount(member, weights=values)  # [G]
-    draws = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=NUM_RESAMPLES)
-    return np.asarray((draws @ sums) / (draws @ counts))
-
-
 def recordings_of(origin: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Returns ``origin`` int64 [M] for intervals over recordings, or None, for mixtures, with fewer than three.
 
@@ -107,9 +103,16 @@ def recordings_of(origin: NDArray[np.int64]) -> NDArray[np.int64] | None:
     return origin if recorded else None
 
 
-def _interval(means: Floats) -> tuple[float, float]:
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+class Limits(NamedTuple):
+    """Upper 95 % limits of the bit error rate where no bit is wrong.
+
+    Attributes:
+        bits: 3 / bits, for wrong bits that come alone (rule of three).
+        mixtures: 3 / mixtures, times the share of its bits that a failing mixture gets wrong.
+    """
+
+    bits: float
+    mixtures: float
 
 
 class Scores(NamedTuple):
@@ -123,6 +126,9 @@ class Scores(NamedTuple):
         ber_score: dB, with interval, or None.
         num_mixtures: one number per level.
         num_bits: one number per level.
+        mse_failing: mixtures that hold nearly all of the squared error, per level.
+        ber_failing: mixtures that hold nearly all wrong bits, per level, or None.
+        ber_limits: upper limits of the BER where no bit is wrong, per level, or None.
     """
 
     sinr_db: Floats
@@ -132,38 +138,72 @@ class Scores(NamedTuple):
     ber_score: Estimated | None
     num_mixtures: list[int]
     num_bits: list[int]
+    mse_failing: list[Failing]
+    ber_failing: list[Failing] | None
+    ber_limits: list[Limits] | None
 
 
-class _Level(NamedTuple):
-    """A figure at one level and its bootstrap means float64 [NUM_RESAMPLES]."""
-
-    estimated: Estimated
-    means: Floats
+def _ends(draws: Draws) -> tuple[Floats, Floats]:
+    """Returns both ends of the 95 % interval of each level: float64 [L] twice."""
+    return np.quantile(draws.seen, TAIL, axis=0), np.quantile(draws.feared, 1 - TAIL, axis=0)
 
 
-def _mse_level(mse: Floats, groups: NDArray[np.int64], rng: np.random.Generator) -> _Level:
-    means = _resampled_means(mse, groups, rng)
-    return _Level(Estimated(*(floored_db(value) for value in (float(mse.mean()), *_interval(means)))), means)
+def _around(value: float, low: float, high: float) -> Estimated:
+    """Returns a value with its interval, which holds it."""
+    return Estimated(value, min(value, low), max(value, high))
 
 
-def _ber_level(errors: Floats, bits: Floats, groups: NDArray[np.int64], rng: np.random.Generator) -> _Level:
-    """Returns the BER of a level; without any error its upper limit is 3 / bits (95 % for independent errors)."""
-    means = _resampled_means(errors / bits, groups, rng)
-    if errors.sum() == 0:
-        return _Level(Estimated(0.0, 0.0, min(1.0, 3.0 / float(bits.sum()))), means)
-    return _Level(Estimated(float((errors / bits).mean()), *_interval(means)), means)
+def _mse_levels(found: Resampled) -> list[Estimated]:
+    ends = zip(found.mean, *_ends(draws_of(found, FAILING_MSE, together=False)), strict=True)
+    return [_around(*(floored_db(float(one)) for one in level)) for level in ends]
 
 
-def _mse_total(levels: list[_Level]) -> Estimated:
-    total = mse_score(np.array([level.estimated.value for level in levels]))
-    clipped = [[max(floored_db(value), MSE_SCORE_CLIP_DB) for value in level.means] for level in levels]
-    return Estimated(total, *_interval(np.array(clipped).mean(0)))
+def _mse_total(found: Resampled) -> Estimated:
+    """Returns the MSE score; its draws are centred on it, because the mean of a logarithm lies below."""
+    value = mse_score(_floored_db(found.mean))
+    draws = draws_of(found, FAILING_MSE, together=True)
+    seen, feared = (np.maximum(_floored_db(one), MSE_SCORE_CLIP_DB).mean(1) for one in draws)
+    low, high = np.quantile(seen - seen.mean() + value, TAIL), np.quantile(feared, 1 - TAIL)
+    return _around(value, float(low), float(high))
 
 
-def _ber_total(sinr_db: Floats, levels: list[_Level]) -> Estimated:
-    total = ber_score(sinr_db, np.array([level.estimated.value for level in levels]))
-    resampled = np.array([ber_score(sinr_db, rates) for rates in np.stack([level.means for level in levels], 1)])
-    return Estimated(total, *_interval(resampled))
+def _floored_db(mse: Floats) -> Floats:
+    return np.asarray(10 * np.log10(np.maximum(mse, 10 ** (MSE_FLOOR_DB / 10))))
+
+
+def _ber_levels(found: Resampled, limits: Sequence[Limits], share: float) -> list[Estimated]:
+    """Returns the BER of every level; without any error its upper limit is the larger of both limits."""
+    ends = zip(found.mean, *_ends(draws_of(found, share, together=False)), limits, strict=True)
+    return [
+        _around(float(value), float(low), min(1.0, max(limit) if value == 0 else float(high)))
+        for value, low, high, limit in ends
+    ]
+
+
+def _ber_total(sinr_db: Floats, found: Resampled, limits: Sequence[Limits], share: float) -> Estimated:
+    """Returns the BER score; its interval walks down the limits of all levels.
+
+    The walk of the upper limits ends too early only if the level where the true walk ends seems to be met: 5 %. The
+    walk of the lower limits ends too early if any level before that seems to fail: 2.5 % in all (Bonferroni).
+    """
+    draws = draws_of(found, share, together=False)
+    low = np.quantile(draws.seen, TAIL / len(sinr_db), axis=0)
+    alone = np.where(found.mean == 0, [limit.bits for limit in limits], 0.0)
+    high = np.maximum(np.quantile(draws.feared, 1 - 2 * TAIL, axis=0), alone)
+    walks = [
+        ber_score(sinr_db, rates) for rates in (found.mean, np.minimum(low, found.mean), np.maximum(high, found.mean))
+    ]
+    return Estimated(*walks)
+
+
+def _failing_share(rates: Floats, failing: Sequence[Failing], level: NDArray[np.int64]) -> float:
+    """Returns the share of its bits that a failing mixture gets wrong: as seen at the worst level, or as assumed."""
+    seen = [
+        float(np.sort(rates[level == place])[-one.mixtures :].mean())
+        for place, one in enumerate(failing)
+        if one.mixtures
+    ]
+    return max([FAILING_SHARE, *seen])
 
 
 def score(
@@ -173,30 +213,53 @@ def score(
     sinr_db: Floats,
     groups: NDArray[np.int64] | None = None,
 ) -> Scores:
-    """Computes scores with 95 % bootstrap intervals over mixtures.
+    """Computes scores with 95 % intervals over what is independent, see `rfsep.intervals`.
 
     Args:
         mse: float64 [M], see `row_mse`.
         bit_errors: float64 [M], see `row_bit_errors`.
         num_bits: int64 [M].
         sinr_db: float64 [M], nominal; mixtures of equal value form a level.
-        groups: int64 [M], independent draws (files of recordings); each mixture by default.
+        groups: int64 [M], independent draws (files of recordings), which levels share; each mixture by default.
     """
-    rng = np.random.default_rng(0)
-    groups = np.arange(len(mse)) if groups is None else groups
-    sinr = np.unique(sinr_db)
-    at = [sinr_db == level for level in sinr]
-    mse_levels = [_mse_level(mse[rows], groups[rows], rng) for rows in at]
-    ber_levels = None
-    if num_bits.all():
-        counted = num_bits.astype(np.float64)
-        ber_levels = [_ber_level(bit_errors[rows], counted[rows], groups[rows], rng) for rows in at]
-    return Scores(
+    sinr, level = np.unique(sinr_db, return_inverse=True)
+    unit = np.arange(len(mse)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    known = bool(num_bits.all())
+    rates = bit_errors / num_bits if known else np.zeros_like(mse)
+    squared, wrong = resample(np.stack([mse, rates]), level, unit)
+    num_mixtures, bits = (np.bincount(level, weights).astype(np.int64).tolist() for weights in (None, num_bits))
+    scores = Scores(
         sinr_db=sinr,
-        mse_db=[level.estimated for level in mse_levels],
-        ber=None if ber_levels is None else [level.estimated for level in ber_levels],
-        mse_score=_mse_total(mse_levels),
-        ber_score=None if ber_levels is None else _ber_total(sinr, ber_levels),
-        num_mixtures=[int(rows.sum()) for rows in at],
-        num_bits=[int(num_bits[rows].sum()) for rows in at],
+        mse_db=_mse_levels(squared),
+        ber=None,
+        mse_score=_mse_total(squared),
+        ber_score=None,
+        num_mixtures=num_mixtures,
+        num_bits=bits,
+        mse_failing=[failing_mixtures(mse[level == place]) for place in range(len(sinr))],
+        ber_failing=None,
+        ber_limits=None,
     )
+    if not known:
+        return scores
+    failing = [failing_mixtures(bit_errors[level == place]) for place in range(len(sinr))]
+    share = _failing_share(rates, failing, level)
+    limits = [Limits(3 / count, min(1.0, 3 / number) * share) for count, number in zip(bits, num_mixtures, strict=True)]
+    return scores._replace(
+        ber=_ber_levels(wrong, limits, share),
+        ber_score=_ber_total(sinr, wrong, limits, share),
+        ber_failing=failing,
+        ber_limits=limits,
+    )
+
+
+def told_beside(scores: Scores) -> dict[str, Any]:
+    """Returns the columns of a row that explain its intervals: failing mixtures, their share of the error, limits."""
+    columns: dict[str, Any] = {}
+    for metric, failing in (("mse", scores.mse_failing), ("ber", scores.ber_failing)):
+        columns[f"{metric}_failing"] = None if failing is None else [one.mixtures for one in failing]
+        columns[f"{metric}_failing_share"] = None if failing is None else [round(one.share, 4) for one in failing]
+    limits = scores.ber_limits
+    columns["ber_limit_bits"] = None if limits is None else [one.bits for one in limits]
+    columns["ber_limit_mixtures"] = None if limits is None else [one.mixtures for one in limits]
+    return columns

@@ -11,7 +11,8 @@ LEAVES = {"types", "iq"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "iq": {"types"},
-    "metrics": LEAVES,
+    "intervals": set(),
+    "metrics": LEAVES | {"intervals"},
     "storage": LEAVES,
     "models": set(),
     "signals": LEAVES | {"storage"},
@@ -37,7 +38,7 @@ FAMILIES = {
     "single_carrier",
     "varying",
 }  # families of separators, which never import one another
-ROOT_MODULES = {"__init__", "types", "iq", "metrics"}
+ROOT_MODULES = {"__init__", "types", "iq", "intervals", "metrics"}
 MOST_MODULES = 25  # largest number of modules in a folder
 HYDRA = {"hydra", "omegaconf", "wandb"}
 DOORSTEPS = {

@@ -78,8 +78,11 @@ def test_perfect_estimate_stays_a_number_and_clips_in_the_score() -> None:
     assert [v.value for v in scores.mse_db] == [MSE_FLOOR_DB] * 2
     assert scores.mse_score.value == -50.0
     assert scores.ber is not None
-    assert scores.ber[0] == (0.0, 0.0, 3 / 2000)
-    assert scores.ber_score == (-3.0, -3.0, -3.0)
+    # Either of two mixtures might have failed with a tenth of its bits, which is more than 3 of 2,000 bits and 1e-2.
+    assert scores.ber[0] == (0.0, 0.0, 0.1)
+    assert scores.ber_limits is not None
+    assert scores.ber_limits[0] == (3 / 2000, 0.1)
+    assert scores.ber_score == (-3.0, -3.0, 3.0)
 
 
 def test_no_known_bits_no_ber() -> None:
@@ -93,16 +96,6 @@ def test_ber_score_walks_down_and_stops() -> None:
     assert ber_score(levels, np.array([0.0, 0.5, 0.01, 0.001])) == -3.0
     assert ber_score(levels, np.array([0.0, 0.0, 0.0, 0.011])) == 3.0
     assert mse_score(np.array([-60.0, -40.0])) == -45.0
-
-
-def test_interval_covers_the_mean_as_often_as_it_says() -> None:
-    """95 % of the intervals over 60 exponential rows hold the true mean; bootstrap loses a little."""
-    covered = 0
-    for seed in range(200):
-        mse = np.random.default_rng(seed).exponential(1.0, 60)
-        level = score(mse, np.zeros(60), np.ones(60, np.int64), np.zeros(60)).mse_db[0]
-        covered += level.low <= 0.0 <= level.high
-    assert 0.88 <= covered / 200 <= 0.98
 
 
 def test_interval_over_recordings_is_wider_where_files_differ() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rfsep.metrics import Floats, recordings_of, row_bit_errors, row_mse, score
+from rfsep.metrics import Floats, recordings_of, row_bit_errors, row_mse, score, told_beside
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.types import InputError, MixtureBatch, Modem, Separated
 
@@ -279,6 +279,7 @@ def _row(entry: Contender, data: Data, levels: Sequence[_Level]) -> Row:
         "num_mixtures": scores.num_mixtures,
         "num_bits": scores.num_bits,
         "interval_over": "mixtures" if groups is None else "recordings",
+        **told_beside(scores),
         "seconds_per_mixture": sum(level.seconds for level in levels) / sum(scores.num_mixtures),
         "blind": entry.blind,
         "bound": entry.bound,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rfsep.challenge.measured import Powers, bins_of, measured_db, shares_of
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, forget_pages, power
-from rfsep.metrics import Estimated, Floats, floored_db, recordings_of, row_bit_errors, row_mse, score
+from rfsep.metrics import Estimated, Floats, floored_db, recordings_of, row_bit_errors, row_mse, score, told_beside
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.locks import alone_in
 from rfsep.storage.manifest import listed_sha256
@@ -23,6 +23,7 @@ from rfsep.types import InputError, MixtureBatch
 
 SCHEMA = 1
 _BATCH_SAMPLES = 2**17  # samples of a mixture type per batch
+_INTERVALS = 2  # version of the intervals; kept rows with those of another one are computed again
 _ROUNDING = 1e-10  # share of a mixture's power that single precision leaves after its parts are subtracted
 Row = dict[str, Any]
 
@@ -119,6 +120,7 @@ def score_row(separator: str, pair: Pair, mse: Floats, bit_errors: Floats, power
         "num_bits": scores.num_bits,
         "interval_over": "mixtures" if groups is None else "recordings",
         "over_measured": _over_measured(pair, mse, bit_errors, powers, groups),
+        **told_beside(scores),
     }
 
 
@@ -170,8 +172,9 @@ def _baselines_kept(path: Path) -> Row:
 
 
 def _baselines_key(pair: Pair, settings: object) -> Row:
-    """Returns everything that determines the baselines of a mixture type: its files and settings, as JSON."""
-    return {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path), "settings": settings}
+    """Returns everything that determines the baselines of a mixture type, as JSON: files, settings, intervals."""
+    files = {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path)}
+    return {**files, "settings": settings, "intervals": _INTERVALS}
 
 
 class Baselines(NamedTuple):

@@ -91,8 +91,11 @@ def power_of_ten(exponent: int) -> str:
 
 
 def error_limits(row: Row) -> npt.NDArray[np.float64]:
-    """Returns upper 95 % limits float64 [L] of the bit error rate without errors: 3 / num_bits (rule of three)."""
-    return 3.0 / np.maximum(np.asarray(row["num_bits"], dtype=np.float64), 1.0)
+    """Returns upper 95 % limits float64 [L] of the bit error rate: its own where a row has no error, else 3 / bits."""
+    limits = 3.0 / np.maximum(np.asarray(row["num_bits"], dtype=np.float64), 1.0)
+    if row["ber"] is None:
+        return limits
+    return np.where(_array(row["ber"]) == 0, np.maximum(limits, _array(row["ber_high"])), limits)
 
 
 def waterfall(

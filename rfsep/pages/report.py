@@ -253,12 +253,27 @@ def levels_of(row: Row) -> list[Level]:
         if row["ber"] is not None:
             unseen = row["ber"][i] == 0
             ber = "< " + rate(float(limits[i])) if unseen else rate(row["ber"][i])
-            ber_interval = "" if unseen else interval_of(rate(row["ber_low"][i]), rate(row["ber_high"][i]))
+            ends = "" if unseen else interval_of(rate(row["ber_low"][i]), rate(row["ber_high"][i]))
+            ber_interval = ends + (_by_bits(row, i) if unseen else _held_by(row, "ber", i))
         mse_interval = interval_of(decibels(row["mse_db_low"][i]), decibels(row["mse_db_high"][i]))
+        mse_interval += _held_by(row, "mse", i)
         measured, mse = _measured(row["measured_sinr_db"][i]), decibels(row["mse_db"][i])
         level = decibels(sinr_db, 0 if float(sinr_db).is_integer() else 1)
         levels.append(Level(level, measured, mse, mse_interval, ber, ber_interval, f"{row['num_mixtures'][i]:,}"))
     return levels
+
+
+def _by_bits(row: Row, level: int) -> str:
+    """Tells the limit 3 / bits beside that of a level without errors; older rows have no other."""
+    limits = row.get("ber_limit_bits")
+    return "" if limits is None else f"3 / bits: {rate(limits[level])}"
+
+
+def _held_by(row: Row, metric: str, level: int) -> str:
+    """Tells that few mixtures hold nearly all of a level's error; older rows do not know."""
+    number, share = ((row.get(f"{metric}_{key}") or {level: 0})[level] for key in ("failing", "failing_share"))
+    held = f"mixtures hold{'s' if number == 1 else ''} {100 * share:.0f} % of the error"
+    return f"; {number} of {row['num_mixtures'][level]:,} {held}" if number else ""
 
 
 def _gallery(example: Example) -> _Gallery:

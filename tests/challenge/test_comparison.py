@@ -67,7 +67,7 @@ def test_gaussian_symbols_have_no_bit_error_rate(tmp_path: Path) -> None:
 
 
 def test_windows_of_one_recording_are_drawn_together(tmp_path: Path) -> None:
-    """Three recordings, one of them 10 dB above: an interval over recordings reaches from the weak ones to it."""
+    """Three recordings, one of them 10 dB above: their mean is 4, the weights of the strong one are Beta(1, 2)."""
     made = data([0.0], 90)
 
     def recorded(level: float) -> Iterator[MixtureBatch]:
@@ -78,8 +78,10 @@ def test_windows_of_one_recording_are_drawn_together(tmp_path: Path) -> None:
 
     over = compare(entry(), made._replace(batches=recorded), tmp_path / "recordings", lambda _: None)
     assert over["interval_over"] == "recordings"
-    assert over["mse_db_low"][0] == pytest.approx(0.0, abs=0.2)
-    assert over["mse_db_high"][0] == pytest.approx(10.0, abs=0.2)
+    stretch = 4.3027 / 1.96 * 2**0.5  # from the weights' variance to Student's t with two degrees of freedom
+    for end, weight in (("low", 1 - 0.975**0.5), ("high", 1 - 0.025**0.5)):
+        drawn = 1 + 9 * weight
+        assert over[f"mse_db_{end}"][0] == pytest.approx(10 * np.log10(4 * (drawn / 4) ** stretch), abs=0.5)
     assert compare(entry(), made, tmp_path / "mixtures", lambda _: None)["interval_over"] == "mixtures"
 
 

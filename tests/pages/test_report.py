@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rfsep.pages.figures import Published, waterfall, write_figure
+from rfsep.pages.figures import Published, error_limits, waterfall, write_figure
 from rfsep.pages.pictures import constellation, power_limits_db, spectrogram
-from rfsep.pages.report import write_page
+from rfsep.pages.report import levels_of, write_page
 
 SUPERSCRIPTS = dict(zip("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True))
 
@@ -122,6 +122,22 @@ def test_tables_have_every_level(page_path: Path, scores: dict[str, Any]) -> Non
             assert cells == [level, measured, mse, mse_interval, ber, interval, "100"]
         assert len(body) == len(row["sinr_db"])
     assert zeros > 0
+
+
+def test_levels_tell_failing_mixtures_and_both_limits() -> None:
+    row: dict[str, Any] = {
+        "sinr_db": [-3.0, 0.0], "measured_sinr_db": [-3.0, 0.0], "mse_db": [-10.0, -20.0], "mse_db_low": [-11.0, -21.0],
+        "mse_db_high": [-9.0, -12.0], "ber": [0.02, 0.0], "ber_low": [0.01, 0.0], "ber_high": [0.05, 3e-3],
+        "num_mixtures": [100, 100], "num_bits": [512_000, 512_000], "mse_failing": [2, 0],
+        "mse_failing_share": [0.991, 0.0], "ber_failing": [3, 0], "ber_failing_share": [1.0, 0.0],
+        "ber_limit_bits": [3 / 512_000] * 2, "ber_limit_mixtures": [3e-3] * 2,
+    }  # fmt: skip
+    first, second = levels_of(row)
+    assert first.mse_interval == "[−11.00, −9.00]; 2 of 100 mixtures hold 99 % of the error"
+    assert first.ber_interval == "[1.0×10⁻², 5.0×10⁻²]; 3 of 100 mixtures hold 100 % of the error"
+    assert second.mse_interval == "[−21.00, −12.00]"
+    assert (second.ber, second.ber_interval) == ("< 3.0×10⁻³", "3 / bits: 5.9×10⁻⁶")
+    assert error_limits(row).tolist() == [3 / 512_000, 3e-3]
 
 
 def test_every_separator_is_drawn(page_path: Path, scores: dict[str, Any]) -> None:
