@@ -25,8 +25,10 @@ from rfsep.app.config import (
 )
 from rfsep.app.estimates import progress
 from rfsep.app.settings import EvaluateSettings
+from rfsep.challenge.kept_errors import ERRORS, TypeErrors, row_errors, write_errors
 from rfsep.challenge.scoring import (
     SCHEMA,
+    Beside,
     Estimates,
     Pair,
     Row,
@@ -109,10 +111,10 @@ def _told(value: object, kind: type | UnionType) -> bool:
     return isinstance(value, int | float) and isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
 
 
-def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[Row]:
-    """Returns the rows of the baselines ``names`` on a mixture type."""
+def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> Beside:
+    """Returns the baselines ``names`` on a mixture type."""
     modem, measured = build_modem(soi_named(pair.mixtures.soi)), measured_sinr_db(pair)
-    num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
+    num_bits, made = modem.num_bits(pair.mixtures.mixture.shape[1]), Beside([], {})
     for name in names:
         base, changes = BASELINES[name]
         usual = separator_of(base)
@@ -122,12 +124,13 @@ def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list
             task = bar.add_task(f"baseline {name}", total=len(pair.mixtures.mixture))
             separated = separate_file(parts.make, pair.mixtures, num_bits, False, partial(bar.advance, task))
             errors = separated_errors(separated, pair.truth)
-        rows.append(score_row(name, pair, errors.mse, errors.bit_errors, measured))
-    return rows
+        made.rows.append(score_row(name, pair, errors.mse, errors.bit_errors, measured))
+        made.errors[name] = row_errors(errors.mse, errors.bit_errors)
+    return made
 
 
-def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> list[Row]:
-    """Returns a mixture type's baseline rows, kept or made now, except those whose recordings are missing."""
+def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> Beside:
+    """Returns a mixture type's baselines, kept or made now, except those whose recordings are missing."""
     path = baselines_path(testset)
 
     def followed(names: Sequence[str]) -> Row:
@@ -198,6 +201,7 @@ class _Scored(NamedTuple):
     """A submitted mixture type: its row, the rows beside it, its example on the page, and where it falls short."""
 
     row: Row
+    errors: TypeErrors
     beside: list[Row]
     limits: list[Row]
     example: Example
@@ -219,13 +223,25 @@ def _scored(settings: EvaluateSettings, testset: Path, submission: Submission, e
     pair = _pair(testset, submission.soi, submission.interference)
     beside = _beside(settings, testset, pair)
     # The measured SINR belongs to the test set, and is kept with its baselines.
-    measured = beside[0]["measured_sinr_db"]
+    measured = beside.rows[0]["measured_sinr_db"]
     row = score_row(submission.id, pair, errors.mse, errors.bit_errors, measured)
     limits = _bounds(settings, pair, measured)
     curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
-    (filtered,) = [one for one in beside if one["separator"] == "matched_filter"]
+    (filtered,) = [one for one in beside.rows if one["separator"] == "matched_filter"]
     worse = shortfalls(row, filtered, zero_mse_db(pair))
-    return _Scored(row, beside, limits, _example(submission, pair), curves, worse)
+    kept = _kept(pair, errors, beside)
+    return _Scored(row, kept, beside.rows, limits, _example(submission, pair), curves, worse)
+
+
+def _kept(pair: Pair, errors: Estimates, beside: Beside) -> TypeErrors:
+    """Returns the errors of every mixture of a type, for paired comparisons with other submissions."""
+    return TypeErrors(
+        np.asarray(pair.mixtures.sinr_db, np.float32),
+        np.asarray(pair.truth.interference_origin, np.int32),
+        np.asarray(pair.truth.num_bits, np.int32),
+        row_errors(errors.mse, errors.bit_errors),
+        beside.errors,
+    )
 
 
 def _show(one: _Scored) -> None:
@@ -244,7 +260,7 @@ def _scores_folder(settings: EvaluateSettings, folder: Path, card: Row, testset:
 
 
 def score_submission(settings: EvaluateSettings, entry: Entry, testset: Path, several: bool = False) -> str:
-    """Scores a submission beside the baselines, writes scores.json, examples.npz and index.html, and returns its id.
+    """Scores a submission beside the baselines, writes the scores, their errors, examples and page, and returns its id.
 
     Args:
         settings: settings of evaluate.py.
@@ -283,6 +299,8 @@ def score_submission(settings: EvaluateSettings, entry: Entry, testset: Path, se
     }
     with alone_in(out):
         scores["examples"] = write_examples(out / EXAMPLES, examples)
+        kept = {f"{one.row['soi']}_{one.row['interference']}": one.errors for one in scored}
+        scores["errors"] = write_errors(out / ERRORS, kept)
         write_json(out / "scores.json", sealed(scores))
         write_page(out / "index.html", scores, published, examples)
     console.print(f"scores in {out / 'scores.json'}, page: {out / 'index.html'}")

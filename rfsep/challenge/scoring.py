@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rfsep.challenge.kept_errors import RowErrors, read_rows, write_rows
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, forget_pages, power
 from rfsep.metrics import Estimated, Floats, floored_db, recordings_of, row_bit_errors, row_mse, score
@@ -153,26 +154,46 @@ def _baselines_key(pair: Pair, settings: object) -> Row:
     return {"mixture": listed_sha256(pair.mixtures.path), "truth": listed_sha256(pair.truth.path), "settings": settings}
 
 
-def kept_baselines(path: Path, pair: Pair, settings: object) -> list[Row] | None:
-    """Returns kept baseline rows of a mixture type; None if there are none for these files and settings.
+class Beside(NamedTuple):
+    """The baselines of a mixture type: their rows, and their errors on every mixture by name."""
+
+    rows: list[Row]
+    errors: dict[str, RowErrors]
+
+
+def _errors_path(path: Path, name: str) -> Path:
+    """Returns where the errors of the baselines of a mixture type are kept, beside their rows."""
+    return path.with_name(f"{path.stem}_{name}.npz")
+
+
+def kept_baselines(path: Path, pair: Pair, settings: object) -> Beside | None:
+    """Returns kept baselines of a mixture type; None if there are none for these files and settings, or without errors.
 
     Args:
         path: see `baselines_path`.
         pair: the mixture type.
         settings: everything else that the baselines depend on, as JSON.
     """
-    entry = _baselines_kept(path)["sets"].get(f"{pair.mixtures.soi}_{pair.mixtures.interference}")
-    return None if entry is None or entry["key"] != _baselines_key(pair, settings) else list(entry["rows"])
+    name = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
+    entry = _baselines_kept(path)["sets"].get(name)
+    if entry is None or entry["key"] != _baselines_key(pair, settings) or "errors" not in entry:
+        return None
+    try:
+        errors = read_rows(_errors_path(path, name), entry["errors"], [row["separator"] for row in entry["rows"]])
+    except InputError:
+        return None
+    return Beside(list(entry["rows"]), errors)
 
 
-def keep_baselines(path: Path, pair: Pair, settings: object, rows: list[Row]) -> list[Row]:
-    """Keeps baseline rows for `kept_baselines`, and returns them."""
+def keep_baselines(path: Path, pair: Pair, settings: object, beside: Beside) -> Beside:
+    """Keeps baselines for `kept_baselines`, and returns them."""
     name = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
     with alone_in(path.parent, wait=True):
         kept = _baselines_kept(path)
-        kept["sets"][name] = {"key": _baselines_key(pair, settings), "rows": rows}
+        digest = write_rows(_errors_path(path, name), beside.errors)
+        kept["sets"][name] = {"key": _baselines_key(pair, settings), "rows": beside.rows, "errors": digest}
         write_json(path, kept)
-    return rows
+    return beside
 
 
 def truth_batches(pair: Pair) -> Iterator[MixtureBatch]:

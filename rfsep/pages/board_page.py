@@ -13,6 +13,7 @@ from rfsep.pages.figures import THEMED, Look, Published, Row, has_metric, look, 
 from rfsep.pages.pareto import Point, pareto
 from rfsep.pages.pictures import Complex
 from rfsep.pages.published import published_curves
+from rfsep.pages.ranks import Ranked
 from rfsep.pages.report import DASH, Example, ScoreText, decibels, interval_of, levels_of, quantity, render
 from rfsep.pages.standings import FILLER, RANKED, Metric, Score, Standing, type_score
 
@@ -74,12 +75,12 @@ class _BoardView(NamedTuple):
     data: dict[str, Any]
 
 
-def write_board_page(path: Path, boards: Sequence[tuple[Board, list[Standing]]]) -> None:
+def write_board_page(path: Path, boards: Sequence[tuple[Board, Ranked]]) -> None:
     """Writes the page, which needs no other file and no network.
 
     Args:
         path: HTML file, replaced as a whole or not at all.
-        boards: boards with their rows in order.
+        boards: boards with their ranked rows.
     """
     views = [_view(f"board-{index}", *pair) for index, pair in enumerate(boards, 1)]
     render(
@@ -94,7 +95,8 @@ def write_board_page(path: Path, boards: Sequence[tuple[Board, list[Standing]]])
     )
 
 
-def _view(anchor: str, board: Board, rows: list[Standing]) -> _BoardView:
+def _view(anchor: str, board: Board, ranks: Ranked) -> _BoardView:
+    rows = ranks.rows
     types = [_type_view(f"{anchor}-{one.label}", board, one, rows) for one in board.types]
     return _BoardView(
         anchor=anchor,

@@ -12,7 +12,8 @@ from board import LEVELS, TYPES, row, write_scores
 
 from rfsep.pages.collect import boards, collect
 from rfsep.pages.leaderboard import write_leaderboard
-from rfsep.pages.standings import Standing, standings
+from rfsep.pages.ranks import ranked
+from rfsep.pages.standings import Standing
 from rfsep.storage.atomic import write_json
 from rfsep.types import InputError
 
@@ -21,7 +22,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 def only_board(place: Path) -> dict[str, Standing]:
     (board,) = boards(collect(place).entries)
-    return {one.name: one for one in standings(board)}
+    return {one.name: one for one in ranked(board).rows}
 
 
 def submit(place: Path, id: str, mse: float, width: float = 0.5, **card: Any) -> None:
