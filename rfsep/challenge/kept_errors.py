@@ -59,7 +59,8 @@ def write_errors(path: Path, types: Mapping[str, TypeErrors]) -> dict[str, Any]:
     """
     arrays: Arrays = {}
     for label, one in types.items():
-        arrays |= {f"{label}/{name}": getattr(one, name) for name in TypeErrors._fields[:3]}
+        arrays |= {f"{label}/sinr_db": one.sinr_db, f"{label}/recording": one.recording}
+        arrays[f"{label}/num_bits"] = one.num_bits
         arrays |= _packed(f"{label}/own", one.own)
         for name, errors in one.baselines.items():
             arrays |= _packed(f"{label}/baselines/{name}", errors)
@@ -80,7 +81,9 @@ def read_errors(path: Path, said: Mapping[str, Any]) -> dict[str, TypeErrors]:
     arrays = _checked(path, said["sha256"])
     return {
         label: TypeErrors(
-            *(arrays[f"{label}/{name}"] for name in TypeErrors._fields[:3]),
+            arrays[f"{label}/sinr_db"],
+            arrays[f"{label}/recording"],
+            arrays[f"{label}/num_bits"],
             _unpacked(arrays, f"{label}/own"),
             {name: _unpacked(arrays, f"{label}/baselines/{name}") for name in names},
         )

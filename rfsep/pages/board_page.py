@@ -9,7 +9,9 @@ import numpy as np
 from markupsafe import Markup
 
 from rfsep.pages.collect import Board, MixtureType
+from rfsep.pages.compare_page import compared_rows
 from rfsep.pages.figures import THEMED, Look, Published, Row, has_metric, look, waterfall
+from rfsep.pages.matrix import Matrix, matrices
 from rfsep.pages.pareto import Point, pareto
 from rfsep.pages.pictures import Complex
 from rfsep.pages.published import published_curves
@@ -70,19 +72,21 @@ class _BoardView(NamedTuple):
     testset: str
     types: list[_TypeView]
     rows: list[_RowView]
+    matrices: list[Matrix]
     pareto: list[Markup]
     filler: str
     data: dict[str, Any]
 
 
-def write_board_page(path: Path, boards: Sequence[tuple[Board, Ranked]]) -> None:
+def write_board_page(path: Path, boards: Sequence[tuple[Board, Ranked]], compared: bool) -> None:
     """Writes the page, which needs no other file and no network.
 
     Args:
         path: HTML file, replaced as a whole or not at all.
         boards: boards with their ranked rows.
+        compared: whether there is a page of comparisons to lead to.
     """
-    views = [_view(f"board-{index}", *pair) for index, pair in enumerate(boards, 1)]
+    views = [_view(index, *pair, compared) for index, pair in enumerate(boards)]
     render(
         path,
         "leaderboard.html.j2",
@@ -95,14 +99,15 @@ def write_board_page(path: Path, boards: Sequence[tuple[Board, Ranked]]) -> None
     )
 
 
-def _view(anchor: str, board: Board, ranks: Ranked) -> _BoardView:
-    rows = ranks.rows
+def _view(index: int, board: Board, ranks: Ranked, compared: bool) -> _BoardView:
+    anchor, rows = f"board-{index + 1}", ranks.rows
     types = [_type_view(f"{anchor}-{one.label}", board, one, rows) for one in board.types]
     return _BoardView(
         anchor=anchor,
         testset=board.testset,
         types=types,
         rows=[_row_view(row, index, board, rows) for index, row in enumerate(rows)],
+        matrices=matrices(ranks, index, compared_rows(rows) if compared else []),
         pareto=[figure for axis in COST_AXES if (figure := _pareto(rows, *axis)) is not None],
         filler=FILLER,
         data={

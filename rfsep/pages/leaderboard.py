@@ -1,4 +1,4 @@
-"""Writes the leaderboard of a folder: index.html, leaderboard.json and leaderboard.csv."""
+"""Writes the leaderboard of a folder: index.html, compare.html, leaderboard.json and leaderboard.csv."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from typing import Any
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.pages.board_page import write_board_page
 from rfsep.pages.collect import Board, boards, collect
+from rfsep.pages.compare_page import COMPARE, write_compare_page
 from rfsep.pages.ranks import Duels, Ranked, ranked
 from rfsep.pages.standings import COSTS, ORIGIN, Score, type_score
 from rfsep.storage.atomic import write_json, write_text
@@ -17,11 +18,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # A spreadsheet takes text that beg
 
 
 def write_leaderboard(place: Path, signals: bool = True) -> list[str]:
-    """Compares all submissions that this host scored below a folder, and writes the three files there.
+    """Compares all submissions that this host scored below a folder, and writes its files there.
 
     Args:
         place: the folder.
-        signals: whether to show one mixture of each type with its truth, which an open challenge withholds.
+        signals: whether to show one mixture of each type with its truth, and the errors on every mixture; an open
+            challenge withholds both.
 
     Returns:
         One line on each refused scores.json.
@@ -34,7 +36,11 @@ def write_leaderboard(place: Path, signals: bool = True) -> list[str]:
     sorted_boards = [(board, ranked(board)) for board in boards(entries)]
     write_json(place / "leaderboard.json", {"schema": SCHEMA, "boards": [_board(*pair) for pair in sorted_boards]})
     write_text(place / "leaderboard.csv", _csv(sorted_boards))
-    write_board_page(place / "index.html", sorted_boards)
+    if signals:
+        write_compare_page(place / COMPARE, sorted_boards)
+    else:
+        (place / COMPARE).unlink(missing_ok=True)
+    write_board_page(place / "index.html", sorted_boards, compared=signals)
     return found.refused
 
 

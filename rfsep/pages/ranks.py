@@ -40,11 +40,13 @@ class Duels(NamedTuple):
     Attributes:
         duels: one per pair.
         swapped: what the tests swap, in words; empty if there are none.
+        num_groups: how many of them; 0 likewise.
         by_intervals: names of rows without errors on every mixture, whose intervals are compared instead.
     """
 
     duels: list[Duel]
     swapped: str
+    num_groups: int
     by_intervals: list[str]
 
 
@@ -101,7 +103,8 @@ def _duels(rows: Sequence[Standing], facts: Mapping[str, TypeErrors], metric: Me
         for first, second in combinations(scores, 2)
     ]
     by_intervals = [rows[place].name for place in scores if place not in known]
-    return Duels(duels, _swapped({label: facts[label] for label in labels}) if tested else "", by_intervals)
+    mixtures, recordings = _num_groups({label: facts[label] for label in labels}) if tested else (0, 0)
+    return Duels(duels, _swapped(mixtures, recordings), mixtures + recordings, by_intervals)
 
 
 def _tested(
@@ -147,17 +150,20 @@ def _groups(facts: Mapping[str, TypeErrors]) -> dict[str, Integers]:
     return groups
 
 
-def _swapped(facts: Mapping[str, TypeErrors]) -> str:
-    """Says what is swapped.
-
-    >>> from types import SimpleNamespace as Facts
-    >>> _swapped({"QPSK_Wifi": Facts(recording=np.array([0, 1, 0])), "QPSK_EMI": Facts(recording=np.array([-1]))})
-    '1 mixture and 2 recordings'
-    """
+def _num_groups(facts: Mapping[str, TypeErrors]) -> tuple[int, int]:
+    """Returns how many mixtures and how many recordings are swapped."""
     groups = _groups(facts)
     recordings = {int(group) for label, one in facts.items() for group in groups[label][one.recording >= 0]}
-    mixtures = sum(int((one.recording < 0).sum()) for one in facts.values())
-    counts = ((mixtures, "mixture"), (len(recordings), "recording"))
+    return sum(int((one.recording < 0).sum()) for one in facts.values()), len(recordings)
+
+
+def _swapped(mixtures: int, recordings: int) -> str:
+    """Says what is swapped.
+
+    >>> _swapped(1, 2), _swapped(0, 0)
+    ('1 mixture and 2 recordings', '')
+    """
+    counts = ((mixtures, "mixture"), (recordings, "recording"))
     return " and ".join(f"{count:,} {word}{'s' if count != 1 else ''}" for count, word in counts if count)
 
 
