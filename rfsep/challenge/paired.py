@@ -201,7 +201,7 @@ def _squares_together(pulls: Sequence[_Pull], levels: Sequence[_Level], signs: F
 def _exact(levels: Sequence[_Level], observed: Floats, num_groups: int) -> Floats:
     """Returns p values over all swaps; the first group stays, as swapping all only changes the sign."""
     counts = np.arange(2 ** (num_groups - 1))[:, None] >> np.arange(num_groups - 1)
-    signs: Floats = np.ones((len(counts), num_groups))
+    signs = np.ones((len(counts), num_groups), np.float64)
     signs[:, 1:] -= 2 * (counts & 1)
     beyond = np.zeros(len(observed))
     step = max(1, _BATCH_NUMBERS // max(1, num_groups * len(observed)))
@@ -223,7 +223,7 @@ def _sampled(levels: Sequence[_Level], observed: Floats, num_groups: int) -> Flo
     chosen, done = np.arange(len(observed)), 0
     while done < num_swaps and len(chosen):
         batch = min(num_swaps - done, max(1, _BATCH_NUMBERS // max(len(chosen) * (1 + num_shared), num_groups)))
-        signs = 1.0 - 2.0 * rng.integers(0, 2, (batch, num_groups))
+        signs: Floats = 1.0 - 2.0 * rng.integers(0, 2, (batch, num_groups))
         beyond[chosen] += _as_far(_statistics(levels, signs, chosen)[0], observed[chosen])
         tried[chosen] += batch
         done += batch
