@@ -301,6 +301,21 @@ def _pooled(bins: list[list[float]]) -> str:
     return "" if count < 100 else f"{sum(one[1] * one[2] for one in bins) / count:.2f}"
 
 
+def ranks(content: dict[str, Any]) -> str:
+    """Returns how often somebody is called better: a line per case, boards without a difference first."""
+
+    def line(row: dict[str, Any]) -> list[str]:
+        swapped = (
+            f"{row['recordings']} recordings" if row["recordings"] else f"{row['levels']} x {row['per_level']} mixtures"
+        )
+        told = [_number(row[method], "ber") for method in ("swaps", "t", "bootstrap", "intervals")]
+        return [f"{row['entries']} entries, {row['title']}", swapped, *told]
+
+    rows = sorted(content["rows"], key=lambda row: bool(row["power"]))
+    header = ["share called better", "on", "swaps, corrected", "paired t", "paired bootstrap", "intervals apart"]
+    return _grid(header, [line(row) for row in rows])
+
+
 KINDS = {
     "comparison": comparison,
     "scores": scores,
@@ -312,6 +327,7 @@ KINDS = {
     "robust": robust,
     "honesty": honesty,
     "reliability": reliability,
+    "ranks": ranks,
 }
 
 

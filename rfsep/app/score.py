@@ -166,11 +166,13 @@ def _bounds(settings: EvaluateSettings, pair: Pair, measured: Sequence[float | N
     return rows
 
 
-def _example(submission: Submission, pair: Pair) -> Example:
+def _example(settings: EvaluateSettings, submission: Submission, pair: Pair) -> Example:
     """Returns the mixture that the page shows before and after separation."""
     mixtures, truth = pair.mixtures, pair.truth
+    row = int(np.abs(mixtures.sinr_db - _EXAMPLE_SINR_DB).argmin()) if settings.mixture is None else settings.mixture
+    if row >= len(mixtures.mixture):
+        raise fault(mixtures.path, f"has no mixture={row}, its rows are 0 to {len(mixtures.mixture) - 1}")
     modem = build_modem(soi_named(mixtures.soi))
-    row = int(np.abs(mixtures.sinr_db - _EXAMPLE_SINR_DB).argmin())
     soi = read_complex(submission.soi_path, mixtures.mixture.shape)
     mixture, estimate = (np.array(file[row]) for file in (mixtures.mixture, soi))
     symbols = [modem.analyse(torch.from_numpy(waveform)[None])[0].numpy() for waveform in (mixture, estimate)]
@@ -186,6 +188,7 @@ def _example(submission: Submission, pair: Pair) -> Example:
         estimate=estimate[part],
         mixture_symbols=symbols[0],
         estimate_symbols=symbols[1],
+        row=row,
     )
 
 
@@ -221,6 +224,7 @@ def _errors(testset: Path, submission: Submission) -> Estimates:
 
 def _scored(settings: EvaluateSettings, testset: Path, submission: Submission, errors: Estimates) -> _Scored:
     pair = _pair(testset, submission.soi, submission.interference)
+    example = _example(settings, submission, pair)
     beside = _beside(settings, testset, pair)
     # The measured SINR belongs to the test set, and is kept with its baselines.
     measured = beside.rows[0]["measured_sinr_db"]
@@ -230,7 +234,7 @@ def _scored(settings: EvaluateSettings, testset: Path, submission: Submission, e
     (filtered,) = [one for one in beside.rows if one["separator"] == "matched_filter"]
     worse = shortfalls(row, filtered, zero_mse_db(pair))
     kept = _kept(pair, errors, beside)
-    return _Scored(row, kept, beside.rows, limits, _example(submission, pair), curves, worse)
+    return _Scored(row, kept, beside.rows, limits, example, curves, worse)
 
 
 def _kept(pair: Pair, errors: Estimates, beside: Beside) -> TypeErrors:

@@ -216,11 +216,11 @@ def _pareto(rows: Sequence[Standing], key: str, axis: str, unit: str) -> Markup 
 
 
 def _type_data(board: Board, one: MixtureType) -> dict[str, Any]:
-    """Returns a mixture type's data for the page's script, with the first submission's example."""
-    example = next((found for entry in board.entries if (found := _example(entry.examples, one.label))), None)
-    data: dict[str, Any] = {"label": one.label, "soi": one.soi, "interference": one.interference, "example": None}
-    if example is not None:
-        data["example"] = {
+    """Returns a mixture type's data for the page's script, with the mixtures of the submissions' examples by row."""
+    found = (_example(entry.examples, one.label) for entry in board.entries)
+    examples = {example.row: example for example in found if example is not None}
+    shown = {
+        row: {
             "sinr": decibels(example.sinr_db, 0 if float(example.sinr_db).is_integer() else 1),
             "rate_hz": example.sample_rate_hz,
             "ideal": _packed(example.ideal),
@@ -228,7 +228,9 @@ def _type_data(board: Board, one: MixtureType) -> dict[str, Any]:
             "truth": _packed(example.truth),
             "symbols": _packed(example.mixture_symbols),
         }
-    return data
+        for row, example in examples.items()
+    }
+    return {"label": one.label, "soi": one.soi, "interference": one.interference, "examples": shown}
 
 
 def _row_data(board: Board, row: Standing) -> dict[str, Any]:
@@ -237,7 +239,8 @@ def _row_data(board: Board, row: Standing) -> dict[str, Any]:
     types: dict[str, Any] = {label: {"levels": levels_of(one), "example": None} for label, one in row.rows.items()}
     for label, data in types.items():
         if entry is not None and (example := _example(entry.examples, label)) is not None:
-            data["example"] = {"estimate": _packed(example.estimate), "symbols": _packed(example.estimate_symbols)}
+            signals = {"estimate": _packed(example.estimate), "symbols": _packed(example.estimate_symbols)}
+            data["example"] = {"row": example.row, **signals}
     return {"name": row.name, "kind": row.kind, "types": types}
 
 

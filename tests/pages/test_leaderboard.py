@@ -177,7 +177,7 @@ def test_open_challenge_shows_no_signals(tmp_path: Path) -> None:
     submit(tmp_path, "b", -11.0)
     assert write_leaderboard(tmp_path, signals=False) == []
     content = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "index.html").read_text(), re.DOTALL)[1])  # type: ignore[index]
-    assert [one["example"] for one in content[0]["types"]] == [None, None]
+    assert [one["examples"] for one in content[0]["types"]] == [{}, {}]
     assert all(one["example"] is None for entry in content[0]["rows"] for one in entry["types"].values())
 
 
