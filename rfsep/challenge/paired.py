@@ -223,7 +223,7 @@ def _sampled(levels: Sequence[_Level], observed: Floats, num_groups: int) -> Flo
     chosen, done = np.arange(len(observed)), 0
     while done < num_swaps and len(chosen):
         batch = min(num_swaps - done, max(1, _BATCH_NUMBERS // max(len(chosen) * (1 + num_shared), num_groups)))
-        signs: Floats = 1.0 - 2.0 * rng.integers(0, 2, (batch, num_groups))
+        signs = 1.0 - 2.0 * rng.integers(0, 2, (batch, num_groups)).astype(np.float64)
         beyond[chosen] += _as_far(_statistics(levels, signs, chosen)[0], observed[chosen])
         tried[chosen] += batch
         done += batch
