@@ -316,6 +316,21 @@ def _share(value: float) -> str:
     return f"{value:.3f}".lstrip("0") if value < 0.9995 else "1"
 
 
+def ranks(content: dict[str, Any]) -> str:
+    """Returns how often somebody is called better: a line per case, boards without a difference first."""
+
+    def line(row: dict[str, Any]) -> list[str]:
+        swapped = (
+            f"{row['recordings']} recordings" if row["recordings"] else f"{row['levels']} x {row['per_level']} mixtures"
+        )
+        told = [_number(row[method], "ber") for method in ("swaps", "t", "bootstrap", "intervals")]
+        return [f"{row['entries']} entries, {row['title']}", swapped, *told]
+
+    rows = sorted(content["rows"], key=lambda row: bool(row["power"]))
+    header = ["share called better", "on", "swaps, corrected", "paired t", "paired bootstrap", "intervals apart"]
+    return _grid(header, [line(row) for row in rows])
+
+
 KINDS = {
     "comparison": comparison,
     "scores": scores,
@@ -328,6 +343,7 @@ KINDS = {
     "honesty": honesty,
     "reliability": reliability,
     "coverage": coverage,
+    "ranks": ranks,
 }
 
 

@@ -270,6 +270,7 @@ def evaluate_settings(config: DictConfig) -> EvaluateSettings:
         submissions=tuple(Path(one) for one in _names(config, "submission") or ()),
         leaderboard=_path(config, "leaderboard"),
         signals=bool(config.signals),
+        mixture=_row(config),
         id=_text(config, "id"),
         bounds=_names(config, "bounds") or (),
         fresh=bool(config.fresh),
@@ -282,6 +283,14 @@ def evaluate_settings(config: DictConfig) -> EvaluateSettings:
         timing_error=plain(config.timing_error) if "timing_error" in config else None,
         wandb=plain(config.logger.wandb),
     )
+
+
+def _row(config: DictConfig) -> int | None:
+    """Returns the row of a mixture file that a config names, if any."""
+    row = config.mixture
+    if row is None or (isinstance(row, int) and not isinstance(row, bool) and row >= 0):
+        return row
+    raise InputError(f"mixture is {row!r}, expected the number of a row, counted from 0")
 
 
 def prepare_settings(config: DictConfig) -> PrepareSettings:

@@ -25,10 +25,11 @@ from rfsep.app.config import (
 )
 from rfsep.app.estimates import progress
 from rfsep.app.settings import EvaluateSettings
+from rfsep.challenge.kept_errors import ERRORS, TypeErrors, row_errors, write_errors
 from rfsep.challenge.measured import Powers, powers_of
 from rfsep.challenge.scoring import (
     SCHEMA,
-    Baselines,
+    Beside,
     Estimates,
     Pair,
     Row,
@@ -110,10 +111,10 @@ def _told(value: object, kind: type | UnionType) -> bool:
     return isinstance(value, int | float) and isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
 
 
-def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> Baselines:
-    """Returns the rows of the baselines ``names`` on a mixture type, and the powers of its mixtures."""
+def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> Beside:
+    """Returns the baselines ``names`` on a mixture type."""
     modem, powers = build_modem(soi_named(pair.mixtures.soi)), powers_of(pair.truth.soi, pair.truth.interference)
-    num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
+    num_bits, made = modem.num_bits(pair.mixtures.mixture.shape[1]), Beside([], {}, powers)
     for name in names:
         base, changes = BASELINES[name]
         usual = separator_of(base)
@@ -123,11 +124,12 @@ def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> Base
             task = bar.add_task(f"baseline {name}", total=len(pair.mixtures.mixture))
             separated = separate_file(parts.make, pair.mixtures, num_bits, False, partial(bar.advance, task))
             errors = separated_errors(separated, pair.truth)
-        rows.append(score_row(name, pair, errors.mse, errors.bit_errors, powers))
-    return Baselines(rows, powers)
+        made.rows.append(score_row(name, pair, errors.mse, errors.bit_errors, powers))
+        made.errors[name] = row_errors(errors.mse, errors.bit_errors)
+    return made
 
 
-def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> Baselines:
+def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> Beside:
     """Returns a mixture type's baselines, kept or made now, except those whose recordings are missing."""
     path = baselines_path(testset)
 
@@ -164,11 +166,13 @@ def _bounds(settings: EvaluateSettings, pair: Pair, powers: Powers) -> list[Row]
     return rows
 
 
-def _example(submission: Submission, pair: Pair) -> Example:
+def _example(settings: EvaluateSettings, submission: Submission, pair: Pair) -> Example:
     """Returns the mixture that the page shows before and after separation."""
     mixtures, truth = pair.mixtures, pair.truth
+    row = int(np.abs(mixtures.sinr_db - _EXAMPLE_SINR_DB).argmin()) if settings.mixture is None else settings.mixture
+    if row >= len(mixtures.mixture):
+        raise fault(mixtures.path, f"has no mixture={row}, its rows are 0 to {len(mixtures.mixture) - 1}")
     modem = build_modem(soi_named(mixtures.soi))
-    row = int(np.abs(mixtures.sinr_db - _EXAMPLE_SINR_DB).argmin())
     soi = read_complex(submission.soi_path, mixtures.mixture.shape)
     mixture, estimate = (np.array(file[row]) for file in (mixtures.mixture, soi))
     symbols = [modem.analyse(torch.from_numpy(waveform)[None])[0].numpy() for waveform in (mixture, estimate)]
@@ -184,6 +188,7 @@ def _example(submission: Submission, pair: Pair) -> Example:
         estimate=estimate[part],
         mixture_symbols=symbols[0],
         estimate_symbols=symbols[1],
+        row=row,
     )
 
 
@@ -199,6 +204,7 @@ class _Scored(NamedTuple):
     """A submitted mixture type: its row, the rows beside it, its example on the page, and where it falls short."""
 
     row: Row
+    errors: TypeErrors
     beside: list[Row]
     limits: list[Row]
     example: Example
@@ -218,13 +224,26 @@ def _errors(testset: Path, submission: Submission) -> Estimates:
 
 def _scored(settings: EvaluateSettings, testset: Path, submission: Submission, errors: Estimates) -> _Scored:
     pair = _pair(testset, submission.soi, submission.interference)
+    example = _example(settings, submission, pair)
     beside = _beside(settings, testset, pair)
     row = score_row(submission.id, pair, errors.mse, errors.bit_errors, beside.powers)
     limits = _bounds(settings, pair, beside.powers)
     curves = published_curves(submission.soi, submission.interference, pair.mixtures.mixture.shape[1])
     (filtered,) = [one for one in beside.rows if one["separator"] == "matched_filter"]
     worse = shortfalls(row, filtered, zero_mse_db(pair, beside.powers))
-    return _Scored(row, beside.rows, limits, _example(submission, pair), curves, worse)
+    kept = _kept(pair, errors, beside)
+    return _Scored(row, kept, beside.rows, limits, example, curves, worse)
+
+
+def _kept(pair: Pair, errors: Estimates, beside: Beside) -> TypeErrors:
+    """Returns the errors of every mixture of a type, for paired comparisons with other submissions."""
+    return TypeErrors(
+        np.asarray(pair.mixtures.sinr_db, np.float32),
+        np.asarray(pair.truth.interference_origin, np.int32),
+        np.asarray(pair.truth.num_bits, np.int32),
+        row_errors(errors.mse, errors.bit_errors),
+        beside.errors,
+    )
 
 
 def _show(one: _Scored) -> None:
@@ -243,7 +262,7 @@ def _scores_folder(settings: EvaluateSettings, folder: Path, card: Row, testset:
 
 
 def score_submission(settings: EvaluateSettings, entry: Entry, testset: Path, several: bool = False) -> str:
-    """Scores a submission beside the baselines, writes scores.json, examples.npz and index.html, and returns its id.
+    """Scores a submission beside the baselines, writes the scores, their errors, examples and page, and returns its id.
 
     Args:
         settings: settings of evaluate.py.
@@ -282,6 +301,8 @@ def score_submission(settings: EvaluateSettings, entry: Entry, testset: Path, se
     }
     with alone_in(out):
         scores["examples"] = write_examples(out / EXAMPLES, examples)
+        kept = {f"{one.row['soi']}_{one.row['interference']}": one.errors for one in scored}
+        scores["errors"] = write_errors(out / ERRORS, kept)
         write_json(out / "scores.json", sealed(scores))
         write_page(out / "index.html", scores, published, examples)
     console.print(f"scores in {out / 'scores.json'}, page: {out / 'index.html'}")

@@ -260,6 +260,7 @@ class EvaluateSettings:
     submissions: tuple[Path, ...]
     leaderboard: Path | None
     signals: bool
+    mixture: int | None
     id: str | None
     bounds: tuple[str, ...]
     fresh: bool

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rfsep.challenge.kept_errors import RowErrors, read_rows, write_rows
 from rfsep.challenge.measured import Powers, bins_of, measured_db, shares_of
 from rfsep.challenge.separate import SeparatedRows
 from rfsep.iq import db, forget_pages, power
@@ -177,37 +178,51 @@ def _baselines_key(pair: Pair, settings: object) -> Row:
     return {**files, "settings": settings, "intervals": _INTERVALS}
 
 
-class Baselines(NamedTuple):
-    """What is kept of a mixture type: the rows of its baselines, and the powers of its mixtures."""
+class Beside(NamedTuple):
+    """What is kept of a mixture type: its baselines' rows, and errors by name, and the powers of its mixtures."""
 
     rows: list[Row]
+    errors: dict[str, RowErrors]
     powers: Powers
 
 
-def kept_baselines(path: Path, pair: Pair, settings: object) -> Baselines | None:
-    """Returns the kept baselines of a mixture type; None if there are none for these files and settings.
+def _errors_path(path: Path, name: str) -> Path:
+    """Returns where the errors of the baselines of a mixture type are kept, beside their rows."""
+    return path.with_name(f"{path.stem}_{name}.npz")
+
+
+def kept_baselines(path: Path, pair: Pair, settings: object) -> Beside | None:
+    """Returns kept baselines of a mixture type; None if there are none for these files and settings, or in full.
 
     Args:
         path: see `baselines_path`.
         pair: the mixture type.
         settings: everything else that the baselines depend on, as JSON.
     """
-    entry = _baselines_kept(path)["sets"].get(f"{pair.mixtures.soi}_{pair.mixtures.interference}")
-    # Older versions kept no powers.
-    if entry is None or entry["key"] != _baselines_key(pair, settings) or "powers" not in entry:
+    name = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
+    entry = _baselines_kept(path)["sets"].get(name)
+    # Older versions kept neither powers nor errors.
+    if entry is None or entry["key"] != _baselines_key(pair, settings) or not {"powers", "errors"} <= entry.keys():
         return None
-    return Baselines(list(entry["rows"]), Powers(*(np.array(one, np.float64) for one in entry["powers"])))
+    try:
+        errors = read_rows(_errors_path(path, name), entry["errors"], [row["separator"] for row in entry["rows"]])
+    except InputError:
+        return None
+    powers = Powers(*(np.array(one, np.float64) for one in entry["powers"]))
+    return Beside(list(entry["rows"]), errors, powers)
 
 
-def keep_baselines(path: Path, pair: Pair, settings: object, made: Baselines) -> Baselines:
+def keep_baselines(path: Path, pair: Pair, settings: object, beside: Beside) -> Beside:
     """Keeps baselines for `kept_baselines`, and returns them."""
     name = f"{pair.mixtures.soi}_{pair.mixtures.interference}"
     with alone_in(path.parent, wait=True):
         kept = _baselines_kept(path)
-        powers = [one.tolist() for one in made.powers]
-        kept["sets"][name] = {"key": _baselines_key(pair, settings), "rows": made.rows, "powers": powers}
+        digest = write_rows(_errors_path(path, name), beside.errors)
+        powers = [one.tolist() for one in beside.powers]
+        key = _baselines_key(pair, settings)
+        kept["sets"][name] = {"key": key, "rows": beside.rows, "errors": digest, "powers": powers}
         write_json(path, kept)
-    return made
+    return beside
 
 
 def truth_batches(pair: Pair) -> Iterator[MixtureBatch]:

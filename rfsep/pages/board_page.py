@@ -9,10 +9,13 @@ import numpy as np
 from markupsafe import Markup
 
 from rfsep.pages.collect import Board, MixtureType
+from rfsep.pages.compare_page import compared_rows
 from rfsep.pages.figures import THEMED, Look, Published, Row, has_metric, look, waterfall
+from rfsep.pages.matrix import Matrix, matrices
 from rfsep.pages.pareto import Point, pareto
 from rfsep.pages.pictures import Complex
 from rfsep.pages.published import published_curves
+from rfsep.pages.ranks import Ranked
 from rfsep.pages.report import DASH, Example, ScoreText, decibels, interval_of, levels_of, quantity, render
 from rfsep.pages.standings import FILLER, RANKED, Metric, Score, Standing, type_score
 
@@ -69,19 +72,21 @@ class _BoardView(NamedTuple):
     testset: str
     types: list[_TypeView]
     rows: list[_RowView]
+    matrices: list[Matrix]
     pareto: list[Markup]
     filler: str
     data: dict[str, Any]
 
 
-def write_board_page(path: Path, boards: Sequence[tuple[Board, list[Standing]]]) -> None:
+def write_board_page(path: Path, boards: Sequence[tuple[Board, Ranked]], compared: bool) -> None:
     """Writes the page, which needs no other file and no network.
 
     Args:
         path: HTML file, replaced as a whole or not at all.
-        boards: boards with their rows in order.
+        boards: boards with their ranked rows.
+        compared: whether there is a page of comparisons to lead to.
     """
-    views = [_view(f"board-{index}", *pair) for index, pair in enumerate(boards, 1)]
+    views = [_view(index, *pair, compared) for index, pair in enumerate(boards)]
     render(
         path,
         "leaderboard.html.j2",
@@ -94,13 +99,15 @@ def write_board_page(path: Path, boards: Sequence[tuple[Board, list[Standing]]])
     )
 
 
-def _view(anchor: str, board: Board, rows: list[Standing]) -> _BoardView:
+def _view(index: int, board: Board, ranks: Ranked, compared: bool) -> _BoardView:
+    anchor, rows = f"board-{index + 1}", ranks.rows
     types = [_type_view(f"{anchor}-{one.label}", board, one, rows) for one in board.types]
     return _BoardView(
         anchor=anchor,
         testset=board.testset,
         types=types,
         rows=[_row_view(row, index, board, rows) for index, row in enumerate(rows)],
+        matrices=matrices(ranks, index, compared_rows(rows) if compared else []),
         pareto=[figure for axis in COST_AXES if (figure := _pareto(rows, *axis)) is not None],
         filler=FILLER,
         data={
@@ -209,11 +216,11 @@ def _pareto(rows: Sequence[Standing], key: str, axis: str, unit: str) -> Markup 
 
 
 def _type_data(board: Board, one: MixtureType) -> dict[str, Any]:
-    """Returns a mixture type's data for the page's script, with the first submission's example."""
-    example = next((found for entry in board.entries if (found := _example(entry.examples, one.label))), None)
-    data: dict[str, Any] = {"label": one.label, "soi": one.soi, "interference": one.interference, "example": None}
-    if example is not None:
-        data["example"] = {
+    """Returns a mixture type's data for the page's script, with the mixtures of the submissions' examples by row."""
+    found = (_example(entry.examples, one.label) for entry in board.entries)
+    examples = {example.row: example for example in found if example is not None}
+    shown = {
+        row: {
             "sinr": decibels(example.sinr_db, 0 if float(example.sinr_db).is_integer() else 1),
             "rate_hz": example.sample_rate_hz,
             "ideal": _packed(example.ideal),
@@ -221,7 +228,9 @@ def _type_data(board: Board, one: MixtureType) -> dict[str, Any]:
             "truth": _packed(example.truth),
             "symbols": _packed(example.mixture_symbols),
         }
-    return data
+        for row, example in examples.items()
+    }
+    return {"label": one.label, "soi": one.soi, "interference": one.interference, "examples": shown}
 
 
 def _row_data(board: Board, row: Standing) -> dict[str, Any]:
@@ -230,7 +239,8 @@ def _row_data(board: Board, row: Standing) -> dict[str, Any]:
     types: dict[str, Any] = {label: {"levels": levels_of(one), "example": None} for label, one in row.rows.items()}
     for label, data in types.items():
         if entry is not None and (example := _example(entry.examples, label)) is not None:
-            data["example"] = {"estimate": _packed(example.estimate), "symbols": _packed(example.estimate_symbols)}
+            signals = {"estimate": _packed(example.estimate), "symbols": _packed(example.estimate_symbols)}
+            data["example"] = {"row": example.row, **signals}
     return {"name": row.name, "kind": row.kind, "types": types}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rfsep.challenge.kept_errors import ERRORS, TypeErrors, read_errors
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.pages.examples import EXAMPLES, read_examples
 from rfsep.pages.report import Example
@@ -24,11 +25,13 @@ class Entry(NamedTuple):
         folder: folder of its scores, relative to the searched folder.
         scores: contents of scores.json.
         examples: example signals, one per mixture type; none if they are not kept.
+        errors: errors on every mixture, by the label of a type; none in scores of before they were kept.
     """
 
     folder: str
     scores: Row
     examples: list[Example]
+    errors: dict[str, TypeErrors]
 
 
 class Found(NamedTuple):
@@ -86,11 +89,12 @@ def collect(place: Path) -> Found:
         try:
             scores = _read(path)
             examples = read_examples(path.with_name(EXAMPLES), scores["examples"])
+            errors = read_errors(path.with_name(ERRORS), scores["errors"]) if "errors" in scores else {}
         except (InputError, OSError) as error:
             refused.append(str(error))
             continue
         if not any(scores == entry.scores for entry in entries):  # A copy is no second submission.
-            entries.append(Entry(path.parent.relative_to(place).as_posix(), scores, examples))
+            entries.append(Entry(path.parent.relative_to(place).as_posix(), scores, examples, errors))
     if not entries:
         raise InputError("; ".join(refused) or f"{place}: no {SCORES} below it; evaluate.py writes them")
     return Found(entries, refused)

@@ -122,23 +122,24 @@ function inside(board, { types, rows }) {
   function fill() {
     const [entry, kind] = [rows[row.value], types[type.value]];
     const found = entry.types[kind.label];
-    const example = found?.example && kind.example ? { ...kind.example, ...found.example } : null;
+    const mixture = found?.example ? kind.examples[found.example.row] : null;
     section.querySelector(".empty").textContent = !found
       ? `${entry.name} has no estimates of ${kind.soi} in ${kind.interference}.`
-      : example ? "" : "No signals of it are kept.";
+      : mixture ? "" : "No signals of it are kept.";
     section.querySelector(".found").hidden = !found;
-    section.querySelector(".signals").hidden = !example;
+    section.querySelector(".signals").hidden = !mixture;
     shown = null;
     if (found) levels(found.levels);
-    if (!example) return;
-    section.querySelector(".sinr").textContent = kind.example.sinr;
+    if (!mixture) return;
+    section.querySelector(".sinr").textContent = mixture.sinr;
+    section.querySelector(".row").textContent = found.example.row < 0 ? "One mixture" : `Mixture ${found.example.row}`;
     shown = {
-      rate: kind.example.rate_hz,
-      ideal: unpack(kind.example.ideal),
-      before: unpack(kind.example.symbols),
+      rate: mixture.rate_hz,
+      ideal: unpack(mixture.ideal),
+      before: unpack(mixture.symbols),
       after: unpack(found.example.symbols),
-      mixture: unpack(kind.example.mixture),
-      truth: unpack(kind.example.truth),
+      mixture: unpack(mixture.mixture),
+      truth: unpack(mixture.truth),
       estimate: unpack(found.example.estimate),
     };
     drawSignals();

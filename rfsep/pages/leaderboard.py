@@ -1,4 +1,4 @@
-"""Writes the leaderboard of a folder: index.html, leaderboard.json and leaderboard.csv."""
+"""Writes the leaderboard of a folder: index.html, compare.html, leaderboard.json and leaderboard.csv."""
 
 import csv
 import io
@@ -9,18 +9,21 @@ from typing import Any
 from rfsep.challenge.scoring import SCHEMA, Row
 from rfsep.pages.board_page import write_board_page
 from rfsep.pages.collect import Board, boards, collect
-from rfsep.pages.standings import COSTS, ORIGIN, Score, Standing, standings, type_score
+from rfsep.pages.compare_page import COMPARE, write_compare_page
+from rfsep.pages.ranks import Duels, Ranked, ranked
+from rfsep.pages.standings import COSTS, ORIGIN, Score, type_score
 from rfsep.storage.atomic import write_json, write_text
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # A spreadsheet takes text that begins so for a formula.
 
 
 def write_leaderboard(place: Path, signals: bool = True) -> list[str]:
-    """Compares all submissions that this host scored below a folder, and writes the three files there.
+    """Compares all submissions that this host scored below a folder, and writes its files there.
 
     Args:
         place: the folder.
-        signals: whether to show one mixture of each type with its truth, which an open challenge withholds.
+        signals: whether to show one mixture of each type with its truth, and the errors on every mixture; an open
+            challenge withholds both.
 
     Returns:
         One line on each refused scores.json.
@@ -30,10 +33,14 @@ def write_leaderboard(place: Path, signals: bool = True) -> list[str]:
     """
     found = collect(place)
     entries = found.entries if signals else [entry._replace(examples=[]) for entry in found.entries]
-    sorted_boards = [(board, standings(board)) for board in boards(entries)]
+    sorted_boards = [(board, ranked(board)) for board in boards(entries)]
     write_json(place / "leaderboard.json", {"schema": SCHEMA, "boards": [_board(*pair) for pair in sorted_boards]})
     write_text(place / "leaderboard.csv", _csv(sorted_boards))
-    write_board_page(place / "index.html", sorted_boards)
+    if signals:
+        write_compare_page(place / COMPARE, sorted_boards)
+    else:
+        (place / COMPARE).unlink(missing_ok=True)
+    write_board_page(place / "index.html", sorted_boards, compared=signals)
     return found.refused
 
 
@@ -43,7 +50,7 @@ def _score(name: str, score: Score | None) -> Row:
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _board(board: Board, rows: Sequence[Standing]) -> Row:
+def _board(board: Board, ranks: Ranked) -> Row:
     """Returns a board for leaderboard.json."""
     return {
         "testset": board.testset,
@@ -64,12 +71,32 @@ def _board(board: Board, rows: Sequence[Standing]) -> Row:
                 },
                 **{key: row.card.get(key) for key in (*COSTS, *ORIGIN)},
             }
-            for row in rows
+            for row in ranks.rows
+        ],
+        "comparisons": {metric: _comparison(ranks, duels) for metric, duels in ranks.duels.items()},
+    }
+
+
+def _comparison(ranks: Ranked, duels: Duels) -> Row:
+    """Returns who beats whom in one metric, a line per pair."""
+    names = [row.name for row in ranks.rows]
+    return {
+        "swapped": duels.swapped,
+        "by_intervals": duels.by_intervals,
+        "pairs": [
+            {
+                "first": names[duel.first],
+                "second": names[duel.second],
+                "difference_db": duel.difference_db,
+                "p": duel.p,
+                "better": None if duel.better is None else names[duel.better],
+            }
+            for duel in duels.duels
         ],
     }
 
 
-def _csv(sorted_boards: Sequence[tuple[Board, list[Standing]]]) -> str:
+def _csv(sorted_boards: Sequence[tuple[Board, Ranked]]) -> str:
     """Returns all boards as one table, one row per submission."""
     columns, rows = table([_board(board, each) for board, each in sorted_boards])
     stream = io.StringIO()

@@ -32,6 +32,7 @@ class Example(NamedTuple):
         estimate: complex64 [T].
         mixture_symbols: complex64 [S], matched-filter outputs of the mixture.
         estimate_symbols: complex64 [S], the same of the estimate.
+        row: its row in the mixture file; -1 in scores of before it was kept.
     """
 
     soi: str
@@ -44,6 +45,7 @@ class Example(NamedTuple):
     estimate: Complex
     mixture_symbols: Complex
     estimate_symbols: Complex
+    row: int = -1
 
 
 class ScoreText(NamedTuple):

@@ -1,9 +1,10 @@
-"""Computes the standings of a board: totals over mixture types, intervals, ranks."""
+"""Computes the standings of a board: totals over mixture types and their intervals."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from rfsep.challenge.kept_errors import RowErrors
 from rfsep.challenge.scoring import Row
 from rfsep.pages.collect import Board, Entry
 
@@ -33,10 +34,11 @@ class Standing(NamedTuple):
         kind: see `Kind`.
         measured: whether its costs were measured here, not declared by a team.
         rows: row of scores.json by mixture type.
+        errors: errors on every mixture by type, those of ``FILLER`` where it replaces one; none if they are not kept.
         missing: labels of the board's types that it lacks.
         mse: total MSE score; None if nothing replaces a missing type.
         ber: total BER score, likewise; also None if no type has known bits.
-        mse_rank: see `_ranks`; None for rows that do not compete.
+        mse_rank: see `rfsep.pages.ranks.ranked`; None for rows that do not compete, and before they are ranked.
         ber_rank: as for the MSE.
         card: costs and origin, None if unknown.
     """
@@ -47,12 +49,20 @@ class Standing(NamedTuple):
     kind: Kind
     measured: bool
     rows: dict[str, Row]
+    errors: dict[str, RowErrors]
     missing: list[str]
     mse: Score | None
     ber: Score | None
     mse_rank: int | None
     ber_rank: int | None
     card: dict[str, Any]
+
+
+class _Filler(NamedTuple):
+    """The baseline that replaces missing mixture types: its rows and errors by type."""
+
+    rows: Mapping[str, Row]
+    errors: Mapping[str, RowErrors]
 
 
 def type_score(row: Row, metric: Metric) -> Score | None:
@@ -75,18 +85,17 @@ def total(scores: Sequence[Score]) -> Score | None:
 
 
 def standings(board: Board) -> list[Standing]:
-    """Returns the rows of a board, best total MSE first; those without a total come last."""
+    """Returns the rows of a board without ranks, best total MSE first; those without a total come last."""
     baselines = _baselines(board.entries)
-    filler = baselines.get(FILLER, {})
+    errors = _baseline_errors(board.entries)
+    filler = _Filler(baselines.get(FILLER, {}), errors.get(FILLER, {}))
     ids = [entry.scores["id"] for entry in board.entries]
     rows = [_standing(board, entry, filler, ids.count(entry.scores["id"]) > 1) for entry in board.entries]
     rows += [
-        _filled(board, Standing(name, name, "", "baseline", True, scores, [], None, None, None, None, {}), filler)
+        _filled(board, _unscored(name, "", "baseline", scores, errors.get(name, {})), filler)
         for name, scores in baselines.items()
         if name not in ids
     ]
-    mse, ber = _ranks(rows, "mse"), _ranks(rows, "ber")
-    rows = [row._replace(mse_rank=mse.get(place), ber_rank=ber.get(place)) for place, row in enumerate(rows)]
     return sorted(rows, key=lambda row: (row.mse is None, 0.0 if row.mse is None else row.mse.value, row.name))
 
 
@@ -99,44 +108,42 @@ def _baselines(entries: Iterable[Entry]) -> dict[str, dict[str, Row]]:
     return found
 
 
-def _standing(board: Board, entry: Entry, filler: Mapping[str, Row], ambiguous: bool) -> Standing:
+def _baseline_errors(entries: Iterable[Entry]) -> dict[str, dict[str, RowErrors]]:
+    """Returns the errors of the baselines by name and mixture type."""
+    found: dict[str, dict[str, RowErrors]] = {}
+    for entry in entries:
+        for label, one in entry.errors.items():
+            for name, errors in one.baselines.items():
+                found.setdefault(name, {}).setdefault(label, errors)
+    return found
+
+
+def _unscored(id: str, folder: str, kind: Kind, rows: dict[str, Row], errors: dict[str, RowErrors]) -> Standing:
+    """Returns a standing before its totals."""
+    return Standing(id, id, folder, kind, True, rows, errors, [], None, None, None, None, {})
+
+
+def _standing(board: Board, entry: Entry, filler: _Filler, ambiguous: bool) -> Standing:
     scores, card = entry.scores, entry.scores["card"]
     kind: Kind = "unstated" if card["blind"] is None else "blind" if card["blind"] else "oracle"
     rows = {f"{row['soi']}_{row['interference']}": row for row in scores["results"]}
     name = f"{scores['id']} ({entry.folder})" if ambiguous else scores["id"]
     known = {key: card[key] for key in (*COSTS, *ORIGIN)}
     measured = bool(card["measured"])
-    plain = Standing(name, scores["id"], entry.folder, kind, measured, rows, [], None, None, None, None, known)
-    return _filled(board, plain, filler)
+    errors = {label: one.own for label, one in entry.errors.items()}
+    plain = _unscored(scores["id"], entry.folder, kind, rows, errors)
+    return _filled(board, plain._replace(name=name, measured=measured, card=known), filler)
 
 
-def _filled(board: Board, standing: Standing, filler: Mapping[str, Row]) -> Standing:
-    """Adds totals to a standing; ``filler`` replaces its missing scores."""
+def _filled(board: Board, standing: Standing, filler: _Filler) -> Standing:
+    """Adds totals to a standing; ``filler`` replaces its missing scores, and its errors if its own are kept."""
     labels = [one.label for one in board.types]
     missing = [label for label in labels if label not in standing.rows]
-    if any(label not in filler for label in missing):
+    if any(label not in filler.rows for label in missing):
         return standing._replace(missing=missing)
-    counted = [standing.rows.get(label) or filler[label] for label in labels]
+    counted = [standing.rows.get(label) or filler.rows[label] for label in labels]
     scores = {metric: [type_score(row, metric) for row in counted] for metric in ("mse", "ber")}
     totals = {metric: total([one for one in each if one is not None]) for metric, each in scores.items()}
-    return standing._replace(missing=missing, mse=totals["mse"], ber=totals["ber"])
-
-
-def _ranks(rows: Sequence[Standing], metric: Metric) -> dict[int, int]:
-    """Ranks the rows that compete, by index in ``rows``.
-
-    A rank is 1 plus the number of rows that are better beyond both intervals, so overlapping rows tie. It is at least
-    the rank of every row with a better score, so that a wide interval is no advantage.
-    """
-    totals = {
-        place: score for place, row in enumerate(rows) if row.kind in RANKED and (score := _total_of(row, metric))
-    }
-    ranks, rank = dict[int, int](), 1
-    for place, own in sorted(totals.items(), key=lambda item: item[1]):
-        rank = max(rank, 1 + sum(other.high < own.low for other in totals.values()))
-        ranks[place] = rank
-    return ranks
-
-
-def _total_of(row: Standing, metric: Metric) -> Score | None:
-    return row.mse if metric == "mse" else row.ber
+    filled = {label: filler.errors[label] for label in missing if standing.errors and label in filler.errors}
+    errors = {**standing.errors, **filled}
+    return standing._replace(missing=missing, errors=errors, mse=totals["mse"], ber=totals["ber"])

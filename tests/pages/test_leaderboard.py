@@ -12,7 +12,8 @@ from board import LEVELS, TYPES, row, write_scores
 
 from rfsep.pages.collect import boards, collect
 from rfsep.pages.leaderboard import write_leaderboard
-from rfsep.pages.standings import Standing, standings
+from rfsep.pages.ranks import ranked
+from rfsep.pages.standings import Standing
 from rfsep.storage.atomic import write_json
 from rfsep.types import InputError
 
@@ -21,7 +22,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 def only_board(place: Path) -> dict[str, Standing]:
     (board,) = boards(collect(place).entries)
-    return {one.name: one for one in standings(board)}
+    return {one.name: one for one in ranked(board).rows}
 
 
 def submit(place: Path, id: str, mse: float, width: float = 0.5, **card: Any) -> None:
@@ -176,7 +177,7 @@ def test_open_challenge_shows_no_signals(tmp_path: Path) -> None:
     submit(tmp_path, "b", -11.0)
     assert write_leaderboard(tmp_path, signals=False) == []
     content = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "index.html").read_text(), re.DOTALL)[1])  # type: ignore[index]
-    assert [one["example"] for one in content[0]["types"]] == [None, None]
+    assert [one["examples"] for one in content[0]["types"]] == [{}, {}]
     assert all(one["example"] is None for entry in content[0]["rows"] for one in entry["types"].values())
 
 
