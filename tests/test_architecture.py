@@ -44,6 +44,7 @@ DOORSTEPS = {
     "rfsep/app/train.py": {"omegaconf"},
     "rfsep/app/evaluate.py": {"omegaconf", "wandb"},
     "rfsep/app/prepare.py": {"omegaconf"},
+    "rfsep/app/host.py": {"omegaconf"},
 }
 HYDRA_PLACES = {f"rfsep/app/{name}.py" for name in ("config", "doors", "trust")}
 

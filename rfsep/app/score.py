@@ -24,7 +24,7 @@ from rfsep.app.config import (
     soi_named,
 )
 from rfsep.app.estimates import progress
-from rfsep.app.settings import EvaluateSettings
+from rfsep.app.settings import EvaluateSettings, Frames
 from rfsep.challenge.scoring import (
     SCHEMA,
     Estimates,
@@ -84,7 +84,7 @@ _CARD_FIELDS: dict[str, type | UnionType] = {
 }
 
 
-def _declared_card(path: Path, name: str) -> Row:
+def declared_card(path: Path, name: str) -> Row:
     """Returns the card that came with a submission; missing fields, and fields of another type, are None.
 
     ``measured`` says whether evaluate.py wrote it here; else its figures are what the team declares. A card that names
@@ -109,10 +109,10 @@ def _told(value: object, kind: type | UnionType) -> bool:
     return isinstance(value, int | float) and isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
 
 
-def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[Row]:
-    """Returns the rows of the baselines ``names`` on a mixture type."""
-    modem, measured = build_modem(soi_named(pair.mixtures.soi)), measured_sinr_db(pair)
-    num_bits, rows = modem.num_bits(pair.mixtures.mixture.shape[1]), []
+def baseline_errors(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[tuple[str, Estimates]]:
+    """Returns the errors of the baselines ``names`` on all rows of a mixture type."""
+    modem, found = build_modem(soi_named(pair.mixtures.soi)), []
+    num_bits = modem.num_bits(pair.mixtures.mixture.shape[1])
     for name in names:
         base, changes = BASELINES[name]
         usual = separator_of(base)
@@ -121,9 +121,21 @@ def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list
         with progress() as bar:
             task = bar.add_task(f"baseline {name}", total=len(pair.mixtures.mixture))
             separated = separate_file(parts.make, pair.mixtures, num_bits, False, partial(bar.advance, task))
-            errors = separated_errors(separated, pair.truth)
-        rows.append(score_row(name, pair, errors.mse, errors.bit_errors, measured))
-    return rows
+            found.append((name, separated_errors(separated, pair.truth)))
+    return found
+
+
+def baselines_here(frames: Frames, pair: Pair) -> tuple[list[str], torch.Tensor]:
+    """Returns the names of the baselines that can be made here for a mixture type, and frames that they learn from.
+
+    Those that learn are left out where the recordings of the interference are missing.
+    """
+    try:
+        return list(BASELINES), frames_to_learn_from(pair.mixtures, frames, needed=True)
+    except InputError as error:
+        console.print(f"baseline lmmse is left out, it learns from recordings: {error}")
+        names = [name for name in BASELINES if not separator_of(BASELINES[name][0]).learns]
+        return names, torch.zeros((0, 0), dtype=torch.complex64)
 
 
 def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> list[Row]:
@@ -134,18 +146,17 @@ def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> list[Row]:
         methods = {name: separator_of(BASELINES[name][0]).identity() | BASELINES[name][1] for name in names}
         return {"baselines": methods, "examples": asdict(settings.examples)}
 
-    names = list(BASELINES)
+    if (kept := kept_baselines(path, pair, followed(list(BASELINES)))) is not None:
+        return kept
+    names, examples = baselines_here(settings.examples, pair)
     if (kept := kept_baselines(path, pair, followed(names))) is not None:
         return kept
-    try:
-        examples = frames_to_learn_from(pair.mixtures, settings.examples, needed=True)
-    except InputError as error:
-        console.print(f"baseline lmmse is left out, it learns from recordings: {error}")
-        examples = torch.zeros((0, 0), dtype=torch.complex64)
-        names = [name for name in names if not separator_of(BASELINES[name][0]).learns]
-        if (kept := kept_baselines(path, pair, followed(names))) is not None:
-            return kept
-    return keep_baselines(path, pair, followed(names), _baselines(pair, names, examples))
+    measured = measured_sinr_db(pair)
+    rows = [
+        score_row(name, pair, errors.mse, errors.bit_errors, measured)
+        for name, errors in baseline_errors(pair, names, examples)
+    ]
+    return keep_baselines(path, pair, followed(names), rows)
 
 
 def _bounds(settings: EvaluateSettings, pair: Pair, measured: Sequence[float | None]) -> list[Row]:
@@ -254,7 +265,7 @@ def score_submission(settings: EvaluateSettings, entry: Entry, testset: Path, se
     """
     submissions = list_submissions(entry, set_name(testset))
     id = submissions[0].id
-    card = _declared_card(entry.folder / "card.json", id)
+    card = declared_card(entry.folder / "card.json", id)
     out = _scores_folder(settings, entry.folder, card, testset, several)
     # Official truth takes a gigabyte of memory per file.
     threads = torch.get_num_threads() if _is_listed(testset) else 1
