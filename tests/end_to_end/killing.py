@@ -7,8 +7,8 @@ import threading
 from typing import Any
 
 VARIABLE = "RFSEP_TEST_KILL"  # "point 12", "after 0.3", or "count FILE" to learn how many points there are
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.link", "os.truncate")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.link", "os.truncate")
 
 
 def arm(order: str) -> None:
@@ -22,8 +22,8 @@ def arm(order: str) -> None:
     here, counted = os.getcwd(), [0]
 
     def look(event: str, arguments: tuple[Any, ...]) -> None:
-        opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING
-        if not (opened or event in _EVENTS) or not os.path.abspath(str(arguments[0])).startswith(here):
+        opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
+        if not (opened or event in EVENTS) or not os.path.abspath(str(arguments[0])).startswith(here):
             return
         counted[0] += 1
         if kind == "point" and counted[0] == int(value):

@@ -87,7 +87,7 @@ class Judge:
         except InputError as error:
             raise EntryError(self._without_folders(place, str(error))) from error
         finally:
-            shutil.rmtree(self.work)
+            shutil.rmtree(self.work, ignore_errors=True)
         missing = sorted(set(self.types) - {f"{one.soi}_{one.interference}" for one in submissions})
         content = {"schema": SCHEMA, **place._asdict(), "files": digests, "card": card, "missing": missing}
         write_json(self.path(place), sealed({**content, "results": rows}))
