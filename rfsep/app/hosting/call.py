@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from rfsep.app.config import console, errors, one_line
+from rfsep.app.config import console, one_line
 from rfsep.app.hosting.board import Board, Waiting
 from rfsep.app.hosting.inbox import Place, Sighting, look, remember
 from rfsep.app.hosting.judge import EntryError, Judge
@@ -78,7 +78,7 @@ def _take(settings: HostSettings, now: datetime, ledger: Ledger, memory: Path) -
     """Takes what is at rest, in the order in which it came; returns what is left in the inbox, and why."""
     sightings, strange = look(settings.inbox)
     for team, name, reason in strange:
-        errors.print(f"{'/'.join(part for part in (team, name) if part)}: {reason}")
+        console.print(f"{'/'.join(part for part in (team, name) if part)}: {reason}", markup=False)
     fresh = [one for one in sightings if one.place not in ledger.records]
     seen = remember(memory, fresh, now)
     waiting = [Waiting(one.team, one.name, None, one.reason) for one in strange if one.team]
@@ -116,7 +116,7 @@ def _score(ledger: Ledger, judge: Judge, board: Board, waiting: list[Waiting]) -
         try:
             ledger.scored(record.place, judge.score(record))
             scored += 1
-            console.print(f"{'/'.join(record.place)}: scored")
+            console.print(f"{'/'.join(record.place)}: scored", markup=False)
         except EntryError as error:
             _refuse(ledger, record.place, record.since, one_line(error))
             refused += 1

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rfsep.app.hosting.rules import SHARES, HostSettings, Share
 from rfsep.app.score import baseline_errors, baselines_here
 from rfsep.challenge.scoring import Estimates, Pair, Row, measured_sinr_db, score_row
+from rfsep.metrics import row_mse
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.faults import fault
 from rfsep.storage.manifest import listed_sha256
@@ -152,7 +153,16 @@ def _shared(label: str, pair: Pair, public: Sequence[int], settings: HostSetting
 
 
 def _measured(pair: Pair, rows: Rows) -> list[float | None]:
-    """Returns the measured SINR in dB of some rows, per level; their waveforms are in memory meanwhile."""
+    """Returns the measured SINR in dB of some rows, per level.
+
+    A sample with the power of a row's waveform stands in place of it, so that memory stays bounded.
+    """
     part = _part(pair, rows)
-    truth = part.truth._replace(soi=pair.truth.soi[rows], interference=pair.truth.interference[rows])
-    return measured_sinr_db(part._replace(truth=truth))
+    soi, interference = (_amplitudes(waveform)[rows] for waveform in (pair.truth.soi, pair.truth.interference))
+    return measured_sinr_db(part._replace(truth=part.truth._replace(soi=soi, interference=interference)))
+
+
+def _amplitudes(waveform: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Returns the root of the mean power of each row: complex64 [M, T] to [M, 1]."""
+    silence = np.broadcast_to(np.zeros(waveform.shape[1], np.complex64), waveform.shape)
+    return np.sqrt(row_mse(waveform, silence)).astype(np.complex64)[:, None]

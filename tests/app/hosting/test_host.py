@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from open_challenge import Challenge
@@ -21,6 +22,15 @@ def mse_score(squared: np.ndarray, levels: np.ndarray, rows: np.ndarray) -> floa
     """The MSE score of squared errors per row, by the definition: the mean over levels of their mean in dB."""
     chosen = [squared[rows][levels[rows] == level].mean() for level in np.unique(levels)]
     return float(np.mean(10 * np.log10(chosen)))
+
+
+def measured_sinr_db(challenge: Challenge, label: str, rows: np.ndarray) -> list[float]:
+    """The measured SINR of some rows, by the definition: a ratio of mean powers per level."""
+    with h5py.File(challenge.testset / "truth" / f"{label}.h5") as file:
+        soi, interference = (np.mean(np.abs(file[name][:]) ** 2, 1)[rows] for name in ("soi", "interference"))
+    levels = challenge.levels(label)[rows]
+    at = [levels == level for level in np.unique(levels)]
+    return [10 * np.log10(soi[rows].mean() / interference[rows].mean()) for rows in at]
 
 
 def standings(challenge: Challenge, board: int = 0) -> dict[str, float]:
@@ -135,6 +145,7 @@ def test_both_shares_are_scored_by_the_definition(challenge: Challenge) -> None:
             assert row["mse_score"] == pytest.approx(score, abs=1e-4)
             assert row["num_mixtures"] == [3, 3]
             assert row["ber"] == [0.0, 0.0]
+            assert row["measured_sinr_db"] == pytest.approx(measured_sinr_db(challenge, label, rows), abs=1e-4)
             expected[share].append(score)
     assert expected["public"] != pytest.approx(expected["private"], abs=0.05)
     assert standings(challenge)["red"] == pytest.approx(np.mean(expected["public"]), abs=1e-4)
@@ -271,7 +282,7 @@ def test_bad_entries_cost_a_line_each_and_the_others_are_scored(challenge: Chall
 
 
 def test_links_and_strange_names_are_no_entries_and_are_escaped(
-    challenge: Challenge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    challenge: Challenge, capsys: pytest.CaptureFixture[str]
 ) -> None:
     challenge.changes = {"settle_s": 0}
     outside = challenge.enter("blue/good")
@@ -287,7 +298,7 @@ def test_links_and_strange_names_are_no_entries_and_are_escaped(
     assert page.count("is a link") == 1
     assert challenge.told(*OUTCOMES) == ["taken blue/good", "scored blue/good"]
     assert sorted(path.name for path in (challenge.out / "board").iterdir() if path.is_dir()) == ["blue", "red"]
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert "green: is a link" in said
     assert "no team: a name has letters, digits and hyphens" in said
 

@@ -99,7 +99,7 @@ def left(challenge: Challenge) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
 def entered(challenge: Challenge) -> Challenge:
     """Two good entries and a bad one have come."""
     challenge.changes = {"settle_s": 0}
-    challenge.enter("red/one", 0.2)
+    challenge.enter("red/one", 0.2, ("QPSK_EMIBursts",))
     challenge.enter("blue/one", 0.1, ("QPSK_EMIBursts",))
     next(challenge.enter("green/bad").glob("*bits*")).unlink()
     return challenge
