@@ -23,6 +23,7 @@ from rfsep.storage.locks import sweep
 from rfsep.storage.seal import sealed
 from rfsep.types import InputError
 
+TOLD = "audit.txt"  # length of the log, and SHA-256 of its last line
 _INDEX = "index.html"
 _LEADERBOARD = "leaderboard"
 
@@ -70,7 +71,7 @@ class Board:
             InputError: a result is not the one that the log names, or a page cannot be written.
         """
         chosen = self._chosen()
-        files = {"audit.txt": f"{len(self.ledger.log.events)} {self.ledger.log.digest}\n".encode()}
+        files = {TOLD: f"{len(self.ledger.log.events)} {self.ledger.log.digest}\n".encode()}
         challenge = self._challenge()
         for team in self._teams(waiting):
             page = history_page(challenge, team, self._history(team, chosen, waiting))

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 
 from rfsep.app.config import console, one_line
-from rfsep.app.hosting.board import Board, Waiting
+from rfsep.app.hosting.board import TOLD, Board, Waiting
 from rfsep.app.hosting.inbox import Place, Sighting, look, remember
 from rfsep.app.hosting.judge import EntryError, Judge
 from rfsep.app.hosting.ledger import Ledger
 from rfsep.app.hosting.rules import HostSettings, stamp
 from rfsep.app.hosting.shares import open_shares
-from rfsep.storage.audit import read_log
+from rfsep.storage.audit import Log, read_log
 from rfsep.storage.locks import alone_in, sweep
 from rfsep.storage.test_set import set_name, verify
 from rfsep.types import InputError
@@ -34,12 +34,13 @@ def check_audit(out: Path) -> str:
     """Returns one line on a whole audit log: its length, and the SHA-256 of its last line.
 
     Raises:
-        InputError: there is none, or it was changed; names the line.
+        InputError: there is none, or it was changed or cut.
     """
     path = out / AUDIT
     if not path.is_file():
         raise InputError(f"{path}: no such file; rfsep host writes it")
     log = read_log(path)
+    _check_length(out, log)
     return f"{path}: {len(log.events)} lines, unbroken; the last one has SHA-256 {log.digest}"
 
 
@@ -52,7 +53,8 @@ def host(settings: HostSettings, now: datetime) -> Done:
 
     Raises:
         InputError: another call is at work (a `rfsep.storage.locks.TakenError`), the test set is damaged, the log or a
-            result was changed, or a folder cannot be read or written. What was done until then is kept.
+            result was changed, an end was moved after the end, or a folder cannot be read or written. What was done
+            until then is kept.
     """
     with alone_in(settings.out):
         secret = settings.out / _SECRET
@@ -63,6 +65,9 @@ def host(settings: HostSettings, now: datetime) -> Done:
             verify(settings.testset, secret / "verified.json", torch.get_num_threads())
         types = open_shares(settings, secret)
         ledger = Ledger(settings.out / AUDIT, now)
+        _check_length(settings.out, ledger.log)
+        if ledger.is_final and settings.phase(now) != "final":
+            raise InputError(f"closes={stamp(settings.closes)}: the challenge has ended, private scores are shown")
         ledger.rules(settings)
         judge = Judge(settings.inbox, set_name(settings.testset), types, secret)
         board = Board(settings, now, judge, ledger)
@@ -72,6 +77,21 @@ def host(settings: HostSettings, now: datetime) -> Done:
             ledger.final()
         board.write(waiting)
         return done._replace(waiting=len(waiting))
+
+
+def _check_length(out: Path, log: Log) -> None:
+    """Refuses a log that is shorter than what an earlier call published of it.
+
+    Raises:
+        InputError: lines were cut off.
+    """
+    published = out / "board" / TOLD
+    if not published.is_file():
+        return
+    count, digest = published.read_text().split()
+    digests = [*(event["previous"] for event in log.events), log.digest]
+    if int(count) >= len(digests) or digests[int(count)] != digest:
+        raise InputError(f"{out / AUDIT}: is not the log of {count} lines that {published} tells of")
 
 
 def _take(settings: HostSettings, now: datetime, ledger: Ledger, memory: Path) -> list[Waiting]:

@@ -89,8 +89,13 @@ class Ledger:
 
     def final(self) -> None:
         """Notes once that the challenge has ended and both shares are shown."""
-        if all(event["event"] != "final" for event in self.log.events):
+        if not self.is_final:
             self._write("final", {})
+
+    @property
+    def is_final(self) -> bool:
+        """Whether both shares were shown."""
+        return any(event["event"] == "final" for event in self.log.events)
 
     def used(self, team: str, day: str) -> int:
         """Returns how many entries of a team count on a day."""

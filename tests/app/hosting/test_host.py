@@ -366,6 +366,30 @@ def test_rules_are_noted_when_they_change_and_the_shares_never_do(challenge: Cha
         challenge.call("12-02T14:00")
 
 
+def test_the_end_is_not_moved_after_the_end(challenge: Challenge) -> None:
+    challenge.enter("red/one")
+    challenge.call("12-10T10:00")
+    challenge.call("12-11T00:01")
+    before = challenge.pages()
+    assert challenge.events()[-1]["event"] == "final"
+    with pytest.raises(InputError, match=r"closes=2026-12-11T00:00:00Z: the challenge has ended"):
+        challenge.call("12-10T23:00")
+    assert challenge.call("12-12T00:00") == Done(0, 0, 0)
+    assert challenge.pages() == before
+
+
+def test_lines_cut_off_at_the_end_of_the_log_show(challenge: Challenge) -> None:
+    challenge.changes = {"settle_s": 0}
+    challenge.enter("red/one")
+    challenge.call("12-02T10:00")
+    log = challenge.out / "audit.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:-1]))
+    for work in (lambda: challenge.call("12-02T12:00"), lambda: check_audit(challenge.out)):
+        with pytest.raises(InputError, match=r"audit\.jsonl: is not the log of 4 lines that .*audit\.txt tells of"):
+            work()
+
+
 def test_a_changed_log_or_result_ends_the_call(challenge: Challenge) -> None:
     challenge.changes = {"settle_s": 0}
     challenge.enter("red/one")
