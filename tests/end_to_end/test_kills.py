@@ -5,7 +5,6 @@ RFSEP_KILLS=100 python -m pytest tests/end_to_end/test_kills.py is the long test
 
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from killing import VARIABLE
+from killing import VARIABLE, note
 from safetensors.torch import load_file
 from shell import TINY, command, prepare
 
@@ -24,7 +23,6 @@ IN_A_ROW = 5  # kills before a run is let through
 TESTSET = ["testset", "official=true"]
 TRAINING = [*TINY, "trainer.max_steps=6", "trainer.val_every=2", "data.val_sinr_db=[-12,0]"]
 CAPTURE = ["--sample-rate", "25e6", "--soi-power-db", "0", "--soi-start", "0", "--separator", "matched_filter"]
-PHASES = ["opens=2020-01-01T00:00Z", "closes=2999-01-01T00:00Z", "examples.num_frames=20"]
 NOT_REPEATED = ("card", "seconds", "processor_seconds", "memory_mb", "real_time_factor", "seal")
 
 
@@ -71,17 +69,6 @@ def _separated(folder: Path) -> dict[str, bytes]:
     return {**files, "separate.json": _json(files["separate.json"]), "report.html": b""}
 
 
-def _hosted(folder: Path) -> dict[str, bytes]:
-    """The host's folder without times; the log without attempts and digests, and in any order."""
-    files = _files(folder)
-    events = [json.loads(line) for line in files.pop("audit.jsonl").splitlines()]
-    plain = [{key: one.get(key) for key in ("event", "team", "entry", "reason", "result")} for one in events]
-    log = sorted(json.dumps(one) for one in plain if one["event"] != "began")
-    stamps = {name: re.sub(rb"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"", one) for name, one in files.items()}
-    stamps |= dict.fromkeys(("board/audit.txt", "secret/seen.json", "secret/verified.json"), b"")
-    return {**stamps, "audit.jsonl": json.dumps(log).encode()}
-
-
 WORKS = {
     "prepare": Work(
         ("data/prepare.py", *TESTSET, "num_samples=640", "num_per_sinr=3", "sinr_db=[-12,0]", "seed=1", "out=out"),
@@ -92,7 +79,6 @@ WORKS = {
     "separate": Work(
         ("rfsep", "separate", "long.npy", *CAPTURE, "--chunk-samples", "2560", "--out", "out"), _separated
     ),
-    "host": Work(("rfsep", "host", "testset=set", "inbox=inbox", "out=out", "seed=1", "settle=0", *PHASES), _hosted),
 }
 
 
@@ -103,11 +89,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare(folder)
     random = np.random.default_rng(0)
     np.save(folder / "long.npy", random.standard_normal(200_000, np.float32).astype(np.complex64))
-    for entry in ("red/one", "red/two", "blue/bad"):
-        (folder / "inbox" / entry).mkdir(parents=True)
-        for kind, estimate in (("soi", np.zeros((6, 640), np.complex64)), ("bits", np.zeros((6, 80), np.uint8))):
-            np.save(folder / "inbox" / entry / f"x_set_estimated_{kind}_QPSK_OFDMQPSK.npy", estimate)
-    (folder / "inbox" / "blue" / "bad" / "x_set_estimated_soi_QPSK_OFDMQPSK.npy").write_bytes(b"")
     return folder
 
 
@@ -146,12 +127,4 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_end(place: Path, tmp_path: 
         assert {key for key in left if left[key] != expected[key]} == set()
         assert sorted(_files(place / "set")) == sorted(expected_set)
         if "RFSEP_KILLS" in os.environ:
-            _note(name, {"kills": killed, "reruns": rounds, "write_points": points})
-
-
-def _note(name: str, figures: dict[str, float]) -> None:
-    path = Path("runs/kills.json")
-    content = json.loads(path.read_text()) if path.exists() else {"schema": 1, "commands": {}}
-    content["commands"][name] = figures
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+            note(name, {"kills": killed, "reruns": rounds, "write_points": points})

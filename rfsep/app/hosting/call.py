@@ -15,7 +15,7 @@ from rfsep.app.hosting.rules import HostSettings, stamp
 from rfsep.app.hosting.shares import open_shares
 from rfsep.storage.audit import Log, read_log
 from rfsep.storage.locks import alone_in, sweep
-from rfsep.storage.test_set import set_name, verify
+from rfsep.storage.test_set import list_mixtures, set_name, verify
 from rfsep.types import InputError
 
 AUDIT = "audit.jsonl"
@@ -56,6 +56,9 @@ def host(settings: HostSettings, now: datetime) -> Done:
             result was changed, an end was moved after the end, or a folder cannot be read or written. What was done
             until then is kept.
     """
+    list_mixtures(settings.testset)  # It refuses a folder that is no test set, before anything is written.
+    if not settings.inbox.is_dir():
+        raise InputError(f"inbox={settings.inbox}: no such folder")
     with alone_in(settings.out):
         secret = settings.out / _SECRET
         secret.mkdir(mode=0o700, exist_ok=True)

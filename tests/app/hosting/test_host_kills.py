@@ -1,23 +1,26 @@
 """The host dies at every point at which it writes: the next call leaves what an undisturbed one leaves, and no more.
 
 The death is that of kill -9 as far as files go: from one write on nothing is written, renamed or removed any more.
-tests/end_to_end/test_kills.py kills whole processes.
+Whole processes are killed too; RFSEP_KILLS=100 is the long test, which writes runs/kills.json.
 """
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
-from killing import EVENTS, WRITING
+from killing import EVENTS, WRITING, note
 from open_challenge import Challenge
 
 from rfsep.app.hosting.call import Done, host
 from rfsep.storage.atomic import write_json, write_text
 
+KILLS = int(os.environ.get("RFSEP_KILLS", "10"))
 NOW = "12-02T10:00"
 CHAINED = ("previous", "seal")
 
@@ -33,6 +36,7 @@ class Death:
         self.folder: Path | None = None
         self.left = 0
         self.passed = 0
+        self.is_real = False
         sys.addaudithook(self._look)
 
     def _look(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -45,6 +49,8 @@ class Death:
         if not known and not os.path.abspath(os.fsdecode(arguments[0])).startswith(str(self.folder)):
             return
         if self.passed == self.left:
+            if self.is_real:
+                os.kill(os.getpid(), signal.SIGKILL)
             raise Killed
         self.passed += 1
 
@@ -125,19 +131,34 @@ def test_killed_before_any_write_the_next_call_ends_the_work(entered: Challenge,
         assert found[1] == expected[1], f"after a death at write {number}"
 
 
-def test_a_hundred_deaths_in_one_challenge_lose_nothing(entered: Challenge, ready: Path) -> None:
-    """Each call dies some writes after the beginning, in turn, so that the work goes on slowly."""
+def killed(challenge: Challenge, most_writes: int) -> bool:
+    """A call in a process of its own, which kill -9 ends before its next write after so many."""
+    child = os.fork()
+    if child == 0:
+        DEATH.is_real = True
+        try:
+            call(challenge, most_writes)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_processes_killed_again_and_again_lose_nothing(entered: Challenge, ready: Path) -> None:
+    """Calls in a row are killed until one is let through, which leaves what an undisturbed one leaves."""
     assert call(entered) == Done(2, 1, 0)
-    expected = left(entered)
-    again(entered, ready)
-    deaths = 0
-    while deaths < 100:
-        deaths += call(entered, deaths % 11) is None
-    assert len(entered.told("began")) > len(entered.told("scored", "refused"))
-    assert call(entered) is not None
-    found = left(entered)
-    assert found[0] == expected[0]
-    assert found[1] == expected[1]
+    writes, expected, random = DEATH.passed, left(entered), Random(0)
+    kills = reruns = 0
+    while kills < KILLS:
+        again(entered, ready)
+        while killed(entered, random.randrange(writes)) and kills < KILLS:
+            kills += 1
+        reruns += 1
+        assert call(entered) is not None
+        found = left(entered)
+        assert found[0] == expected[0]
+        assert found[1] == expected[1]
+    if "RFSEP_KILLS" in os.environ:
+        note("host", {"kills": kills, "reruns": reruns, "write_points": writes})
 
 
 def test_an_entry_that_kills_its_host_comes_last_from_then_on(
