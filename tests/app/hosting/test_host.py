@@ -169,9 +169,10 @@ def test_nothing_of_the_private_share_shows_before_the_end(hosted_set: Path, rea
         one.changes = {"settle_s": 0}
         made.append(one)
     public = {label: made[0].public(label) for label in LABELS}
-    for one, private_error in zip(made, (0.01, 0.4), strict=True):
+    for one, private in zip(made, ({"one": 0.01, "two": 0.4}, {"one": 0.4, "two": 0.02}), strict=True):
         for entry, error in (("one", 0.2), ("two", 0.1)):
-            errors = {label: np.where(np.isin(np.arange(12), public[label]), error, private_error) for label in LABELS}
+            is_public = {label: np.isin(np.arange(12), public[label]) for label in LABELS}
+            errors = {label: np.where(is_public[label], error, private[entry]) for label in LABELS}
             folder = one.enter(f"red/{entry}", errors[LABELS[0]], LABELS[:1])
             shutil.copytree(one.enter("x/y", errors[LABELS[1]], LABELS[1:]), folder, dirs_exist_ok=True)
             shutil.rmtree(one.inbox / "x")
@@ -186,8 +187,9 @@ def test_nothing_of_the_private_share_shows_before_the_end(hosted_set: Path, rea
         one.call("12-11T00:00")
     first, second = (one.pages() for one in made)
     assert {name for name in first if first[name] != second[name]} == set(first)
-    assert standings(made[0])["red"] == pytest.approx(-40, abs=0.01)
-    assert standings(made[1])["red"] == pytest.approx(20 * np.log10(0.4), abs=0.01)
+    # Entry two is the better one on the public share.
+    assert standings(made[0])["red"] == pytest.approx(20 * np.log10(0.4), abs=0.01)
+    assert standings(made[1])["red"] == pytest.approx(20 * np.log10(0.02), abs=0.01)
 
 
 def test_the_best_entry_on_the_public_share_counts_and_the_earlier_of_two_equal_ones(challenge: Challenge) -> None:
