@@ -87,7 +87,8 @@ def option_page() -> str:
     text = "# The options of conf/\n\nThe keys of each script, then every group and its options.\n\n"
     for name, script in SCRIPTS.items():
         text += f"## python {script}\n\n```yaml\n{(conf / f'{name}.yaml').read_text()}```\n\n"
-    text += f"## rfsep learn\n\n```yaml\n{(conf / 'learn.yaml').read_text()}```\n\n"
+    for name in ("learn", "host"):
+        text += f"## rfsep {name}\n\n```yaml\n{(conf / f'{name}.yaml').read_text()}```\n\n"
     for group in sorted(path for path in conf.iterdir() if path.is_dir()):
         text += f"## {group.name}\n\n"
         for path in sorted(group.rglob("*.yaml")):

@@ -295,6 +295,25 @@ def reliability(content: dict[str, Any]) -> str:
     return _grid(["right of those told", *titles], found)
 
 
+def hosting(content: dict[str, Any]) -> str:
+    """Returns the load of rfsep host: a line per measurement."""
+    rows = []
+    for row in content["rows"]:
+        figures = [f"{row['entries']}", f"{row['minutes']:.1f}", f"{row['seconds_per_entry']:.2g}"]
+        figures += [f"{row['peak_memory_mb']:.0f} MB", f"{row['baselines_seconds']:.0f}"]
+        rows.append([row["set"], *figures, f"{row['baselines_peak_memory_mb']:.0f} MB"])
+    header = [
+        "test set",
+        "entries",
+        "minutes",
+        "seconds per entry",
+        "peak memory",
+        "first call, seconds",
+        "peak memory",
+    ]
+    return _grid(header, rows)
+
+
 def _pooled(bins: list[list[float]]) -> str:
     """Returns the share of right bits in a bin of several cells; nothing where it has fewer than 100 bits."""
     count = sum(one[2] for one in bins)
@@ -344,6 +363,7 @@ KINDS = {
     "reliability": reliability,
     "coverage": coverage,
     "ranks": ranks,
+    "hosting": hosting,
 }
 
 

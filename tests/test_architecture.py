@@ -45,6 +45,7 @@ DOORSTEPS = {
     "rfsep/app/train.py": {"omegaconf", "wandb"},
     "rfsep/app/evaluate.py": {"omegaconf", "wandb"},
     "rfsep/app/prepare.py": {"omegaconf"},
+    "rfsep/app/host.py": {"omegaconf"},
 }
 HYDRA_PLACES = {f"rfsep/app/{name}.py" for name in ("config", "doors", "trust")}
 

@@ -239,6 +239,12 @@ def prepare_command(context: typer.Context) -> None:
     _by_hydra("prepare", context)
 
 
+@app.command("host", short_help="run an open challenge", add_help_option=False, context_settings=_HYDRA)
+def host_command(context: typer.Context) -> None:
+    """Score what came into an inbox, and write the board: testset=DIR inbox=DIR out=DIR opens=TIME closes=TIME ..."""
+    _by_hydra("host", context)
+
+
 def _refuse(text: str, status: int) -> NoReturn:
     print(text, file=sys.stderr)
     sys.exit(status)

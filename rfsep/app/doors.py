@@ -19,6 +19,7 @@ from rfsep.app.config import (
     separator_option,
     soi_option,
 )
+from rfsep.app.hosting.rules import HostSettings, instant
 from rfsep.app.learn.request import LearnRequest
 from rfsep.app.places import CONF
 from rfsep.app.settings import (
@@ -291,6 +292,26 @@ def _row(config: DictConfig) -> int | None:
     if row is None or (isinstance(row, int) and not isinstance(row, bool) and row >= 0):
         return row
     raise InputError(f"mixture is {row!r}, expected the number of a row, counted from 0")
+
+
+def host_settings(config: DictConfig) -> HostSettings:
+    """Returns the settings of rfsep host.
+
+    Raises:
+        InputError: an invalid number or time, or an end that does not follow the beginning.
+    """
+    share, settle = share_of(config, "public"), config.settle
+    if share in (0, 1):
+        raise InputError(f"public is {share:g}, expected a number between 0 and 1, such as 0.5")
+    if not isinstance(settle, int) or isinstance(settle, bool) or settle < 0:
+        raise InputError(f"settle is {settle!r}, expected whole seconds from 0 on")
+    opens, closes = (instant(str(config[key]), key) for key in ("opens", "closes"))
+    if closes <= opens:
+        raise InputError(f"closes={config.closes} is not after opens={config.opens}")
+    testset, inbox, out = (Path(str(config[key])) for key in ("testset", "inbox", "out"))
+    seed = None if config.seed is None else seed_of(config)
+    daily = whole(config, "daily")
+    return HostSettings(testset, inbox, out, opens, closes, daily, share, settle, seed, _frames(config))
 
 
 def prepare_settings(config: DictConfig) -> PrepareSettings:

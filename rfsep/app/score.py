@@ -24,7 +24,7 @@ from rfsep.app.config import (
     soi_named,
 )
 from rfsep.app.estimates import progress
-from rfsep.app.settings import EvaluateSettings
+from rfsep.app.settings import EvaluateSettings, Frames
 from rfsep.challenge.kept_errors import ERRORS, TypeErrors, row_errors, write_errors
 from rfsep.challenge.measured import Powers, powers_of
 from rfsep.challenge.scoring import (
@@ -86,7 +86,7 @@ _CARD_FIELDS: dict[str, type | UnionType] = {
 }
 
 
-def _declared_card(path: Path, name: str) -> Row:
+def declared_card(path: Path, name: str) -> Row:
     """Returns the card that came with a submission; missing fields, and fields of another type, are None.
 
     ``measured`` says whether evaluate.py wrote it here; else its figures are what the team declares. A card that names
@@ -111,10 +111,10 @@ def _told(value: object, kind: type | UnionType) -> bool:
     return isinstance(value, int | float) and isinstance(value, kind) and 0 <= value < _LARGEST_NUMBER
 
 
-def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> Beside:
-    """Returns the baselines ``names`` on a mixture type."""
-    modem, powers = build_modem(soi_named(pair.mixtures.soi)), powers_of(pair.truth.soi, pair.truth.interference)
-    num_bits, made = modem.num_bits(pair.mixtures.mixture.shape[1]), Beside([], {}, powers)
+def baseline_errors(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> list[tuple[str, Estimates]]:
+    """Returns the errors of the baselines ``names`` on all rows of a mixture type."""
+    modem, found = build_modem(soi_named(pair.mixtures.soi)), []
+    num_bits = modem.num_bits(pair.mixtures.mixture.shape[1])
     for name in names:
         base, changes = BASELINES[name]
         usual = separator_of(base)
@@ -123,10 +123,21 @@ def _baselines(pair: Pair, names: Sequence[str], examples: torch.Tensor) -> Besi
         with progress() as bar:
             task = bar.add_task(f"baseline {name}", total=len(pair.mixtures.mixture))
             separated = separate_file(parts.make, pair.mixtures, num_bits, False, partial(bar.advance, task))
-            errors = separated_errors(separated, pair.truth)
-        made.rows.append(score_row(name, pair, errors.mse, errors.bit_errors, powers))
-        made.errors[name] = row_errors(errors.mse, errors.bit_errors)
-    return made
+            found.append((name, separated_errors(separated, pair.truth)))
+    return found
+
+
+def baselines_here(frames: Frames, pair: Pair) -> tuple[list[str], torch.Tensor]:
+    """Returns the names of the baselines that can be made here for a mixture type, and frames that they learn from.
+
+    Those that learn are left out where the recordings of the interference are missing.
+    """
+    try:
+        return list(BASELINES), frames_to_learn_from(pair.mixtures, frames, needed=True)
+    except InputError as error:
+        console.print(f"baseline lmmse is left out, it learns from recordings: {error}")
+        names = [name for name in BASELINES if not separator_of(BASELINES[name][0]).learns]
+        return names, torch.zeros((0, 0), dtype=torch.complex64)
 
 
 def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> Beside:
@@ -137,18 +148,16 @@ def _beside(settings: EvaluateSettings, testset: Path, pair: Pair) -> Beside:
         methods = {name: separator_of(BASELINES[name][0]).identity() | BASELINES[name][1] for name in names}
         return {"baselines": methods, "examples": asdict(settings.examples)}
 
-    names = list(BASELINES)
+    if (kept := kept_baselines(path, pair, followed(list(BASELINES)))) is not None:
+        return kept
+    names, examples = baselines_here(settings.examples, pair)
     if (kept := kept_baselines(path, pair, followed(names))) is not None:
         return kept
-    try:
-        examples = frames_to_learn_from(pair.mixtures, settings.examples, needed=True)
-    except InputError as error:
-        console.print(f"baseline lmmse is left out, it learns from recordings: {error}")
-        examples = torch.zeros((0, 0), dtype=torch.complex64)
-        names = [name for name in names if not separator_of(BASELINES[name][0]).learns]
-        if (kept := kept_baselines(path, pair, followed(names))) is not None:
-            return kept
-    return keep_baselines(path, pair, followed(names), _baselines(pair, names, examples))
+    made = Beside([], {}, powers_of(pair.truth.soi, pair.truth.interference))
+    for name, found in baseline_errors(pair, names, examples):
+        made.rows.append(score_row(name, pair, found.mse, found.bit_errors, made.powers))
+        made.errors[name] = row_errors(found.mse, found.bit_errors)
+    return keep_baselines(path, pair, followed(names), made)
 
 
 def _bounds(settings: EvaluateSettings, pair: Pair, powers: Powers) -> list[Row]:
@@ -272,7 +281,7 @@ def score_submission(settings: EvaluateSettings, entry: Entry, testset: Path, se
     """
     submissions = list_submissions(entry, set_name(testset))
     id = submissions[0].id
-    card = _declared_card(entry.folder / "card.json", id)
+    card = declared_card(entry.folder / "card.json", id)
     out = _scores_folder(settings, entry.folder, card, testset, several)
     # Official truth takes a gigabyte of memory per file.
     threads = torch.get_num_threads() if _is_listed(testset) else 1

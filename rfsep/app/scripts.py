@@ -1,4 +1,4 @@
-"""The commands that hydra composes: ``train``, ``evaluate`` and ``prepare``, as scripts and as words of ``rfsep``."""
+"""The commands that hydra composes, as words of ``rfsep`` and, but for ``host``, as scripts."""
 
 import os
 import re
@@ -10,7 +10,20 @@ from importlib import import_module
 from types import FrameType
 
 # keys whose values are names and paths, which hydra would read as numbers: run=1e3 as 1000.0, id=1.10 as 1.1
-_TEXT = ("run", "id", "name", "out", "testset", "set", "submission", "leaderboard", "init_from", "tokenizer", "views")
+_TEXT = (
+    "run",
+    "id",
+    "name",
+    "out",
+    "testset",
+    "set",
+    "submission",
+    "leaderboard",
+    "inbox",
+    "init_from",
+    "tokenizer",
+    "views",
+)
 _NO_TEXT = re.compile(r"[+-]?[\d_]*\.?[\d_]*(e[+-]?[\d_]+)?|[+-]?(inf|nan)|true|false", re.IGNORECASE)
 
 
@@ -43,7 +56,7 @@ def as_text(word: str) -> str:
 
 
 def script(name: str) -> None:
-    """Runs ``train``, ``evaluate`` or ``prepare`` on the words of ``sys.argv``, and exits.
+    """Runs ``train``, ``evaluate``, ``prepare`` or ``host`` on the words of ``sys.argv``, and exits.
 
     Args:
         name: name of the command and of its YAML in conf/.

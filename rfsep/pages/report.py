@@ -143,11 +143,16 @@ def render(path: Path, template: str, **context: Any) -> None:
         template: file name of the template.
         context: names that the template uses.
     """
+    write_text(path, page(template, **context))
+
+
+def page(template: str, **context: Any) -> str:
+    """Returns a page from a template of this package, as `render` writes it."""
     environment = Environment(
         loader=PackageLoader("rfsep", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    write_text(path, environment.get_template(template).render(**context))
+    return environment.get_template(template).render(**context)
 
 
 def _rows(scores: Mapping[str, Any]) -> Iterator[tuple[Row, str]]:

@@ -11,6 +11,11 @@ from pathlib import Path
 
 from rfsep.storage.atomic import is_temporary
 from rfsep.storage.faults import fault, reason
+from rfsep.types import InputError
+
+
+class TakenError(InputError):
+    """Raised where another process works in a folder."""
 
 
 @contextmanager
@@ -22,14 +27,14 @@ def alone_in(folder: Path, wait: bool = False) -> Iterator[None]:
         wait: wait until the other process is ready, instead of refusing.
 
     Raises:
-        InputError: another process works in it, or it cannot be created.
+        InputError: another process works in it (a `TakenError`), or it cannot be created.
     """
     lock = _opened(folder)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise fault(folder, "another process is writing into it") from None
+            raise TakenError(str(fault(folder, "another process is writing into it"))) from None
         sweep(folder)
         yield
     finally:

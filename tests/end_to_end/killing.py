@@ -1,14 +1,16 @@
 """Ends this process as kill -9 does: before the n-th time that it would write, rename or remove, or after a time."""
 
+import json
 import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 VARIABLE = "RFSEP_TEST_KILL"  # "point 12", "after 0.3", or "count FILE" to learn how many points there are
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.link", "os.truncate")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.link", "os.truncate")
 
 
 def arm(order: str) -> None:
@@ -22,8 +24,8 @@ def arm(order: str) -> None:
     here, counted = os.getcwd(), [0]
 
     def look(event: str, arguments: tuple[Any, ...]) -> None:
-        opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING
-        if not (opened or event in _EVENTS) or not os.path.abspath(str(arguments[0])).startswith(here):
+        opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
+        if not (opened or event in EVENTS) or not os.path.abspath(str(arguments[0])).startswith(here):
             return
         counted[0] += 1
         if kind == "point" and counted[0] == int(value):
@@ -34,3 +36,12 @@ def arm(order: str) -> None:
             os.close(descriptor)
 
     sys.addaudithook(look)
+
+
+def note(name: str, figures: dict[str, float]) -> None:
+    """Keep how many kills a command survived, for docs/results/kills.json."""
+    path = Path("runs/kills.json")
+    content = json.loads(path.read_text()) if path.exists() else {"schema": 1, "commands": {}}
+    content["commands"][name] = figures
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from killing import VARIABLE
+from killing import VARIABLE, note
 from safetensors.torch import load_file
 from shell import TINY, command, prepare
 
@@ -127,12 +127,4 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_end(place: Path, tmp_path: 
         assert {key for key in left if left[key] != expected[key]} == set()
         assert sorted(_files(place / "set")) == sorted(expected_set)
         if "RFSEP_KILLS" in os.environ:
-            _note(name, {"kills": killed, "reruns": rounds, "write_points": points})
-
-
-def _note(name: str, figures: dict[str, float]) -> None:
-    path = Path("runs/kills.json")
-    content = json.loads(path.read_text()) if path.exists() else {"schema": 1, "commands": {}}
-    content["commands"][name] = figures
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+            note(name, {"kills": killed, "reruns": rounds, "write_points": points})

@@ -25,7 +25,7 @@ from mutations import Mutation, mixed
 
 from rfsep.app.config import CONFIG_ERRORS, one_line
 from rfsep.app.networks.runs import ZOO, open_run
-from rfsep.app.score import _declared_card
+from rfsep.app.score import declared_card
 from rfsep.app.trust import read_interference
 from rfsep.pages.collect import collect
 from rfsep.storage.atomic import write_json
@@ -326,7 +326,7 @@ def _make_card(folder: Path) -> None:
 
 def _read_card(path: Path) -> None:
     with answered():
-        card = _declared_card(path, "a")
+        card = declared_card(path, "a")
         json.dumps(sealed(card), allow_nan=False, ensure_ascii=False).encode()
         [float(value) for value in card.values() if isinstance(value, int | float)]
 

@@ -1,0 +1,1 @@
+"""Runs an open challenge, call after call: ``rfsep host``."""
