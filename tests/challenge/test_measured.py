@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rfsep.challenge.measured import Powers, bins_of, measured_db, powers_of, shares_of
-from rfsep.challenge.scoring import Baselines, Pair, keep_baselines, kept_baselines, score_row
+from rfsep.challenge.kept_errors import RowErrors
+from rfsep.challenge.scoring import Beside, Pair, keep_baselines, kept_baselines, score_row
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.mixture_files import MixtureFile, TruthFile
 
@@ -78,10 +79,12 @@ def test_rounding_is_no_interference() -> None:
 
 def test_baselines_are_kept_with_the_powers_and_made_again_without(pair: Pair, tmp_path: Path) -> None:
     path, powers = tmp_path / "baselines.json", powers_of(pair.truth.soi, pair.truth.interference)
-    keep_baselines(path, pair, {"a": 1}, Baselines([{"separator": "one"}], powers))
+    errors = {"one": RowErrors(np.array([0.5], np.float32), np.array([3], np.int32))}
+    keep_baselines(path, pair, {"a": 1}, Beside([{"separator": "one"}], errors, powers))
     kept = kept_baselines(path, pair, {"a": 1})
     assert kept is not None
     assert kept.rows == [{"separator": "one"}]
+    assert kept.errors == errors
     assert all(np.array_equal(one, two) for one, two in zip(kept.powers, powers, strict=True))
     assert kept_baselines(path, pair, {"a": 2}) is None
     # Older versions kept none.

@@ -159,6 +159,27 @@ def test_both_shares_are_scored_by_the_definition(challenge: Challenge) -> None:
     assert challenge.events()[-1]["event"] == "final"
 
 
+def test_a_board_ranks_by_the_mixtures_of_its_own_share(challenge: Challenge) -> None:
+    """One team is better in the six public mixtures of a type, by as much as the other one in the private ones."""
+    challenge.changes = {"settle_s": 0}
+    error = np.where(np.isin(np.arange(12), challenge.public(LABELS[0])), 0.05, 0.2)
+    challenge.enter("red/one", error, LABELS[:1])
+    challenge.enter("blue/one", 0.25 - error, LABELS[:1])
+    challenge.call("12-02T10:00")
+    challenge.call("12-11T00:00")
+    found = {}
+    for board in json.loads(challenge.page("leaderboard.json"))["boards"]:
+        told = board["comparisons"]["mse"]
+        assert told["by_intervals"] == []
+        (pair,) = told["pairs"]
+        found[board["testset"]] = (pair["p"], pair["better"])
+    # Of all swaps of six mixtures, two are as far apart as what was seen.
+    assert found == {
+        "set, public mixtures": (pytest.approx(2 / 64), "red"),
+        "set, private mixtures": (pytest.approx(2 / 64), "blue"),
+    }
+
+
 def test_nothing_of_the_private_share_shows_before_the_end(hosted_set: Path, ready: Path, tmp_path: Path) -> None:
     """Two challenges differ in their teams' private rows alone; their pages agree to the byte until the end."""
     made = []
