@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rfsep.challenge.measured import Powers, bins_of, measured_db, powers_of, shares_of
 from rfsep.challenge.kept_errors import RowErrors
+from rfsep.challenge.measured import Powers, bins_of, measured_db, powers_of, shares_of
 from rfsep.challenge.scoring import Beside, Pair, keep_baselines, kept_baselines, score_row
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.mixture_files import MixtureFile, TruthFile
