@@ -72,7 +72,7 @@ def carrier_numbers() -> Tensor:
     return torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
 
 
-def symbol_waves(band: Band, start: int, prefix: int, offset: float) -> Tensor:
+def symbol_waves(band: Band, start: int, prefix: int, offset: float, carriers: Tensor | None = None) -> Tensor:
     """Returns the waveform of each carrier of a symbol in the band: complex128 [Q, N].
 
     Args:
@@ -80,9 +80,10 @@ def symbol_waves(band: Band, start: int, prefix: int, offset: float) -> Tensor:
         start: sample at which the symbol's prefix begins; it may lie outside the window.
         prefix: samples of the prefix.
         offset: carrier offset in carrier spacings.
+        carriers: numbers float64 [N]; None for `carrier_numbers`.
     """
     num_rows, num_samples = band.decimator.shape
-    carriers = carrier_numbers()
+    carriers = carrier_numbers() if carriers is None else carriers
     low, high = max(start, 0), min(start + prefix + FFT_SIZE, num_samples)
     first = max(0, -(-(low - FIRST_TAP - NUM_TAPS + 1) // DECIMATION))
     last = min(num_rows, (high - 1 - FIRST_TAP) // DECIMATION + 1)
