@@ -39,8 +39,13 @@ _ROUNDS, _UPDATES, _NOISE = 12, 4, 0.3
 # Physics: a carrier with less than this share of the loaded ones' power is none of them.
 _LOADED = 0.25
 
+# Physics: the share of a resource block's energy that its fourth powers agree upon is one for QPSK without noise.
+_ALIKE = 0.4
+
 # Shares of kinds count as this many elements in a mean: all elements of a symbol for a resource block's.
 _BLOCK_PRIOR, _SYMBOL_PRIOR = 3.0, 4.0
+
+_TURNS = torch.tensor([1, 1j, -1, -1j], dtype=torch.complex128)
 
 _SILENCE, _LEAST_NOISE = 1e-9, 1e-4
 _LEAST_TOLD = 1e-3
@@ -57,6 +62,7 @@ class DataChannel(NamedTuple):
         noise: power of all else on a carrier.
         share: of empty elements, QPSK, 16-QAM, and 64-QAM: float64 [4].
         evidence: nats per carrier by which points are likelier than Gaussian values of each resource block's power.
+        bends: nats that the taps cost, see `Taps`.
     """
 
     start: int
@@ -65,6 +71,7 @@ class DataChannel(NamedTuple):
     noise: float
     share: Tensor
     evidence: float
+    bends: float
 
     def gains(self, carriers: Tensor) -> Tensor:
         """Returns the channel complex128 [n] on carriers int64 [n]."""
@@ -121,25 +128,58 @@ def _carriers(window: Tensor, body: int, number: Tensor) -> Tensor:
     return heard * torch.polar(torch.ones_like(phase), phase)
 
 
-class _Path(NamedTuple):
-    """The strongest path: delay in samples, and gain."""
+def _fourth(heard: Tensor) -> Tensor:
+    """Returns fourth powers complex128 [n] of loaded carriers [n], with their own amplitudes; 0 for the others.
 
-    delay: float
-    gain: complex
+    The sign is that of QPSK and square constellations, whose points' fourth powers have a negative mean.
+    """
+    power = squared(heard)
+    loaded = power > _LOADED * _level(power)
+    return torch.where(loaded, -heard * (heard / heard.abs().clamp_min(_SILENCE)) ** 3, 0)
 
 
-def _strongest(heard: Tensor) -> _Path:
-    """Finds the strongest path of carriers complex128 [n], up to a quarter turn."""
-    number, power = _beside(), squared(heard)
-    level = power.square().mean() / power.mean().clamp_min(_SILENCE)  # of those that are loaded, if alike
-    loaded = power > _LOADED * level
-    fourth = torch.where(loaded, -heard * (heard / heard.abs().clamp_min(_SILENCE)) ** 3, 0)
+def _level(power: Tensor) -> Tensor:
+    """Returns the mean power of carriers that are loaded, if alike, of float64 [n]."""
+    return power.square().mean() / power.mean().clamp_min(_SILENCE)
+
+
+def _delay(fourth: Tensor) -> float:
+    """Returns the delay of the strongest path, in samples, that fourth powers complex128 [n] show."""
     delay = torch.arange(-_MOST_DELAY * _DELAYS, _MOST_DELAY * _DELAYS + 1).double() / _DELAYS
-    phase = 2 * torch.pi / FFT_SIZE * 4 * delay[:, None] * number
-    likeness = torch.polar(torch.ones_like(phase), phase) @ fourth
-    best = int(likeness.abs().argmax())
-    turn = torch.polar(level.sqrt(), likeness[best].angle() / 4)
-    return _Path(float(delay[best]), complex(turn))
+    phase = 2 * torch.pi / FFT_SIZE * 4 * delay[:, None] * _beside()
+    return float(delay[int((torch.polar(torch.ones_like(phase), phase) @ fourth).abs().argmax())])
+
+
+def _starts(heard: Tensor) -> list[Tensor]:
+    """Guesses the gains complex128 [n] of carriers [n] without delay, up to a quarter turn.
+
+    The first guess is one path. The others follow the fourth powers of resource blocks from the SOI outwards, and turn
+    the two sides against each other.
+    """
+    number, power = _beside(), squared(heard)
+    block = blocks_of(number)
+    energy = _sums(power, block)
+    amplitude = (_sums(power.square(), block) / energy.clamp_min(_SILENCE)).sqrt()  # of loaded carriers, if alike
+    loaded = power > _LOADED * amplitude.square()[block]
+    unit = heard / heard.abs().clamp_min(_SILENCE)
+    sums = _sums(torch.where(loaded, -power * unit**4, 0), block)
+    alike = sums.abs() > _ALIKE * energy
+    roots = torch.polar(amplitude, sums.angle() / 4)
+    middle = int(block[number < 0].max()) + 1
+    for side in (range(middle - 2, -1, -1), range(int(block[number > 0].min()) + 1, len(roots))):
+        for one in side:
+            near = one + 1 if one < middle else one - 1
+            turned = roots[one] * _TURNS
+            roots[one] = turned[int((turned - roots[near]).abs().argmin())] if alike[one] else roots[near]
+    level = _level(power).sqrt()
+    path = torch.polar(level, _fourth(heard).sum().angle() / 4).expand(len(heard))
+    upper = number > 0
+    return [path, *(torch.where(upper, roots[block] * turn, roots[block]) for turn in _TURNS)]
+
+
+def _sums(values: Tensor, block: Tensor) -> Tensor:
+    """Sums values [n] over blocks int64 [n]."""
+    return torch.zeros(int(block.max()) + 1, dtype=values.dtype).index_add(0, block, values)
 
 
 def leakage(modem: Modem) -> Tensor:
@@ -161,19 +201,27 @@ def find_data(window: Tensor, timing: Timing, soi: Tensor) -> DataChannel | None
     if body is None:
         return None
     number = _beside()
-    path = _strongest(_carriers(window, body, number))
-    body += round(path.delay)
+    delay = _delay(_fourth(_carriers(window, body, number)))
+    body += round(delay)
     heard = _carriers(window, body, number)
-    phase = -2 * torch.pi / FFT_SIZE * (path.delay - round(path.delay)) * number.double()
-    gains = path.gain * torch.polar(torch.ones_like(phase), phase)
-    return _fitted(heard, gains, body, soi[number % FFT_SIZE])
+    phase = -2 * torch.pi / FFT_SIZE * (delay - round(delay)) * number.double()
+    ramp = torch.polar(torch.ones_like(phase), phase)
+    fits = [_fitted(heard, start * ramp, body, soi[number % FFT_SIZE]) for start in _starts(heard * ramp.conj())]
+    return max(fits, key=lambda fit: fit.evidence - fit.bends / len(number))
 
 
 class Taps(NamedTuple):
-    """Taps of a channel complex128 [L], and their powers float64 [L]."""
+    """Taps of a channel.
+
+    Attributes:
+        taps: complex128 [L].
+        power: of each, float64 [L].
+        bends: nats that the taps cost, beyond a channel that were known: less if fewer of them explain as much.
+    """
 
     taps: Tensor
     power: Tensor
+    bends: float
 
 
 def fitted_taps(number: Tensor, heard: Tensor, sent: Marginals, precision: Tensor, power: Tensor) -> Taps:
@@ -188,10 +236,12 @@ def fitted_taps(number: Tensor, heard: Tensor, sent: Marginals, precision: Tenso
     """
     waves = _delays(number)
     gram = waves.mH @ (waves * (precision * (squared(sent.mean) + sent.variance))[:, None])
-    inverse = torch.linalg.inv(gram + torch.diag_embed(1 / power).to(gram.dtype))
+    matrix = gram + torch.diag_embed(1 / power).to(gram.dtype)
+    inverse = torch.linalg.inv(matrix)
     taps = inverse @ (waves.mH @ (precision * sent.mean.conj() * heard))
+    bends = float((squared(taps) / power).sum() + torch.linalg.slogdet(matrix).logabsdet.real + power.log().sum())
     told = (1 - inverse.diagonal().real / power).clamp_min(_LEAST_TOLD)  # share that the carriers tell of each tap
-    return Taps(taps, (squared(taps) / told).clamp_min(_SILENCE))
+    return Taps(taps, (squared(taps) / told).clamp_min(_SILENCE), bends)
 
 
 def _fitted(heard: Tensor, gains: Tensor, body: int, soi: Tensor) -> DataChannel:
@@ -208,13 +258,13 @@ def _fitted(heard: Tensor, gains: Tensor, body: int, soi: Tensor) -> DataChannel
     noise = max(_NOISE * float(squared(heard).mean()), _LEAST_NOISE)
     power = torch.full((_TAPS,), float(squared(gains).mean()) / _TAPS, dtype=torch.float64)
     even = torch.full((4,), 0.25, dtype=torch.float64)
-    share, taps = even.expand(len(number), 4), torch.zeros(_TAPS, dtype=torch.complex128)
+    share, taps, bends = even.expand(len(number), 4), torch.zeros(_TAPS, dtype=torch.complex128), 0.0
     for _ in range(_ROUNDS):
         said = _said(heard, gains, noise + soi, share)
         mean, spread = said.symbols
         second = squared(mean) + spread
         share = block_shares(said.share, block, even)
-        taps, power = fitted_taps(number, heard, said.symbols, 1 / (noise + soi), power)
+        taps, power, bends = fitted_taps(number, heard, said.symbols, 1 / (noise + soi), power)
         gains = waves @ taps
         left = squared(heard) - 2 * (heard.conj() * gains * mean).real + squared(gains) * second
         clear = (noise / (noise + soi)).square()
@@ -223,7 +273,7 @@ def _fitted(heard: Tensor, gains: Tensor, body: int, soi: Tensor) -> DataChannel
     count = torch.bincount(block)
     level = torch.zeros(len(count), dtype=torch.float64).index_add(0, block, squared(heard)) / count
     gaussian = -squared(heard) / level[block].clamp_min(_SILENCE) - level[block].clamp_min(_SILENCE).log()
-    return DataChannel(body, taps, power, noise, share.mean(0), float((points - gaussian).mean()))
+    return DataChannel(body, taps, power, noise, share.mean(0), float((points - gaussian).mean()), bends)
 
 
 def _said(heard: Tensor, gains: Tensor, noise: Tensor, share: Tensor) -> Mixed:
@@ -253,5 +303,5 @@ def refitted(channel: DataChannel, window: Tensor, carriers: Tensor, sent: Margi
     precision = 1 / (channel.noise + soi[number % FFT_SIZE])
     taps, power = channel.taps, channel.power
     for _ in range(_UPDATES):
-        taps, power = fitted_taps(number, every, Marginals(mean, spread), precision, power)
+        taps, power, _ = fitted_taps(number, every, Marginals(mean, spread), precision, power)
     return channel._replace(taps=taps, power=power)
