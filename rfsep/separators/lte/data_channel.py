@@ -33,7 +33,8 @@ _DELAYS = 16  # delays that are tried per sample
 # As in `rfsep.separators.lte.known_symbols`: first tap and number of taps, in samples from the strongest path.
 _FIRST_TAP, _TAPS = -8, 36
 
-# Rounds of expectation maximisation, first and later, and the noise at its start as a share of the mean power.
+# Tuned on srsRAN's loaded downlink and synthetic ones. Rounds of expectation maximisation, first and later, and the
+# noise at its start as a share of the mean power.
 _ROUNDS, _UPDATES, _NOISE = 12, 4, 0.3
 
 # Physics: a carrier with less than this share of the loaded ones' power is none of them.
@@ -42,13 +43,11 @@ _LOADED = 0.25
 # Physics: the share of a resource block's energy that its fourth powers agree upon is one for QPSK without noise.
 _ALIKE = 0.4
 
-# Shares of kinds count as this many elements in a mean: all elements of a symbol for a resource block's.
+# Tuned on the same. Kinds elsewhere count as this many elements: in the mean of a resource block, and of a symbol.
 _BLOCK_PRIOR, _SYMBOL_PRIOR = 3.0, 4.0
 
-_TURNS = torch.tensor([1, 1j, -1, -1j], dtype=torch.complex128)
-
-_SILENCE, _LEAST_NOISE = 1e-9, 1e-4
-_LEAST_TOLD = 1e-3
+# Guards against division by zero and certainty: the least power, noise, and share that carriers tell of a tap.
+_SILENCE, _LEAST_NOISE, _LEAST_TOLD = 1e-9, 1e-4, 1e-3
 
 
 class DataChannel(NamedTuple):
@@ -91,9 +90,14 @@ def _beside() -> Tensor:
 
 
 def blocks_of(carriers: Tensor) -> Tensor:
-    """Returns the resource blocks of carriers int64 [n], from 0 on; carrier 0, which is in none, counts to one."""
+    """Returns the resource blocks of carriers int64 [n], from 0 on. Carrier 0, which is in none, counts as in one."""
     block = torch.div(carriers - (carriers > 0).long(), BLOCK_CARRIERS, rounding_mode="floor")
     return block - block.min()
+
+
+def _sums(values: Tensor, block: Tensor) -> Tensor:
+    """Sums values [n, ...] over blocks int64 [n]."""
+    return values.new_zeros((int(block.max()) + 1, *values.shape[1:])).index_add(0, block, values)
 
 
 def block_shares(share: Tensor, block: Tensor, prior: Tensor) -> Tensor:
@@ -105,9 +109,7 @@ def block_shares(share: Tensor, block: Tensor, prior: Tensor) -> Tensor:
         prior: shares of kinds elsewhere, float [4].
     """
     every = (share.sum(0) + _SYMBOL_PRIOR * prior) / (len(share) + _SYMBOL_PRIOR)
-    size = int(block.max()) + 1
-    total = torch.zeros((size, share.shape[1]), dtype=share.dtype).index_add(0, block, share)
-    count = torch.bincount(block, minlength=size)[:, None]
+    total, count = _sums(share, block), torch.bincount(block)[:, None]
     found = (total + _BLOCK_PRIOR * every) / (count + _BLOCK_PRIOR)
     return found[block].clamp_min(_SILENCE)
 
@@ -139,7 +141,7 @@ def _fourth(heard: Tensor) -> Tensor:
 
 
 def _level(power: Tensor) -> Tensor:
-    """Returns the mean power of carriers that are loaded, if alike, of float64 [n]."""
+    """Returns the mean power of those carriers that are loaded, if they are alike, given all powers float64 [n]."""
     return power.square().mean() / power.mean().clamp_min(_SILENCE)
 
 
@@ -165,21 +167,17 @@ def _starts(heard: Tensor) -> list[Tensor]:
     sums = _sums(torch.where(loaded, -power * unit**4, 0), block)
     alike = sums.abs() > _ALIKE * energy
     roots = torch.polar(amplitude, sums.angle() / 4)
+    turns = torch.tensor([1, 1j, -1, -1j], dtype=roots.dtype)
     middle = int(block[number < 0].max()) + 1
     for side in (range(middle - 2, -1, -1), range(int(block[number > 0].min()) + 1, len(roots))):
         for one in side:
             near = one + 1 if one < middle else one - 1
-            turned = roots[one] * _TURNS
+            turned = roots[one] * turns
             roots[one] = turned[int((turned - roots[near]).abs().argmin())] if alike[one] else roots[near]
     level = _level(power).sqrt()
     path = torch.polar(level, _fourth(heard).sum().angle() / 4).expand(len(heard))
     upper = number > 0
-    return [path, *(torch.where(upper, roots[block] * turn, roots[block]) for turn in _TURNS)]
-
-
-def _sums(values: Tensor, block: Tensor) -> Tensor:
-    """Sums values [n] over blocks int64 [n]."""
-    return torch.zeros(int(block.max()) + 1, dtype=values.dtype).index_add(0, block, values)
+    return [path, *(torch.where(upper, roots[block] * turn, roots[block]) for turn in turns)]
 
 
 def leakage(modem: Modem) -> Tensor:
@@ -256,7 +254,7 @@ def _fitted(heard: Tensor, gains: Tensor, body: int, soi: Tensor) -> DataChannel
     number = _beside()
     block, waves = blocks_of(number), _delays(number)
     noise = max(_NOISE * float(squared(heard).mean()), _LEAST_NOISE)
-    power = torch.full((_TAPS,), float(squared(gains).mean()) / _TAPS, dtype=torch.float64)
+    power = torch.full((_TAPS,), max(float(squared(gains).mean()) / _TAPS, _SILENCE), dtype=torch.float64)
     even = torch.full((4,), 0.25, dtype=torch.float64)
     share, taps, bends = even.expand(len(number), 4), torch.zeros(_TAPS, dtype=torch.complex128), 0.0
     for _ in range(_ROUNDS):
@@ -270,8 +268,7 @@ def _fitted(heard: Tensor, gains: Tensor, body: int, soi: Tensor) -> DataChannel
         clear = (noise / (noise + soi)).square()
         noise = max(float((clear * (left - soi)).sum() / clear.sum()), _LEAST_NOISE)
     points = _said(heard, gains, noise + soi, share).log_evidence - squared(gains).clamp_min(_SILENCE).log()
-    count = torch.bincount(block)
-    level = torch.zeros(len(count), dtype=torch.float64).index_add(0, block, squared(heard)) / count
+    level = _sums(squared(heard), block) / torch.bincount(block)
     gaussian = -squared(heard) / level[block].clamp_min(_SILENCE) - level[block].clamp_min(_SILENCE).log()
     return DataChannel(body, taps, power, noise, share.mean(0), float((points - gaussian).mean()), bends)
 

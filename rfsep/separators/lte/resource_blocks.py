@@ -66,8 +66,8 @@ _BLOCK_PRIOR, _ELEMENT_PRIOR = 6.0, 2.0
 _ITERATIONS = 7
 _DETECT_AFTER, _DETECT_ROUNDS = 2, 2
 
-# Tuned on the training split: nats by which powers of resource blocks have to be likelier than an equal one. In a window
-# of equal powers some forty fitted ones reach 9. Equal powers that are tried, as shares of the mean.
+# Tuned on the training split: nats by which powers of resource blocks have to be likelier than an equal one. In a
+# window of equal powers some forty fitted ones reach 9. Equal powers that are tried, as shares of the mean.
 _LEAST_STRUCTURE = 15.0
 _EQUAL_SHARES = (0.7, 0.85, 1.0, 1.2)
 
