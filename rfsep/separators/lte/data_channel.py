@@ -97,7 +97,8 @@ def blocks_of(carriers: Tensor) -> Tensor:
 
 def _sums(values: Tensor, block: Tensor) -> Tensor:
     """Sums values [n, ...] over blocks int64 [n]."""
-    return values.new_zeros((int(block.max()) + 1, *values.shape[1:])).index_add(0, block, values)
+    total: Tensor = values.new_zeros((int(block.max()) + 1, *values.shape[1:])).index_add(0, block, values)
+    return total
 
 
 def block_shares(share: Tensor, block: Tensor, prior: Tensor) -> Tensor:
@@ -184,7 +185,8 @@ def leakage(modem: Modem) -> Tensor:
     """Returns the mean power of a SOI on the carriers of a body that cuts it out: float64 [FFT_SIZE]."""
     lags = modem_autocorrelation(modem, FFT_SIZE) * (1 - torch.arange(FFT_SIZE) / FFT_SIZE)
     both = torch.cat((lags, torch.zeros_like(lags[:1]), lags[1:].flip(0).conj()))
-    return torch.fft.fft(both).real[::2].clamp_min(0).double()
+    power: Tensor = torch.fft.fft(both).real[::2].clamp_min(0).double()
+    return power
 
 
 def find_data(window: Tensor, timing: Timing, soi: Tensor) -> DataChannel | None:
