@@ -67,9 +67,9 @@ _ITERATIONS = 7
 _DETECT_AFTER, _DETECT_ROUNDS = 2, 2
 
 # Tuned on the training split: nats by which powers of resource blocks have to be likelier than an equal one. In a
-# window of equal powers some forty fitted ones reach 9. Equal powers that are tried, as shares of the mean.
+# window of equal powers some forty fitted ones reach 12. Equal powers that are tried, as shares of the mean.
 _LEAST_STRUCTURE = 15.0
-_EQUAL_SHARES = (0.7, 0.85, 1.0, 1.2)
+_EQUAL = (0.7, 0.85, 1.0, 1.2)
 
 
 def carrier_numbers() -> Tensor:
@@ -261,27 +261,28 @@ def _log_likelihood(samples: Tensor, covariance: Tensor) -> float:
     return -float(squared(white).sum()) - 2 * float(root.diagonal().real.log().sum())
 
 
-def _equal_power(lattice: Lattice, power: Tensor, samples: Tensor, rest: Tensor) -> float | None:
-    """Returns the power that all elements have, or None where samples speak for the powers of resource blocks.
+def _equal_powers(lattice: Lattice, power: Tensor, samples: Tensor, band: Band, floor: Tensor) -> Tensor | None:
+    """Returns the covariance complex128 [Q, Q] of equal powers, or None where samples speak for resource blocks.
 
-    Powers that are fitted to a window of equal ones follow its noise, and lose what the matched filter keeps.
+    Powers that are fitted to a window of equal ones follow its noise, and lose what the matched filter keeps. Likewise
+    a prefix costs bits where there is none, so that equal elements have to be likelier than white noise.
 
     Args:
         lattice: of the elements.
         power: of each, float64 [E].
         samples: of the band, complex128 [Q].
-        rest: covariance of SOI and floor, complex128 [Q, Q].
+        band: of the SOI.
+        floor: covariance of the white part of the interference, complex128 [Q, Q].
     """
     total, count = lattice.sums(lattice.weight * power), lattice.sums(lattice.weight)
     block = (total / count.clamp_min(1e-12)).flatten()[lattice.block]
-    mean = float(total.sum() / count.sum())
-    equal = {
-        share * mean: _log_likelihood(samples, rest + lattice.covariance(torch.full_like(power, share * mean)))
-        for share in _EQUAL_SHARES
-    }
-    best = max(equal, key=lambda one: equal[one])
+    mean = total.sum() / count.sum()
+    rest = band.response @ band.response.mH + floor
+    equal = [share * mean * one for one in (band.noise, lattice.covariance(torch.ones_like(power))) for share in _EQUAL]
+    likely = [_log_likelihood(samples, rest + one) for one in equal]
+    best = max(likely)
     blocks = _log_likelihood(samples, rest + lattice.covariance(block))
-    return None if blocks - equal[best] > _LEAST_STRUCTURE else best
+    return None if blocks - best > _LEAST_STRUCTURE else floor + equal[likely.index(best)]
 
 
 def _priors(num_symbols: int) -> Sites:
@@ -359,11 +360,12 @@ class ResourceBlockLmmse:
         sites, floor = prior, _FLOOR * level * band.noise
         for iteration in range(_ITERATIONS):
             last = iteration == _ITERATIONS - 1
+            covariance = floor + lattice.covariance(power)
             if last:
-                equal = _equal_power(lattice, power, samples, band.response @ band.response.mH + floor)
+                equal = _equal_powers(lattice, power, samples, band, floor)
                 if equal is not None:
-                    power, sites = torch.full_like(power, equal), prior
-            white = whitened(band, samples, floor + lattice.covariance(power), lattice.waves[:, : 0 if last else None])
+                    covariance, sites = equal, prior
+            white = whitened(band, samples, covariance, lattice.waves[:, : 0 if last else None])
             said = white.information()
             if self.detect and iteration >= _DETECT_AFTER:
                 detected = detected_symbols(said, self.points, sites, _DETECT_ROUNDS)
