@@ -128,7 +128,8 @@ def _carriers(window: Tensor, body: int, number: Tensor) -> Tensor:
     begin = min(max(body - _EARLY, 0), len(window) - FFT_SIZE)
     heard = torch.fft.fft(window[begin : begin + FFT_SIZE], norm="ortho")[number % FFT_SIZE]
     phase = 2 * torch.pi / FFT_SIZE * (number * (body - begin)).double()
-    return heard * torch.polar(torch.ones_like(phase), phase)
+    carriers: Tensor = heard * torch.polar(torch.ones_like(phase), phase)
+    return carriers
 
 
 def _fourth(heard: Tensor) -> Tensor:
