@@ -5,11 +5,12 @@ from torch import Tensor
 
 from rfsep.iq import power
 from rfsep.separators.inference.band import Band
+from rfsep.separators.inference.superposed import SOI, detected
 from rfsep.separators.inference.symbol_posterior import Response
 from rfsep.separators.nr.nr_bodies import cut, said_of_channel, sliced, summed
 from rfsep.separators.nr.nr_channel import fit_taps
-from rfsep.separators.nr.nr_detection import NrDetection, Scene, detected
-from rfsep.separators.nr.nr_propagation import SOI, make_model
+from rfsep.separators.nr.nr_detection import NrDetection, Scene
+from rfsep.separators.nr.nr_propagation import make_model
 from rfsep.separators.nr.nr_timing import Symbol
 from rfsep.separators.nr.nr_windows import slot_symbols
 from rfsep.signals.nr.uplink import NrUplink

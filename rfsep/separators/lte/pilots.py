@@ -15,8 +15,12 @@ from torch import Tensor
 
 from rfsep.iq import squared
 from rfsep.separators.inference.band import Band
+from rfsep.separators.inference.superposed import SOI
+from rfsep.separators.inference.symbol_posterior import Response
 from rfsep.separators.lte.broadcast import broadcast
 from rfsep.separators.lte.cell_symbols import Pilots, further_pilots, known_pilots, synchronisation_symbols
+from rfsep.separators.lte.data_channel import leakage
+from rfsep.separators.lte.data_detection import Soi, detected_data
 from rfsep.separators.lte.known_symbols import KnownSymbol, fitted, waveforms
 from rfsep.separators.lte.pilot_search import likeliest
 from rfsep.separators.lte.resource_blocks import (
@@ -286,6 +290,7 @@ class PilotCancelling:
         self.block = block
         self.margin = margin
         self.beneath = ResourceBlockLmmse(modem, examples, detect, block, margin)
+        self._leakage = leakage(modem)
         self._finder = lru_cache(maxsize=4)(self._make_finder)
 
     def _make_finder(self, num_samples: int) -> PilotFinder:
@@ -300,12 +305,22 @@ class PilotCancelling:
         def estimate(windows: Tensor) -> Tensor:
             response, band = self.beneath.response(windows.shape[1], length <= self.block)
             finder = self._finder(windows.shape[1])
-            symbols, timings = zip(*(self._symbols(finder.separate(one), band) for one in windows), strict=True)
+            found = [self._data(one, finder, response, band) for one in windows]
+            symbols, timings = zip(*found, strict=True)
             soi = (torch.stack(symbols) @ response.waveforms.T).to(torch.complex64)
             return self.beneath.honest(windows, soi, list(timings))
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, self.modem.decide(soi))
+
+    def _data(self, window: Tensor, finder: PilotFinder, response: Response, band: Band) -> tuple[Tensor, Timing]:
+        """Estimates the symbols complex128 [S] of a window, together with its data where these can be read."""
+        fit, timing = finder.separate(window), find_timings(window, 1)[0]
+        soi = Soi(response.waveforms, self.beneath.points, self._leakage)
+        data = detected_data(window, band, soi, timing, fit.found)
+        if data is None:
+            return self._symbols(fit, band)
+        return data.found[SOI].mean.to(torch.complex128), timing._replace(score=float("inf"))
 
     def _symbols(self, fit: PilotFit, band: Band) -> tuple[Tensor, Timing]:
         """Estimates the symbols complex128 [S] of a window without what is known, and without the broadcast channel.

@@ -3,12 +3,11 @@
 The standard fixes an NR uplink's carriers, prefixes and pilots (3GPP TS 38.211 clauses 5.3.1 and 6.4.1.1). Nothing
 disturbs it beside the SOI's band. There prefixes show its timing and QPSK carriers show its channel
 (`rfsep.separators.nr.nr_channel`). Within the band its carriers and the SOI's symbols are points of known
-constellations. Expectation propagation detects them together (`rfsep.separators.nr.nr_propagation`), and the decided
+constellations. Expectation propagation detects them together (`rfsep.separators.inference.superposed`), and the decided
 carriers improve the channel.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from rfsep.separators.inference.band import Band, fits_band, make_band
 from rfsep.separators.inference.expectation_propagation import Marginals
+from rfsep.separators.inference.superposed import FITS, SLOW, SOI, Model, Propagated, detected
 from rfsep.separators.inference.symbol_posterior import Response, make_response
 from rfsep.separators.lmmse import Lmmse
 from rfsep.separators.nr.nr_bodies import (
@@ -35,7 +35,7 @@ from rfsep.separators.nr.nr_bodies import (
 from rfsep.separators.nr.nr_cell import find_cell
 from rfsep.separators.nr.nr_channel import GAP, Channel, carrier_numbers, fit_taps
 from rfsep.separators.nr.nr_known import find_synchronisation
-from rfsep.separators.nr.nr_propagation import SOI, Model, Propagated, Schedule, Share, make_model, priors, propagate
+from rfsep.separators.nr.nr_propagation import Share, make_model
 from rfsep.separators.nr.nr_slots import Layout, read_slots
 from rfsep.separators.nr.nr_timing import (
     SYMBOL,
@@ -68,14 +68,6 @@ _SILENCE = 1e-12
 # may miss.
 _MISFIT = 3e-4
 
-# Tuned; split not recorded. The channel is fitted again between the quick schedules. Each slow schedule starts anew.
-QUICK = (Schedule(100.0, 5, 0.6), Schedule(10.0, 4, 0.6), Schedule(1.0, 6, 0.6))
-SLOW = (Schedule(1e4, 40, 0.3), Schedule(1e4, 100, 0.2))
-
-# Tuned; split not recorded. A smaller misfit does not point to wrong symbols. It is mostly 0.1 to 0.5 where symbols are
-# right, and 5 to 500 where some are wrong.
-FITS = 3.0
-
 # Tuned; split not recorded. Updates of the variances of the channel's taps.
 _UPDATES = 4
 
@@ -100,33 +92,6 @@ class Scene(NamedTuple):
     bodies: list[Body]
     pilots: dict[int, Tensor]
     channel: Channel
-
-
-def detected(
-    model_after: Callable[[Propagated | None], Model], points: Tensor, slow: Sequence[Schedule] = SLOW
-) -> Propagated:
-    """Detects a window's symbols quickly, and slowly again if they do not fit; returns the best fit.
-
-    Propagation that cools too fast may end in symbols that are wrong with high confidence. They do not fit the window.
-
-    Args:
-        model_after: returns the window's model, given the last result.
-        points: the SOI's constellation complex128 [P].
-        slow: schedules to try again with.
-    """
-    reached: Propagated | None = None
-    for schedule in QUICK:
-        model = model_after(reached)
-        reached = propagate(model, reached.sites if reached else priors(model), points, schedule)
-    assert reached is not None
-    best = reached
-    for schedule in slow:
-        if best.misfit < FITS:
-            break
-        model = model_after(reached)
-        reached = propagate(model, priors(model), points, schedule)
-        best = min(best, reached, key=lambda one: one.misfit)
-    return best
 
 
 def _checked_cell(told: int | None, found: int | None) -> int | None:
@@ -173,7 +138,7 @@ class _Window(NamedTuple):
 class NrDetection:
     """Estimates a narrow-band SOI in a 5G NR uplink or downlink (30 kHz, 612 carriers) at 30.72 Msps.
 
-    Data are QPSK, or in a mixture whose slots are read of any constellation in `rfsep.separators.nr.nr_elements`.
+    Data are QPSK, or in a mixture whose slots are read of any constellation in `rfsep.separators.inference.elements`.
     A SOI that fills more than an eighth of the band, or a mixture shorter than two OFDM symbols, is left to `Lmmse`. So
     are windows that detection does not explain: their misfit says so.
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
+from rfsep.separators.inference.elements import EMPTY, KNOWN, QPSK
 from rfsep.separators.nr.nr_bodies import cut, holds_body, whole_carriers
 from rfsep.separators.nr.nr_channel import clear_carriers
-from rfsep.separators.nr.nr_elements import EMPTY, KNOWN, QPSK
 from rfsep.separators.nr.nr_timing import SYMBOL, find_symbols, turning
 from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
 from rfsep.signals.nr.pilots import NUM_SLOTS

@@ -1,9 +1,4 @@
-"""Expectation propagation over a narrow-band SOI's symbols and a 5G NR uplink's carriers, given the channel.
-
-`rfsep.separators.inference.expectation_propagation` explains the method. Here the window is a decimated band of few
-samples, so that all symbols are eliminated at once. With prior variances V the samples have the covariance
-X V X^H + noise, and its inverse gives the cavity of every symbol.
-"""
+"""The model of a window in which 5G NR carriers stand above a narrow-band SOI, given the channel."""
 
 from typing import NamedTuple
 
@@ -12,41 +7,18 @@ from torch import Tensor
 
 from rfsep.iq import squared
 from rfsep.separators.inference.band import Band
-from rfsep.separators.inference.expectation_propagation import Marginals, Sites, tilted, updated
+from rfsep.separators.inference.elements import QPSK, tilted_kinds
+from rfsep.separators.inference.superposed import DTYPE, SOI, Model, Waves
 from rfsep.separators.nr.nr_channel import Channel
-from rfsep.separators.nr.nr_elements import QPSK, tilted_kinds
 from rfsep.separators.nr.nr_timing import Symbol
-from rfsep.separators.nr.nr_waves import FAR_CARRIERS, FAR_POWERS, Waves, carrier_waves, sent_waveform
+from rfsep.separators.nr.nr_waves import FAR_CARRIERS, FAR_POWERS, carrier_waves, sent_waveform
 from rfsep.signals.nr.numerology import NUM_SUBCARRIERS
-
-# The key of the SOI's symbols; those of the interference are 0, 1, and so on.
-SOI = -1
 
 # Tuned; split not recorded. The power of white noise that is assumed even where there is none.
 _NOISE = 1e-2
 
 # Tuned; split not recorded. A carrier counts as no weaker than this share of the mean power.
 _FADED = 0.01
-
-# Numerical guards: the least gain, and a ridge relative to the mean power that single precision needs. The white noise
-# keeps covariances regular enough for it.
-_LEAST = 1e-12
-_RIDGE = 3e-7
-_DTYPE = torch.complex64
-
-
-class Schedule(NamedTuple):
-    """Rounds of propagation.
-
-    Attributes:
-        warmth: factor of the white noise in the first round; it falls geometrically.
-        iterations: number of rounds.
-        damping: share of the new value in a site.
-    """
-
-    warmth: float
-    iterations: int
-    damping: float
 
 
 class Share(NamedTuple):
@@ -55,7 +27,7 @@ class Share(NamedTuple):
     Attributes:
         grid: known carriers, complex128 [612], zero elsewhere; None where there are none.
         carriers: numbers of the carriers to detect, int64 [N].
-        kinds: their constellations, int64 [N], see `rfsep.separators.nr.nr_elements`; None: QPSK.
+        kinds: their constellations, int64 [N], see `rfsep.separators.inference.elements`; None: QPSK.
         far: carriers beyond those that are modelled one by one are unknown, too.
     """
 
@@ -63,39 +35,6 @@ class Share(NamedTuple):
     carriers: Tensor
     kinds: Tensor | None = None
     far: bool = False
-
-
-class Model(NamedTuple):
-    """A decimated window as a linear function of unknown symbols.
-
-    Attributes:
-        samples: without the known carriers, complex128 [Q].
-        unknown: waves of unknown symbols, by place; the SOI's at `SOI`.
-        noise: covariance of everything else but the white part, complex128 [Q, Q].
-        white: covariance of the white noise, complex128 [Q, Q].
-        kinds: constellations of the interference's unknown symbols, int64 [N] by place.
-    """
-
-    samples: Tensor
-    unknown: dict[int, Waves]
-    noise: Tensor
-    white: Tensor
-    kinds: dict[int, Tensor]
-
-
-class Propagated(NamedTuple):
-    """The result of propagation.
-
-    Attributes:
-        sites: of the symbols, by place.
-        found: posteriors under the discrete priors, by place.
-        misfit: mean squared deviation of the decimated samples from the sites' prediction, in standard deviations. It
-            is at most 1 where they agree, and far above where some symbols are wrong with high confidence.
-    """
-
-    sites: dict[int, Sites]
-    found: dict[int, Marginals]
-    misfit: float
 
 
 def make_model(
@@ -128,54 +67,7 @@ def make_model(
             noise[near.rows, near.rows] += (near.values * unsure) @ near.values.mH
             unknown[place] = near
             kinds[place] = torch.full_like(share.carriers, QPSK) if share.kinds is None else share.kinds
-    single = {place: Waves(rows, waves.to(_DTYPE)) for place, (rows, waves) in unknown.items()}
-    white = (max(_NOISE, noise_power) * band.noise).to(_DTYPE)
-    return Model((band.decimator @ left).to(_DTYPE), single, noise.to(_DTYPE), white, kinds)
-
-
-def priors(model: Model) -> dict[int, Sites]:
-    """Returns the sites of symbols of unit power."""
-    counts = {place: waves.values.shape[1] for place, waves in model.unknown.items()}
-    return {place: Sites(torch.ones(count), torch.zeros(count, dtype=_DTYPE)) for place, count in counts.items()}
-
-
-def propagate(model: Model, sites: dict[int, Sites], points: Tensor, schedule: Schedule) -> Propagated:
-    """Runs expectation propagation over the symbols of a window.
-
-    Args:
-        model: of the window.
-        sites: at the start.
-        points: the SOI's constellation complex128 [P].
-        schedule: of the rounds.
-    """
-    found, misfit = dict[int, Marginals](), torch.zeros(())
-    for iteration in range(schedule.iterations):
-        heat = schedule.warmth ** (1 - iteration / schedule.iterations)
-        cavities, misfit = _cavities(model, sites, heat)
-        found = {
-            place: tilted(cavity, points) if place == SOI else tilted_kinds(cavity, model.kinds[place])
-            for place, cavity in cavities.items()
-        }
-        sites = {place: updated(sites[place], cavities[place], found[place], schedule.damping) for place in sites}
-    return Propagated(sites, found, float(misfit))
-
-
-def _cavities(model: Model, sites: dict[int, Sites], heat: float) -> tuple[dict[int, Marginals], Tensor]:
-    """Returns every symbol's cavity, which leaves out its own site, and the misfit of `Propagated`."""
-    covariance, left = model.noise + heat * model.white, model.samples.clone()
-    for place, (rows, waves) in model.unknown.items():
-        precision, shift = sites[place]
-        covariance[rows, rows] += (waves / precision) @ waves.mH
-        left[rows] -= waves @ (shift / precision)
-    diagonal = covariance.diagonal()
-    diagonal += _RIDGE * diagonal.mean()
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-    weighed = inverse @ left
-    misfit = (left.conj() @ weighed).real / len(left)
-    cavities = {}
-    for place, (rows, waves) in model.unknown.items():
-        precision, shift = sites[place]
-        gain = ((inverse[rows, rows] @ waves) * waves.conj()).sum(0).real.clamp_min(_LEAST)
-        variance = (1 / gain - 1 / precision).clamp_min(1e-9)
-        cavities[place] = Marginals(shift / precision + (waves.mH @ weighed[rows]) / gain, variance)
-    return cavities, misfit
+    single = {place: Waves(rows, waves.to(DTYPE)) for place, (rows, waves) in unknown.items()}
+    white = (max(_NOISE, noise_power) * band.noise).to(DTYPE)
+    samples = (band.decimator @ left).to(DTYPE)
+    return Model(samples, single, noise.to(DTYPE), white, lambda place, cavity: tilted_kinds(cavity, kinds[place]))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
+from rfsep.separators.inference.elements import EMPTY, KNOWN, decided, log_likelihoods
 from rfsep.separators.nr.nr_bodies import cut, holds_body, said_of_channel, summed
 from rfsep.separators.nr.nr_channel import GAP, Channel, carrier_numbers, clear_carriers, fit_taps, guessed
-from rfsep.separators.nr.nr_elements import EMPTY, KNOWN, decided, log_likelihoods
 from rfsep.separators.nr.nr_known import Synchronised, placed, tracking_grids
 from rfsep.separators.nr.nr_timing import LONG_PREFIX, Symbol
 from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
@@ -48,7 +48,7 @@ class Layout(NamedTuple):
         symbols: of the mixture.
         bodies: received carriers complex128 [612] of the symbols whose bodies lie in the mixture, by place.
         known: values of the elements whose kind is `KNOWN`, complex128 [n, 612].
-        kinds: of all elements, int64 [n, 612]; see `rfsep.separators.nr.nr_elements`.
+        kinds: of all elements, int64 [n, 612]; see `rfsep.separators.inference.elements`.
         channel: of the interference.
         sounded: carriers at which known elements show the channel well enough to decide data, bool [612].
         noise: power of white noise, as carriers far from the SOI show it.

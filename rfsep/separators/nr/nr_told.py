@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import torch
 
+from rfsep.separators.inference.elements import KNOWN
 from rfsep.separators.nr.nr_channel import GAP, carrier_numbers
-from rfsep.separators.nr.nr_elements import KNOWN
 from rfsep.separators.nr.nr_propagation import Share
 from rfsep.separators.nr.nr_slots import Layout
 from rfsep.separators.nr.nr_timing import Symbol

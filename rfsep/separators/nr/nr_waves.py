@@ -1,10 +1,9 @@
 """Computes the waveforms of a 5G NR uplink's carriers in the SOI's band."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from rfsep.separators.inference.superposed import Waves
 from rfsep.separators.nr.nr_channel import FIRST_LAG, NUM_TAPS
 from rfsep.separators.nr.nr_timing import Symbol
 from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
@@ -12,18 +11,6 @@ from rfsep.signals.nr.numerology import FFT_SIZE, NUM_SUBCARRIERS
 # Tuned; split not recorded. This many carriers on each side of the middle are modelled one by one. The low-pass of
 # `band` attenuates those beyond by more than 6 dB.
 NEAR = 60
-
-
-class Waves(NamedTuple):
-    """Waveforms of carriers in a decimated window.
-
-    Attributes:
-        rows: rows of the window that the carriers reach.
-        values: complex128 [rows, N].
-    """
-
-    rows: slice
-    values: Tensor
 
 
 def _spaced() -> tuple[Tensor, Tensor]:

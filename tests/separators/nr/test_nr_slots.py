@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from rfsep.separators.inference.elements import EMPTY, KNOWN, NAMES, decided, log_likelihoods, tilted_kinds
 from rfsep.separators.inference.expectation_propagation import Marginals, tilted
 from rfsep.separators.matched_filter import MatchedFilter
 from rfsep.separators.nr.nr_detection import NrDetection
-from rfsep.separators.nr.nr_elements import EMPTY, KNOWN, NAMES, decided, log_likelihoods, tilted_kinds
 from rfsep.separators.nr.nr_known import Synchronised, find_synchronisation
 from rfsep.separators.nr.nr_slots import Layout, read_slots
 from rfsep.separators.nr.nr_windows import find_slots
