@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rfsep.separators.cyclic_mmse import posterior_mean
 from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.gaussian import Bases
 from rfsep.separators.inference.interference import Setup, known_interference, make_setup, window_length
 from rfsep.separators.inference.rivals import Rank, Ranked, Rivals
@@ -32,7 +33,8 @@ class CyclicLmmse:
     filter first (`rfsep.separators.inference.equaliser`).
 
     A window that stationary or white interference explains better is left to LMMSE or the matched filter
-    (`rfsep.separators.inference.rivals`).
+    (`rfsep.separators.inference.rivals`). So is one whose bits contradict sure linear ones, as they do where the SOI
+    has passed a channel (`rfsep.separators.inference.evidence`), if the SOI's timing is known.
 
     Args:
         modem: the SOI's modem.
@@ -78,6 +80,7 @@ class CyclicLmmse:
             timing_network.check(self.covariance.period)
         self._bases = Bases(self.covariance)
         self._rivals = Rivals(modem, examples, interference, self.covariance.period)
+        self._fallback = Fallback(modem, examples) if self.timing_known else None
         self._setup = lru_cache(maxsize=_SETUPS)(self._make_setup)
 
     def _make_setup(self, length: int, begins: bool, ends: bool, delay: float) -> Setup:
@@ -128,4 +131,8 @@ class CyclicLmmse:
             symbols = setup.model.solve(reduced, at.gain, at.noise_power).symbols
             soi = setup.grid.synthesise(symbols, at.soi_offset)
         rank = self._rivals(setup.synchroniser, windows, at, Rank.CYCLIC, at.log_likelihood).rank
+        if self._fallback is not None:
+            failed, by_lmmse = self._fallback.contradicted(windows, soi)
+            simpler = torch.where(by_lmmse, int(Rank.STATIONARY), int(Rank.WHITE))
+            rank = torch.where(failed & (rank == Rank.CYCLIC), simpler, rank)
         return Ranked(soi[:, None], rank)

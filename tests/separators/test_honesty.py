@@ -14,6 +14,7 @@ import torch
 from plain_waveforms import noise, pulse
 from torch import Tensor
 
+from rfsep.separators.cyclic_lmmse import CyclicLmmse
 from rfsep.separators.envelope.canceller import EnvelopeCanceller
 from rfsep.separators.lmmse import Lmmse
 from rfsep.separators.single_carrier.separator import SingleCarrierDetection
@@ -143,3 +144,19 @@ def test_no_structured_separator_is_much_worse_than_lmmse(name: str, kind: Kind,
 
     excess = error_rates(structured(name)) - ALLOWED * error_rates(linear(one.own))
     assert float(excess.mean()) <= STUDENT * float(excess.std()) / math.sqrt(NUM_MIXTURES)
+
+
+def test_a_ray_of_the_soi_that_cyclic_lmmse_does_not_know_costs_little_beside_lmmse() -> None:
+    """The interference is as learned and nearly taken away, so that what is left of the SOI's second ray counts."""
+    examples, rng = frames(ofdm, 40, 4096, 1), np.random.default_rng(3)
+    soi = MODEM.sample(8, NUM_SAMPLES, torch.Generator().manual_seed(4))
+    gains = torch.tensor(rng.uniform(0.3, 0.5, 8) * np.exp(2j * np.pi * rng.random(8)), dtype=torch.complex64)
+    late = torch.nn.functional.pad(soi.waveform, (5, 0))[:, :NUM_SAMPLES]
+    interference = torch.tensor(np.stack([ofdm(rng, NUM_SAMPLES) for _ in range(8)])).to(torch.complex64)
+    mixture = soi.waveform + gains[:, None] * late + 2 * interference  # -6 dB
+    wrong = [
+        float((separator.separate(mixture).bits != soi.bits).double().mean())
+        for separator in (CyclicLmmse(MODEM, examples), Lmmse(MODEM, examples))
+    ]
+    assert wrong[0] < 1.3 * wrong[1]
+    assert wrong[1] < 0.1

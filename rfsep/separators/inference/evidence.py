@@ -204,14 +204,7 @@ class Fallback:
             soi: structured estimates complex64 [B, T].
             misfit: bool [B], windows that the structure's own model does not explain; they are replaced anyway.
         """
-        points = self.modem.constellation
-        # Pilots count as symbols, and differences between symbols are not undone.
-        bits = hard_bits(self.modem.analyse(soi), points)
-        if bits.shape[1] < _FEWEST_BITS:
-            return soi
-        linear, by_lmmse = self._linear(windows)
-        told = standing(_cautious(linear), points, bits)
-        failed = (told.structured > told.linear + _TOO_FEW / bits.shape[1]) & (told.evidence > _STRONG)
+        failed, by_lmmse = self.contradicted(windows, soi)
         if misfit is not None:
             failed = failed | misfit
         found = soi.clone()
@@ -219,6 +212,22 @@ class Fallback:
             if separator is not None and rows.any():
                 found[rows] = separator.separate(windows[rows]).soi
         return found
+
+    def contradicted(self, windows: Tensor, soi: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns whether sure linear bits contradict structured ones, and whether LMMSE says so, bool [B] each.
+
+        Args:
+            windows: mixtures complex64 [B, T].
+            soi: structured estimates complex64 [B, T].
+        """
+        points = self.modem.constellation
+        # Pilots count as symbols, and differences between symbols are not undone.
+        bits = hard_bits(self.modem.analyse(soi), points)
+        linear, by_lmmse = self._linear(windows)
+        if bits.shape[1] < _FEWEST_BITS:
+            return torch.zeros_like(by_lmmse), by_lmmse
+        told = standing(_cautious(linear), points, bits)
+        return (told.structured > told.linear + _TOO_FEW / bits.shape[1]) & (told.evidence > _STRONG), by_lmmse
 
     def tempered(self, windows: Tensor, ratio: Tensor, start: Tensor, doubted: Tensor | None = None) -> Tensor:
         """Returns log-likelihood ratios float32 [B, N] as sure as they may be, see `tempered`; few stay as they are.

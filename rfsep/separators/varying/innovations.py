@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool1d
 
 from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.varying.learning import Model, learn_without_line, pieces_of, without_line
-from rfsep.separators.varying.misfit import Misfit, changing_evidence
+from rfsep.separators.varying.misfit import Misfit, changing_evidence, gaussian_evidence
 from rfsep.separators.varying.states import Seen, gain_step, posterior, spread_of
 from rfsep.separators.varying.symbols import Detected, Information, SymbolField, cavity, detected
 from rfsep.separators.varying.varying_lmmse import VaryingLmmse
@@ -30,6 +31,7 @@ _WHITENED = 6  # reweighted fits
 _FAINT = 1e-4  # variance of innovations that all count alike, over the power
 _FLOOR = 1e-6  # least variance of the innovations in units of the interference's power
 _LEAST_VARIANCE = 1e-7
+_STEADY, _STEADY_FITS = 65, 3  # samples over which Gaussian innovations have one power, and reweighted fits of them
 _LEVELS = 5  # levels of power in the states, see `rfsep.separators.varying.learning.learn`
 _UPDATES = 2  # updates of the symbols' sites per round
 
@@ -139,7 +141,7 @@ class Ringing:
 
     def _honest(self, field: SymbolField, windows: Tensor) -> Tensor:
         soi = self._estimate(field, windows)
-        return self._fallback.honest(windows, soi, self._misfit(windows, soi, self._evidence))
+        return self._fallback.honest(windows, soi, self._misfit(windows, soi, self._evidence, self._steady_evidence))
 
     def _evidence(self, interference: Tensor) -> Tensor:
         """Returns the log-likelihood of interference complex64 [B, T]: float64 [B]."""
@@ -183,6 +185,16 @@ class Ringing:
         weight = (weights / (spread.along + _LEAST_VARIANCE)).sum(2).double()
         weight[:, : self.order] = 0  # The filter would reach samples before the window.
         return weight, gain
+
+    def _steady_evidence(self, interference: Tensor) -> Tensor:
+        """Returns the log-likelihood of interference complex64 [B, T] if its innovations are Gaussian: float64 [B]."""
+        waveform = interference.to(torch.complex128)
+        fit = Fit(waveform, torch.zeros(waveform.shape, dtype=torch.float64), torch.ones(waveform.shape).double())
+        for _ in range(_STEADY_FITS):
+            innovations = filtered(waveform, whitening(fit, self.order, self._correlation))
+            power = avg_pool1d(innovations.abs().square()[:, None], _STEADY, 1, _STEADY // 2)[:, 0]
+            fit = fit._replace(weight=1 / (power + _FLOOR))
+        return gaussian_evidence(innovations[:, self.order :])
 
 
 def _innovation_model(examples: Tensor, order: int, block: int) -> Model:
