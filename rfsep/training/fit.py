@@ -120,7 +120,7 @@ def _trainer(folder: Path, schedule: TrainerSettings, callbacks: list[Callback],
         log_every_n_steps=max(1, schedule.val_every // 10),
         enable_model_summary=False,
         use_distributed_sampler=False,
-        plugins=[AtomicCheckpoints(), *slurm()],
+        plugins=[AtomicCheckpoints(), *slurm(schedule.devices, schedule.num_nodes)],
     )
 
 

@@ -108,7 +108,7 @@ def share(
             enable_model_summary=False,
             use_distributed_sampler=False,
             inference_mode=False,  # Separators choose for themselves.
-            plugins=slurm(),
+            plugins=slurm(devices, num_nodes),
         )
         check_launch(trainer, in_sweep)
         trainer.predict(module, return_predictions=False)
