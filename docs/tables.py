@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rfsep.metrics import FAILING_SHARE
 from rfsep.pages.table import shown_levels
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,14 +65,24 @@ def _number(value: float, metric: str) -> str:
 def _cells(row: dict[str, Any], metric: str) -> list[str]:
     """Returns a row's figures, with intervals if there are few enough levels to read them."""
     cells = []
-    for value, low, high in zip(row[metric], row[f"{metric}_low"], row[f"{metric}_high"], strict=True):
+    numbers = row.get("num_mixtures", [math.inf] * len(row[metric]))  # Captures are no mixtures.
+    for value, low, high, mixtures in zip(
+        row[metric], row[f"{metric}_low"], row[f"{metric}_high"], numbers, strict=True
+    ):
         if metric == "ber" and value == 0:
-            cells.append(f"<{high:.0e}".replace("e-0", "e-"))
+            # Runs before there were limits by mixtures have 3 / bits alone.
+            cells.append(f"<{max(high, 3 / mixtures * FAILING_SHARE):.0e}".replace("e-0", "e-"))
         elif len(row[metric]) > WIDEST_WITH_INTERVALS:
             cells.append(_number(value, metric))
         else:
             cells.append(f"{_number(value, metric)} ({_number(low, metric)} .. {_number(high, metric)})")
     return cells
+
+
+def _cell(row: dict[str, Any]) -> str:
+    """Returns the error rate of a study's row, with its interval."""
+    columns = {key: [row[key]] for key in ("ber", "ber_low", "ber_high")}
+    return _cells(columns | ({"num_mixtures": [row["mixtures"]]} if "mixtures" in row else {}), "ber")[0]
 
 
 def _published_cells(curve: dict[str, Any], metric: str, levels: list[float]) -> list[str]:
@@ -113,7 +124,8 @@ def scores(content: dict[str, Any]) -> str:
 def _estimate(row: dict[str, Any]) -> str:
     """Returns a row's BER at the summary's level, with its interval."""
     index = row["sir_db"].index(SUMMARY_DB)
-    return _cells({key: [row[key][index]] for key in ("ber", "ber_low", "ber_high")}, "ber")[0]
+    keys = [key for key in ("ber", "ber_low", "ber_high", "num_mixtures") if key in row]
+    return _cells({key: [row[key][index]] for key in keys}, "ber")[0]
 
 
 def summary(contents: dict[str, dict[str, Any]]) -> str:
@@ -241,8 +253,7 @@ def impairments(content: dict[str, Any]) -> str:
         rate = "" if before is None else _number(before["ber"], "ber")
         if now is None:
             return rate and f"{rate} →"
-        (found,) = _cells({key: [now[key]] for key in ("ber", "ber_low", "ber_high")}, "ber")
-        return f"{rate} → {found}".strip()
+        return f"{rate} → {_cell(now)}".strip()
 
     titles = ["`{}` in `{}`, {} dB".format(*cell.split("@")) for cell in cells]
     return _grid(["BER", *titles], [[name, *(shown(name, cell) for cell in cells)] for name in names]) if rows else ""
@@ -257,10 +268,7 @@ def robust(content: dict[str, Any]) -> str:
     columns = [*((name, -12) for name in names), *others]
 
     def shown(row: dict[str, Any] | None) -> str:
-        if row is None:
-            return ""
-        (found,) = _cells({key: [row[key]] for key in ("ber", "ber_low", "ber_high")}, "ber")
-        return found
+        return "" if row is None else _cell(row)
 
     titles = [f"`{name}`, {sinr_db:g} dB" for name, sinr_db in columns]
     return _grid(["BER", *titles], [[cell, *(shown(rows.get((cell, *key))) for key in columns)] for cell in cells])

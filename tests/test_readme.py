@@ -74,6 +74,13 @@ def test_the_summary_takes_the_best_blind_row(tables: ModuleType) -> None:
     assert text.splitlines()[2].endswith("|  | .2 (.1 .. .4) | .1 (.05 .. .2) `good` | .3 A |")
 
 
+def test_no_error_is_at_most_what_a_failing_mixture_costs(tables: ModuleType) -> None:
+    """Three in a hundred mixtures may fail unseen, each with a tenth of its bits wrong; more bits leave the limit."""
+    row = {"separator": "a", "ber": [0.0, 0.0], "ber_low": [0.0, 0.0], "ber_high": [9e-6, 8e-3], "mse_db": None}
+    content = {"rows": [row | {"sir_db": [-12.0, 0.0], "num_mixtures": [100, 100]}], "published": []}
+    assert "| a | <3e-3 | <8e-3 |" in tables.comparison(content)
+
+
 def test_the_table_of_impairments_copes_with_rows_that_are_missing(tables: ModuleType) -> None:
     def row(cell: str, impairment: str, track: str, ber: float) -> dict[str, object]:
         known = {"cell": cell, "impairment": impairment, "track": track, "captures": 8}
