@@ -245,7 +245,10 @@ function fillBoard(first, second) {
   const start = competing.length > 1 ? competing : board.rows.map((row) => row.place);
   options(firstBox, rows, first ?? start[0]);
   options(secondBox, rows, second ?? start[1]);
-  options(typeBox, board.types.map((one, index) => [index, `${one.soi} in ${one.interference}`]), 0);
+  // The first type that both have.
+  const chosen = [firstBox, secondBox].map((box) => board.rows.find((row) => `${row.place}` === box.value));
+  const shared = board.types.findIndex((one) => chosen.every((row) => !row.missing.includes(one.label)));
+  options(typeBox, board.types.map((one, index) => [index, `${one.soi} in ${one.interference}`]), Math.max(0, shared));
 }
 
 function fill() {
@@ -263,7 +266,7 @@ function fill() {
   const without = [first, second].filter((row) => row.missing.includes(kind.label)).map((row) => row.name);
   const stands = main.querySelector(".stands");
   stands.hidden = both && !without.length;
-  stands.textContent = both ? `${without.join(" and ")} has no estimates of this type: the mixture itself stands in.` : "The errors of one of the two are not kept for this type.";
+  stands.textContent = both ? `${without.join(" and ")} ${without.length > 1 ? "have" : "has"} no estimates of this type: the mixture itself stands in.` : "The errors of one of the two are not kept for this type.";
   [...main.querySelectorAll("section")].slice(1).forEach((section) => { section.hidden = !both; });
   location.replace(`#${boardBox.value},${first.place},${second.place},${metric}`);
   if (!both) return;
