@@ -4,6 +4,7 @@ The models are held against one another on the same samples. Detection has the e
 with the noise that its decisions leave: decisions that are wrong leave much, and cost as much as their noise.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -70,7 +71,25 @@ def judged(detector: Detector, window: Window, state: State, noise_power: Tensor
     factors = (_log_tilted(own, detector.soi_points) - _log_site(cavity, state.soi_sites)) * window.exists
     others = detector.kinds.log_evidence(*theirs) - _log_site(carrier_cavity, state.carrier_sites).sum(2)
     evidence = quadratic - log_det - count * noise.log() + factors.sum(1) + others.sum(1)
-    return Judged(evidence.double(), noise.double())
+    least = _of_decisions(detector, window, state, noise_power, known)
+    return Judged(torch.maximum(evidence, least).double(), noise.double())
+
+
+def _of_decisions(detector: Detector, window: Window, state: State, noise_power: Tensor, known: bool) -> Tensor:
+    """Returns log p(y, decided symbols), real [B], a lower bound of the evidence at any noise power.
+
+    Propagation that has not settled on a few symbols has no evidence to speak of where there is hardly any noise. Its
+    decisions may be right all the same.
+    """
+    soi, carriers = detector.decided(state)
+    left = (detector.residuals(window, soi * window.exists, carriers, state.gain) * window.inside.sum(2)).sum(1)
+    count = window.inside.sum((1, 2))
+    noise = noise_power if known else torch.maximum(left / count, noise_power)
+    blocks, width = carriers.shape[1:]
+    kinds = detector.kinds.points
+    each = blocks * (width * math.log(max(one.shape[1] for one in kinds)) + math.log(len(kinds)))
+    prior = window.exists.sum(1) * math.log(len(detector.soi_points)) + each
+    return -left / noise - count * noise.log() - prior
 
 
 def misfits(detector: Detector, window: Window, state: State, noise: Tensor) -> Tensor:

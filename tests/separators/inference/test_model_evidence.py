@@ -45,6 +45,28 @@ def test_evidence_of_what_is_decided_surely() -> None:
     assert torch.allclose(judged(detector, window, state, 30 * power, False).noise_power, power, rtol=0.35)
 
 
+def test_right_decisions_count_though_a_few_sites_have_not_settled() -> None:
+    """Without noise the evidence of propagation falls far below that of any linear model, and windows were given away."""
+    length, power = 800, torch.full((1,), 1e-5, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(2)
+    soi, interference = QPSK.sample(1, length, generator), OFDM.sample(1, length, generator)
+    grid = SoiGrid(QPSK, length, OFDM.symbol_period, begins=True, ends=True)
+    zero = torch.zeros(1, dtype=torch.int64)
+    detector = Detector(grid, OFDM, OFDM.power, torch.complex128)
+    mixture = soi.waveform + 4 * interference.waveform / OFDM.power**0.5
+    window = detector.prepare(grid.cut(mixture, zero, zero), grid.exists(zero))
+    gain = torch.full((1,), 4.0, dtype=torch.complex128)
+    state = detector.detect(window, gain, torch.zeros((1, 2), dtype=torch.float64), power, SURE)
+    shift = state.soi_sites.shift.clone()
+    shift[:, 20:23] *= -1
+    unsettled = state._replace(soi_sites=state.soi_sites._replace(shift=shift))
+    found = float(judged(detector, window, unsettled, power, False).log_evidence)
+    symbols = length // 16 + length // 80 * 56
+    # The gain is found too, and leaves a little more than the least noise.
+    most = -length * math.log(1e-5) - symbols * math.log(4)
+    assert most - 2 * length < found <= most
+
+
 def single_carrier(count: int, length: int) -> Tensor:
     """QPSK of 4 samples a symbol and unit power, by plain numpy: complex64 [count, length]."""
     draw = np.random.default_rng(3)
