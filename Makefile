@@ -64,7 +64,8 @@ results: demo demo_lte bench ablation leaderboard rft_ablation
 	cp runs/demo_lte/scores/scores.json docs/results/demo_lte.json
 	cp runs/bench/*.json docs/results/
 	cp runs/leaderboard/leaderboard.json docs/results/
-	$(BIN)/python docs/screenshot.py runs/leaderboard/index.html docs/leaderboard.png
+	$(BIN)/python docs/screenshot.py runs/leaderboard/index.html docs/leaderboard.png \
+	  '.type, .inside, [aria-labelledby$$=cost], [aria-labelledby$$=versus], .board tbody tr:nth-child(n+13)'
 	cp runs/learned/learning.png docs/learning.png
 	cp runs/args/toy/figure.png docs/args_toy.png
 	cp runs/args/omega/omega.png docs/omega.png

@@ -46,7 +46,7 @@ def test_evidence_of_what_is_decided_surely() -> None:
 
 
 def test_right_decisions_count_though_a_few_sites_have_not_settled() -> None:
-    """Without noise the evidence of propagation falls far below that of any linear model, and windows were given away."""
+    """Without noise the evidence of propagation is then far below that of any linear model."""
     length, power = 800, torch.full((1,), 1e-5, dtype=torch.float64)
     generator = torch.Generator().manual_seed(2)
     soi, interference = QPSK.sample(1, length, generator), OFDM.sample(1, length, generator)
