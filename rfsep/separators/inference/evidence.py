@@ -204,6 +204,8 @@ class Fallback:
             soi: structured estimates complex64 [B, T].
             misfit: bool [B], windows that the structure's own model does not explain; they are replaced anyway.
         """
+        if self._bits(soi).shape[1] < _FEWEST_BITS:
+            return soi
         failed, by_lmmse = self.contradicted(windows, soi)
         if misfit is not None:
             failed = failed | misfit
@@ -220,14 +222,17 @@ class Fallback:
             windows: mixtures complex64 [B, T].
             soi: structured estimates complex64 [B, T].
         """
-        points = self.modem.constellation
-        # Pilots count as symbols, and differences between symbols are not undone.
-        bits = hard_bits(self.modem.analyse(soi), points)
-        linear, by_lmmse = self._linear(windows)
+        bits = self._bits(soi)
         if bits.shape[1] < _FEWEST_BITS:
-            return torch.zeros_like(by_lmmse), by_lmmse
-        told = standing(_cautious(linear), points, bits)
+            neither = torch.zeros(len(windows), dtype=torch.bool)
+            return neither, neither
+        linear, by_lmmse = self._linear(windows)
+        told = standing(_cautious(linear), self.modem.constellation, bits)
         return (told.structured > told.linear + _TOO_FEW / bits.shape[1]) & (told.evidence > _STRONG), by_lmmse
+
+    def _bits(self, soi: Tensor) -> Tensor:
+        """Returns hard bits uint8 [B, N]. Pilots count as symbols, and differences between symbols are not undone."""
+        return hard_bits(self.modem.analyse(soi), self.modem.constellation)
 
     def tempered(self, windows: Tensor, ratio: Tensor, start: Tensor, doubted: Tensor | None = None) -> Tensor:
         """Returns log-likelihood ratios float32 [B, N] as sure as they may be, see `tempered`; few stay as they are.
