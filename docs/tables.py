@@ -358,6 +358,36 @@ def ranks(content: dict[str, Any]) -> str:
     return _grid(header, [line(row) for row in rows])
 
 
+def against(content: dict[str, Any]) -> str:
+    """Returns the gains over an older commit: a line per row of work."""
+
+    def line(row: dict[str, Any]) -> list[str]:
+        spread = f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]"
+        memory = f"{row['memory_ratio']:.2f}" if "memory_ratio" in row else ""
+        drawn, other = [], []
+        for name, found in row.get("conditions", {}).items():
+            (other if "late" in name else drawn).append(found)
+        furthest = f"{max(found['difference_db'] for found in drawn):.0f} dB" if drawn else ""
+        wrong = [
+            f"{sum(one['wrong_bits'][0] for one in some)} → {sum(one['wrong_bits'][1] for one in some)}" if some else ""
+            for some in (drawn, other)
+        ]
+        seconds = [f"{row[key]:.3g}" for key in ("old_cpu_seconds", "new_cpu_seconds")]
+        return [row["what"], *seconds, spread, memory, furthest, *wrong]
+
+    header = [
+        "CPU seconds on one thread",
+        "before",
+        "now",
+        "ratio",
+        "memory, ratio",
+        "estimates apart",
+        "wrong bits",
+        "wrong bits, late on a carrier",
+    ]
+    return _grid(header, [line(row) for row in content["rows"]])
+
+
 KINDS = {
     "comparison": comparison,
     "scores": scores,
@@ -372,6 +402,7 @@ KINDS = {
     "coverage": coverage,
     "ranks": ranks,
     "hosting": hosting,
+    "against": against,
 }
 
 
