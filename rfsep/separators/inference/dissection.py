@@ -77,11 +77,12 @@ def inverted(covariance: Tensor, vector: Tensor, cut: Cut | None) -> Inverted:
     left, rest, parts = covariance[cut.shared][:, cut.shared], vector[cut.shared], []
     for block, beside in zip(cut.inner, cut.beside, strict=True):
         across = covariance[block, cut.shared[beside]]  # [I, O]
-        inverse = _inverse(covariance[block, block])
-        gain = inverse @ across
-        left[beside, beside] -= across.mH @ gain
+        factor = torch.linalg.cholesky(covariance[block, block])
+        half = torch.linalg.solve_triangular(factor, across, upper=False)
+        gain = torch.linalg.solve_triangular(factor.mH, half, upper=True)
+        left[beside, beside] -= half.mH @ half  # As exact as one factorisation of the whole, unlike across^H @ gain.
         rest[beside] -= gain.mH @ vector[block]
-        parts.append((inverse, gain))
+        parts.append((torch.cholesky_inverse(factor), gain))
     between = _inverse(left)
     found[cut.shared[:, None], cut.shared] = between
     weighed[cut.shared] = ours = between @ rest
