@@ -9,6 +9,7 @@ from torch import Tensor
 from rfsep.identification.cyclic import confidence_of, level
 from rfsep.identification.prefix import Layout, Prefix, loudest
 from rfsep.identification.symbol_statistics import Constellation, constellations_of_groups, decide_constellation
+from rfsep.iq import squared
 
 _MAX_SAMPLES = 1 << 19
 _LEAST_CONTRAST_DB = 6.0  # least contrast between used and unused carriers
@@ -86,10 +87,11 @@ def find_carriers(frames: Tensor, prefix: Prefix) -> Carriers | None:
     values = ofdm_symbols(derotate(frames[chosen], fraction[chosen]), prefix.layout, prefix.offset[chosen])
     if values.shape[1] == 0:
         return None
-    scale = values.abs().square().mean(2)  # [F, K]
+    square = squared(values)  # [F, K, fft_size]
+    scale = square.mean(2)  # [F, K]
     valid = scale > _ON_AIR * scale.quantile(0.75, 1, keepdim=True)
     total = scale.sum(1, keepdim=True).clamp(min=1e-30)
-    density = (values.abs().square().sum(1) / total).mean(0)  # [fft_size]
+    density = (square.sum(1) / total).mean(0)  # [fft_size]
     power_db = 10 * density.clamp(min=1e-12).log10()
     used, contrast = _used(power_db)
     band = _band(used)
@@ -198,14 +200,14 @@ def _filled(values: Tensor) -> Tensor:
     """
     count = values.shape[2]
     share, spread = 1 / 16, math.sqrt(1 / 16 * 15 / 16 / count)
-    power = values.abs().square()
+    power = squared(values)
     near = power < power.mean(2, keepdim=True) / 20
     return near.float().mean(2) <= share + 5 * spread
 
 
 def _peakiness(values: Tensor) -> Tensor:
     """E|x|^4 / (E|x|^2)^2 over the carriers of symbols complex64 [F, K, D]: 1 for PSK, 1.38 for 64-QAM, 2 for noise."""
-    square = values.abs().square()
+    square = squared(values)
     return square.square().mean(2) / square.mean(2).square().clamp(min=1e-30)
 
 
@@ -215,7 +217,7 @@ def _normalised(values: Tensor, valid: Tensor) -> Tensor:
     If a frame has few symbols, the power is also averaged over neighbouring carriers, where a channel is flat.
     """
     number = valid.sum(1).clamp(min=1)
-    power = (values.abs().square() * valid[:, :, None]).sum(1) / number[:, None]  # [F, D]
+    power = (squared(values) * valid[:, :, None]).sum(1) / number[:, None]  # [F, D]
     span = min(int(_POWER_CELLS // number.float().median().clamp(min=1)) | 1, power.shape[1] - 1 | 1)
     smooth = torch.nn.functional.avg_pool1d(power[:, None], span, 1, span // 2, count_include_pad=False)[:, 0]
     return values / smooth.clamp(min=1e-30).sqrt()[:, None]

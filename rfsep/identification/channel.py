@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rfsep.identification.carriers import derotate, ofdm_symbols
-from rfsep.identification.cyclic import lag_correlations, level
+from rfsep.identification.cyclic import lag_correlations, level, raised
 from rfsep.identification.prefix import Layout, limited, log_ratios, prefix_product
 from rfsep.iq import squared
 from rfsep.signals.constellations import decide
@@ -124,6 +124,11 @@ def _frequency(modem: OfdmModem) -> Tensor:
     return ((modem.carriers + half) % modem.fft_size - half).double()
 
 
+def _units(values: Tensor) -> Tensor:
+    """Values scaled to magnitude 1."""
+    return values / squared(values).sqrt().clamp_min(1e-12)
+
+
 def _turned_back(seen: _Symbols, modem: OfdmModem, residual: Tensor) -> _Symbols:
     """Takes a residual carrier float64 [F], in cycles per sample, from the symbols."""
     cycles = residual[:, None] * torch.arange(seen.values.shape[1]) * modem.symbol_period
@@ -133,9 +138,15 @@ def _turned_back(seen: _Symbols, modem: OfdmModem, residual: Tensor) -> _Symbols
 
 def _finer(seen: _Symbols, modem: OfdmModem, order: int) -> _Symbols:
     """Takes the residual carrier from the symbols by the spectrum of their M-th power."""
-    power = seen.values / seen.values.abs().clamp_min(1e-12)
-    size = _OVERSAMPLING * seen.values.shape[1]
-    spectrum = squared(torch.fft.fft(power**order, size, dim=1)).sum(2)  # [F, size]
+    power = raised(_units(seen.values), order).mT.contiguous()  # [F, D, K]
+    number = power.shape[2]
+    # The carriers' spectra are summed as correlations, which are short.
+    correlation = torch.fft.ifft(squared(torch.fft.fft(power, 2 * number)).sum(1))  # [F, 2 K], lag 0 first
+    size = _OVERSAMPLING * number
+    padded = torch.cat(
+        (correlation[:, :number], correlation.new_zeros(len(power), size - 2 * number), correlation[:, number:]), 1
+    )
+    spectrum = torch.fft.fft(padded).real  # [F, size]
     best = spectrum.argmax(1)
     left, here, right = (spectrum.gather(1, ((best + move) % size)[:, None])[:, 0] for move in (-1, 0, 1))
     vertex = 0.5 * (left - right) / (left + right - 2 * here).clamp_max(-1e-30)
@@ -146,10 +157,9 @@ def _finer(seen: _Symbols, modem: OfdmModem, order: int) -> _Symbols:
 
 def _response(seen: _Symbols, modem: OfdmModem, order: int) -> tuple[Tensor, Tensor]:
     """Returns the channel complex128 [D] on the carriers, up to its symmetry, and delays float64 [F] against it."""
-    power = seen.values.abs().square().mean(1)  # [F, D]
-    unit = seen.values / seen.values.abs().clamp_min(1e-12)
-    moment = (unit**order).mean(1)  # [F, D]
-    best = moment.abs().sum(1).argmax()
+    power = squared(seen.values).mean(1)  # [F, D]
+    moment = raised(_units(seen.values), order).mean(1)  # [F, D]
+    best = squared(moment).sqrt().sum(1).argmax()
     grid = torch.arange(-_LARGEST_DELAY, _LARGEST_DELAY + 0.005, 0.01, dtype=torch.float64)
     phase = _slopes(modem, order * grid)  # [D, grid]
     match = (moment * moment[best].conj()) @ phase
@@ -186,13 +196,13 @@ def _decided(seen: _Symbols, modem: OfdmModem, response: Tensor, delay: Tensor, 
     reference = (points**order).mean()
     data = values
     for attempt in range(3):
-        level = (values * response.conj()).abs().square().mean((1, 2)).sqrt() / squared(response).mean()
+        level = (squared(values) * squared(response)).mean((1, 2)).sqrt() / squared(response).mean()
         equal = values / response / level[:, None, None]
         if attempt == 0:
-            phase = ((equal**order).sum((1, 2)) * reference.conj()).angle() / order
+            phase = (raised(equal, order).sum((1, 2)) * reference.conj()).angle() / order
             equal = equal * torch.polar(torch.ones_like(phase), -phase)[:, None, None]
             values = values * torch.polar(1 / level, -phase)[:, None, None]
-        data = decide(equal, points)
+        data = decide(equal.to(torch.complex64), modem.constellation).to(torch.complex128)
         expected = data * response
         turn = (values * expected.conj()).sum(2)  # [F, K]
         place = torch.arange(turn.shape[1]) - (turn.shape[1] - 1) / 2
@@ -202,9 +212,9 @@ def _decided(seen: _Symbols, modem: OfdmModem, response: Tensor, delay: Tensor, 
         values = values * torch.polar(torch.ones_like(error), -step[:, None] * place)[:, :, None]
         values = values * (common.conj() / common.abs().clamp_min(1e-12))[:, :, None]
         seen = seen._replace(carrier=seen.carrier + step / (2 * math.pi * modem.symbol_period))
-        good = ((values - expected).abs().square().mean((1, 2))).argsort()[:_FRAMES]
+        good = squared(values - expected).mean((1, 2)).argsort()[:_FRAMES]
         response = (values[good] * data[good].conj()).sum((0, 1)) / squared(data[good]).sum((0, 1))
-    error = (values - data * response).abs().square().mean((1, 2)) / values.abs().square().mean((1, 2))
+    error = squared(values - data * response).mean((1, 2)) / squared(values).mean((1, 2))
     return _Decided(data, error, seen.carrier)
 
 
@@ -248,6 +258,26 @@ def _blocks(
     return _Blocks(torch.nn.functional.pad(sent, (_MARGIN, _MARGIN)), heard, places)
 
 
+def _correlation(piece: Tensor, heard: Tensor, size: int) -> Tensor:
+    """The products of ``heard``, complex128 [t], with ``size`` windows of a piece, each a sample later."""
+    return (piece.unfold(0, len(heard), 1)[:size] @ heard.conj()).conj()
+
+
+def _gram(piece: Tensor, size: int) -> Tensor:
+    """The products of ``size`` windows of a piece with each other, complex128 [size, size], each a sample later.
+
+    From one diagonal place to the next, a sample leaves the windows and another one enters.
+    """
+    count = len(piece) - size + 1
+    first, last = piece[: size - 1], piece[count:]
+    change = last.conj()[:, None] * last - first.conj()[:, None] * first
+    gram = torch.zeros((size, size), dtype=piece.dtype)
+    gram[0] = _correlation(piece, piece[:count], size).conj()
+    for place in range(1, size):
+        gram[place, place:] = gram[place - 1, place - 1 : -1] + change[place - 1, place - 1 :]
+    return gram + gram.triu(1).mH
+
+
 def _least_squares(blocks: _Blocks, late: float) -> _Fit:
     """Fits taps to waveforms that are ``late`` samples late."""
     turn = -2 * math.pi * late * torch.fft.fftfreq(blocks.sent.shape[1], dtype=torch.float64)
@@ -256,9 +286,9 @@ def _least_squares(blocks: _Blocks, late: float) -> _Fit:
     gram, moment = torch.zeros((size, size), dtype=sent.dtype), torch.zeros(size, dtype=sent.dtype)
     for wave, heard, first in zip(sent, blocks.heard, blocks.first, strict=True):
         start = _MARGIN + first - _LATE_TAPS
-        windows = wave[start : start + len(heard) + size - 1].unfold(0, size, 1)
-        gram += windows.mH @ windows
-        moment += windows.mH @ heard
+        piece = wave[start : start + len(heard) + size - 1]
+        gram += _gram(piece, size)
+        moment += _correlation(piece, heard, size)
         power, count = power + float(squared(heard).sum()), count + len(heard)
     taps = torch.linalg.solve(gram + _RIDGE * count * torch.eye(size), moment)
     left = power - float((moment.conj() @ taps).real)

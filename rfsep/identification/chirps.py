@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.iq import squared
+
 _WINDOWS = (256, 1024, 4096)  # samples per look: short ones for fast chirps, long ones for slow ones
 _LAG_SHARE = 16  # windows per lag
 _MIDDLE = 4  # cells beside 0 that tones and slow changes fill
@@ -37,11 +39,11 @@ def find_chirp(frames: Tensor) -> Chirp:
         end = count * window
         product = frames[:, lag : end + lag] * frames[:, :end].conj()
         looks = product.reshape(len(frames), count, window)
-        squares = torch.fft.fft(looks).abs().square()
+        squares = squared(torch.fft.fft(looks))
         squares = squares + squares.roll(1, 2)  # Cell k holds k - 1 and k, for tones between two cells.
         mirrored = squares.flip(2).roll(2, 2)
         uneven = (squares - mirrored)[:, :, : window // 2].abs().sum(1)  # [F, window / 2]
-        total = looks.abs().square().sum((1, 2)) * window
+        total = squared(looks).sum((1, 2)) * window
         uneven[:, :_MIDDLE] = 0
         best = uneven.max(1)
         value = best.values / total.clamp(min=1e-30)

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.fft import next_fast_len
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import median_filter, uniform_filter1d
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
+
+from rfsep.iq import squared
 
 _LEVEL_SPAN = 256  # Power counts as constant over this many samples, longer than a pulse and shorter than a burst.
 _QUIET = 0.01  # Below this share of the mean power is a pause, which is not raised to full level.
@@ -41,14 +43,14 @@ class Peak(NamedTuple):
 
 def unit_power(frames: Tensor) -> Tensor:
     """Scales all frames complex64 [F, T] together to mean power 1, whatever their level: fourth powers stay finite."""
-    frames = frames / frames.abs().max().clamp(min=1e-37)
-    return frames / frames.abs().square().mean().sqrt().clamp(min=1e-15)
+    frames = frames / torch.view_as_real(frames).abs().max().clamp(min=1e-37)
+    return frames / squared(frames).mean().sqrt().clamp(min=1e-15)
 
 
 def local_power(frames: Tensor, span: int = _LEVEL_SPAN) -> Tensor:
     """Power averaged over ``span`` samples around each sample: complex64 [F, T] to float32 [F, T]."""
     span = min(span, frames.shape[1] // 2) | 1
-    square = frames.abs().square().numpy()
+    square = squared(frames).numpy()
     inside = uniform_filter1d(np.ones(frames.shape[1]), span, mode="constant")  # part of each average within the frame
     means = uniform_filter1d(square, span, axis=1, output=np.float64, mode="constant") / inside
     return torch.from_numpy(np.maximum(means, 0.0).astype(np.float32))  # a running sum may end just below zero
@@ -60,7 +62,7 @@ def level(frames: Tensor, span: int = _LEVEL_SPAN) -> Tensor:
     Returns:
         complex64 [F, T], power 1 wherever the local power is far above 1 % of the mean.
     """
-    mean = frames.abs().square().mean().clamp(min=1e-30)
+    mean = squared(frames).mean().clamp(min=1e-30)
     scaled = frames / mean.sqrt()
     return scaled / (local_power(scaled, span) + _QUIET).sqrt()
 
@@ -72,8 +74,7 @@ def power_spectra(frames: Tensor, size: int = _WELCH_SIZE) -> Tensor:
     """
     window = torch.hann_window(size)
     pieces = frames.unfold(1, size, size // 2) * (window / window.square().sum().sqrt())  # [F, pieces, size]
-    spectra: Tensor = torch.fft.fft(pieces).abs().square().mean(1)
-    return spectra
+    return squared(torch.fft.fft(pieces)).mean(1)
 
 
 def whiten(frames: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ def whiten(frames: Tensor) -> Tensor:
 def without_tones(frames: Tensor) -> Tensor:
     """Removes the spectral lines that frames share, such as spurs of a receiver: complex64 [F, T]."""
     spectra = torch.fft.fft(frames)
-    density = spectra.abs().square().mean(0)
+    density = squared(spectra).mean(0)
     ceiling = _TONE * running_median(density)
     cleaned: Tensor = torch.fft.ifft(spectra * (ceiling / density.clamp(min=1e-30)).clamp(max=1).sqrt())
     return cleaned
@@ -112,8 +113,17 @@ def effective_bandwidth(frames: Tensor) -> float:
 def lag_correlations(frames: Tensor, num_lags: int) -> Tensor:
     """Sum over n of x[n + lag] conj(x[n]) of every frame: complex64 [F, T] to complex64 [F, num_lags]."""
     size = int(next_fast_len(frames.shape[1] + num_lags))
-    correlations: Tensor = torch.fft.ifft(torch.fft.fft(frames, size).abs().square())
+    correlations: Tensor = torch.fft.ifft(squared(torch.fft.fft(frames, size)))
     return correlations[:, :num_lags]
+
+
+def raised(values: Tensor, order: int) -> Tensor:
+    """Returns values to the power of 2 or 4, by squaring: torch takes a complex logarithm for it.
+
+    >>> raised(torch.tensor([1j, 2 + 0j]), 4).real
+    tensor([ 1., 16.])
+    """
+    return values.square() if order == 2 else values.square().square()
 
 
 def lag_product(frames: Tensor, lag: int) -> Tensor:
@@ -141,11 +151,18 @@ def confidence_of(z: float, num_searched: float) -> float:
 
 
 def running_median(values: Tensor, span: int = _MEDIAN_SPAN) -> Tensor:
-    """Returns the median over ``span`` cells around each cell, mirrored at the ends: [..., L]."""
-    span = min(span, 2 * ((values.shape[-1] - 1) // 2) + 1)
-    flat = values.reshape(-1, values.shape[-1])
-    mirrored = pad(flat[:, None], (span // 2, span // 2), mode="reflect")[:, 0]
-    return mirrored.unfold(1, span, 1).median(-1).values.reshape(values.shape)
+    """Returns the median over ``span`` cells around each cell, mirrored at the ends: float32 [L]."""
+    span = min(span, 2 * ((len(values) - 1) // 2) + 1)
+    return torch.from_numpy(median_filter(values.numpy(), span, mode="mirror"))
+
+
+def medians(values: Tensor) -> Tensor:
+    """Returns the median of each row, the lower one of two: float32 [F, L] to float32 [F, 1].
+
+    A partition finds it in a tenth of the time that torch.median takes.
+    """
+    middle = (values.shape[1] - 1) // 2
+    return torch.from_numpy(np.partition(values.numpy(), middle, axis=1)[:, middle : middle + 1])
 
 
 def standing_out(squares: Tensor, coherent: Tensor | None = None) -> Tensor:
@@ -160,14 +177,14 @@ def standing_out(squares: Tensor, coherent: Tensor | None = None) -> Tensor:
             two sums counts.
     """
     num_frames = len(squares)
-    scale = squares.median(1, keepdim=True).values.clamp(min=1e-30) / math.log(2)  # [F, 1]
+    scale = medians(squares).clamp(min=1e-30) / math.log(2)  # [F, 1]
     unit = squares / scale
     logarithms = torch.log1p(unit).mean(0)  # [L]; a strange frame counts, but not for all the others
     scores = (logarithms - running_median(logarithms)) * (math.sqrt(num_frames) / _LOG_STD)
     if coherent is None or num_frames == 1:
         return scores
     limited = coherent / (scale * (1 + unit)).sqrt()
-    together = limited.mean(0).abs().square() * (num_frames / (1 - _LOG_MEAN))  # [L]
+    together = squared(limited.mean(0)) * (num_frames / (1 - _LOG_MEAN))  # [L]
     return torch.maximum(scores, _against_neighbours(together, 1))
 
 
@@ -180,7 +197,7 @@ def _against_neighbours(mean: Tensor, count: int) -> Tensor:
 def lag_scores(frames: Tensor, num_lags: int) -> Tensor:
     """Scores the correlation at each lag against its neighbours': complex64 [F, T] to float32 [num_lags]."""
     correlations = lag_correlations(frames, num_lags)[:, 1:]  # lag 0 is the power
-    return pad(standing_out(correlations.abs().square(), correlations), (1, 0))
+    return pad(standing_out(squared(correlations), correlations), (1, 0))
 
 
 def cycle_spectra(products: Tensor, size: int) -> Tensor:
@@ -190,8 +207,7 @@ def cycle_spectra(products: Tensor, size: int) -> Tensor:
         products: |x|^2, or the real part of a lag product; its mean is removed.
         size: length of the transform, at least T.
     """
-    spectra: Tensor = torch.fft.rfft(products - products.mean(1, keepdim=True), size)
-    return spectra.abs().square()
+    return squared(torch.fft.rfft(products - products.mean(1, keepdim=True), size))
 
 
 def highest(scores: Tensor, first: int, count: int, independent: float = 1.0) -> list[Peak]:

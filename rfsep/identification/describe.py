@@ -14,6 +14,7 @@ from rfsep.identification.kinds import above, below
 from rfsep.identification.prefix import MAX_FFT_SIZE, Prefix, flattened
 from rfsep.identification.symbol_rate import SymbolRate
 from rfsep.identification.symbol_statistics import Constellation
+from rfsep.iq import squared
 
 _SAME = 0.05  # Frames share a carrier offset within this many carriers or symbol rates.
 _WEAKEST = 0.02  # correlation coefficient of the weakest feature that would be seen
@@ -142,9 +143,9 @@ def like_noise(frames: Tensor, kurtosis: float) -> Identified:
     Noise has the kurtosis 2, no line in the spectrum of its square (as BPSK and MSK have) and no correlation at a lag.
     """
     seen = 0.5 * math.erfc((_THRESHOLD - _WEAKEST * math.sqrt(frames.numel())) / math.sqrt(2))
-    squared = torch.fft.fft(frames.square()).abs().square()
+    doubled = squared(torch.fft.fft(frames.square()))
     lags = lag_scores(flattened(frames), min(frames.shape[1] // 2, MAX_FFT_SIZE + 1))
-    lines = [*highest(standing_out(squared), 0, 1), *highest(lags, _FIRST_LAG, 1)]
+    lines = [*highest(standing_out(doubled), 0, 1), *highest(lags, _FIRST_LAG, 1)]
     plain = below(max((line.z for line in lines), default=0.0), _LINE)
     sure = _NEVER_SURE * seen * plain * below(abs(kurtosis - 2), _NOISE)
     return Identified(Finding("noise", sure))

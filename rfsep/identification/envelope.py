@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool1d
 
-from rfsep.identification.cyclic import effective_bandwidth, local_power, power_spectra
+from rfsep.identification.cyclic import effective_bandwidth, lag_product, local_power, power_spectra
+from rfsep.iq import squared
 
 _CELLS = 128  # cells of a spectrum, so that their scatter is small
 _SMOOTH, _MARGIN = 5, 7  # cells that are averaged, and cells over which a band is widened
@@ -28,6 +29,7 @@ _LAGS = (8, 32, 128)  # samples apart at which a keyed tone keeps its phase
 _EDGE = 8  # samples at the edges of a pulse that are left out
 _LONG = 256  # samples from which pulses are bursts
 _BURST = 128  # samples over which power counts as steady within pulses
+MOSTLY_ON = 0.75  # Signals whose power is high for this share of the time are steady, those of less are pulses.
 _FEW = 0.05  # least share of the samples within pulses that shows the coherence at a lag
 
 
@@ -51,8 +53,9 @@ class Envelope(NamedTuple):
         correction: by how much the noise raises it, which is as uncertain as the level of the noise.
         on_air: share of the stretches that are on the air.
         on: share of the time on the air in which the power over 16 samples is high: 1 for steady signals.
-        coherence: of a carrier within pulses: 1 for a keyed tone; 0 where nothing is switched on and off.
-        within: kurtosis as above, but of the samples within bursts alone, if they last 256 samples on average, else 2.
+        coherence: of a carrier within pulses: 1 for a keyed tone; 0 where ``on`` is `MOSTLY_ON` or more.
+        within: kurtosis as above, but of the samples within bursts alone, if ``on`` is below that and they last 256
+            samples on average, else 2.
     """
 
     kurtosis: Tensor
@@ -94,7 +97,7 @@ def stretch_length(band: Band) -> int:
 
 def envelope(band: Band) -> Envelope:
     """Measures the envelopes of frames behind `occupied_band`."""
-    square = band.frames.abs().square()
+    square = squared(band.frames)
     length = stretch_length(band)
     pieces = square[:, : square.shape[1] // length * length].reshape(len(square), -1, length)
     power, fourth = pieces.mean(2), pieces.square().mean(2)  # [F, pieces]
@@ -124,6 +127,18 @@ def _pulses(band: Band, on_air: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     usual = short.square().sum() / short.sum().clamp(min=1e-30)  # power at the top of the pulses
     high = (short > _PULSE * usual).float()
     on = (high * on_air).sum(1) / on_air.sum(1).clamp(min=1)
+    coherence, within = torch.zeros(len(high)), torch.full((len(high),), 2.0)
+    pulsed = (on < MOSTLY_ON).nonzero()[:, 0]
+    if len(pulsed):
+        noise = band.noise[pulsed]
+        coherence[pulsed], within[pulsed] = _inside(Band(band.frames[pulsed, :length], noise), high[pulsed])
+    return on, coherence, within
+
+
+def _inside(band: Band, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns ``coherence`` and ``within`` of `Envelope` from where the power is ``high``, float32 [F, T]."""
+    length = high.shape[1]
+    amplitude = squared(band.frames).sqrt()
     switched = (high[:, 1:] != high[:, :-1]).float().mean(1)  # share of the samples
     inner = 1 - max_pool1d(1 - high[:, None], 2 * _EDGE + 1, 1, _EDGE)[:, 0]
     coherence = torch.ones(len(high))
@@ -131,19 +146,19 @@ def _pulses(band: Band, on_air: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if lag >= length:
             continue
         both = -max_pool1d(-inner[:, None], lag + 1, 1)[:, 0]  # within one pulse: [F, length - lag]
-        product = band.frames[:, lag:length] * band.frames[:, : length - lag].conj() * both
+        product = (lag_product(band.frames, lag) * both).sum(1).abs()
         there = both.sum(1) > _FEW * high.sum(1)
-        value = product.sum(1).abs() / (product.abs()).sum(1).clamp(min=1e-30)
+        value = product / (amplitude[:, lag:] * amplitude[:, : length - lag] * both).sum(1).clamp(min=1e-30)
         coherence = torch.where(there, torch.minimum(coherence, value), coherence)
     long = high.mean(1) / switched.clamp(min=1e-9) > _LONG / 2  # Two switches per pulse.
     within = torch.where(long, _kurtosis_within(band, inner), 2.0)
-    return on, coherence * (switched > 0), within
+    return coherence * (switched > 0), within
 
 
 def _kurtosis_within(band: Band, inner: Tensor) -> Tensor:
     """Returns the kurtosis of the samples ``inner``, float32 [F, T'], without noise: float32 [F]; 2 without enough."""
     inner = inner[:, : inner.shape[1] // _BURST * _BURST].reshape(len(inner), -1, _BURST)
-    square = band.frames.abs().square()[:, : inner.shape[1] * _BURST].reshape(inner.shape)
+    square = squared(band.frames)[:, : inner.shape[1] * _BURST].reshape(inner.shape)
     number = inner.sum(2)
     enough = (2 * number > _BURST).float()
     power, fourth = (

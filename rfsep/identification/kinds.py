@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from rfsep.identification.chirps import Chirp, find_chirp
-from rfsep.identification.envelope import Band, Envelope, envelope, occupied_band
+from rfsep.identification.envelope import MOSTLY_ON, Band, Envelope, envelope, occupied_band
+from rfsep.iq import squared
 
 STEADY = ("constant_envelope", "chirp", "pulses")  # kinds that the envelope and its lag product tell
 
@@ -17,7 +18,7 @@ _CONSTANT = (1.10, 0.015)  # kurtosis; 8PSK of the widest roll-off has 1.12
 _CHIRP = (0.30, 0.04)  # share of the power in chirps; FM has .15 at most, chirps in noise of 5 dB .4 and more
 _CHIRP_KURTOSIS = (1.60, 0.05)  # Pulses of a chirp that begin or end within a stretch have 1.3.
 _PULSES = (2.40, 0.08)  # kurtosis; Gaussian signals whose power changes with the traffic have up to 2.3
-_SWITCHED = (0.75, 0.04)  # share of the time with high power; steady signals have .85 and more
+_SWITCHED = (MOSTLY_ON, 0.04)  # share of the time with high power; steady signals have .85 and more
 _CARRIER = (0.40, 0.05)  # coherence within pulses; noise and modulations have .2 at most
 _KEYED = (0.85, 0.03)  # coherence that tells on-off keying, whatever the kurtosis
 _SHORT = 1.06  # kurtosis within pulses of a constant envelope; the gate takes some of that of PSK away
@@ -77,7 +78,9 @@ def sort_frames(frames: Tensor) -> Sorting:
         ((shape.kurtosis > _PULSES[0]) & (shape.coherence > _CARRIER[0])) | (shape.coherence > _KEYED[0])
     )
     kind = torch.full((len(frames),), -1)
-    kind[(upper < _CONSTANT[0]) & ~_phase_steps(band.frames)] = STEADY.index("constant_envelope")
+    constant = (upper < _CONSTANT[0]).nonzero()[:, 0]
+    if len(constant):
+        kind[constant[~_phase_steps(band.frames[constant])]] = STEADY.index("constant_envelope")
     kind[is_pulses] = STEADY.index("pulses")
     kind[is_chirp] = STEADY.index("chirp")
     kind[shape.on_air == 0] = -1
@@ -104,15 +107,16 @@ def _phase_steps(frames: Tensor) -> Tensor:
     units = frames / frames.abs().clamp(min=1e-12)
     own, _ = _tones(units)
     found = torch.zeros(len(frames), dtype=torch.bool)
-    for order in (2, 4):
-        first, second = _tones(units**order)
+    for _ in range(2):
+        units = units.square()
+        first, second = _tones(units)
         found |= (first > own + _TONE[0]) & (second < _TONE[1] * first)
     return found
 
 
 def _tones(units: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the amplitudes of the two strongest tones, float32 [F] each."""
-    amplitudes = torch.fft.fft(units, 2 * units.shape[1]).abs() / units.shape[1]
+    amplitudes = squared(torch.fft.fft(units, 2 * units.shape[1])).sqrt() / units.shape[1]
     first, place = amplitudes.max(1)
     beside = (place[:, None] + torch.arange(-4, 5)) % amplitudes.shape[1]
     return first, amplitudes.scatter(1, beside, 0.0).amax(1)

@@ -18,11 +18,13 @@ from rfsep.identification.cyclic import (
     level,
     local_power,
     power_spectra,
+    raised,
     standing_out,
     whiten,
 )
 from rfsep.identification.prefix import loudest
 from rfsep.identification.symbol_statistics import Constellation, constellations_of_groups, decide_constellation
+from rfsep.iq import squared
 
 MIN_PERIOD, MAX_PERIOD = 1.8, 64.0  # samples per symbol
 _MAX_SAMPLES = 1 << 19
@@ -80,7 +82,7 @@ class _Lines(NamedTuple):
 def power_lines(levelled: Tensor) -> _Lines:
     """Finds the strongest line in the spectrum of each frame's power, between the extreme symbol rates."""
     size = int(next_fast_len(2 * levelled.shape[1]))
-    squares = cycle_spectra(levelled.abs().square(), size)
+    squares = cycle_spectra(squared(levelled), size)
     units = squares / (block_medians(squares) / math.log(2)).clamp(min=1e-30)  # [F, cells]
     first, last = math.ceil(size / MAX_PERIOD), min(int(size / MIN_PERIOD), units.shape[1] - 1)
     strength, place = units[:, first:last].max(1)
@@ -137,7 +139,7 @@ def find_symbol_rate(frames: Tensor) -> SymbolRate | None:
     size = min(_SPECTRUM_SIZE, 1 << (frames.shape[1] // 8).bit_length() - 1)
     density = power_spectra(levelled, size)
     widths = half_power_band(density).width
-    on_air = levelled.abs().square().mean(1) > 0.1
+    on_air = squared(levelled).mean(1) > 0.1
     found = lines.found & _fits(widths / lines.rates)
     share = float(found.sum() / on_air.sum().clamp(min=1))
     if share < 0.5:
@@ -167,7 +169,7 @@ def _fits(ratio: Tensor) -> Tensor:
 def _shared_line(flat: Tensor) -> float | None:
     """Returns the one strong line in the power of all whitened frames complex64 [F, T] together, or None."""
     size = int(next_fast_len(2 * flat.shape[1]))
-    squares = cycle_spectra(flat.abs().square(), size)
+    squares = cycle_spectra(squared(flat), size)
     peaks = highest(standing_out(squares)[: int(size / MIN_PERIOD)], math.ceil(size / MAX_PERIOD), 9)
     if not peaks or peaks[0].z < _SHARED:
         return None
@@ -215,7 +217,7 @@ def _turns(symbols: Tensor, valid: Tensor, symmetry: int) -> Tensor:
     """
     units = torch.where(valid, symbols / symbols.abs().clamp(min=1e-12), 0)
     size = int(next_fast_len(4 * symbols.shape[1]))
-    squares = torch.fft.fft(units**symmetry, size).abs().square()
+    squares = squared(torch.fft.fft(raised(units, symmetry), size))
     cycles = _refined(squares, squares.argmax(1)) / size
     return (cycles - cycles.round()) / symmetry
 
@@ -262,7 +264,7 @@ def _symbols(frames: Tensor, rates: Tensor, centres: Tensor, roll_offs: Tensor) 
     filtered = filtered * torch.polar(torch.ones(()).double(), -2 * math.pi * (centres[:, None] * time).frac()).to(
         torch.complex64
     )
-    power = filtered.abs().square()
+    power = squared(filtered)
     line = (power * torch.polar(torch.ones(()).double(), -2 * math.pi * (rates[:, None] * time).frac())).sum(1)
     timing = (-line.angle() / (2 * math.pi)) % 1.0  # symbols
     number = int((num_samples * rates.min()).floor()) - 2
@@ -273,7 +275,7 @@ def _symbols(frames: Tensor, rates: Tensor, centres: Tensor, roll_offs: Tensor) 
     on_air = -max_pool1d(-on_air[:, None], 2 * _EDGE + 1, 1, _EDGE)[:, 0] > 0  # away from the ramps of bursts
     valid = on_air.gather(1, instants.long().clamp(max=num_samples - 1))
     valid[:, :8], valid[:, -8:] = False, False  # The filter has not filled there.
-    mean = (values.abs().square() * valid).sum(1) / valid.sum(1).clamp(min=1)
+    mean = (squared(values) * valid).sum(1) / valid.sum(1).clamp(min=1)
     return values / mean.clamp(min=1e-30).sqrt()[:, None], valid
 
 

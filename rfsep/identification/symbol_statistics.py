@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.identification.cyclic import raised
+from rfsep.iq import squared
 from rfsep.signals.constellations import constellation
 
 CANDIDATES = ("qpsk", "qam16", "qam64")  # BPSK has the magnitudes of QPSK
@@ -213,5 +215,5 @@ def step_moment(symbols: Tensor, valid: Tensor, order: int) -> Tensor:
     """Returns the mean unit step from symbol to symbol, to the power of ``order``: complex64 [F]; shapes as above."""
     steps = symbols[:, 1:] * symbols[:, :-1].conj()
     both = (valid[:, 1:] & valid[:, :-1])[:, :, None]
-    units = torch.where(both, (steps / steps.abs().clamp(min=1e-12)) ** order, 0)
+    units = torch.where(both, raised(steps / squared(steps).sqrt().clamp(min=1e-12), order), 0)
     return units.sum((1, 2)) / (both.sum((1, 2)) * symbols.shape[2]).clamp(min=1)

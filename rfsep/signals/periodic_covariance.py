@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.iq import squared
 from rfsep.signals.distinct import distinct_samples
 from rfsep.signals.statistics import frames_autocorrelation, modem_covariance, modem_waveforms
 from rfsep.types import InputError, Modem
@@ -104,7 +105,7 @@ def _cyclic_lag(frames: Tensor, period: int, longest: int) -> int:
     size = 2 * frames.shape[1]
     spectrum = torch.fft.fft(frames, size)
     cyclic = torch.fft.ifft(spectrum * torch.fft.fft(frames * turn.conj(), size).conj())[:, :longest]
-    return int(cyclic.abs().sum(0).argmax())
+    return int(squared(cyclic).sqrt().sum(0).argmax())
 
 
 def align(frames: Tensor, period: int) -> Tensor:
@@ -121,7 +122,7 @@ def align(frames: Tensor, period: int) -> Tensor:
     profile = _lag_products(frames, period, lag)  # [F, P]
     profile = profile - profile.mean(1, keepdim=True)
     spectrum = torch.fft.fft(profile)
-    template = spectrum[profile.abs().square().sum(1).argmax()]
+    template = spectrum[squared(profile).sum(1).argmax()]
     offsets = torch.zeros(len(frames), dtype=torch.int64)
     frequency = torch.arange(period, dtype=torch.float64) / period
     for _ in range(_ROUNDS):
@@ -137,15 +138,16 @@ def _refined(frames: Tensor, offsets: Tensor, covariance: Tensor) -> Tensor:
     """Moves offsets by up to `_REFINED` samples to the likeliest places of independent blocks of ``covariance``."""
     period = len(covariance)
     values, vectors = torch.linalg.eigh(covariance)
-    weight = 1 / (values.clamp_min(0) + 1e-3)
+    # A sum over thousands of samples decides, for which single precision is enough.
+    whitening = (vectors.conj() / (values.clamp_min(0) + 1e-3).sqrt()).to(torch.complex64)
     count = (frames.shape[1] - 2 * period) // period
     steps = torch.arange(-_REFINED, _REFINED + 1)
     costs = []
     for step in steps.tolist():
         start = (-offsets - step) % period
         place = start[:, None] + torch.arange(count * period)
-        blocks = frames.gather(1, place).to(torch.complex128).reshape(len(frames), count, period)
-        costs.append(((blocks @ vectors.conj()).abs().square() * weight).sum((1, 2)))
+        blocks = frames.gather(1, place).reshape(len(frames), count, period)
+        costs.append(squared(blocks @ whitening).sum((1, 2)))
     return (offsets + steps[torch.stack(costs, 1).argmin(1)]) % period
 
 
@@ -159,7 +161,7 @@ def _shrunk(covariance: Tensor, pieces: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
     seen = values > _SPAN * values[-1] if count >= 2 * size else torch.ones_like(values, dtype=torch.bool)
     target = torch.where(seen, values.sum() / seen.sum(), 0.0)
-    fourth = pieces.abs().square().sum(1).square().mean()
+    fourth = squared(pieces).sum(1).square().mean()
     noise = (fourth - covariance.abs().square().sum()) / count
     intensity = float((noise / (values - target).square().sum().clamp_min(1e-300)).clamp(0, 1))
     shrunk: Tensor = (vectors * ((1 - intensity) * values + intensity * target)) @ vectors.mH
@@ -196,7 +198,7 @@ def learn_periodic_covariance(frames: Tensor, period: int, longest_lag: int) -> 
     Raises:
         InputError: frames are shorter than three periods, or their samples fewer than the covariance's unknowns.
     """
-    frames = frames / frames.abs().square().mean().sqrt()
+    frames = frames / squared(frames).mean().sqrt()
     if period == 1:
         lags = frames_autocorrelation(frames, min(longest_lag, frames.shape[1]))[None]
         return PeriodicCovariance(lags / lags[0, 0].real, False)

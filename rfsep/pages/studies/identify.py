@@ -128,8 +128,8 @@ def _draw_fold(axes: Axes, frames: Tensor, identified: Identified) -> None:
     layout = layout_of(identified)
     product = prefix_product(level(frames), layout.fft_size)
     offset = log_ratios(product, layout, 1.0).argmax(1)
-    place = (torch.arange(product.shape[1]) + offset[:, None]) % layout.period  # [F, T]
-    total = torch.zeros(layout.period).index_add(0, place.flatten(), product.flatten())
+    place = (torch.arange(product.values.shape[1]) + offset[:, None]) % layout.period  # [F, T]
+    total = torch.zeros(layout.period).index_add(0, place.flatten(), product.values.flatten())
     mean = total / torch.bincount(place.flatten(), minlength=layout.period).clamp(min=1)
     if layout.symbols_per_slot > 1:  # The noise of a slot's many samples would hide the prefixes.
         mean = torch.nn.functional.avg_pool1d(mean[None], 9, 1, 4, count_include_pad=False)[0]

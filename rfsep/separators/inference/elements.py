@@ -53,9 +53,9 @@ class Mixed(NamedTuple):
     """Resource elements whose kind is not known, given Gaussian evidence.
 
     Attributes:
-        symbols: posterior [N] over kinds and points.
-        share: posterior probability of each kind, float [N, 4], in the order of `log_likelihoods`.
-        log_evidence: log likelihood of the evidence, float [N], without -log pi.
+        symbols: posterior [..., N] over kinds and points.
+        share: posterior probability of each kind, float [..., N, 4], in the order of `log_likelihoods`.
+        log_evidence: log likelihood of the evidence, float [..., N], without -log pi.
     """
 
     symbols: Marginals
@@ -63,18 +63,47 @@ class Mixed(NamedTuple):
     log_evidence: Tensor
 
 
+@cache
+def _levels(kind: int, dtype: torch.dtype) -> Tensor:
+    """Levels [L] of the real parts of a square constellation's points, and of the imaginary parts."""
+    points = _points(kind, torch.complex64)
+    levels: Tensor = torch.unique((points.real * 1e6).round()).to(dtype) / 1e6
+    return levels
+
+
+class _Kind(NamedTuple):
+    """What evidence [..., N] says of a kind: log likelihood, and mean and mean square of its points."""
+
+    log_likelihood: Tensor
+    mean: Tensor
+    power: Tensor
+
+
+def _square(cavity: Marginals, kind: int) -> _Kind:
+    """Returns what evidence says of a square constellation, whose two parts are independent and have few levels."""
+    levels = _levels(kind, cavity.variance.dtype)
+    parts = torch.view_as_real(cavity.mean.resolve_conj())  # [..., N, 2]
+    levels = levels.view(-1, *[1] * parts.ndim)
+    said = -(parts - levels).square() / cavity.variance[..., None]  # [L, ..., N, 2]
+    likeliest = said.amax(0)
+    chance = (said - likeliest).exp()
+    total = chance.sum(0)
+    mean, power = (chance * levels).sum(0) / total, (chance * levels.square()).sum(0) / total
+    log_likelihood = (likeliest + (total / len(levels)).log()).sum(-1)
+    return _Kind(log_likelihood, torch.view_as_complex(mean), power.sum(-1))
+
+
 def mixed(cavity: Marginals, share: Tensor) -> Mixed:
-    """Returns the posterior of elements [N] that are empty, QPSK, 16-QAM or 64-QAM with shares float [N, 4]."""
+    """Returns the posterior of elements [..., N] that are empty, QPSK, 16-QAM or 64-QAM with shares [..., N, 4]."""
     mean, variance = cavity
-    ones = torch.ones_like(mean)
-    said = log_likelihoods(mean, ones, variance).to(share.dtype) + share.log()
-    total = torch.logsumexp(said, 1)
-    chance = (said - total[:, None]).exp()
-    parts = [tilted(cavity, _points(kind, mean.dtype)) for kind in range(len(NAMES))]
-    means = torch.stack([torch.zeros_like(mean), *(part.mean for part in parts)], 1)
-    powers = torch.stack([torch.zeros_like(variance), *(squared(part.mean) + part.variance for part in parts)], 1)
-    found = (chance * means).sum(1)
-    spread = ((chance * powers).sum(1) - squared(found)).clamp_min(_LEAST_VARIANCE)
+    kinds = [_square(cavity, kind) for kind in range(len(NAMES))]
+    likely = torch.stack([-squared(mean) / variance, *(one.log_likelihood for one in kinds)], -1)
+    said = likely.to(share.dtype) + share.log()
+    total = torch.logsumexp(said, -1)
+    chance = (said - total[..., None]).exp()
+    found = sum((chance[..., place + 1] * one.mean for place, one in enumerate(kinds)), torch.zeros_like(mean))
+    power = sum((chance[..., place + 1] * one.power for place, one in enumerate(kinds)), torch.zeros_like(variance))
+    spread = (power - squared(found)).clamp_min(_LEAST_VARIANCE)
     return Mixed(Marginals(found, spread), chance, total - variance.log())
 
 

@@ -7,6 +7,7 @@ quarter turn then show a channel of a few taps, and the channel shows the points
 reference signals are needed, so that any window that holds most of a symbol will do.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -83,10 +84,17 @@ def _delays(carriers: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(phase), phase)
 
 
+@cache
 def _beside() -> Tensor:
     """Returns the carriers beside the SOI, int64 [n]."""
     number = torch.arange(-_HALF, _HALF + 1)
     return number[number.abs() > _GAP]
+
+
+@cache
+def _beside_waves() -> Tensor:
+    """Returns the transform from taps to the carriers beside the SOI, complex128 [n, L]."""
+    return _delays(_beside())
 
 
 def blocks_of(carriers: Tensor) -> Tensor:
@@ -96,23 +104,23 @@ def blocks_of(carriers: Tensor) -> Tensor:
 
 
 def _sums(values: Tensor, block: Tensor) -> Tensor:
-    """Sums values [n, ...] over blocks int64 [n]."""
-    total: Tensor = values.new_zeros((int(block.max()) + 1, *values.shape[1:])).index_add(0, block, values)
-    return total
+    """Sums values [n] over blocks int64 [n]."""
+    return values.new_zeros(int(block.max()) + 1).index_add(0, block, values)
 
 
 def block_shares(share: Tensor, block: Tensor, prior: Tensor) -> Tensor:
-    """Shrinks kinds of elements float [N, 4] to those of their resource blocks, and these to all: float [N, 4].
+    """Shrinks kinds of elements float [..., N, 4] to those of their resource blocks, and these to all: [..., N, 4].
 
     Args:
         share: posterior probabilities of kinds.
         block: of each element, int64 [N].
         prior: shares of kinds elsewhere, float [4].
     """
-    every = (share.sum(0) + _SYMBOL_PRIOR * prior) / (len(share) + _SYMBOL_PRIOR)
-    total, count = _sums(share, block), torch.bincount(block)[:, None]
+    every = (share.sum(-2, keepdim=True) + _SYMBOL_PRIOR * prior) / (share.shape[-2] + _SYMBOL_PRIOR)
+    count = torch.bincount(block)[:, None]
+    total = share.new_zeros((*share.shape[:-2], len(count), 4)).index_add(-2, block, share)
     found = (total + _BLOCK_PRIOR * every) / (count + _BLOCK_PRIOR)
-    return found[block].clamp_min(_SILENCE)
+    return found.index_select(-2, block).clamp_min(_SILENCE)
 
 
 def whole_body(timing: Timing, num_samples: int) -> int | None:
@@ -149,9 +157,10 @@ def _level(power: Tensor) -> Tensor:
 
 def _delay(fourth: Tensor) -> float:
     """Returns the delay of the strongest path, in samples, that fourth powers complex128 [n] show."""
-    delay = torch.arange(-_MOST_DELAY * _DELAYS, _MOST_DELAY * _DELAYS + 1).double() / _DELAYS
-    phase = 2 * torch.pi / FFT_SIZE * 4 * delay[:, None] * _beside()
-    return float(delay[int((torch.polar(torch.ones_like(phase), phase) @ fourth).abs().argmax())])
+    size = FFT_SIZE // 4 * _DELAYS  # A carrier's fourth power turns once in so many delays.
+    spectrum = fourth.new_zeros(size).index_copy(0, _beside() % size, fourth)
+    tried = torch.arange(-_MOST_DELAY * _DELAYS, _MOST_DELAY * _DELAYS + 1)
+    return float(tried[squared(torch.fft.ifft(spectrum)[tried % size]).argmax()]) / _DELAYS
 
 
 def _starts(heard: Tensor) -> list[Tensor]:
@@ -207,78 +216,82 @@ def find_data(window: Tensor, timing: Timing, soi: Tensor) -> DataChannel | None
     heard = _carriers(window, body, number)
     phase = -2 * torch.pi / FFT_SIZE * (delay - round(delay)) * number.double()
     ramp = torch.polar(torch.ones_like(phase), phase)
-    fits = [_fitted(heard, start * ramp, body, soi[number % FFT_SIZE]) for start in _starts(heard * ramp.conj())]
+    starts = torch.stack(_starts(heard * ramp.conj())) * ramp
+    fits = _fitted(heard, starts, body, soi[number % FFT_SIZE])
     return max(fits, key=lambda fit: fit.evidence - fit.bends / len(number))
 
 
 class Taps(NamedTuple):
-    """Taps of a channel.
+    """Taps of channels.
 
     Attributes:
-        taps: complex128 [L].
-        power: of each, float64 [L].
+        taps: complex128 [..., L].
+        power: of each, float64 [..., L].
         bends: nats that the taps cost, beyond a channel that were known: less if fewer of them explain as much.
     """
 
     taps: Tensor
     power: Tensor
-    bends: float
+    bends: Tensor
 
 
-def fitted_taps(number: Tensor, heard: Tensor, sent: Marginals, precision: Tensor, power: Tensor) -> Taps:
+def fitted_taps(waves: Tensor, heard: Tensor, sent: Marginals, precision: Tensor, power: Tensor) -> Taps:
     """Fits a channel's taps and their powers (MacKay, Neural Computation 4(3), 1992; Tipping, JMLR 1, 2001, eq. 16).
 
     Args:
-        number: of carriers, int64 [n].
-        heard: what they bring, complex128 [n].
-        sent: posteriors of what was sent, [n].
-        precision: inverse powers of everything else on the carriers, float64 [n].
-        power: of the taps before, float64 [L].
+        waves: of the taps on the carriers, complex128 [n, L].
+        heard: what the carriers bring, complex128 [n].
+        sent: posteriors of what was sent, [..., n].
+        precision: inverse powers of everything else on the carriers, float64 [..., n].
+        power: of the taps before, float64 [..., L].
     """
-    waves = _delays(number)
-    gram = waves.mH @ (waves * (precision * (squared(sent.mean) + sent.variance))[:, None])
-    matrix = gram + torch.diag_embed(1 / power).to(gram.dtype)
-    inverse = torch.linalg.inv(matrix)
-    taps = inverse @ (waves.mH @ (precision * sent.mean.conj() * heard))
-    bends = float((squared(taps) / power).sum() + torch.linalg.slogdet(matrix).logabsdet.real + power.log().sum())
-    told = (1 - inverse.diagonal().real / power).clamp_min(_LEAST_TOLD)  # share that the carriers tell of each tap
+    weight = precision * (squared(sent.mean) + sent.variance)
+    gram = (waves.mH * weight[..., None, :]) @ waves  # [..., L, L]
+    root = torch.linalg.cholesky((gram + gram.mH) / 2 + torch.diag_embed(1 / power).to(gram.dtype))
+    inverse = torch.cholesky_inverse(root)
+    moment = (precision * sent.mean.conj() * heard) @ waves.conj()  # [..., L]
+    taps = (inverse @ moment[..., None])[..., 0]
+    volume = 2 * root.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
+    bends = (squared(taps) / power).sum(-1) + volume + power.log().sum(-1)
+    # Share that the carriers tell of each tap.
+    told = (1 - inverse.diagonal(dim1=-2, dim2=-1).real / power).clamp_min(_LEAST_TOLD)
     return Taps(taps, (squared(taps) / told).clamp_min(_SILENCE), bends)
 
 
-def _fitted(heard: Tensor, gains: Tensor, body: int, soi: Tensor) -> DataChannel:
-    """Fits channel, noise and kinds to carriers complex128 [n] by expectation maximisation from gains [n].
+def _fitted(heard: Tensor, starts: Tensor, body: int, soi: Tensor) -> list[DataChannel]:
+    """Fits channel, noise and kinds to carriers complex128 [n] by expectation maximisation from gains [B, n].
 
     Args:
         heard: carriers of ``_beside``.
-        gains: to start from.
+        starts: gains to start from, each on its own.
         body: its first sample.
         soi: its power on the carriers, float64 [n].
     """
-    number = _beside()
-    block, waves = blocks_of(number), _delays(number)
-    noise = max(_NOISE * float(squared(heard).mean()), _LEAST_NOISE)
-    power = torch.full((_TAPS,), max(float(squared(gains).mean()) / _TAPS, _SILENCE), dtype=torch.float64)
+    block, waves, gains = blocks_of(_beside()), _beside_waves(), starts
+    noise = torch.full((len(gains), 1), max(_NOISE * float(squared(heard).mean()), _LEAST_NOISE), dtype=torch.float64)
+    power = (squared(gains).mean(1, keepdim=True) / _TAPS).clamp_min(_SILENCE).expand(-1, _TAPS)
     even = torch.full((4,), 0.25, dtype=torch.float64)
-    share, taps, bends = even.expand(len(number), 4), torch.zeros(_TAPS, dtype=torch.complex128), 0.0
+    share, found = even.expand(*gains.shape, 4), Taps(power, power, power)
     for _ in range(_ROUNDS):
         said = _said(heard, gains, noise + soi, share)
         mean, spread = said.symbols
         second = squared(mean) + spread
         share = block_shares(said.share, block, even)
-        taps, power, bends = fitted_taps(number, heard, said.symbols, 1 / (noise + soi), power)
-        gains = waves @ taps
+        found = fitted_taps(waves, heard, said.symbols, 1 / (noise + soi), found.power)
+        gains = found.taps @ waves.T
         left = squared(heard) - 2 * (heard.conj() * gains * mean).real + squared(gains) * second
         clear = (noise / (noise + soi)).square()
-        noise = max(float((clear * (left - soi)).sum() / clear.sum()), _LEAST_NOISE)
+        noise = ((clear * (left - soi)).sum(1, keepdim=True) / clear.sum(1, keepdim=True)).clamp_min(_LEAST_NOISE)
     points = _said(heard, gains, noise + soi, share).log_evidence - squared(gains).clamp_min(_SILENCE).log()
-    level = _sums(squared(heard), block) / torch.bincount(block)
-    gaussian = -squared(heard) / level[block].clamp_min(_SILENCE) - level[block].clamp_min(_SILENCE).log()
-    return DataChannel(body, taps, power, noise, share.mean(0), float((points - gaussian).mean()), bends)
+    level = (_sums(squared(heard), block) / torch.bincount(block))[block].clamp_min(_SILENCE)
+    evidence = (points + squared(heard) / level + level.log()).mean(1)
+    columns = (found.taps, found.power, noise[:, 0].tolist(), share.mean(1), evidence.tolist(), found.bends.tolist())
+    return [DataChannel(body, *one) for one in zip(*columns, strict=True)]
 
 
 def _said(heard: Tensor, gains: Tensor, noise: Tensor, share: Tensor) -> Mixed:
-    """Returns posteriors of elements that carriers complex128 [n] bring through gains [n] in noise float64 [n]."""
-    gains = torch.where(gains.abs() < _SILENCE, _SILENCE, gains)
+    """Returns posteriors of elements that carriers complex128 [n] bring through gains [..., n] in noise [..., n]."""
+    gains = torch.where(squared(gains) < _SILENCE**2, _SILENCE, gains)
     return mixed(Marginals(heard / gains, noise / squared(gains)), share)
 
 
@@ -301,7 +314,7 @@ def refitted(channel: DataChannel, window: Tensor, carriers: Tensor, sent: Margi
     spread = torch.cat((said.symbols.variance, sent.variance[near].double()))
     every = torch.cat((heard, _carriers(window, channel.start, carriers[near])))
     precision = 1 / (channel.noise + soi[number % FFT_SIZE])
-    taps, power = channel.taps, channel.power
+    waves, taps, power = _delays(number), channel.taps, channel.power
     for _ in range(_UPDATES):
-        taps, power, _ = fitted_taps(number, every, Marginals(mean, spread), precision, power)
+        taps, power, _ = fitted_taps(waves, every, Marginals(mean, spread), precision, power)
     return channel._replace(taps=taps, power=power)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from rfsep.iq import squared
 from rfsep.separators.lte.cell_symbols import Pilots
 from rfsep.separators.lte.resource_blocks import FFT_SIZE
 from rfsep.signals.lte.pilots import NUM_PILOTS, SPACING, pilot_carriers, pilot_values
@@ -81,7 +82,7 @@ def _steps(window: Tensor, starts: list[int], fraction: float, weight: Tensor) -
     heard = _bodies(window, starts, fraction)[:, places]  # [P, 9, 6, 200]
     step = heard[..., 1:] * heard[..., :-1].conj()
     trust = weight[places[..., 1:]] * weight[places[..., :-1]]  # [9, 6, 199]
-    step = step / step.abs().clamp_min(_SILENCE) * trust
+    step = step / squared(step).sqrt().clamp_min(_SILENCE) * trust
     return step[:, :, :3] + step[:, :, 3:], (trust.square()[:, :3] + trust.square()[:, 3:]).expand(
         len(starts), -1, -1, -1
     )
@@ -99,12 +100,12 @@ def likeliest(window: Tensor, starts: list[int], fraction: float, weight: Tensor
     step, trust = _steps(window, starts, fraction, weight)
     best = Pilots(0, 0, 0, 0, fraction, 0, 0, -1.0)
     for comb in range(3):
-        total, noise = torch.zeros(()), torch.zeros(())
+        total, noise = torch.zeros((), dtype=torch.complex64), torch.zeros(())
         for blocks, ring in zip(_BLOCKS, _rings(), strict=True):
             total = total + step[:, :, comb, ring.pairs].flatten(0, 1) @ ring.values[comb]  # [P * 9, 6720]
             noise = noise + trust[:, :, comb, ring.pairs].flatten(0, 1).sum(1)  # [P * 9], variance of noise alone
-            value, place = total.abs().max(1)
-            value = value / noise.clamp_min(_SILENCE).sqrt()
+            value, place = squared(total).max(1)
+            value = value.sqrt() / noise.clamp_min(_SILENCE).sqrt()
             row = int(value.argmax())
             if float(value[row]) > best.score:
                 number = int(place[row])

@@ -95,14 +95,15 @@ def symbol_waves(band: Band, start: int, prefix: int, offset: float, carriers: T
     waves = torch.zeros((num_rows, len(carriers)), dtype=torch.complex128)
     if last <= first or high <= low:
         return waves
-    begin, length = first * DECIMATION + FIRST_TAP, (last - first - 1) * DECIMATION + NUM_TAPS
-    time = torch.arange(low, min(high, begin + length), dtype=torch.float64)
-    phase = 2 * torch.pi / FFT_SIZE * (carriers[:, None] + offset) * (time - start - prefix)  # [N, samples]
-    sent = torch.polar(torch.full_like(phase, FFT_SIZE**-0.5), phase)
-    sent = pad(sent, (low - begin, length - (low - begin) - len(time)))
-    parts = torch.view_as_real(sent).movedim(-1, 0).flatten(0, 1)[:, None]  # [2 N, 1, length]
-    real, imag = conv1d(parts, low_pass()[None, None], stride=DECIMATION)[:, 0].chunk(2)
-    waves[first:last] = torch.complex(real, imag).T
+    # A filter hears a tone with its response to that tone, and of one that begins or ends within it, a part of the sum.
+    base = torch.arange(first, last) * DECIMATION + FIRST_TAP  # sample at which each row's filter begins
+    rate = 2 * torch.pi / FFT_SIZE * (carriers + offset)  # radians per sample, [N]
+    phase = torch.arange(NUM_TAPS)[:, None] * rate
+    sums = torch.zeros((NUM_TAPS + 1, len(carriers)), dtype=torch.complex128)  # of the taps before each
+    sums[1:] = torch.polar(low_pass()[:, None].expand_as(phase) * FFT_SIZE**-0.5, phase).cumsum(0)
+    heard = sums[(high - base).clamp(0, NUM_TAPS)] - sums[(low - base).clamp(0, NUM_TAPS)]  # [rows, N]
+    begun = (base - start - prefix)[:, None] * rate
+    waves[first:last] = heard * torch.polar(torch.ones_like(begun), begun)
     return waves
 
 
