@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rfsep.separators.inference.symbol_posterior import Response
 from rfsep.signals.statistics import modem_autocorrelation
@@ -30,6 +31,16 @@ class Band(NamedTuple):
     decimator: Tensor
     noise: Tensor
     response: Tensor
+
+    def decimated(self, window: Tensor) -> Tensor:
+        """Returns a window complex64 [T] behind the decimator, whose zeros are left out: complex128 [Q]."""
+        padded = pad(window.to(torch.complex128), (-FIRST_TAP, NUM_TAPS))
+        rows = padded.unfold(0, NUM_TAPS, DECIMATION)[: len(self.decimator)]
+        return rows @ low_pass().to(torch.complex128)
+
+    def single(self) -> "Band":
+        """Returns the band with noise and response complex64."""
+        return self._replace(noise=self.noise.to(torch.complex64), response=self.response.to(torch.complex64))
 
 
 def low_pass() -> Tensor:

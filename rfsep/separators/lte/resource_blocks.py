@@ -164,13 +164,13 @@ class Lattice(NamedTuple):
     rows: list[slice]
 
     def covariance(self, power: Tensor) -> Tensor:
-        """Returns the covariance complex128 [Q, Q] of elements with powers float64 [E]."""
-        total = torch.zeros((len(self.waves), len(self.waves)), dtype=torch.complex128)
+        """Returns the covariance complex [Q, Q] of elements with powers float64 [E], in the precision of the waves."""
+        total = torch.zeros((len(self.waves), len(self.waves)), dtype=self.waves.dtype)
         carriers = len(power) // self.shape[0]
         for symbol, rows in enumerate(self.rows):
             columns = slice(symbol * carriers, (symbol + 1) * carriers)
             part = self.waves[rows, columns]
-            total[rows, rows] += (part * power[columns]) @ part.mH
+            total[rows, rows] += (part * power[columns].to(part.real.dtype)) @ part.mH
         return total
 
     def sums(self, values: Tensor) -> Tensor:
@@ -201,9 +201,9 @@ class Whitened(NamedTuple):
     """A window in which the interference has been made white.
 
     Attributes:
-        response: of the SOI, complex128 [Q, S].
-        samples: complex128 [Q].
-        waves: of the elements that were asked for, complex128 [Q, E].
+        response: of the SOI, complex [Q, S].
+        samples: complex [Q].
+        waves: of the elements that were asked for, complex [Q, E].
     """
 
     response: Tensor
@@ -211,12 +211,13 @@ class Whitened(NamedTuple):
     waves: Tensor
 
     def information(self) -> Information:
-        """Returns the information on the SOI's symbols, [1, ...]."""
-        return Information((self.response.mH @ self.response)[None], (self.response.mH @ self.samples)[None])
+        """Returns the information on the SOI's symbols in double precision, [1, ...]."""
+        gram, moment = self.response.mH @ self.response, self.response.mH @ self.samples
+        return Information(gram.to(torch.complex128)[None], moment.to(torch.complex128)[None])
 
 
 def whitened(band: Band, samples: Tensor, covariance: Tensor, waves: Tensor) -> Whitened:
-    """Whitens samples complex128 [Q] and waves [Q, E] of a band whose interference has a covariance [Q, Q]."""
+    """Whitens samples complex [Q] and waves [Q, E] of a band whose interference has a covariance [Q, Q]."""
     root = torch.linalg.cholesky(covariance)
     columns = torch.cat((band.response, samples[:, None], waves), 1)
     white = torch.linalg.solve_triangular(root, columns, upper=False)
@@ -224,11 +225,10 @@ def whitened(band: Band, samples: Tensor, covariance: Tensor, waves: Tensor) -> 
     return Whitened(white[:, :num_symbols], white[:, num_symbols], white[:, num_symbols + 1 :])
 
 
-def _element_energy(lattice: Lattice, power: Tensor, white: Whitened, mean: Tensor, covariance: Tensor) -> Tensor:
+def _element_energy(power: Tensor, white: Whitened, mean: Tensor, covariance: Tensor) -> Tensor:
     """Returns posterior mean squares of the elements: float64 [E].
 
     Args:
-        lattice: of the elements.
         power: assumed powers of the elements, float64 [E].
         white: the window in which elements and floor together are white.
         mean: posterior mean of the SOI's symbols, complex128 [S].
@@ -236,8 +236,9 @@ def _element_energy(lattice: Lattice, power: Tensor, white: Whitened, mean: Tens
     """
     waves = white.waves
     coupling = waves.mH @ white.response  # [E, S]
-    found = power * (waves.mH @ white.samples - coupling @ mean)
-    explained = squared(waves).sum(0) - ((coupling @ covariance) * coupling.conj()).sum(1).real
+    found = power * (waves.mH @ white.samples - coupling @ mean.to(waves.dtype))
+    spread = torch.view_as_real(coupling @ covariance.to(waves.dtype)) * torch.view_as_real(coupling)
+    explained = squared(waves).sum(0) - spread.sum((1, 2))
     left = power - power.square() * explained
     energy: Tensor = squared(found) + left.clamp_min(0)
     return energy
@@ -256,14 +257,21 @@ def _shrunk_powers(lattice: Lattice, energy: Tensor) -> Tensor:
 
 
 def _log_likelihood(samples: Tensor, covariance: Tensor) -> float:
-    """Returns the log likelihood of Gaussian samples complex128 [Q], without -Q log pi."""
+    """Returns the log likelihood of Gaussian samples complex [Q], without -Q log pi."""
     root = torch.linalg.cholesky(covariance)
     white = torch.linalg.solve_triangular(root, samples[:, None], upper=False)
     return -float(squared(white).sum()) - 2 * float(root.diagonal().real.log().sum())
 
 
-def _equal_powers(lattice: Lattice, power: Tensor, samples: Tensor, band: Band, floor: Tensor) -> Tensor | None:
-    """Returns the covariance complex128 [Q, Q] of equal powers, or None where samples speak for resource blocks.
+class _Equal(NamedTuple):
+    """Interference of equal powers: its power, and whether it is white noise or the elements."""
+
+    power: float
+    white: bool
+
+
+def _equal_powers(lattice: Lattice, power: Tensor, samples: Tensor, band: Band, floor: float) -> _Equal | None:
+    """Returns the likeliest equal powers, or None where samples speak for resource blocks.
 
     Powers that are fitted to a window of equal ones follow its noise, and lose what the matched filter keeps. Likewise
     a prefix costs bits where there is none, so that equal elements have to be likelier than white noise.
@@ -271,19 +279,20 @@ def _equal_powers(lattice: Lattice, power: Tensor, samples: Tensor, band: Band, 
     Args:
         lattice: of the elements.
         power: of each, float64 [E].
-        samples: of the band, complex128 [Q].
-        band: of the SOI.
-        floor: covariance of the white part of the interference, complex128 [Q, Q].
+        samples: of the band, complex [Q].
+        band: of the SOI, in the precision of the samples.
+        floor: power of the white part of the interference.
     """
     total, count = lattice.sums(lattice.weight * power), lattice.sums(lattice.weight)
     block = (total / count.clamp_min(1e-12)).flatten()[lattice.block]
-    mean = total.sum() / count.sum()
-    rest = band.response @ band.response.mH + floor
-    equal = [share * mean * one for one in (band.noise, lattice.covariance(torch.ones_like(power))) for share in _EQUAL]
-    likely = [_log_likelihood(samples, rest + one) for one in equal]
+    mean = float(total.sum() / count.sum())
+    rest = band.response @ band.response.mH + floor * band.noise
+    flat = {True: band.noise, False: lattice.covariance(torch.ones_like(power))}
+    equal = [_Equal(share * mean, white) for white in flat for share in _EQUAL]
+    likely = [_log_likelihood(samples, rest + one.power * flat[one.white]) for one in equal]
     best = max(likely)
     blocks = _log_likelihood(samples, rest + lattice.covariance(block))
-    return None if blocks - best > _LEAST_STRUCTURE else floor + equal[likely.index(best)]
+    return None if blocks - best > _LEAST_STRUCTURE else equal[likely.index(best)]
 
 
 def _priors(num_symbols: int) -> Sites:
@@ -354,24 +363,32 @@ class ResourceBlockLmmse:
     def symbols(self, window: Tensor, band: Band, timing: Timing) -> Tensor:
         """Estimates the symbols complex128 [S] of one window complex64 [T], given the interference's timing."""
         lattice = make_lattice(band, timing)
-        samples = band.decimator @ window.to(torch.complex128)
-        level = max(float(window.abs().square().mean()) - self._soi_power, _LEAST_LEVEL)
+        samples = band.decimated(window)
+        level = max(float(squared(window).mean()) - self._soi_power, _LEAST_LEVEL)
         power = torch.full(lattice.weight.shape, level, dtype=torch.float64)
         prior = _priors(band.response.shape[1])
         sites, floor = prior, _FLOOR * level * band.noise
-        for iteration in range(_ITERATIONS):
-            last = iteration == _ITERATIONS - 1
-            covariance = floor + lattice.covariance(power)
-            if last:
-                equal = _equal_powers(lattice, power, samples, band, floor)
-                if equal is not None:
-                    covariance, sites = equal, prior
-            white = whitened(band, samples, covariance, lattice.waves[:, : 0 if last else None])
+        # Powers are found in single precision; the symbols are estimated once, in double precision.
+        rough, waves, heard = (
+            band.single(),
+            lattice._replace(waves=lattice.waves.to(torch.complex64)),
+            samples.to(torch.complex64),
+        )
+        for iteration in range(_ITERATIONS - 1):
+            covariance = _FLOOR * level * rough.noise + waves.covariance(power)
+            white = whitened(rough, heard, covariance, waves.waves)
             said = white.information()
             if self.detect and iteration >= _DETECT_AFTER:
-                detected = detected_symbols(said, self.points, sites, _DETECT_ROUNDS)
-                sites, symbols = detected.sites, detected.symbols.mean[0]
-            if not last:
-                mean, spread = gaussian_posterior(said, sites)
-                power = _shrunk_powers(lattice, _element_energy(lattice, power, white, mean[0], spread[0]))
-        return symbols if self.detect else linear_symbols(said)[0]
+                sites = detected_symbols(said, self.points, sites, _DETECT_ROUNDS).sites
+            mean, spread = gaussian_posterior(said, sites)
+            power = _shrunk_powers(lattice, _element_energy(power, white, mean[0], spread[0]))
+        equal = _equal_powers(waves, power, heard, rough, _FLOOR * level)
+        if equal is None:
+            covariance = floor + lattice.covariance(power)
+        else:
+            flat = band.noise if equal.white else lattice.covariance(torch.ones_like(power))
+            covariance, sites = floor + equal.power * flat, prior
+        said = whitened(band, samples, covariance, lattice.waves[:, :0]).information()
+        if self.detect:
+            return detected_symbols(said, self.points, sites, _DETECT_ROUNDS).symbols.mean[0]
+        return linear_symbols(said)[0]

@@ -16,6 +16,7 @@ from rfsep.separators.varying.chains import drift_smooth
 BLOCK = 8  # samples in which the angle only advances by the offset
 _ANGLES = 64
 _KEPT, _MARGIN = 64, 16  # blocks per chunk
+_NEVER = 1e-12  # A smaller transition probability is far below that of a new angle.
 
 
 class Turning(NamedTuple):
@@ -120,4 +121,5 @@ def _kernels(turning: Turning) -> Tensor:
     error = apart - turning.spread.float()[:, None, None] * BLOCK
     error = torch.remainder(error + math.pi, 2 * math.pi) - math.pi
     kernel = torch.exp(-error.square() / (2 * turning.drift**2))
-    return kernel / kernel.sum(2, keepdim=True)
+    kernel = kernel / kernel.sum(2, keepdim=True)
+    return torch.where(kernel > _NEVER, kernel, 0.0)  # Subnormal numbers would slow every step down.
