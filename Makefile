@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: installed install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard docs bench_scale
+.PHONY: installed install demo demo_lte test bench lint chromium results ablation rft_ablation leaderboard docs bench_scale bench_against
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -101,6 +101,11 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench_rf_transformer.py
 	$(BIN)/python tests/bench_separate.py
 	$(BIN)/python tests/bench_decisions.py
+
+# Compares speed and outputs with those of an older commit: make bench_against REF=COMMIT ROWS='nr_detection "draw ofdm"'
+# (parts of rows' names; default: all, some hours), MIXTURES per condition, PAIRS of runs.
+bench_against: $(STAMP)
+	$(BIN)/python docs/against.py $(or $(REF),$(error REF=COMMIT is missing)) $(ROWS) $(if $(MIXTURES),--mixtures $(MIXTURES)) $(if $(PAIRS),--pairs $(PAIRS))
 
 # Makes a site of README.md and docs/ with a reference of modules, commands and options, runs/docs/index.html; warnings
 # are errors.

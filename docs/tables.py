@@ -16,6 +16,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # Tables with more levels leave out the intervals.
 WIDEST_WITH_INTERVALS = 6
 SUMMARY_DB = -12.0
+LENGTHS = (1280, 20480, 327680, 1310720)  # columns of the table of growing cost
 SUMMARY = (  # the README's selection of comparisons
     ("QPSK in OFDM-QPSK, as in alpha-RGS", "args_ofdm_qpsk"),
     ("QPSK in OFDM and noise", "csgaussian_qpskcomm"),
@@ -358,6 +359,70 @@ def ranks(content: dict[str, Any]) -> str:
     return _grid(header, [line(row) for row in rows])
 
 
+def against(content: dict[str, Any]) -> str:
+    """Returns the gains over an older commit: a line per row of work."""
+
+    def line(row: dict[str, Any]) -> list[str]:
+        spread = f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]"
+        memory = f"{row['memory_ratio']:.2f}" if "memory_ratio" in row else ""
+        drawn, other = [], []
+        for name, found in row.get("conditions", {}).items():
+            (other if "late" in name else drawn).append(found)
+        furthest = f"{max(found['difference_db'] for found in drawn):.0f} dB" if drawn else ""
+        wrong = [
+            f"{sum(one['wrong_bits'][0] for one in some)} → {sum(one['wrong_bits'][1] for one in some)}" if some else ""
+            for some in (drawn, other)
+        ]
+        seconds = [f"{row[key]:.3g}" for key in ("old_cpu_seconds", "new_cpu_seconds")]
+        return [row["what"], *seconds, spread, memory, furthest, *wrong]
+
+    header = [
+        "CPU seconds on one thread",
+        "before",
+        "now",
+        "ratio",
+        "memory, ratio",
+        "estimates apart",
+        "wrong bits",
+        "wrong bits, late on a carrier",
+    ]
+    return _grid(header, [line(row) for row in content["rows"]])
+
+
+def growth(content: dict[str, Any]) -> str:
+    """Returns how cost grows: a line per separator."""
+
+    def line(row: dict[str, Any]) -> list[str]:
+        by_length = {one["samples"]: one["cpu_seconds"] for one in row["lengths"]}
+        shown = [f"{1e6 * by_length[length] / length:.3g}" if length in by_length else "" for length in LENGTHS]
+        longest = row["lengths"][-1]
+        alone, many = row["batches"][0]["cpu_seconds"], row["batches"][-1]
+        gain = alone * many["mixtures"] / many["cpu_seconds"]
+        memory = f"{longest['peak_mb'] - row['set_up_mb']:.0f}"
+        together = f"{row['two_threads_ratio']:.2f}"
+        return [
+            f"`{row['separator']}`",
+            *shown,
+            f"{longest['samples']:,}",
+            f"{row['growth']:.2f}",
+            memory,
+            f"{gain:.2f}",
+            together,
+        ]
+
+    lengths = [f"{length:,}" for length in LENGTHS]
+    header = [
+        "CPU µs per sample, at samples",
+        *lengths,
+        "longest",
+        "exponent",
+        "MB more",
+        "gain of 64 at once",
+        "gain of two threads",
+    ]
+    return _grid(header, [line(row) for row in content["rows"]])
+
+
 KINDS = {
     "comparison": comparison,
     "scores": scores,
@@ -372,6 +437,8 @@ KINDS = {
     "coverage": coverage,
     "ranks": ranks,
     "hosting": hosting,
+    "against": against,
+    "growth": growth,
 }
 
 

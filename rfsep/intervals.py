@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -118,7 +118,7 @@ def _stretch(units: Floats, freedom: Floats) -> Floats:
 
     Exponential weights give the mean of n numbers the variance s^2 (n - 1) / (n (n + 1)), where it is s^2 / n.
     """
-    student = t.ppf(1 - TAIL, np.maximum(freedom, 1)) / norm.ppf(1 - TAIL)
+    student = stdtrit(np.maximum(freedom, 1), 1 - TAIL) / ndtri(1 - TAIL)
     return np.asarray(np.sqrt((units + 1) / np.maximum(units - 1, 1)) * student)
 
 

@@ -27,9 +27,11 @@ from rfsep.separators.inference.gaussian import GaussianModel
 from rfsep.separators.joint_detection import JointDetection
 from rfsep.separators.tokens.aligned import Aligned
 from rfsep.signals.linear_modem import LinearModem
+from rfsep.signals.nr.uplink import NrUplink
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
 from rfsep.signals.random_crop import RandomCrop
+from rfsep.signals.single_carrier import BurstyQam
 from rfsep.signals.statistics import modem_covariance
 from rfsep.storage.submissions import find_submissions, list_submissions, read_submission
 
@@ -116,6 +118,10 @@ def generation() -> None:
     rates = {
         "qpsk": samples / best(lambda: qpsk.sample(batch, FRAME, generator)),
         "qpsk_sionna": samples / best(sionna_qpsk),
+        "ofdm_qpsk": samples / best(lambda: ofdm.sample(batch, FRAME, generator)),
+        "single_carrier": samples / best(lambda: BurstyQam().sample(batch, FRAME, generator)),
+        "nr_uplink": samples / best(lambda: NrUplink().sample(batch, FRAME, generator)),
+        "nr_uplink_1280": batch * 1280 / 1e6 / best(lambda: NrUplink().sample(batch, 1280, generator)),
         "qpsk_in_ofdm": samples / best(lambda: mixer.draw(level, FRAME, generator)),
         "qpsk_in_ofdm_sionna": samples / best(sionna_mixture),
     }

@@ -23,7 +23,6 @@ from rfsep.app.build import (
     network_arguments,
     separator_parts,
 )
-from rfsep.app.compare import run_comparison, run_landscape
 from rfsep.app.config import (
     CONFIG_ERRORS,
     bound_of,
@@ -39,12 +38,9 @@ from rfsep.app.estimates import SubmissionPlace, TypeJob, separate_alone, separa
 from rfsep.app.failures import Failures
 from rfsep.app.learn.folder import learned_parts
 from rfsep.app.networks.runs import Run, flops_per_sample, open_run
-from rfsep.app.networks.timing import run_timing_error
 from rfsep.app.places import commit
-from rfsep.app.score import make_leaderboard, score_submissions
 from rfsep.app.settings import EvaluateSettings, Frames, SeparatorOption
 from rfsep.challenge.scoring import SCHEMA, Row
-from rfsep.pages.leaderboard import table
 from rfsep.storage.atomic import read_json, write_json
 from rfsep.storage.locks import alone_in
 from rfsep.storage.mixture_files import Pair
@@ -273,13 +269,22 @@ def main(config: DictConfig) -> None:
     """Does what the command line asks for."""
     settings = evaluate_settings(config)
     console.quiet = not speaks(settings.processes)
+    # Comparisons and pages draw figures, and their imports take a second: each form of the command imports its own.
     if settings.comparison is not None:
+        from rfsep.app.compare import run_comparison
+
         _end(run_comparison(settings, settings.comparison))
     elif settings.landscape is not None:
+        from rfsep.app.compare import run_landscape
+
         run_landscape(settings, settings.landscape)
     elif settings.timing_error is not None:
+        from rfsep.app.networks.timing import run_timing_error
+
         run_timing_error(settings, settings.timing_error)
     elif settings.leaderboard is not None:
+        from rfsep.app.score import make_leaderboard
+
         refused = make_leaderboard(settings.leaderboard, settings.signals)
         if settings.wandb is not None:
             _log_standings(settings.leaderboard, settings.wandb)
@@ -300,10 +305,14 @@ def _separate_or_score(settings: EvaluateSettings) -> None:
     with_truth = bool(submissions) or all(read_truth(testset, *pair) is not None for pair in pairs)
     check_bounds(settings.bounds, testset, pairs, with_truth)
     if option is None:
+        from rfsep.app.score import score_submissions
+
         _end(score_submissions(settings, testset, submissions))
         return
     folder, num_failed = separate_testset(settings, option, testset)
     if with_truth and folder is not None:
+        from rfsep.app.score import score_submissions
+
         score_submissions(settings, testset, [folder], only=str(read_json(folder / "card.json")["id"]))
     _end(num_failed)
 
@@ -312,6 +321,8 @@ def _log_standings(place: Path, settings: dict[str, Any]) -> None:
     """Logs the rows of leaderboard.json as a table of Weights & Biases."""
     # This import takes a second, so only those who ask for it wait.
     import wandb
+
+    from rfsep.pages.leaderboard import table
 
     columns, rows = table(read_json(place / "leaderboard.json")["boards"])
     with wandb.init(job_type="leaderboard", dir=place, **settings) as run:

@@ -6,17 +6,18 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.separators.inference.choice import Detection, Found, chosen
 from rfsep.separators.inference.ends import OUTER_BLOCKS, outer, shifted, splice
 from rfsep.separators.inference.equaliser import AsSent, as_sent, inverse
-from rfsep.separators.inference.expectation_propagation import Detector, Schedule, State, put_rows, rows_of
-from rfsep.separators.inference.gaussian import Bases, GaussianModel, Reduced, Unbiased
+from rfsep.separators.inference.expectation_propagation import Detector, Schedule, Start, State
+from rfsep.separators.inference.gaussian import Bases
 from rfsep.separators.inference.grid import SoiGrid, Window
 from rfsep.separators.inference.interference import Setup, block_kinds, make_setup, received_modems
-from rfsep.separators.inference.model_evidence import badness, judged, misfits
-from rfsep.separators.inference.rivals import Rank, Ranked, Rivals
+from rfsep.separators.inference.model_evidence import badness, misfits
+from rfsep.separators.inference.rivals import Ranked, Rivals
+from rfsep.separators.inference.rows import joined_rows, put_rows, rows_of
 from rfsep.separators.inference.synchronise import Synchronised, Synchroniser
 from rfsep.separators.inference.timing import TimingNetwork
-from rfsep.separators.inference.turns import unit
 from rfsep.separators.windows import fields_in_parallel
 from rfsep.signals.constellations import bits_per_symbol, demap
 from rfsep.signals.periodic_covariance import modem_periodic_covariance
@@ -37,7 +38,8 @@ _ENDS = (
 )
 _MISFIT = 2.0  # Decisions count as wrong from this ratio of residual to noise; noise alone stays below 1.5.
 _DOUBT = 8.0  # Two SOI timings are both tried if they differ by fewer nats.
-_BATCH_SAMPLES = 32 * 1280  # samples per batch
+_BATCH_ENTRIES = 2**20  # entries of the blocks' matrices per batch, and
+_BATCH_SAMPLES = 64 * 1280  # samples
 _SETUPS = 32  # setups kept: one per length and place of a window and delay of the interference
 _EDGE_BLOCKS = 5  # blocks of interference in a window's end that is detected again on its own
 
@@ -66,20 +68,22 @@ class _Detected(NamedTuple):
     misfit: Tensor
 
 
-class _Found(NamedTuple):
-    """The SOI in windows.
+class _Piece(NamedTuple):
+    """Ends of windows, to be detected on their own.
 
     Attributes:
-        symbols: complex [B, 2, S], posterior means with the SOI's residual phase, and without.
-        soft: the symbols in noise, without their own prior, [B, S].
-        rank: `Rank` int64 [B] of the likeliest model.
-        soi_offset: int64 [B].
+        rows: of the windows that they were cut from, int64 [n].
+        left: whether they are the beginnings of windows, not their ends.
+        shift: int64 [n], SOI periods from the beginning of a window to that of its end.
+        soi_offset: int64 [n].
+        start: of their detection.
     """
 
-    symbols: Tensor
-    soft: Unbiased
-    rank: Tensor
+    rows: Tensor
+    left: bool
+    shift: Tensor
     soi_offset: Tensor
+    start: Start
 
 
 class JointDetection:
@@ -208,52 +212,33 @@ class JointDetection:
             waves = [setup.grid.synthesise(one, found.soi_offset) for one in found.symbols.unbind(1)]
             return Ranked(torch.stack(waves, 1), found.rank)
 
-        return fields_in_parallel(estimate, windows, max(1, _BATCH_SAMPLES // windows.shape[1]))
+        most = min(_BATCH_SAMPLES // windows.shape[1], _BATCH_ENTRIES // setup.detector.blocks.entries)
+        return fields_in_parallel(estimate, windows, max(1, most))
 
-    def _find(self, setup: _Setup, mixture: Tensor, bounds: _Bounds) -> _Found:
+    def _find(self, setup: _Setup, mixture: Tensor, bounds: _Bounds, soft: bool = False) -> Found:
         """Synchronises and detects."""
         at = setup.synchroniser(mixture)
         if len(self.interferences) == 1:
-            return self._find_at(setup, mixture, at, bounds)
+            return self._find_at(setup, mixture, at, bounds, soft)
         kinds = self._kinds(mixture, at, bounds)
-        found: _Found | None = None
+        found: Found | None = None
         for kind in torch.unique(kinds).tolist():
             rows = (kinds == kind).nonzero()[:, 0]
             here = bounds._replace(kind=kind)
-            part = self._find_at(self._setup(mixture.shape[1], here), mixture[rows], rows_of(at, rows), here)
+            part = self._find_at(self._setup(mixture.shape[1], here), mixture[rows], rows_of(at, rows), here, soft)
             if found is None:  # rows of other kinds are overwritten
                 found = rows_of(part, torch.zeros(len(mixture), dtype=torch.int64))
             put_rows(found, rows, part)
         assert found is not None
         return found
 
-    def _find_at(self, setup: _Setup, mixture: Tensor, at: Synchronised, bounds: _Bounds) -> _Found:
+    def _find_at(self, setup: _Setup, mixture: Tensor, at: Synchronised, bounds: _Bounds, soft: bool) -> Found:
         """Detect with one constellation."""
         detected = self.detect(mixture, at, bounds)
         if not self.timing_known:
             at = self._second_look(setup, mixture, at, detected, bounds)
-        return self._chosen(setup, mixture, at, detected)
-
-    def _chosen(self, setup: _Setup, mixture: Tensor, at: Synchronised, detected: _Detected) -> _Found:
-        """The symbols of the likeliest model."""
-        state, model, noise = detected.state, setup.synchroniser.model, _noise(setup, at)
-        own = judged(setup.detector, _window(setup, mixture, at), state, noise, self.noise_power is not None)
-        solved = model.solve(_reduced(model, mixture, at), at.gain, noise.double())  # Both models have the same noise.
-        beaten = solved.log_likelihood > own.log_evidence
-        evidence = torch.maximum(solved.log_likelihood, own.log_evidence)
-        verdict = self._rivals(setup.synchroniser, mixture, at, Rank.DETECTED, evidence)
-        rank = torch.where(beaten & (verdict.rank == Rank.DETECTED), int(Rank.CYCLIC), verdict.rank)
-        back = unit(-state.turns.soi)
-        symbols = torch.stack((state.soi.mean, state.soi.mean * back), 1).to(torch.complex128)
-        variance = state.soi_cavity.variance.double() * (own.noise_power / noise).clamp_min(1)[:, None]
-        soft = Unbiased((state.soi_cavity.mean * back).to(torch.complex128), variance)
-        if len(rows := (rank == Rank.CYCLIC).nonzero()[:, 0]):
-            symbols[rows] = solved.symbols[rows, None]
-            held = rows_of(at, rows)
-            put_rows(soft, rows, model.unbiased(_reduced(model, mixture[rows], held), held.gain, held.noise_power))
-        if len(rows := (rank > Rank.CYCLIC).nonzero()[:, 0]):
-            put_rows(soft, rows, self._rivals.unbiased(setup.synchroniser, mixture, at, verdict, rows))
-        return _Found(symbols, soft, rank, at.soi_offset)
+        done = Detection(mixture, at, _window(setup, mixture, at), detected.state, _noise(setup, at))
+        return chosen(setup.detector, setup.synchroniser, self._rivals, done, self.noise_power is not None, soft)
 
     def _kinds(self, mixture: Tensor, at: Synchronised, bounds: _Bounds) -> Tensor:
         """Which of the constellations each window complex64 [B, T] holds: int64 [B].
@@ -297,7 +282,7 @@ class JointDetection:
         """Log-likelihood ratios float32 [B, N] of ``count`` symbols."""
         bounds = _Bounds(self.timing_known, self.timing_known, delay=part.delay)
         setup = self._setup(part.mixture.shape[1], bounds)
-        found = self._find(setup, part.mixture, bounds)
+        found = self._find(setup, part.mixture, bounds, soft=True)
         # centres of the symbols in samples, [B, S]
         centre = (setup.grid.period_of_symbol + 0.5) * self.modem.symbol_period - found.soi_offset[:, None]
         place = (centre >= 0).int().argmax(1)[:, None] + torch.arange(count)  # [B, count]
@@ -324,16 +309,16 @@ class JointDetection:
         setup = self._setup(mixture.shape[1], bounds)
         window = _window(setup, mixture, at)
         noise = _noise(setup, at)
-        gain, slopes = setup.detector.acquired(window, at.gain, noise)
-        state = setup.detector.detect(window, gain, slopes, noise, _FIRST)
+        start, priors = setup.detector.acquired(window, at.gain, noise)
+        state = setup.detector.detect(*start, _FIRST, priors)
         misfit = misfits(setup.detector, window, state, noise)
         for schedule in _AGAIN:
             again = (misfit[:, 1:-2] > _MISFIT).any(1).nonzero()[:, 0]
             if not len(again):
                 break
-            kept = rows_of(window, again)
-            second = setup.detector.detect(kept, gain[again], slopes[again], noise[again], schedule)
-            found = misfits(setup.detector, kept, second, noise[again])
+            kept: Start = rows_of(start, again)
+            second = setup.detector.detect(*kept, schedule, rows_of(priors, again))
+            found = misfits(setup.detector, kept.window, second, kept.noise_power)
             wins = badness(found) < badness(misfit[again])
             put_rows(state, again[wins], rows_of(second, wins))
             misfit[again[wins]] = found[wins]
@@ -345,36 +330,46 @@ class JointDetection:
         self, whole: Window, mixture: Tensor, at: Synchronised, state: State, misfit: Tensor, bounds: _Bounds
     ) -> None:
         """Detects the ends that do not fit again, and writes their symbols and misfit into ``state`` and ``misfit``."""
-        length, step, period = mixture.shape[1], self.modem.symbol_period, self.interference.symbol_period
-        short = _EDGE_BLOCKS * period // step * step
-        if short < OUTER_BLOCKS * period:  # The SOI's symbols are much longer than the interference's.
+        short = _EDGE_BLOCKS * self.interference.symbol_period // self.modem.symbol_period * self.modem.symbol_period
+        if short < OUTER_BLOCKS * self.interference.symbol_period:  # The SOI's symbols are much longer.
             return
-        for left in (True, False):
-            part = self._setup(short, bounds._replace(begins=bounds.begins and left, ends=bounds.ends and not left))
-            start = 0 if left else length - short
-            beyond = outer(whole, left)
-            worst = misfit.gather(1, beyond)
-            for schedule in _ENDS:
-                rows = (worst > _MISFIT).any(1).nonzero()[:, 0]
-                if not len(rows):
-                    break
-                there = shifted(rows_of(at, rows), start, step, period)
-                window = _window(part, mixture[rows, start : start + short], there)
-                noise, slopes = _noise(part, there), state.turns.slopes[rows]
-                first = torch.div(start + at.interference_offset[rows], period, rounding_mode="floor")
-                moved = first + part.grid.num_blocks // 2 - whole.inside.shape[1] // 2  # blocks between the middles
-                gain = state.gain[rows] * part.detector.turn.at_block(slopes, moved)
-                found = part.detector.detect(window, gain, slopes, noise, schedule)
-                fit = misfits(part.detector, window, found, noise).gather(1, outer(window, left))
-                wins = (badness(fit) < badness(worst[rows])).nonzero()[:, 0]
-                worst[rows[wins]] = fit[wins]
-                shift = torch.div(start + at.soi_offset[rows], step, rounding_mode="floor")[wins]
-                splice(part.grid, rows_of(found, wins), there.soi_offset[wins], state, rows[wins], shift, left)
-            misfit.scatter_(1, beyond, worst)
+        part = self._setup(short, bounds)  # Beginnings and ends differ in nothing but the symbols that exist.
+        beyond = {left: outer(whole, left) for left in (True, False)}
+        worst = {left: misfit.gather(1, beyond[left]) for left in beyond}
+        for schedule in _ENDS:
+            again = {left: (worst[left] > _MISFIT).any(1).nonzero()[:, 0] for left in worst}
+            ends = [(left, rows) for left, rows in again.items() if len(rows)]
+            if not ends:
+                break
+            pieces = [self._piece(short, left, rows, mixture, at, state, bounds) for left, rows in ends]
+            start: Start = joined_rows([piece.start for piece in pieces])
+            every = part.detector.detect(*start, schedule)
+            fits = misfits(part.detector, start.window, every, start.noise_power)
+            places = torch.split(torch.arange(len(fits)), [len(piece.rows) for piece in pieces])
+            for (rows, left, shift, soi_offset, own), place in zip(pieces, places, strict=True):
+                fit = fits[place].gather(1, outer(own.window, left))
+                wins = badness(fit) < badness(worst[left][rows])
+                worst[left][rows[wins]] = fit[wins]
+                found = rows_of(every, place[wins])
+                splice(part.grid, found, soi_offset[wins], state, rows[wins], shift[wins], left)
+        for left in beyond:
+            misfit.scatter_(1, beyond[left], worst[left])
 
-
-def _reduced(model: GaussianModel, mixture: Tensor, at: Synchronised) -> Reduced:
-    return model.reduce(mixture, at.soi_offset, at.interference_offset)
+    def _piece(
+        self, short: int, left: bool, rows: Tensor, mixture: Tensor, at: Synchronised, state: State, bounds: _Bounds
+    ) -> _Piece:
+        """Cuts the first or last ``short`` samples from the rows int64 [n] of windows."""
+        length, step, period = mixture.shape[1], self.modem.symbol_period, self.interference.symbol_period
+        part = self._setup(short, bounds._replace(begins=bounds.begins and left, ends=bounds.ends and not left))
+        begin = 0 if left else length - short
+        there = shifted(rows_of(at, rows), begin, step, period)
+        window = _window(part, mixture[rows, begin : begin + short], there)
+        slopes = state.turns.slopes[rows]
+        first = torch.div(begin + at.interference_offset[rows], period, rounding_mode="floor")
+        moved = first + part.grid.num_blocks // 2 - (length + 2 * period - 2) // period // 2  # between the middles
+        gain = state.gain[rows] * part.detector.turn.at_block(slopes, moved)
+        shift = torch.div(begin + at.soi_offset[rows], step, rounding_mode="floor")
+        return _Piece(rows, left, shift, there.soi_offset, Start(window, gain, slopes, _noise(part, there)))
 
 
 def _window(setup: _Setup, mixture: Tensor, at: Synchronised) -> Window:
@@ -390,5 +385,6 @@ def _noise(setup: _Setup, at: Synchronised) -> Tensor:
 def _rough_misfit(setup: _Setup, mixture: Tensor, at: Synchronised) -> Tensor:
     """Misfit float64 [B, K] of what is decided first."""
     window, noise = _window(setup, mixture, at), _noise(setup, at)
-    state = setup.detector.detect(window, *setup.detector.acquired(window, at.gain, noise), noise, _FIRST)
+    start, priors = setup.detector.acquired(window, at.gain, noise)
+    state = setup.detector.detect(*start, _FIRST, priors)
     return misfits(setup.detector, window, state, noise)

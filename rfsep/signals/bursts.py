@@ -68,13 +68,24 @@ class Bursts(NamedTuple):
         start: Tensor = within * (on[:, 0] + off[:, 0])
         return edges - start[:, None]
 
-    def gate(self, batch_size: int, num_samples: int, ramp: float, generator: torch.Generator) -> Tensor:
-        """Amplitude float32 [B, T] from 0 to 1, with raised-cosine ramps of ``ramp`` samples inside the bursts."""
-        edges = self.edges(batch_size, num_samples, generator)  # [B, 2E]
-        samples = torch.arange(num_samples, dtype=torch.float64).expand(batch_size, -1).contiguous()
-        burst = (torch.searchsorted(edges, samples, right=True) - 1).div(2, rounding_mode="floor").clamp(min=0)
-        since = samples - edges[:, 0::2].gather(1, burst)  # [B, T]
-        until = edges[:, 1::2].gather(1, burst) - samples
-        rise = (torch.minimum(since, until) / ramp).clamp(0, 1).float()
-        amplitude: Tensor = torch.sin(rise * (math.pi / 2)).square()  # [B, T]
-        return amplitude
+
+def gate(edges: Tensor, num_samples: int, ramp: float) -> Tensor:
+    """Amplitude float32 [B, T] from 0 to 1, with raised-cosine ramps of ``ramp`` samples inside the bursts.
+
+    ``edges`` are those of `Bursts.edges`, of bursts that hold two ramps.
+    """
+    batch_size = len(edges)
+    bounds = edges.ceil().clamp(0, num_samples).long()
+    bounds = torch.nn.functional.pad(bounds, (0, 1), value=num_samples)
+    lengths = torch.diff(bounds, dim=1, prepend=torch.zeros((batch_size, 1), dtype=torch.int64))  # [B, 2E + 1]
+    levels = (torch.arange(lengths.shape[1]) % 2).float().expand(batch_size, -1)  # 0 before the first burst
+    amplitude = levels.flatten().repeat_interleave(lengths.flatten(), output_size=batch_size * num_samples)
+    # Only the samples of ramps lie between 0 and 1.
+    start, end = edges[:, 0::2, None], edges[:, 1::2, None]  # [B, E, 1]
+    within = torch.arange(math.ceil(ramp) + 1, dtype=torch.float64)
+    samples = torch.cat((start.ceil() + within, end.floor() - within), 2)  # [B, E, 2 * ramp samples]
+    rise = (torch.minimum(samples - start, end - samples) / ramp).clamp(0, 1).float()
+    inside = (samples >= start.clamp(min=0)) & (samples <= end) & (samples < num_samples)
+    rows = num_samples * torch.arange(batch_size)[:, None, None]
+    amplitude[(samples.long() + rows)[inside]] = torch.sin(rise[inside] * (math.pi / 2)).square()
+    return amplitude.view(batch_size, num_samples)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from scipy.fft import next_fast_len
@@ -11,6 +12,8 @@ from rfsep.signals.constellations import bits_per_symbol, constellation, demap, 
 from rfsep.types import InputError, Sampled, synthetic
 
 _REACH = 512  # samples that a channel may reach
+_TABLE_BYTES = 1 << 22  # A larger table of waveforms leaves a core's cache, and the transform is faster then.
+_GATHER = 0x0102040810204080  # The product with it brings the lowest bits of eight bytes into the highest byte.
 
 
 class OfdmModem:
@@ -47,8 +50,8 @@ class OfdmModem:
         channel_lead: int = 0,
         delay: float = 0.0,
     ) -> None:
-        self._layout = (constellation_name, fft_size, cyclic_prefix_length, num_guard_carriers, dc_null)
         low, high = num_guard_carriers
+        self._layout = (constellation_name, fft_size, cyclic_prefix_length, (low, high), dc_null)
         frequencies = torch.arange(low, fft_size - high) - fft_size // 2
         if dc_null:
             frequencies = frequencies[frequencies != 0]
@@ -116,9 +119,7 @@ class OfdmModem:
         grid[:, :, self.carriers] = data
         body = torch.fft.ifft(grid, norm="ortho")  # [B, K, F]
         prefix = body[:, :, self.fft_size - self.cyclic_prefix_length :]
-        waveform = torch.cat((prefix, body), 2).flatten(1)  # [B, K * period]
-        missing = num_samples - waveform.shape[1]
-        waveform = torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform[:, :num_samples]
+        waveform = _fitted(torch.cat((prefix, body), 2).flatten(1), num_samples)  # [B, T]
         return turned(self._through_channel(waveform), self.carrier)
 
     def _through_channel(self, waveform: Tensor) -> Tensor:
@@ -150,8 +151,26 @@ class OfdmModem:
 
     def modulate(self, bits: Tensor) -> Tensor:
         """Returns the waveform complex64 [B, OFDM symbols * symbol_period] of bits uint8 [B, N]."""
-        symbols = map_bits(bits, self.constellation)
-        return self.synthesise(symbols, symbols.shape[1] // len(self.carriers) * self.symbol_period)
+        width = len(self.carriers) * bits_per_symbol(self.constellation)
+        return self._modulated(bits, bits.shape[1] // width * self.symbol_period)
+
+    def _modulated(self, bits: Tensor, num_samples: int) -> Tensor:
+        """Returns the waveform complex64 [B, num_samples] of bits uint8 [B, N].
+
+        An OFDM symbol is the sum of what every eight of its bits contribute, which a table holds for all their values.
+        """
+        per_carrier = bits_per_symbol(self.constellation)
+        width = len(self.carriers) * per_carrier  # bits of an OFDM symbol
+        whole = width % 8 == 0 and 8 % per_carrier == 0 and bits.shape[1] % width == 0
+        small = width // 8 * 256 * self.symbol_period * 8 <= _TABLE_BYTES
+        if not (whole and small and bits.numel() and bits.device.type == "cpu"):
+            return self.synthesise(map_bits(bits, self.constellation), num_samples)
+        products = bits.contiguous().view(torch.int64) * _GATHER  # [B, N / 8]
+        octets = products.view(torch.uint8)[:, 7::8].reshape(-1, width // 8)  # the first bit is the least significant
+        rows = octets.int() + torch.arange(0, 32 * width, 256, dtype=torch.int32)  # [B * OFDM symbols, width / 8]
+        sums = torch.nn.functional.embedding_bag(rows, _table(*self._layout), mode="sum")  # [..., 2 * period]
+        waveform = _fitted(torch.view_as_complex(sums.view(len(bits), -1, 2)), num_samples)  # [B, T]
+        return turned(self._through_channel(waveform), self.carrier)
 
     def demodulate(self, waveform: Tensor, noise_variance: Tensor | float = 1.0) -> Tensor:
         """Soft bits float32 [B, N], see `demap`; ``noise_variance`` is that of the outputs of `analyse`."""
@@ -164,8 +183,29 @@ class OfdmModem:
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows of random bits that start on an OFDM symbol."""
         bits = random_bits(batch_size, self.num_bits(num_samples), generator)
-        waveform = self.synthesise(map_bits(bits, self.constellation), num_samples)
+        waveform = self._modulated(bits, num_samples)
         return synthetic(waveform, bits, torch.zeros(batch_size, dtype=torch.int64))
+
+
+@lru_cache(maxsize=4)
+def _table(name: str, fft_size: int, prefix: int, guards: tuple[int, int], dc_null: bool) -> Tensor:
+    """Returns the waveforms of every eight bits of an OFDM symbol: float32 [octets * 256, 2 * period].
+
+    Row 256 k + v is the part of the k-th eight bits with value v, the first bit the least significant, I and Q
+    interleaved. The arguments are the first ones of `OfdmModem`.
+    """
+    modem = OfdmModem(name, fft_size, prefix, guards, dc_null)
+    waves = modem.synthesise(torch.eye(len(modem.carriers), dtype=torch.complex128), modem.symbol_period)  # [D, period]
+    octets = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).byte()  # [256, 8]
+    symbols = map_bits(octets, modem.constellation.to(waves.dtype))  # [256, carriers of an octet]
+    parts = symbols @ waves.view(-1, symbols.shape[1], modem.symbol_period)  # [octets, 256, period]
+    return torch.view_as_real(parts).flatten(2).flatten(0, 1).float()
+
+
+def _fitted(waveform: Tensor, num_samples: int) -> Tensor:
+    """Cuts a waveform [B, T] to ``num_samples``, or continues it by silence."""
+    missing = num_samples - waveform.shape[1]
+    return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform[:, :num_samples]
 
 
 def turned(waveform: Tensor, carrier: float) -> Tensor:

@@ -65,9 +65,9 @@ class RandomCrop:
         bits, waveform = self._draw(batch_size, length, generator)
         offset = torch.randint(0, period, (batch_size,), generator=generator)
         start = _CONTEXT * period + offset
-        window = waveform.gather(1, start[:, None] + torch.arange(num_samples))  # [B, T]
+        window = waveform.unfold(1, num_samples, 1)[torch.arange(batch_size), start]  # [B, T]
         turn = torch.rand(batch_size, generator=generator) * (2 * torch.pi if self.random_phase else 0.0)
-        window = window * torch.polar(torch.full_like(turn, self.scale), turn)[:, None]
+        window.mul_(torch.polar(torch.full_like(turn, self.scale), turn)[:, None])
         if self.random_phase or self.symbols == "gaussian":
             return synthetic(window, offset=offset)
         found = self._window_bits(bits, offset, num_samples, length)

@@ -22,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.signal import firwin, upfirdn
 
 from rfsep.types import InputError
 
@@ -95,6 +94,8 @@ def conversion(from_hz: float, to_hz: float) -> Conversion:
     if up == down:
         return Conversion(1, 1, np.ones(1, np.float32), 0, error_ppm)
     half = REACH * max(up, down)
+    from scipy.signal import firwin  # This import takes a second.
+
     taps = up * firwin(2 * half + 1, 0.9 / max(up, down), window=("kaiser", _SIDELOBES))
     padding = -half % down
     delayed = np.concatenate((np.zeros(padding), taps)).astype(np.float32)
@@ -138,6 +139,8 @@ def needed(plan: Conversion, start: int, count: int) -> tuple[int, int]:
 
 def _filtered(signal: Samples, plan: Conversion) -> Samples:
     """The conversion's filter over the last axis; part by part, for scipy's loop takes twice as long over both."""
+    from scipy.signal import upfirdn  # This import takes a second.
+
     parts = [upfirdn(plan.taps, np.ascontiguousarray(part), plan.up, plan.down) for part in (signal.real, signal.imag)]
     return np.stack(parts, -1).view(np.complex64)[..., 0]
 

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_toeplitz
-from scipy.signal import lfilter
 
 from rfsep.iq import forget_pages
 
@@ -184,6 +182,9 @@ def _unpredicted(left: Waveform, right: Waveform) -> tuple[Waveform, Waveform]:
     if not lags[0].real > 0:
         return left, right
     lags[0] *= 1 + _FLOOR
+    from scipy.linalg import solve_toeplitz
+    from scipy.signal import lfilter  # This import takes a second.
+
     taps = np.concatenate(([1.0], -solve_toeplitz(lags[:-1], lags[1:]))).astype(np.complex64)
     one, two = (lfilter(taps, [1.0], part)[:, _ORDER:] for part in (left, right))
     return one, two

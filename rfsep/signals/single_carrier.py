@@ -1,16 +1,27 @@
 """Bursts of single-carrier QAM at a random symbol rate."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from rfsep.signals.bursts import Bursts, Range, check_range, uniform
+from rfsep.signals.bursts import Bursts, Range, check_range, gate, uniform
 from rfsep.signals.constellations import constellation
 from rfsep.types import InputError, Sampled, synthetic
 
 _MARGIN_SYMBOLS = 16  # symbols between the end of a window and its periodic continuation
+_CHUNK_SAMPLES = 2**17  # samples whose windows are made at a time, and stay in a core's cache
+_STEP = 64  # samples between those whose sine and cosine are computed
+
+
+class _Block(NamedTuple):
+    """A periodic block: the DFT complex64 [S] of its symbols, and its timing phase, float64 [] in symbols."""
+
+    symbols: Tensor
+    timing: Tensor
 
 
 class BurstyQam:
@@ -55,23 +66,6 @@ class BurstyQam:
         if edge > 0.5:
             raise InputError(f"samples_per_symbol: {self.samples_per_symbol[0]:g} is less than 1 + roll_off")
 
-    def _block(self, size: int, num_symbols: int, roll_off: float, generator: torch.Generator) -> Tensor:
-        """Periodic block complex64 [size] of ``num_symbols`` random symbols at a uniform timing phase, unit power."""
-        index = torch.randint(0, len(self.constellation), (num_symbols,), generator=generator)
-        timing = torch.rand((), dtype=torch.float64, generator=generator)  # symbols
-        symbols = torch.fft.fft(self.constellation[index])  # [S]
-        half = min(math.ceil((1 + roll_off) * num_symbols / 2), (size - 1) // 2)
-        bins = torch.arange(-half, half + 1)
-        frequency = bins.double() / num_symbols  # cycles per symbol
-        # A raised cosine falls from 1 at (1 - roll_off) / 2 to 0 at (1 + roll_off) / 2; its root is the pulse's
-        # spectrum.
-        slope = (0.5 + (frequency.abs() - 0.5) / max(roll_off, 1e-6)).clamp(0, 1)
-        pulse = torch.polar(torch.cos(slope * (math.pi / 2)), -2 * math.pi * frequency * timing)
-        spectrum = torch.zeros(size, dtype=torch.complex64)
-        spectrum[bins % size] = symbols[bins % num_symbols] * pulse.to(torch.complex64)
-        block: Tensor = torch.fft.ifft(spectrum) * (size / num_symbols)
-        return block
-
     def sample(self, batch_size: int, num_samples: int, generator: torch.Generator) -> Sampled:
         """Draws windows complex64 [B, T]."""
         size = int(next_fast_len(num_samples + math.ceil(_MARGIN_SYMBOLS * self.samples_per_symbol[1])))
@@ -79,12 +73,62 @@ class BurstyQam:
         periods = uniform(self.samples_per_symbol, (batch_size,), generator)
         num_symbols = (size / periods).round().long().clamp(min(lowest, highest), highest)
         roll_offs = uniform(self.roll_off, (batch_size,), generator)
-        rows = [
-            self._block(size, symbols, roll_off, generator)[:num_samples]
-            for symbols, roll_off in zip(num_symbols.tolist(), roll_offs.tolist(), strict=True)
-        ]
-        gate = self.bursts.gate(batch_size, num_samples, self.ramp, generator) / math.sqrt(self.bursts.duty(self.ramp))
-        carrier = uniform(self.carrier_offset, (batch_size, 1), generator)
-        phase = torch.rand((batch_size, 1), dtype=torch.float64, generator=generator)
-        cycles = (carrier * torch.arange(num_samples) + phase).frac()  # [B, T]; reduced before float32 loses it
-        return synthetic(torch.stack(rows) * torch.polar(gate, 2 * math.pi * cycles.float()))
+        blocks = [self._block(count, generator) for count in num_symbols.tolist()]
+        edges = self.bursts.edges(batch_size, num_samples, generator)
+        carrier = uniform(self.carrier_offset, (batch_size, 1), generator)[:, 0]
+        phase = torch.rand((batch_size, 1), dtype=torch.float64, generator=generator)[:, 0]
+        level = 1 / math.sqrt(self.bursts.duty(self.ramp))
+        waveform = torch.empty((batch_size, num_samples), dtype=torch.complex64)
+        rows = max(1, _CHUNK_SAMPLES // size)
+        for begin in range(0, batch_size, rows):
+            some = slice(begin, begin + rows)
+            windows = torch.fft.ifft(_spectra(blocks[some], roll_offs[some], size))[:, :num_samples]
+            turned = turning(phase[some], carrier[some], num_samples)
+            turned.mul_(level * gate(edges[some], num_samples, self.ramp))
+            torch.mul(windows, turned, out=waveform[some])
+        return synthetic(waveform)
+
+    def _block(self, num_symbols: int, generator: torch.Generator) -> _Block:
+        index = torch.randint(0, len(self.constellation), (num_symbols,), generator=generator)
+        timing = torch.rand((), dtype=torch.float64, generator=generator)
+        return _Block(torch.fft.fft(self.constellation[index]), timing)
+
+
+def _spectra(blocks: list[_Block], roll_off: Tensor, size: int) -> Tensor:
+    """Returns the DFT complex64 [B, size] of blocks with roll-offs float64 [B], at unit power."""
+    timing = torch.stack([block.timing for block in blocks])  # [B]
+    symbols = pad_sequence([block.symbols for block in blocks], batch_first=True)  # [B, S]
+    count = torch.tensor([len(block.symbols) for block in blocks])  # [B]
+    edge = (1 + roll_off) * count / 2  # bins up to the end of the band
+    half = min(math.ceil(float(edge.max())), (size - 1) // 2, symbols.shape[1] - 1)
+    flat = min(math.floor(float(((1 - roll_off) * count / 2).min())), half)
+    # A raised cosine falls from 1 at (1 - roll_off) / 2 to 0 at (1 + roll_off) / 2; its root is the pulse's spectrum.
+    frequency = torch.arange(flat, half + 1) / count[:, None].double()  # cycles per symbol
+    slope = (0.5 + (frequency - 0.5) / roll_off.clamp(min=1e-6)[:, None]).clamp(0, 1)
+    pulse = turning(torch.zeros_like(timing), -timing / count, half + 1)  # [B, half + 1]
+    pulse[:, flat:] *= torch.cos(slope * (math.pi / 2)).float()
+    pulse *= (size / count)[:, None]
+    mirrored = symbols.gather(1, (count[:, None] - torch.arange(half, 0, -1)).clamp(min=0))  # bins -half ... -1
+    spectra = torch.zeros((len(blocks), size), dtype=torch.complex64)
+    torch.mul(symbols[:, : half + 1], pulse, out=spectra[:, : half + 1])
+    torch.mul(mirrored, pulse[:, 1:].flip(1).conj_physical_(), out=spectra[:, size - half :])
+    return spectra
+
+
+def turning(phase: Tensor, frequency: Tensor, num_samples: int) -> Tensor:
+    """Returns exp(2 pi j (phase + frequency n)), n = 0 ... T - 1: complex64 [B, T].
+
+    Sine and cosine are taken of every 64th sample and of 64 neighbours alone, in float64; the rest are products.
+
+    Args:
+        phase: cycles, float64 [B].
+        frequency: cycles per sample, float64 [B].
+        num_samples: T.
+    """
+    coarse = phase[:, None] + frequency[:, None] * torch.arange(0, num_samples, _STEP)  # [B, T / 64]
+    fine = frequency[:, None] * torch.arange(_STEP)  # [B, 64]
+    turned = [
+        torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles.frac()).to(torch.complex64)
+        for cycles in (coarse.double(), fine.double())
+    ]
+    return (turned[0][:, :, None] * turned[1][:, None]).flatten(1)[:, :num_samples]

@@ -129,18 +129,22 @@ def _likeliest(ratios: Floats, known_start: bool) -> Integers:
     before, output = _trellis()
     sign = 1.0 - 2.0 * output  # [64, 2, 2]
     gained = ratios @ sign.reshape(-1, 2).T  # [n, 128]
-    gained = gained.reshape(-1, _STATES, 2)
+    half = _STATES // 2  # States 0 and 32, 1 and 33, ... come from the same pair of neighbours.
+    gained = np.ascontiguousarray(gained.reshape(-1, 2, half, 2).transpose(0, 3, 1, 2))  # [n, 2 ways, 2, 32]
     metric = np.full(_STATES, -1e9) if known_start else np.zeros(_STATES)
     metric[0] = 0.0
-    chosen = np.empty((len(ratios), _STATES), dtype=np.bool_)
-    for step, gain in enumerate(gained):
-        candidates = metric[before] + gain
-        chosen[step] = candidates[:, 1] > candidates[:, 0]
-        metric = candidates.max(1)
-    state, found = int(metric.argmax()), np.empty((len(ratios), 2), dtype=np.int64)
+    chosen = np.empty((len(ratios), 2, half), dtype=np.bool_)
+    for gain, better in zip(gained, chosen, strict=True):
+        first, second = metric.reshape(half, 2).T[:, None] + gain
+        np.greater(second, first, out=better)
+        metric = np.maximum(first, second)
+    taken = chosen.reshape(-1, _STATES)
+    states, ways = np.empty((2, len(ratios)), dtype=np.int64)
+    state, earlier = int(metric.argmax()), before.tolist()
     for step in range(len(ratios) - 1, -1, -1):
-        way = int(chosen[step, state])
-        found[step], state = output[state, way], int(before[state, way])
+        way = int(taken[step, state])
+        states[step], ways[step], state = state, way, earlier[state][way]
+    found: Integers = output[states, ways]
     return found
 
 

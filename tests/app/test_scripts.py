@@ -1,6 +1,7 @@
 """The commands start without what they do not need, and end by Ctrl-C with status 130 even while they load."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,19 @@ finally:
     heavy = {{"torch", "numpy", "hydra", "rich.progress", "matplotlib"}} & set(sys.modules)
     assert not heavy, heavy
 """
+LIGHT = """
+import os
+import sys
+sys.argv = {words}
+os.environ.update({environment})
+from rfsep.app.commands import main
+try:
+    main()
+finally:
+    print("loaded:", *sorted(set({modules}) & set(sys.modules)), file=sys.stderr)
+"""
+FIGURES = ["matplotlib", "jinja2", "PIL"]
+SLOW_TO_LOAD = ["scipy.signal", "scipy.stats", "scipy.io", "scipy.optimize", "pytorch_lightning", "wandb", "sionna"]
 SLOW = """
 import os
 import runpy
@@ -49,6 +63,31 @@ def test_help_needs_no_torch(words: list[str]) -> None:
     out, complaint = process.communicate()
     assert process.returncode == 0, complaint.decode()
     assert b"Usage: rfsep" in out
+
+
+def loaded(words: list[str], modules: list[str], environment: dict[str, str]) -> list[str]:
+    """Runs a command, and returns those of the modules that it loaded."""
+    process = python(LIGHT.format(words=words, environment=environment, modules=modules))
+    complaint = process.communicate()[1].decode()
+    assert "loaded:" in complaint, complaint
+    return complaint.rpartition("loaded:")[2].split()
+
+
+def test_completion_needs_neither_torch_nor_hydra() -> None:
+    asked = {"_RFSEP_COMPLETE": "complete_bash", "COMP_WORDS": "rfsep separate --soi q", "COMP_CWORD": "3"}
+    assert loaded(["rfsep"], ["torch", "numpy", "scipy", "hydra", *FIGURES], asked) == []
+
+
+def test_preparing_and_separating_load_no_figures_and_no_training(tmp_path: Path) -> None:
+    """Of a set without its truth nothing is scored, so no page is drawn either."""
+    testset, out = tmp_path / "set", tmp_path / "out"
+    small = ["num_samples=1280", "num_per_sinr=1", "sinr_db=[-12]", "seed=0"]
+    prepare = ["rfsep", "prepare", "testset", "soi=qpsk", "interference=ofdm_qpsk", *small, f"out={testset}"]
+    assert loaded(prepare, ["torch", *FIGURES, *SLOW_TO_LOAD], {}) == ["torch"]
+    shutil.rmtree(testset / "truth")
+    evaluate = ["rfsep", "evaluate", "separator=matched_filter", f"testset={testset}", f"out={out}"]
+    assert loaded(evaluate, ["torch", *FIGURES, *SLOW_TO_LOAD], {}) == ["torch"]
+    assert (out / "card.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rfsep.signals.bursts import Bursts, check_range
+from rfsep.signals.bursts import Bursts, check_range, gate
 from rfsep.types import InputError
 
 
@@ -31,14 +31,26 @@ def test_time_to_the_end_of_the_first_burst_is_the_equilibrium_law() -> None:
 
 def test_power_of_the_gate_with_ramps() -> None:
     bursts, ramp = Bursts((100.0, 300.0), (50.0, 250.0)), 40.0
-    gate = bursts.gate(2000, 3000, ramp, torch.Generator().manual_seed(2))
-    assert gate.min() == 0
-    assert gate.max() <= 1
-    power = gate.double().square().mean(1)
+    edges = bursts.edges(2000, 3000, torch.Generator().manual_seed(2))
+    amplitude = gate(edges, 3000, ramp)
+    assert amplitude.min() == 0
+    assert amplitude.max() <= 1
+    power = amplitude.double().square().mean(1)
     expected = (200 - 80 + 80 * 3 / 8) / 350
     assert bursts.duty(ramp) == pytest.approx(expected)
     assert abs(power.mean() - expected) < 4 * power.std() / math.sqrt(2000)
-    assert gate.diff(dim=1).abs().max() <= math.pi / 2 / ramp * 1.001  # the steepest slope of sin^2
+    assert amplitude.diff(dim=1).abs().max() <= math.pi / 2 / ramp * 1.001  # the steepest slope of sin^2
+
+
+def test_the_gate_is_its_formula_at_every_sample() -> None:
+    """Bursts that begin before the window and end behind it, and one without a pause before the next."""
+    edges = torch.tensor([[-30.5, 40.25, 60.0, 141.5, 141.5, 400.0], [10.0, 100.0, 190.75, 280.0, 299.5, 500.0]])
+    edges = edges.double()
+    sample = torch.arange(300.0, dtype=torch.float64)[:, None]
+    for row, amplitude in zip(edges, gate(edges, 300, 20.0), strict=True):
+        depth = torch.minimum(sample - row[0::2], row[1::2] - sample).amax(1)  # samples into the burst
+        expected = torch.sin((depth / 20).clamp(0, 1) * math.pi / 2).square()
+        torch.testing.assert_close(amplitude.double(), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("values", [(2.0, 1.0), (0.0, 1.0), (1.0, 9.0), (1.0,), (math.nan, 2.0)])

@@ -170,3 +170,21 @@ def test_random_bits_are_fair_and_independent() -> None:
     for lag in (1, 2, 3, 7, 8, 16, 64):  # 8: the same bit of neighbouring numbers
         assert (signs[:, lag:] * signs[:, :-lag]).mean(1).abs().max().item() < 4 / 1000
     assert (signs[0] * signs[1]).mean().abs().item() < 4 / 1000
+
+
+@pytest.mark.parametrize("name", ["bpsk", "qpsk", "qam16", "qam64"])
+@pytest.mark.parametrize("fft_size", [16, 64, 128])
+def test_an_ofdm_waveform_is_the_sum_of_its_carriers(name: str, fft_size: int) -> None:
+    """Small layouts take it from a table of eight bits, others from a transform; both equal the sum of definition."""
+    generator, prefix = torch.Generator().manual_seed(0), fft_size // 4
+    modem = OfdmModem(name, fft_size, prefix, (4, 3))
+    bits = random_bits(3, modem.num_bits(6 * modem.symbol_period), generator)
+    values = map_bits(bits, modem.constellation).to(torch.complex128).view(3, 6, -1)
+    time = torch.arange(-prefix, fft_size).double()
+    turns = modem.carriers.double()[:, None] * time / fft_size  # [D, period]
+    expected = (values @ torch.polar(torch.ones_like(turns), 2 * math.pi * turns)).flatten(1) / math.sqrt(fft_size)
+    assert torch.allclose(modem.modulate(bits).to(expected), expected, atol=2e-6)
+    short, long = (modem.sample(3, length, generator) for length in (modem.symbol_period - 3, 5))
+    assert short.waveform.shape == (3, modem.symbol_period - 3)
+    assert long.waveform.shape == (3, 5)
+    assert torch.allclose(modem.modulate(short.bits)[:, : modem.symbol_period - 3], short.waveform)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rfsep.signals.single_carrier import BurstyQam
+from rfsep.signals.single_carrier import BurstyQam, turning
 from rfsep.types import InputError
 
 ALWAYS_ON = {"burst_on": (1e7, 1e7), "burst_off": (0.0, 0.0)}
@@ -93,3 +93,17 @@ def test_arguments_are_checked() -> None:
         BurstyQam(samples_per_symbol=(1.2, 4.0))
     with pytest.raises(InputError, match="constellation"):
         BurstyQam("qam15")
+
+
+def test_turning_keeps_its_phase_over_long_windows() -> None:
+    phase, frequency = torch.tensor([0.3, 0.9]).double(), torch.tensor([0.0499, -0.4987]).double()
+    cycles = phase[:, None] + frequency[:, None] * torch.arange(40_001)
+    expected = torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles)
+    torch.testing.assert_close(turning(phase, frequency, 40_001), expected.to(torch.complex64), atol=3e-7, rtol=0)
+
+
+def test_a_window_does_not_depend_on_those_made_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are made some at a time; however many these are, numbers are drawn in the same order."""
+    whole = BurstyQam().sample(5, 3000, generator()).waveform
+    monkeypatch.setattr("rfsep.signals.single_carrier._CHUNK_SAMPLES", 1)
+    torch.testing.assert_close(BurstyQam().sample(5, 3000, generator()).waveform, whole, atol=3e-6, rtol=0)

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -23,7 +23,6 @@ from rfsep.app.networks.timing import open_timing
 from rfsep.app.settings import NetworkConfig, Node
 from rfsep.app.trust import trusted_signal
 from rfsep.mixtures.endless import Purpose, batch_generator
-from rfsep.pages.studies.prior_check import Learned, Noise, gaussian_losses, noise_losses, summary, write_prior_figure
 from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.separators.score_based.curvature import symbol_energy
 from rfsep.separators.score_based.learned_prior import LearnedPrior
@@ -34,6 +33,9 @@ from rfsep.signals.diffusion_schedule import ancestral_samples, gaussian_like, l
 from rfsep.signals.ofdm_modem import OfdmModem
 from rfsep.storage.atomic import write_json
 from rfsep.types import Modem, Sampled
+
+if TYPE_CHECKING:
+    from rfsep.pages.studies.prior_check import Learned, Noise
 
 # A signal without a modem is examined at the cycle frequency of this period, that of Wi-Fi's symbols at 20 MHz.
 _NO_PERIOD = 80
@@ -108,7 +110,7 @@ class SampledPrior(NamedTuple):
         name: name of the signal.
     """
 
-    learned: Learned
+    learned: "Learned"
     period: int
     name: str
 
@@ -132,6 +134,9 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Sampl
         num_windows: windows to sample, and to measure on.
         num_samples: samples per window; None for the training's.
     """
+    # This import draws figures and takes a second.
+    from rfsep.pages.studies.prior_check import Learned, gaussian_losses, noise_losses
+
     opened = open_prior(source)
     opened = opened._replace(signal=trusted_signal(opened.signal, source))
     prior, schedule = opened.prior, opened.prior.schedule
@@ -164,7 +169,7 @@ def check_prior(source: str, num_windows: int, num_samples: int | None) -> Sampl
     )
 
 
-def _analytic_noise(opened: OpenedPrior, sampled: Sampled) -> Noise | None:
+def _analytic_noise(opened: OpenedPrior, sampled: Sampled) -> "Noise | None":
     """Returns the analytic prior's noise estimates, for comparison with the learned ones; None where none exists.
 
     The analytic prior's symbols have their own noise, of ``seen`` times the power of the white noise per sample.
@@ -212,6 +217,8 @@ def report_prior(source: str, num_windows: int, num_samples: int | None, lag: in
         lag: lag of the reported correlation.
         out: folder; None for the run's own, or runs/prior/NAME for one of the zoo.
     """
+    from rfsep.pages.studies.prior_check import summary, write_prior_figure  # This import takes a second.
+
     name = source.removeprefix("zoo:")
     folder = out or (Path("runs", "prior", name) if source != name else Path(source))
     checked = check_prior(source, num_windows, num_samples)

@@ -11,7 +11,7 @@ from rfsep.separators.envelope.flips import improved
 from rfsep.separators.envelope.layout import Layout
 from rfsep.separators.envelope.linearised import Rest, errors_of, linearise, misfit_of, rest_of
 from rfsep.separators.envelope.polar import Polar
-from rfsep.separators.inference.expectation_propagation import put_rows, rows_of
+from rfsep.separators.inference.rows import put_rows, rows_of
 
 _SETTLED = 0.02  # A symbol of unit power that changes less has settled.
 _EARLY = 3  # iterations in which the level is that of the mixture, not of the rest

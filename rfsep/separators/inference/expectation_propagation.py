@@ -6,30 +6,22 @@ a Gaussian site exp(-lambda |x|^2 + 2 Re conj(gamma) x). A site is fitted so tha
 and variance that the true prior gives in its cavity (Minka, UAI 2001; for symbol detection Cespedes et al., IEEE
 Trans. Commun. 62(8), 2014, eqs. 24 to 33). All sites are updated in parallel, with damping.
 
-The Gaussian posterior is never inverted as a whole: b is eliminated block by block (Schur complement), which leaves
-one system as large as the number of SOI symbols. Within a whole block A^H A = alpha I + F^H F with as few rows in F as
-the cyclic prefix has samples, so a block costs a system of that size.
+The Gaussian posterior is never inverted as a whole: b is eliminated block by block (Schur complement, see
+`rfsep.separators.inference.carrier_blocks`), which leaves one banded system of the SOI's symbols.
 """
 
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rfsep.iq import squared
-from rfsep.separators.inference.grid import (
-    ABSENT,
-    Blocks,
-    SoiGrid,
-    Window,
-    gathered,
-    gathered_matrix,
-    scattered,
-    scattered_matrix,
-)
+from rfsep.separators.inference.carrier_blocks import CarrierBlocks, multiplied
+from rfsep.separators.inference.grid import ABSENT, Blocks, SoiGrid, Window, gathered, scattered
 from rfsep.separators.inference.kinds import Kinds
-from rfsep.separators.inference.tridiagonal import back_solve, factorise, half_solve, inverse_band, log_determinant
+from rfsep.separators.inference.rows import put_rows, rows_of
+from rfsep.separators.inference.tridiagonal import back_solve, half_solve, log_determinant
 from rfsep.separators.inference.turns import Evidence, InterferenceTurn, SoiPhase, Turns, unit
 from rfsep.signals.constellations import decide, posterior_mean_and_variance
 from rfsep.signals.statistics import modem_waveforms
@@ -37,6 +29,7 @@ from rfsep.types import Modem
 
 _LEAST_VARIANCE = 1e-7  # least variance of a decided symbol
 _LEAST_PRECISION = 1e-6  # least precision of a cavity or a site
+_EQUAL = 1e-5  # share of the largest power by which equal powers of waveforms differ, by rounding
 _SETTLED = 0.02  # A symbol of unit power that changes less has settled.
 
 
@@ -52,6 +45,36 @@ class Marginals(NamedTuple):
 
     mean: Tensor
     variance: Tensor
+
+
+class Gaussian(NamedTuple):
+    """Gaussian marginals of all symbols, given sites.
+
+    Attributes:
+        soi: [B, S].
+        carriers: [B, K, D].
+        log_det: real [B], log det of the precision of the SOI's symbols, the interference's eliminated.
+    """
+
+    soi: Marginals
+    carriers: Marginals
+    log_det: Tensor
+
+
+class Start(NamedTuple):
+    """What detection begins with.
+
+    Attributes:
+        window: the constants.
+        gain: complex [B], of the interference.
+        slopes: real [B, 2], see `Turns`.
+        noise_power: real [B].
+    """
+
+    window: Window
+    gain: Tensor
+    slopes: Tensor
+    noise_power: Tensor
 
 
 class State(NamedTuple):
@@ -94,30 +117,6 @@ class Schedule(NamedTuple):
     cooling: int
 
 
-def rows_of(batch: Any, index: Tensor) -> Any:
-    """Returns rows of a tensor, or of every tensor in nested named tuples."""
-    if isinstance(batch, Tensor):
-        return batch[index]
-    return type(batch)(*(rows_of(part, index) for part in batch))
-
-
-def put_rows(batch: Any, index: Tensor, rows: Any) -> None:
-    """Writes rows into a tensor, or into every tensor in nested named tuples."""
-    if isinstance(batch, Tensor):
-        batch[index] = rows
-        return
-    for part, row in zip(batch, rows, strict=True):
-        put_rows(part, index, row)
-
-
-class _Inverse(NamedTuple):
-    """The inverse J^-1 of every block: its diagonal [B, K, D], and its products with coupling and moment."""
-
-    diagonal: Tensor
-    coupling: Tensor
-    moment: Tensor
-
-
 def tilted(cavity: Marginals, points: Tensor) -> Marginals:
     """Returns mean and variance of discrete symbols given Gaussian evidence."""
     mean, variance = posterior_mean_and_variance(cavity.mean, points, cavity.variance)
@@ -151,6 +150,20 @@ def updated(sites: Sites, cavity: Marginals, posterior: Marginals, damping: floa
     )
 
 
+def _split(waveforms: Tensor) -> tuple[Tensor, float, Tensor]:
+    """Returns waveforms A complex128 [P, D], alpha and F [r, D] with A^H A = alpha I + F^H F and the fewest rows in F.
+
+    The carriers' waveforms are known to single precision. All directions in which they are equally strong are made so
+    to double precision, or else each would count.
+    """
+    values, vectors = torch.linalg.eigh(waveforms.mH @ waveforms)
+    flat = values < values[0] + _EQUAL * values[-1]
+    alpha, same = values[flat].mean(), vectors[:, flat]
+    waveforms = waveforms + (waveforms @ same * ((alpha / values[flat]).sqrt() - 1)) @ same.mH
+    factor = (vectors[:, ~flat] * (values[~flat] - alpha).sqrt()).mH
+    return waveforms, float(alpha), factor.resolve_conj()
+
+
 class Detector:
     """Expectation propagation on one layout of SOI and OFDM interference.
 
@@ -182,115 +195,67 @@ class Detector:
         two = modem_waveforms(interference, 2 * grid.period, 0).to(torch.complex128)
         self.turn = InterferenceTurn(two, grid.num_blocks, dtype)
         self.soi_phase = SoiPhase(grid.num_symbols, grid.density, dtype)
-        waveforms = two[: len(two) // 2, : grid.period].T / power**0.5
+        waveforms, self._alpha, factor = _split(two[: len(two) // 2, : grid.period].T / power**0.5)
         self.carriers = waveforms.to(self.dtype)  # A, [P, D]
         every = [self.points.expand(waveforms.shape[1], -1)] if kinds is None else kinds
         self.kinds = Kinds([points.to(self.dtype) for points in every])
-        gram = waveforms.mH @ waveforms
-        values, vectors = torch.linalg.eigh(gram)
-        self._alpha = float(values[0])
-        extra = values > self._alpha + 1e-9
-        factor = (vectors[:, extra] * (values[extra] - self._alpha).sqrt()).mH
-        self._factor = factor.resolve_conj().to(self.dtype)  # F, [r, D]
+        self._factor = factor.to(self.dtype)  # F, [r, D]
         self._diagonal = self.carriers.abs().square().sum(0)
         self._pulses = grid.pulses.to(self.dtype)
-        self._edges = [0, grid.num_blocks - 2, grid.num_blocks - 1]
-        self._inner = list(range(1, grid.num_blocks - 2))
+        # The last block but one is whole at any timing if the blocks before the last one fit into the window.
+        whole = (grid.num_blocks - 1) * grid.period <= grid.num_samples
+        num_edges = min(grid.num_blocks, 2 if whole else 3)
+        self.blocks = CarrierBlocks(self.carriers, self._alpha, self._factor, self._pulses, grid.num_blocks, num_edges)
+        self._fitted = slice(1, max(1, grid.num_blocks - 2))  # blocks that are whole at any timing and window length
 
     @cached_property
-    def _coupling(self) -> Tensor:
-        """A^H R of whole blocks, complex [step, D, c]."""
-        coupling: Tensor = self.carriers.mH @ self._pulses
-        return coupling
+    def _pulse_grams(self) -> Tensor:
+        """R^H R of whole blocks, complex [step, c, c]."""
+        return self._pulses.mH @ self._pulses
 
     def prepare(self, blocks: Blocks, exists: Tensor) -> Window:
         """Computes matched filters and their products for windows cut into blocks."""
-        grid, edges = self.grid, self._edges
-        pulses = self._pulses[blocks.phase]  # [B, K, P, c]
-        samples = blocks.samples.to(self.dtype)
-        pulses[:, edges] *= blocks.inside[:, edges, :, None]
-        soi = (pulses.mH @ samples[..., None])[..., 0]
-        coupling = self._coupling[blocks.phase]
-        coupling[:, edges] = self.carriers.mH @ pulses[:, edges]
-        partial = self.carriers * blocks.inside[:, edges, :, None]  # [B, 3, P, D]
+        grid, edges = self.grid, self.blocks.edges
+        samples, inside = blocks.samples.to(self.dtype), edges(blocks.inside)[..., None]
+        pulses = self._pulses[edges(blocks.phase)] * inside  # [B, E, P, c]
+        partial = self.carriers * inside  # [B, E, P, D]
+        pairs = grid.band.pairs(blocks.columns)
+        grams = self.blocks.joined(self._pulse_grams[blocks.phase[:, self.blocks.inner]], pulses.mH @ pulses)
         return Window(
             carriers=samples @ self.carriers.conj(),
-            coupling=coupling,
-            adjoint=coupling.mH.resolve_conj().contiguous(),
-            soi=scattered(soi, blocks.columns, grid.num_symbols),
-            soi_gram=scattered_matrix(pulses.mH @ pulses, blocks.columns, grid.num_symbols),
+            phase=blocks.phase,
+            soi=scattered(multiplied(samples, blocks.phase, self._pulses.conj()), blocks.columns, grid.num_symbols),
+            soi_gram=grid.band.scattered(grams, pairs),
             edge_gram=partial.mH @ partial,
+            edge_coupling=self.carriers.mH @ pulses,
             columns=blocks.columns,
+            pairs=pairs,
             exists=exists,
             inside=blocks.inside,
             samples=samples,
-            pulses=pulses,
         )
 
-    def _inverse(self, window: Window, precision: Tensor, moment: Tensor, scale: Tensor) -> _Inverse:
-        """J^-1 with J = diag(precision) + scale A^H A, for the moment [B, K, D] and the coupling."""
-        diagonal, product = torch.empty_like(precision), torch.empty_like(moment)
-        coupling = torch.empty_like(window.coupling)
-        # Whole blocks have J = diag(t) + scale F^H F.
-        inner, edges, factor = self._inner, self._edges, self._factor
-        flat = 1 / (precision[:, inner] + self._alpha * scale[:, None, None])  # 1 / t, [B, Ki, D]
-        scaled = factor * flat[..., None, :]  # F / t
-        small = scaled @ factor.mH + torch.eye(len(factor)) / scale[:, None, None, None]
-        half = torch.linalg.solve_triangular(torch.linalg.cholesky(small), scaled, upper=False)  # [B, Ki, r, D]
-        diagonal[:, inner] = flat - squared(half).sum(2)
-        held = moment[:, inner, :, None]
-        back = half.mH.resolve_conj()
-        product[:, inner] = (flat[..., None] * held - back @ (half @ held))[..., 0]
-        held = window.coupling[:, inner]
-        coupling[:, inner] = flat[..., None] * held - back @ (half @ held)
-        # Blocks that may lie partly outside are inverted directly.
-        dense = torch.diag_embed(precision[:, edges].to(moment.dtype)) + scale[:, None, None, None] * window.edge_gram
-        identity = torch.eye(dense.shape[2], dtype=dense.dtype).expand_as(dense)
-        root = torch.linalg.solve_triangular(torch.linalg.cholesky(dense), identity, upper=False)  # L^-1
-        diagonal[:, edges] = squared(root).sum(2)
-        product[:, edges] = (root.mH @ (root @ moment[:, edges, :, None]))[..., 0]
-        coupling[:, edges] = root.mH @ (root @ window.coupling[:, edges])
-        return _Inverse(diagonal, coupling, product)
-
-    def marginals(
-        self, window: Window, soi: Sites, interference: Sites, gain: Tensor, noise_power: Tensor
-    ) -> tuple[Marginals, Marginals, Tensor]:
-        """Returns Gaussian marginals of all symbols given the sites, at gains complex [B] and noise powers [B].
-
-        The third is log det [B] of the precision of the SOI's symbols, the interference's eliminated.
-        """
-        num_symbols, columns = self.grid.num_symbols, window.columns
+    def marginals(self, window: Window, soi: Sites, interference: Sites, gain: Tensor, noise_power: Tensor) -> Gaussian:
+        """Returns Gaussian marginals of all symbols given the sites, at gains complex [B] and noise powers [B]."""
+        band, blocks = self.grid.band, self.blocks
         factor = (gain.conj() / noise_power)[:, None, None]
         scale = (squared(gain) / noise_power).clamp_min(_LEAST_PRECISION)
-        inverse = self._inverse(window, interference.precision, interference.shift + factor * window.carriers, scale)
-        adjoint = window.adjoint
-        taken = scattered((adjoint @ inverse.moment[..., None])[..., 0] * factor.conj(), columns, num_symbols)
-        schur = scattered_matrix(adjoint @ inverse.coupling, columns, num_symbols)
-        schur = schur * (scale / noise_power)[:, None, None]
-        precision = (
-            window.soi_gram / noise_power[:, None, None] - schur + torch.diag_embed(soi.precision.to(schur.dtype))
-        )
-        factored = factorise((precision + precision.mH) / 2, columns.shape[2] - 1)
-        covariance = inverse_band(factored)
-        moment = soi.shift + window.soi / noise_power[:, None] - taken
-        mean = back_solve(factored, half_solve(factored, moment))
-        near, spread = gathered(mean, columns), gathered_matrix(covariance, columns)
-        carriers = inverse.moment - factor * (inverse.coupling @ near[..., None])[..., 0]
-        added = ((inverse.coupling @ spread) * inverse.coupling.conj()).sum(3).real
-        variance = inverse.diagonal + added * (scale / noise_power)[:, None, None]
-        own = Marginals(mean, covariance.diagonal(dim1=1, dim2=2).real)
-        return own, Marginals(carriers, variance), log_determinant(factored)
-
-    def block_log_determinant(self, window: Window, precision: Tensor, scale: Tensor) -> Tensor:
-        """Returns log det [B] of J = diag(precision) + scale A^H A, over all blocks."""
-        inner, edges, factor = self._inner, self._edges, self._factor
-        flat = precision[:, inner] + self._alpha * scale[:, None, None]  # t, [B, Ki, D]
-        small = (factor / flat[..., None, :]) @ factor.mH * scale[:, None, None, None] + torch.eye(len(factor))
-        dense = torch.diag_embed(precision[:, edges].to(small.dtype)) + scale[:, None, None, None] * window.edge_gram
-        roots = torch.linalg.cholesky(small), torch.linalg.cholesky(dense)
-        logs = [root.diagonal(dim1=2, dim2=3).real.log().sum((1, 2)) for root in roots]
-        found: Tensor = flat.log().sum((1, 2)) + 2 * torch.stack(logs).sum(0)
-        return found
+        done = blocks.eliminate(window, interference.precision, scale)
+        moment = interference.shift + factor * window.carriers
+        told = blocks.told(window, blocks.solve(done, moment)) * factor.conj()
+        ratio = scale / noise_power
+        matrix = band.scattered(done.schur * -ratio[:, None, None, None], window.pairs)
+        matrix += window.soi_gram / noise_power[:, None, None, None, None]
+        factored = band.factorise(band.with_diagonal(matrix, soi.precision))
+        covariance = band.inverse(factored)
+        taken = scattered(told, window.columns, self.grid.num_symbols)
+        mean = back_solve(factored, half_solve(factored, soi.shift + window.soi / noise_power[:, None] - taken))
+        near = gathered(mean, window.columns)
+        carriers = blocks.solve(done, moment - factor * blocks.heard(window, near))
+        spread = band.gathered(covariance, window.pairs)
+        variance = blocks.variance(window, done, spread, ratio)
+        own = Marginals(mean, band.diagonal(covariance))
+        return Gaussian(own, Marginals(carriers, variance), log_determinant(factored))
 
     def fitted_gain(self, window: Window, soi: Tensor, interference: Marginals, gain: Tensor) -> Tensor:
         """The complex gain [B] that explains the whole blocks best (the M step of expectation maximisation).
@@ -298,11 +263,11 @@ class Detector:
         Blocks that lie partly outside are left out, because undecided symbols would bias the gain. Without whole blocks
         the gain stays as it is.
         """
-        inner = self._inner
-        if not inner:
+        inner = self._fitted
+        if inner.start == inner.stop:
             return gain
-        near = gathered(soi, window.columns)[:, inner, :, None]
-        rest = window.carriers[:, inner] - (window.coupling[:, inner] @ near)[..., 0]
+        near = gathered(soi, window.columns)[:, inner]
+        rest = window.carriers[:, inner] - multiplied(near, window.phase[:, inner], self.blocks.coupling.mT)
         mean, variance = interference.mean[:, inner], interference.variance[:, inner]
         power = self._alpha * squared(mean).sum((1, 2)) + squared(mean @ self._factor.T).sum((1, 2))
         fitted: Tensor = (mean.conj() * rest).sum((1, 2)) / (power + (variance * self._diagonal).sum((1, 2)))
@@ -310,7 +275,7 @@ class Detector:
 
     def residuals(self, window: Window, soi: Tensor, interference: Tensor, gain: Tensor) -> Tensor:
         """Returns the residual of each block: the mean of |y - R a - h A b|^2 over its samples, real [B, K]."""
-        signal = (window.pulses @ gathered(soi, window.columns)[..., None])[..., 0]
+        signal = multiplied(gathered(soi, window.columns), window.phase, self._pulses.mT)
         rest = window.samples - signal - gain[:, None, None] * (interference @ self.carriers.T)
         return (squared(rest) * window.inside).sum(2) / window.inside.sum(2).clamp_min(1)
 
@@ -330,10 +295,11 @@ class Detector:
             torch.zeros(carriers.shape[:2], dtype=torch.int64),
         )
 
-    def acquired(self, window: Window, gain: Tensor, noise_power: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the complex gain [B], up to the constellation's symmetry, and slopes real [B, 2] of `Turns`.
+    def acquired(self, window: Window, gain: Tensor, noise_power: Tensor) -> tuple[Start, Gaussian]:
+        """Finds the interference's turn from the M-th power of the carriers that Gaussian priors alone make clear.
 
-        They come from the M-th power of the carriers that the Gaussian priors alone make clear.
+        The gain's phase is known up to the constellation's symmetry. The second result is the posterior of these priors
+        at that gain, with which detection begins.
 
         Args:
             window: the constants.
@@ -341,9 +307,11 @@ class Detector:
             noise_power: real [B].
         """
         start = self.start(window, gain.sqrt().to(self.dtype), gain.new_zeros((len(gain), 2)))
-        _, carriers, _ = self.marginals(window, start.soi_sites, start.carrier_sites, start.gain, noise_power)
-        phase, slopes = self.turn.acquired(carriers.mean, carriers.variance, self.points)
-        return torch.polar(gain.sqrt(), phase.double()).to(self.dtype), slopes
+        found = self.marginals(window, start.soi_sites, start.carrier_sites, start.gain, noise_power)
+        phase, slopes = self.turn.acquired(found.carriers.mean, found.carriers.variance, self.points)
+        turned_back = Marginals(found.carriers.mean * unit(-phase)[:, None, None], found.carriers.variance)
+        turn = torch.polar(gain.sqrt(), phase.double()).to(self.dtype)
+        return Start(window, turn, slopes, noise_power), found._replace(carriers=turned_back)
 
     def decided(self, state: State) -> tuple[Tensor, Tensor]:
         """Returns the nearest points, as turned, of SOI complex [B, S] and interference complex [B, K, D]."""
@@ -353,13 +321,15 @@ class Detector:
             self.kinds.decide(state.carriers.mean * carriers.conj(), state.kinds) * carriers,
         )
 
-    def step(self, window: Window, state: State, noise_power: Tensor, damping: float) -> State:
-        """Runs one round: Gaussian posterior, cavities, discrete posteriors, new sites, new gain."""
-        marginals = self.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise_power)
-        cavity, carrier_cavity = cavity_of(marginals[0], state.soi_sites), cavity_of(marginals[1], state.carrier_sites)
+    def step(
+        self, window: Window, state: State, noise_power: Tensor, damping: float, known: Gaussian | None = None
+    ) -> State:
+        """Runs one round: Gaussian posterior, unless it is known, cavities, discrete posteriors, new sites and gain."""
+        found = known or self.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise_power)
+        cavity, carrier_cavity = cavity_of(found.soi, state.soi_sites), cavity_of(found.carriers, state.carrier_sites)
         turn = self.turn(state.turns.slopes)
-        found = self.kinds.tilted(*turned(carrier_cavity, turn.conj()))
-        carriers = turned(Marginals(found.mean, found.variance), turn)
+        tilt = self.kinds.tilted(*turned(carrier_cavity, turn.conj()))
+        carriers = turned(Marginals(tilt.mean, tilt.variance), turn)
         soi = (
             tilted_turned(cavity, self.soi_points, unit(state.turns.soi))
             if self._tracked
@@ -374,17 +344,35 @@ class Detector:
         phase = state.turns.soi
         if self._tracked:
             phase = self.soi_phase.fitted(phase, Evidence(*cavity, soi.mean))
-        return State(absent, carrier_sites, soi, cavity, carriers, gain, Turns(slopes, phase), found.kind)
+        return State(absent, carrier_sites, soi, cavity, carriers, gain, Turns(slopes, phase), tilt.kind)
 
-    def detect(self, window: Window, gain: Tensor, slopes: Tensor, noise_power: Tensor, schedule: Schedule) -> State:
-        """Iterates until the SOI's symbols settle; settled windows cost nothing more."""
+    def detect(
+        self,
+        window: Window,
+        gain: Tensor,
+        slopes: Tensor,
+        noise_power: Tensor,
+        schedule: Schedule,
+        priors: Gaussian | None = None,
+    ) -> State:
+        """Iterates until the SOI's symbols settle; settled windows cost nothing more.
+
+        Args:
+            window: the constants.
+            gain: complex [B], to start with.
+            slopes: real [B, 2], to start with, see `Turns`.
+            noise_power: real [B].
+            schedule: of the rounds.
+            priors: the posterior of the priors alone at that gain and noise power, if it is known.
+        """
         state = self.start(window, gain, slopes)
         result: State = rows_of(state, torch.arange(len(gain)))
         active = torch.arange(len(gain))
         for iteration in range(schedule.iterations):
             heat = schedule.warmth ** max(0.0, 1 - iteration / schedule.cooling)
             before = state.soi.mean
-            state = self.step(window, state, noise_power * heat, schedule.damping)
+            known = priors if iteration == 0 and heat == 1 else None
+            state = self.step(window, state, noise_power * heat, schedule.damping, known)
             change = (state.soi.mean - before).abs().amax(1)
             settled = (change < _SETTLED) & (heat == 1)
             if iteration == schedule.iterations - 1:

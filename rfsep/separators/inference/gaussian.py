@@ -20,17 +20,11 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
-from rfsep.separators.inference.grid import ABSENT, Blocks, SoiGrid, scattered, scattered_matrix
-from rfsep.separators.inference.tridiagonal import (
-    Factor,
-    back_solve,
-    factorise,
-    half_solve,
-    inverse_band,
-    log_determinant,
-)
+from rfsep.separators.inference.grid import ABSENT, Blocks, SoiGrid, scattered
+from rfsep.separators.inference.tridiagonal import Factor, back_solve, half_solve, log_determinant
 from rfsep.signals.periodic_covariance import PeriodicCovariance
 
+_TOGETHER = 2**20  # entries of blocks that are solved together; small ones cost little more than a call
 _SEEN = 1e-3  # A symbol of which less is kept counts as unseen.
 
 
@@ -43,6 +37,7 @@ class Reduced(NamedTuple):
         missing: number of samples of the blocks outside the window, int64 [B].
         phase: int64 [B, K], see `Blocks`.
         columns: int64 [B, K, c], see `Blocks`.
+        pairs: int64 [B, n], places of their products, see `Band.pairs`.
         edge: bool [B, K], blocks with eigenvectors of their own: partly outside, or at another phase.
         edge_pulses: complex128 [n, P, c], U^H R of the edge blocks.
         exists: bool [B, S].
@@ -53,6 +48,7 @@ class Reduced(NamedTuple):
     missing: Tensor
     phase: Tensor
     columns: Tensor
+    pairs: Tensor
     edge: Tensor
     edge_pulses: Tensor
     exists: Tensor
@@ -153,36 +149,40 @@ class GaussianModel:
         samples[edge] = (adjoint @ blocks.samples[edge][..., None])[..., 0]
         pulses = adjoint @ (self.grid.pulses[blocks.phase[edge]] * inside[edge][..., None])
         missing = (~inside).sum((1, 2))
-        return Reduced(samples, values, missing, blocks.phase, blocks.columns, edge, pulses, exists)
+        pairs = self.grid.band.pairs(blocks.columns)
+        return Reduced(samples, values, missing, blocks.phase, blocks.columns, pairs, edge, pulses, exists)
 
-    def _moment_and_gram(self, reduced: Reduced, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """R^H D^-1 y and R^H D^-1 R of each block: [B, K, c] and [B, K, c, c], with D^-1 = ``weight`` [B, K, P]."""
-        width = reduced.columns.shape[2]
-        moment = reduced.samples.new_zeros((*reduced.phase.shape, width))
-        gram = reduced.samples.new_zeros((*reduced.phase.shape, width, width))
-        weighted = reduced.samples * weight
-        row = torch.arange(len(weight))[:, None].expand(reduced.phase.shape)
-        for phase in torch.unique(reduced.phase[~reduced.edge]).tolist():
+    def _moment_and_grams(self, reduced: Reduced, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """R^H D^-1 y of each block [B, K, c], and R^H D^-1 R [G, c, c] with the place of each block's, int64 [B, K].
+
+        D^-1 is ``weight`` [B, K, P].
+        """
+        moment = reduced.samples.new_empty((*reduced.phase.shape, reduced.columns.shape[2]))
+        weighted, which = reduced.samples * weight, torch.empty_like(reduced.phase)
+        adjoint, whole = reduced.edge_pulses.mH, ~reduced.edge
+        moment[reduced.edge] = (adjoint @ weighted[reduced.edge][..., None])[..., 0]
+        grams = [(adjoint * weight[reduced.edge][:, None, :]) @ reduced.edge_pulses]
+        which[reduced.edge] = torch.arange(len(reduced.edge_pulses))
+        count, row = len(grams[0]), torch.arange(len(weight))[:, None].expand(reduced.phase.shape)
+        for phase in torch.unique(reduced.phase[whole]).tolist():
             pulses = self._common_pulses[phase]
-            here = ~reduced.edge & (reduced.phase == phase)
+            here = whole & (reduced.phase == phase)
             moment[here] = weighted[here] @ pulses.conj()
             # Whole blocks of a window at one phase share a weight, so its product is made once.
             rows, place = torch.unique(row[here], return_inverse=True)
             first = here[rows].int().argmax(1)
-            product = (pulses.mH * weight[rows, first][:, None, :]) @ pulses  # [rows, c, c]
-            gram[here] = product[place]
-        adjoint = reduced.edge_pulses.mH
-        moment[reduced.edge] = (adjoint @ weighted[reduced.edge][..., None])[..., 0]
-        gram[reduced.edge] = (adjoint * weight[reduced.edge][:, None, :]) @ reduced.edge_pulses
-        return moment, gram
+            grams.append((pulses.mH * weight[rows, first][:, None, :]) @ pulses)  # [rows, c, c]
+            which[here] = count + place
+            count += len(rows)
+        return moment, torch.cat(grams), which
 
     def _factored(self, reduced: Reduced, variance: Tensor) -> tuple[Factor, Tensor]:
         """The factor L of M, and R^H D^-1 y complex128 [B, S], with D = ``variance`` [B, K, P]."""
-        moments, grams = self._moment_and_gram(reduced, 1 / variance)
-        gram = scattered_matrix(grams, reduced.columns, self.grid.num_symbols)
-        gram.diagonal(dim1=1, dim2=2).add_(torch.where(reduced.exists, 1.0, ABSENT))
-        moment = scattered(moments, reduced.columns, self.grid.num_symbols)
-        return factorise(gram, reduced.columns.shape[2] - 1), moment
+        moments, grams, which = self._moment_and_grams(reduced, 1 / variance)
+        band = self.grid.band
+        matrix = band.repeated(grams, which, reduced.pairs)
+        factor = band.factorise(band.with_diagonal(matrix, torch.where(reduced.exists, 1.0, ABSENT)))
+        return factor, scattered(moments, reduced.columns, self.grid.num_symbols)
 
     def solve(self, reduced: Reduced, gain: Tensor, noise_power: Tensor) -> Solved:
         """Likelihood and posterior means at interference gains (powers) and noise powers float64 [B]."""
@@ -197,6 +197,29 @@ class GaussianModel:
         explained = torch.stack([squared(part).sum((1, 2)) for part in half]).sum(0)
         return Solved(explained - residual - log_det, symbols)
 
+    def log_likelihoods(self, reduced: Reduced, gain: Tensor, noise_power: Tensor) -> Tensor:
+        """Likelihoods float64 [J, B], see `solve`, at gains and noise powers float64 [J, B]."""
+        rows, entries = len(reduced.samples), reduced.columns.numel() * reduced.columns.shape[2]
+        most = max(1, _TOGETHER // max(1, entries))
+        found = list[Tensor]()
+        for gains, noises in zip(torch.split(gain, most), torch.split(noise_power, most), strict=True):
+            every = Reduced(*(torch.cat([value] * len(gains)) for value in reduced))
+            found.append(self.solve(every, gains.flatten(), noises.flatten()).log_likelihood.view(-1, rows))
+        return torch.cat(found)
+
+    def log_likelihood_bound(self, interference_offset: Tensor, gain: Tensor, noise_power: Tensor) -> Tensor:
+        """Bounds `solve`'s likelihoods float64 [B] from above at next to no cost, whatever the mixtures are.
+
+        No quadratic form is negative, and a SOI only adds to the determinant: log p(y) <= -log det D.
+        """
+        length, period = self.grid.num_samples, self.grid.period
+        if not self.covariance.independent:
+            return -length * noise_power.log()
+        whole = (length - (-interference_offset) % period).clamp_min(0) // period
+        values, _ = self.basis(0, 0, period)
+        each = (gain[:, None] * values + noise_power[:, None]).log().sum(1)
+        return -whole * each - (length - whole * period) * noise_power.log()
+
     def unbiased(self, reduced: Reduced, gain: Tensor, noise_power: Tensor) -> Unbiased:
         """Evidence on every symbol without its own prior, as a symbol in noise, and that noise's variance.
 
@@ -205,7 +228,7 @@ class GaussianModel:
         variance = gain[:, None, None] * reduced.values + noise_power[:, None, None]
         factor, moment = self._factored(reduced, variance)
         symbols = back_solve(factor, half_solve(factor, moment))
-        share = 1 - inverse_band(factor).diagonal(dim1=1, dim2=2).real  # kept share of each symbol's power
+        share = 1 - self.grid.band.diagonal(self.grid.band.inverse(factor))  # kept share of each symbol's power
         seen = reduced.exists & (share > _SEEN)
         share = share.clamp_min(_SEEN)
         mean, spread = symbols / share, (1 - share) / share

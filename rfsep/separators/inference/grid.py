@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from rfsep.separators.inference.tridiagonal import Band
 from rfsep.signals.statistics import modem_waveforms
 from rfsep.types import Modem
 
@@ -58,29 +59,29 @@ class Window(NamedTuple):
 
     Attributes:
         carriers: complex [B, K, D], A^H y, matched-filter outputs of the interference's carriers.
-        coupling: complex [B, K, D, c], A^H R.
-        adjoint: complex [B, K, c, D], R^H A.
+        phase: int64 [B, K], see `Blocks`.
         soi: complex [B, S], R^H y.
-        soi_gram: complex [B, S, S], R^H R.
-        edge_gram: complex [B, 3, D, D], A^H A of the blocks that may lie partly outside.
+        soi_gram: R^H R, complex [B, n, 3, m, m], see `Band`.
+        edge_gram: complex [B, E, D, D], A^H A of the blocks that may lie partly outside.
+        edge_coupling: complex [B, E, D, c], A^H R of these.
         columns: int64 [B, K, c], see `Blocks`.
+        pairs: int64 [B, n], places of their pairs, see `Band.pairs`.
         exists: bool [B, S].
         inside: bool [B, K, P], see `Blocks`.
         samples: complex [B, K, P], y.
-        pulses: complex [B, K, P, c], R.
     """
 
     carriers: Tensor
-    coupling: Tensor
-    adjoint: Tensor
+    phase: Tensor
     soi: Tensor
     soi_gram: Tensor
     edge_gram: Tensor
+    edge_coupling: Tensor
     columns: Tensor
+    pairs: Tensor
     exists: Tensor
     inside: Tensor
     samples: Tensor
-    pulses: Tensor
 
 
 class SoiGrid:
@@ -135,6 +136,11 @@ class SoiGrid:
         first = (_CONTEXT + self._beyond - self._before) * self.density
         rows = rows[first : first + (self._before + total + self._behind) * self.density].to(torch.complex128)
         return torch.stack([rows[:, phase : phase + self.period].T for phase in range(step)])  # [step, P, c]
+
+    @cached_property
+    def band(self) -> Band:
+        """Returns the layout of matrices over the symbols."""
+        return Band(self.num_symbols, self.pulses.shape[2], self.density)
 
     @cached_property
     def period_of_symbol(self) -> Tensor:
@@ -199,10 +205,3 @@ def scattered_matrix(values: Tensor, columns: Tensor, num_symbols: int) -> Tenso
     index = (columns[..., :, None] * width + columns[..., None, :]).flatten(1)
     total = values.new_zeros((len(values), width * width)).scatter_add(1, index, values.flatten(1))
     return total.reshape(-1, width, width)[:, :num_symbols, :num_symbols]
-
-
-def gathered_matrix(matrix: Tensor, columns: Tensor) -> Tensor:
-    """Gathers entries of a matrix [B, S, S] at rows and columns int64 [B, K, c]: [B, K, c, c]; 0 for none."""
-    padded = torch.nn.functional.pad(matrix, (0, 1, 0, 1))
-    index = (columns[..., :, None] * padded.shape[2] + columns[..., None, :]).flatten(1)
-    return padded.flatten(1).gather(1, index).reshape(*columns.shape, columns.shape[2])

@@ -61,7 +61,7 @@ def judged(detector: Detector, window: Window, state: State, noise_power: Tensor
     scale = squared(state.gain) / noise
     soi, carriers, log_det = detector.marginals(window, state.soi_sites, state.carrier_sites, state.gain, noise)
     left = (detector.residuals(window, soi.mean, carriers.mean, state.gain) * window.inside.sum(2)).sum(1)
-    log_det = log_det + detector.block_log_determinant(window, state.carrier_sites.precision, scale)
+    log_det = log_det + detector.blocks.log_determinant(window, state.carrier_sites.precision, scale)
     log_det = log_det - (~window.exists).sum(1) * torch.tensor(ABSENT, dtype=log_det.dtype).log()
     quadratic = -left / noise + _prior(soi, state.soi_sites) + _prior(carriers, state.carrier_sites)
     cavity, carrier_cavity = cavity_of(soi, state.soi_sites), cavity_of(carriers, state.carrier_sites)
@@ -71,15 +71,15 @@ def judged(detector: Detector, window: Window, state: State, noise_power: Tensor
     factors = (_log_tilted(own, detector.soi_points) - _log_site(cavity, state.soi_sites)) * window.exists
     others = detector.kinds.log_evidence(*theirs) - _log_site(carrier_cavity, state.carrier_sites).sum(2)
     evidence = quadratic - log_det - count * noise.log() + factors.sum(1) + others.sum(1)
-    least = _of_decisions(detector, window, state, noise_power, known)
-    return Judged(torch.maximum(evidence, least).double(), noise.double())
+    least = of_decisions(detector, window, state, noise_power, known)
+    return Judged(torch.maximum(evidence.double(), least), noise.double())
 
 
-def _of_decisions(detector: Detector, window: Window, state: State, noise_power: Tensor, known: bool) -> Tensor:
-    """Returns log p(y, decided symbols), real [B], a lower bound of the evidence at any noise power.
+def of_decisions(detector: Detector, window: Window, state: State, noise_power: Tensor, known: bool) -> Tensor:
+    """Returns log p(y, decided symbols), float64 [B], a lower bound of the evidence at any noise power.
 
     Propagation that has not settled on a few symbols has no evidence to speak of where there is hardly any noise. Its
-    decisions may be right all the same.
+    decisions may be right all the same. Where they are, the bound is tight and costs next to nothing.
     """
     soi, carriers = detector.decided(state)
     left = (detector.residuals(window, soi * window.exists, carriers, state.gain) * window.inside.sum(2)).sum(1)
@@ -89,7 +89,7 @@ def _of_decisions(detector: Detector, window: Window, state: State, noise_power:
     kinds = detector.kinds.points
     each = blocks * (width * math.log(max(one.shape[1] for one in kinds)) + math.log(len(kinds)))
     prior = window.exists.sum(1) * math.log(len(detector.soi_points)) + each
-    return -left / noise - count * noise.log() - prior
+    return (-left / noise - count * noise.log() - prior).double()
 
 
 def misfits(detector: Detector, window: Window, state: State, noise: Tensor) -> Tensor:

@@ -48,11 +48,19 @@ class Ranked(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The likeliest model of each window, `Rank` int64 [B], and its interference's power and noise, float64 [B]."""
+    """The likeliest model of each window.
+
+    Attributes:
+        rank: `Rank` int64 [B].
+        gain: power of its interference, float64 [B].
+        noise_power: float64 [B].
+        log_likelihood: float64 [B].
+    """
 
     rank: Tensor
     gain: Tensor
     noise_power: Tensor
+    log_likelihood: Tensor
 
 
 class _Tried(NamedTuple):
@@ -122,18 +130,23 @@ class Rivals:
             own: the structured model's rank.
             evidence: float64 [B], its log likelihood.
         """
-        found = Verdict(torch.full((len(windows),), int(own)), at.gain.clone(), at.noise_power.clone())
+        rank, best = torch.full((len(windows),), int(own)), evidence.clone()
+        found = Verdict(rank, at.gain.clone(), at.noise_power.clone(), best)
         if self.period == 1:  # The structured model is the stationary one.
             return found
-        best, model = evidence.clone(), self.model(synchroniser.model.grid)
-        reduced = self.reduced(synchroniser, windows, at)
-        power = synchroniser.first_gain(windows).clamp_min(_LEAST)
+        model, power = self.model(synchroniser.model.grid), synchroniser.first_gain(windows).clamp_min(_LEAST)
+        # Most windows need no likelihood, as no rival can be as likely as their own model.
+        rows = (_bound(model, at, power) > best).nonzero()[:, 0]
+        if not len(rows):
+            return found
+        held, power = Synchronised(*(value[rows] for value in at)), power[rows]
+        reduced = self.reduced(synchroniser, windows[rows], held)
         for rival, likeliest in ((Rank.STATIONARY, _stationary), (Rank.WHITE, _white)):
-            tried = likeliest(model, reduced, power, at.noise_power)
-            wins = tried.log_likelihood > best
-            best[wins] = tried.log_likelihood[wins]
-            found.rank[wins] = int(rival)
-            found.gain[wins], found.noise_power[wins] = tried.gain[wins], tried.noise_power[wins]
+            tried = likeliest(model, reduced, power, held.noise_power)
+            wins = tried.log_likelihood > best[rows]
+            here = rows[wins]
+            best[here], rank[here] = tried.log_likelihood[wins], int(rival)
+            found.gain[here], found.noise_power[here] = tried.gain[wins], tried.noise_power[wins]
         return found
 
     def reduced(self, synchroniser: Synchroniser, windows: Tensor, at: Synchronised) -> Reduced:
@@ -213,22 +226,33 @@ def _windows(waveform: Tensor, place: tuple[int, int, int]) -> list[Tensor]:
     return found
 
 
+def _bound(model: GaussianModel, at: Synchronised, power: Tensor) -> Tensor:
+    """Returns what the likelihood of neither rival exceeds, float64 [B], at powers float64 [B] of the interference."""
+    factors = (1.0, *_GAINS)
+    noises = (at.noise_power, *(torch.full_like(power, one) for one in _NOISE_POWERS))
+    tried = [(power * factor, noise) for factor in factors for noise in noises]
+    tried += [(torch.zeros_like(power), power * factor + at.noise_power) for factor in factors]
+    bounds = [model.log_likelihood_bound(at.interference_offset, gain, noise) for gain, noise in tried]
+    return torch.stack(bounds).amax(0)
+
+
 def _stationary(model: GaussianModel, reduced: Reduced, power: Tensor, noise: Tensor) -> _Tried:
     """Returns the likeliest of a few noise powers, then of gains."""
-    noises = (noise, *(torch.full_like(noise, one) for one in _NOISE_POWERS))
-    best = reduce(_likelier, (_tried(model, reduced, power, one) for one in noises))
-    others = [_tried(model, reduced, power * factor, best.noise_power) for factor in _GAINS]
-    return reduce(_likelier, others, best)
+    noises = [noise, *(torch.full_like(noise, one) for one in _NOISE_POWERS)]
+    best = reduce(_likelier, _tried(model, reduced, [power] * len(noises), noises))
+    gains = [power * factor for factor in _GAINS]
+    return reduce(_likelier, _tried(model, reduced, gains, [best.noise_power] * len(gains)), best)
 
 
 def _white(model: GaussianModel, reduced: Reduced, power: Tensor, noise: Tensor) -> _Tried:
     """Returns the likeliest of a few powers of white interference beside the noise."""
-    none = torch.full_like(power, _NO_GAIN)
-    return reduce(_likelier, (_tried(model, reduced, none, power * factor + noise) for factor in (1.0, *_GAINS)))
+    noises = [power * factor + noise for factor in (1.0, *_GAINS)]
+    return reduce(_likelier, _tried(model, reduced, [torch.full_like(power, _NO_GAIN)] * len(noises), noises))
 
 
-def _tried(model: GaussianModel, reduced: Reduced, gain: Tensor, noise: Tensor) -> _Tried:
-    return _Tried(model.solve(reduced, gain, noise).log_likelihood, gain, noise)
+def _tried(model: GaussianModel, reduced: Reduced, gains: list[Tensor], noises: list[Tensor]) -> list[_Tried]:
+    found = model.log_likelihoods(reduced, torch.stack(gains), torch.stack(noises))
+    return [_Tried(*each) for each in zip(found, gains, noises, strict=True)]
 
 
 def _likelier(old: _Tried, new: _Tried) -> _Tried:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.separators.inference.dissection import Cut, cut_between, fits_cut, inverted
 from rfsep.separators.inference.expectation_propagation import Marginals, Sites, tilted, updated
 
 # The key of the SOI's symbols; those of the interference are 0, 1, and so on.
@@ -20,6 +21,9 @@ SOI = -1
 # keeps covariances regular enough for it.
 _LEAST = 1e-12
 _RIDGE = 3e-7
+
+# Symbols of the SOI reach few samples each. So many neighbours are taken together.
+_NEIGHBOURS = 24
 DTYPE = torch.complex64
 
 
@@ -91,6 +95,51 @@ class Propagated(NamedTuple):
     misfit: float
 
 
+class _Part(NamedTuple):
+    """Some symbols of a place, the rows that they reach, and their waves complex64 [rows, N]."""
+
+    place: int
+    columns: slice
+    rows: slice
+    waves: Tensor
+
+
+class _Plan(NamedTuple):
+    """How the covariance of a model's samples is put together, and where it is cut to invert it."""
+
+    parts: list[_Part]
+    cut: Cut | None
+
+
+def _plan(model: Model) -> _Plan:
+    """Finds which samples of a model the symbols couple."""
+    parts = [part for place, waves in model.unknown.items() for part in _parts(place, waves)]
+    coupled = (model.noise != 0) | (model.white != 0)
+    width = 0
+    for part in parts:
+        reached = (part.waves != 0).to(torch.float32)
+        coupled[part.rows, part.rows] |= reached @ reached.T > 0
+        width = max(width, int(reached.sum(0).max())) if part.place == SOI else width
+    cut = cut_between([waves.rows for place, waves in model.unknown.items() if place != SOI], len(coupled), width)
+    return _Plan(parts, cut if cut is not None and fits_cut(cut, coupled) else None)
+
+
+def _parts(place: int, waves: Waves) -> list[_Part]:
+    """Divides the SOI's symbols into neighbours that reach the same samples; those of an OFDM symbol reach all."""
+    count = waves.values.shape[1]
+    if place != SOI:
+        return [_Part(place, slice(0, count), *waves)]
+    found = list[_Part]()
+    for first in range(0, count, _NEIGHBOURS):
+        columns = slice(first, min(first + _NEIGHBOURS, count))
+        reached = (waves.values[:, columns] != 0).any(1).nonzero()[:, 0]
+        if len(reached):
+            rows = slice(int(reached[0]), int(reached[-1]) + 1)
+            here = slice(waves.rows.start + rows.start, waves.rows.start + rows.stop)
+            found.append(_Part(place, columns, here, waves.values[rows, columns].contiguous()))
+    return found
+
+
 def priors(model: Model) -> dict[int, Sites]:
     """Returns the sites of symbols of unit power."""
     counts = {place: waves.values.shape[1] for place, waves in model.unknown.items()}
@@ -106,10 +155,10 @@ def propagate(model: Model, sites: dict[int, Sites], points: Tensor, schedule: S
         points: the SOI's constellation complex128 [P].
         schedule: of the rounds.
     """
-    found, misfit = dict[int, Marginals](), torch.zeros(())
+    found, misfit, plan = dict[int, Marginals](), torch.zeros(()), _plan(model)
     for iteration in range(schedule.iterations):
         heat = schedule.warmth ** (1 - iteration / schedule.iterations)
-        cavities, misfit = _cavities(model, sites, heat)
+        cavities, misfit = _cavities(model, plan, sites, heat)
         found = {
             place: tilted(cavity, points) if place == SOI else model.tilt(place, cavity)
             for place, cavity in cavities.items()
@@ -145,22 +194,27 @@ def detected(
     return best
 
 
-def _cavities(model: Model, sites: dict[int, Sites], heat: float) -> tuple[dict[int, Marginals], Tensor]:
+def _cavities(model: Model, plan: _Plan, sites: dict[int, Sites], heat: float) -> tuple[dict[int, Marginals], Tensor]:
     """Returns every symbol's cavity, which leaves out its own site, and the misfit of `Propagated`."""
     covariance, left = model.noise + heat * model.white, model.samples.clone()
+    for part in plan.parts:
+        precision = sites[part.place].precision[part.columns]
+        covariance[part.rows, part.rows].addmm_(part.waves / precision, part.waves.mH)
     for place, (rows, waves) in model.unknown.items():
         precision, shift = sites[place]
-        covariance[rows, rows] += (waves / precision) @ waves.mH
         left[rows] -= waves @ (shift / precision)
     diagonal = covariance.diagonal()
     diagonal += _RIDGE * diagonal.mean()
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-    weighed = inverse @ left
+    inverse, weighed = inverted(covariance, left, plan.cut)
     misfit = (left.conj() @ weighed).real / len(left)
+    gains = {place: torch.zeros_like(each.precision) for place, each in sites.items()}
+    for part in plan.parts:
+        heard = inverse[part.rows, part.rows] @ part.waves
+        gains[part.place][part.columns] = (heard * part.waves.conj()).sum(0).real
     cavities = {}
     for place, (rows, waves) in model.unknown.items():
         precision, shift = sites[place]
-        gain = ((inverse[rows, rows] @ waves) * waves.conj()).sum(0).real.clamp_min(_LEAST)
+        gain = gains[place].clamp_min(_LEAST)
         variance = (1 / gain - 1 / precision).clamp_min(1e-9)
         cavities[place] = Marginals(shift / precision + (waves.mH @ weighed[rows]) / gain, variance)
     return cavities, misfit

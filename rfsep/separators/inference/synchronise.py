@@ -6,18 +6,20 @@ few go, with every timing of the SOI, to the exact likelihood of `rfsep.separato
 give the interference's timing instead (`rfsep.separators.inference.timing`); everything else is found in the same way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rfsep.iq import power
+from rfsep.iq import power, squared
 from rfsep.separators.inference.gaussian import GaussianModel, Reduced
+from rfsep.separators.inference.rows import joined_rows
 from rfsep.separators.inference.timing import TimingNetwork
 from rfsep.signals.statistics import modem_autocorrelation
 
+_TOGETHER = 2**18  # samples of which hypotheses are compared together; few cost little more than a call
 _SHORTLIST = 3  # interference timings that reach the exact likelihood
 _SOI_STRIDE = 2  # samples between the SOI timings of the first look; a pulse is many samples wide
 _LEAST_GAIN = 1e-3  # an SINR of +30 dB
@@ -124,22 +126,30 @@ class Synchroniser:
             rest = filtered[:, -offset % period :]
             count = rest.shape[1] // period
             blocks = rest[:, : count * period].reshape(len(rest), count, period)
-            seen = torch.view_as_real(blocks @ basis).square().sum(-1).mean(1)  # [B, P]
+            seen = squared(blocks @ basis).mean(1)  # [B, P]
             costs.append((seen * weight).sum(1))
         return torch.stack(costs, 1)
 
-    def _evaluate(self, mixture: Tensor, at: Synchronised) -> Synchronised:
-        reduced = self.model.reduce(mixture, at.soi_offset, at.interference_offset)
-        return at._replace(log_likelihood=self.model.solve(reduced, at.gain, at.noise_power).log_likelihood)
+    def _evaluate(self, mixture: Tensor, tried: Sequence[Synchronised]) -> list[Synchronised]:
+        """Returns hypotheses about mixtures complex64 [B, T] with their exact likelihoods."""
+        found = list[Synchronised]()
+        most = max(1, _TOGETHER // mixture.numel())
+        for start in range(0, len(tried), most):
+            part = tried[start : start + most]
+            every: Synchronised = joined_rows(part)
+            reduced = self.model.reduce(mixture.repeat(len(part), 1), every.soi_offset, every.interference_offset)
+            likelihoods = self.model.solve(reduced, every.gain, every.noise_power).log_likelihood.chunk(len(part))
+            found += [one._replace(log_likelihood=own) for one, own in zip(part, likelihoods, strict=True)]
+        return found
 
     def _soi_timings(self, mixture: Tensor, at: Synchronised) -> list[Synchronised]:
         """Returns likely SOI timings, the best of a coarse look and its two neighbours, with the rest as in ``at``."""
         step = self.model.grid.modem.symbol_period
         coarse = range(0, step, _SOI_STRIDE if step > 2 * _SOI_STRIDE else 1)
-        tried = [self._evaluate(mixture, at._replace(soi_offset=torch.full_like(at.soi_offset, one))) for one in coarse]
-        best = reduce(_better, tried)
+        tried = [at._replace(soi_offset=torch.full_like(at.soi_offset, one)) for one in coarse]
+        best = reduce(_better, self._evaluate(mixture, tried))
         beside = [(best.soi_offset + move) % step for move in (-1, 1)]
-        return [best, *(self._evaluate(mixture, at._replace(soi_offset=offset)) for offset in beside)]
+        return [best, *self._evaluate(mixture, [at._replace(soi_offset=offset) for offset in beside])]
 
     def _shortlist(self, mixture: Tensor, gain: Tensor, noise: float) -> Tensor:
         """Returns timings int64 [B, n] of the interference for the exact likelihood, the best guess first."""
@@ -172,10 +182,11 @@ class Synchroniser:
         if guess is not None:
             start = start._replace(gain=guess.gain, noise_power=guess.noise_power)
         if self.soi_timing_known:
-            return [self._evaluate(mixture, start._replace(interference_offset=one)) for one in shortlist.T]
+            return self._evaluate(mixture, [start._replace(interference_offset=one) for one in shortlist.T])
         found = self._soi_timings(mixture, start)
         best = reduce(_better, found)
-        return found + [self._evaluate(mixture, best._replace(interference_offset=one)) for one in shortlist.T[1:]]
+        others = [best._replace(interference_offset=one) for one in shortlist.T[1:]]
+        return found + self._evaluate(mixture, others)
 
     def timings(self, mixture: Tensor) -> Synchronised:
         """Returns the timings of each window by exact likelihood, at the first guess of the gain."""
@@ -184,23 +195,24 @@ class Synchroniser:
     def refine(self, reduced: Reduced, at: Synchronised) -> Synchronised:
         """Refines the gain, and an unknown noise power, at fixed timing by exact likelihood."""
 
-        def likelihood(tried: Synchronised) -> Synchronised:
-            solved = self.model.solve(reduced, tried.gain, tried.noise_power)
-            return tried._replace(log_likelihood=solved.log_likelihood)
+        def likelihoods(tried: Sequence[Synchronised]) -> list[Synchronised]:
+            gain, noise = (torch.stack([one[place] for one in tried]) for place in (2, 3))
+            found = self.model.log_likelihoods(reduced, gain, noise)
+            return [one._replace(log_likelihood=own) for one, own in zip(tried, found, strict=True)]
 
-        best = likelihood(at)
-        if self.noise_power is None:
-            for noise in _NOISE_POWERS:
-                best = _better(best, likelihood(best._replace(noise_power=torch.full_like(at.gain, noise))))
-            for factor in _NOISE_STEPS:
-                tried = (best.noise_power * factor, best.noise_power / factor)
-                best = reduce(_better, (likelihood(best._replace(noise_power=one)) for one in tried), best)
+        noises = () if self.noise_power is not None else _NOISE_POWERS
+        best = reduce(
+            _better, likelihoods([at, *(at._replace(noise_power=torch.full_like(at.gain, one)) for one in noises)])
+        )
+        for factor in () if self.noise_power is not None else _NOISE_STEPS:
+            both = (best.noise_power * factor, best.noise_power / factor)
+            best = reduce(_better, likelihoods([best._replace(noise_power=one) for one in both]), best)
         for step_db in _GAIN_STEPS_DB:
             factor = 10 ** (step_db / 10)
-            low, high = (likelihood(best._replace(gain=best.gain * scale)) for scale in (1 / factor, factor))
+            low, high = likelihoods([best._replace(gain=best.gain * scale) for scale in (1 / factor, factor)])
             bend = low.log_likelihood + high.log_likelihood - 2 * best.log_likelihood
             move = 0.5 * (low.log_likelihood - high.log_likelihood) / bend.clamp_max(-1e-9)
-            vertex = likelihood(best._replace(gain=best.gain * factor ** move.clamp(-1, 1)))
+            (vertex,) = likelihoods([best._replace(gain=best.gain * factor ** move.clamp(-1, 1))])
             best = _better(_better(_better(best, low), high), vertex)
         return best
 
@@ -208,7 +220,7 @@ class Synchroniser:
         """Returns the likelier of the two SOI timings next to the one found, with its likelihood."""
         step = self.model.grid.modem.symbol_period
         beside = ((at.soi_offset + move) % step for move in (-1, 1))
-        first, second = (self._evaluate(mixture, at._replace(soi_offset=offset)) for offset in beside)
+        first, second = self._evaluate(mixture, [at._replace(soi_offset=offset) for offset in beside])
         return _better(first, second)
 
     def __call__(self, mixture: Tensor) -> Synchronised:

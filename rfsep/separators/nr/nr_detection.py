@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rfsep.separators.inference.band import Band, fits_band, make_band
+from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.expectation_propagation import Marginals
 from rfsep.separators.inference.superposed import FITS, SLOW, SOI, Model, Propagated, detected
 from rfsep.separators.inference.symbol_posterior import Response, make_response
@@ -76,6 +77,10 @@ _UPDATES = 4
 # interference's power. Above it detection has more errors than `Lmmse`.
 _MOST_MISFIT = 1000.0
 _MOST_NOISE = 0.1
+
+# Tuned on synthetic uplinks through all impairments of docs/honesty.py and on bursts of EMI. A window whose carriers
+# beside the SOI miss their points by this share, and whose symbols do not fit either, is no uplink.
+_DOUBTFUL_NOISE = 0.015
 
 
 class Scene(NamedTuple):
@@ -140,7 +145,8 @@ class NrDetection:
 
     Data are QPSK, or in a mixture whose slots are read of any constellation in `rfsep.separators.inference.elements`.
     A SOI that fills more than an eighth of the band, or a mixture shorter than two OFDM symbols, is left to `Lmmse`. So
-    are windows that detection does not explain: their misfit says so.
+    are windows that detection does not explain: their misfit says so. Windows whose bits contradict sure linear ones
+    are left to `Lmmse` or the matched filter (`rfsep.separators.inference.evidence`).
 
     Args:
         modem: the SOI's modem; a symbol starts at sample 0 and the signal begins and ends with the mixture.
@@ -157,6 +163,7 @@ class NrDetection:
         self.pilots = grids.flatten(0, 1).to(torch.complex128)
         self.sync = find_synchronisation(examples)
         self._stationary = Lmmse(modem, examples)
+        self._fallback = Fallback(modem, examples)
         self._soi_power = float(modem_autocorrelation(modem, 1).real)
         self._narrow = fits_band(modem)
         self._spectrum = spectrum_of_slices(modem)
@@ -173,35 +180,47 @@ class NrDetection:
         if not self._narrow or mixture.shape[1] < _LEAST_SAMPLES:
             return self._stationary.separate(mixture)
         check_finite(mixture)
-        soi = torch.stack(on_every_core(self._row, mixture.unbind()))
+        if mixture.shape[1] <= window_samples(self.modem.symbol_period):
+            soi = self._fallback.honest(mixture, torch.stack(on_every_core(self._alone, mixture.unbind())))
+        else:
+            soi = torch.stack(on_every_core(self._row, mixture.unbind()))
         return Separated(soi, self.modem.decide(soi))
 
+    def _alone(self, row: Tensor) -> Tensor:
+        """Estimates the SOI of a mixture complex64 [T] that is one window."""
+        found = self._estimate(row.to(torch.complex128), self.window(len(row), True), None)
+        return self._simpler(row) if found is None else found
+
     def _row(self, row: Tensor) -> Tensor:
-        """Estimates the SOI of one mixture complex64 [T]."""
+        """Estimates the SOI of one mixture complex64 [T] of several windows."""
         length, mixture = len(row), row.to(torch.complex128)
-        if length <= window_samples(self.modem.symbol_period):
-            found = self._estimate(mixture, self.window(length, True), None)
-            return self._simpler(row) if found is None else found
         at = find_slots(mixture)
         symbols, carrier = at.symbols, at.carrier + whole_carriers(mixture, at) / FFT_SIZE
         turn = turning(-carrier, length)
-        soi, simpler, cuts = torch.empty_like(row), list[Piece](), pieces(symbols, length, self.modem.symbol_period)
-        layout = self._layout(mixture, turn, symbols, cuts)
+        cuts = pieces(symbols, length, self.modem.symbol_period)
+        layout, found = self._layout(mixture, turn, symbols, cuts), dict[Piece, Tensor]()
         for piece in cuts:
             inside = slice(piece.start, piece.stop)
             window, known = mixture[inside], self.window(piece.stop - piece.start, False)
-            found = self._told(window, known, turn[inside], layout, piece)
-            if found is None:
-                found = self._estimate(window, known, Acquired(moved(symbols, piece), carrier))
-            if found is None:
-                simpler.append(piece)
-            else:
-                soi[piece.first : piece.last] = found[piece.first - piece.start : piece.last - piece.start]
-        if simpler:
-            instead = self._simpler(row)
-            for piece in simpler:
-                soi[piece.first : piece.last] = instead[piece.first : piece.last]
+            own = self._told(window, known, turn[inside], layout, piece)
+            if own is None:
+                own = self._estimate(window, known, Acquired(moved(symbols, piece), carrier))
+            if own is not None:
+                found[piece] = own
+        soi = torch.empty_like(row) if len(found) == len(cuts) else self._simpler(row)
+        for piece, own in self._honest(row, found).items():
+            soi[piece.first : piece.last] = own[piece.first - piece.start : piece.last - piece.start]
         return soi
+
+    def _honest(self, row: Tensor, found: dict[Piece, Tensor]) -> dict[Piece, Tensor]:
+        """Returns the estimates complex64 [L] of pieces, linear ones where the evidence is against detection."""
+        kept = dict[Piece, Tensor]()
+        for length in {piece.stop - piece.start for piece in found}:
+            same = [piece for piece in found if piece.stop - piece.start == length]
+            windows = torch.stack([row[piece.start : piece.stop] for piece in same])
+            own = self._fallback.honest(windows, torch.stack([found[piece] for piece in same]))
+            kept |= dict(zip(same, own, strict=True))
+        return kept
 
     def _layout(self, mixture: Tensor, turn: Tensor, symbols: list[Symbol], cuts: list[Piece]) -> Layout | None:
         """Reads the slots of a mixture complex128 [T], which ``turn`` [T] frees of its carrier; None if it cannot."""
@@ -278,9 +297,12 @@ class NrDetection:
         best: Propagated | None = None
         for timing in readings:
             scene = self.scene(window, clean, timing, variance, soi)
-            if self._noise(scene, clean) > _MOST_NOISE * level:
+            noise = self._noise(scene, clean)
+            if noise > _MOST_NOISE * level:
                 continue
             reached = self._reached(window, clean, scene, level, known)
+            if reached.misfit > FITS and noise > _DOUBTFUL_NOISE * level:
+                continue
             if best is None or reached.misfit < best.misfit:
                 best = reached
             if best.misfit < FITS:

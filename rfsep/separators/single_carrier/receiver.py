@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rfsep.separators.inference.expectation_propagation import put_rows, rows_of
+from rfsep.separators.inference.rows import put_rows, rows_of
 from rfsep.separators.single_carrier.detection import Channel, Detector, Found, Prior
 from rfsep.separators.single_carrier.pulses import BLOCK, delayed, make_basis
 from rfsep.separators.single_carrier.synchronise import Lock, Locked

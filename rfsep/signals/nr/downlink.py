@@ -135,8 +135,8 @@ class NrDownlink:
                     grids[place, start % 14 : start % 14 + BLOCK_SYMBOLS, self._block_carriers()] = sent
         return grids
 
-    def slots(self, batch_size: int, num_slots: int, generator: torch.Generator) -> Tensor:
-        """Draws consecutive slots from a random place of the period: complex64 [B, slots, 14, 612]."""
+    def slots(self, batch_size: int, num_slots: int, generator: torch.Generator, heard: Tensor | None = None) -> Tensor:
+        """Draws consecutive slots from a random place of the period, heard or not: complex64 [B, slots, 14, 612]."""
         first = torch.randint(0, PERIOD_SLOTS, (batch_size, 1), generator=generator)
         slots = (first + torch.arange(num_slots)) % PERIOD_SLOTS
         grids: Tensor = self._gain * self.grids(slots.flatten(), generator)

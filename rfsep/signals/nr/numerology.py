@@ -1,6 +1,7 @@
 """The OFDM of 5G NR with 30 kHz subcarriers at 30.72 Msps, up and down alike: TS 38.211 clauses 4.3 and 5.3.1."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,13 +27,24 @@ def nr_ofdm(grid: Tensor) -> Tensor:
     Returns:
         complex64 [..., 15360] of unit power.
     """
-    bins = (torch.arange(NUM_SUBCARRIERS) - NUM_SUBCARRIERS // 2) % FFT_SIZE
+    waveform: Tensor = nr_bodies(grid).flatten(-2)[..., body_samples(1)]
+    return waveform
+
+
+def nr_bodies(grid: Tensor) -> Tensor:
+    """Returns symbols without prefixes, complex64 [..., 1024], of carriers complex64 [..., 612]; see `nr_ofdm`."""
+    half = NUM_SUBCARRIERS // 2
     padded = grid.new_zeros((*grid.shape[:-1], FFT_SIZE))
-    padded[..., bins] = grid
-    bodies = torch.fft.ifft(padded, norm="ortho").flatten(-2)  # [..., 14 * FFT_SIZE]
+    padded[..., :half], padded[..., -half:] = grid[..., half:], grid[..., :half]
+    bodies: Tensor = torch.fft.ifft(padded, norm="forward")
+    return bodies.div_(math.sqrt(NUM_SUBCARRIERS))
+
+
+@lru_cache(maxsize=8)
+def body_samples(num_slots: int) -> Tensor:
+    """Returns the sample of the slots' bodies, 14 of 1024 a slot, behind every sample on the air: int64 [samples]."""
     places = [
         symbol * FFT_SIZE + torch.arange(-prefix, FFT_SIZE) % FFT_SIZE
         for symbol, prefix in enumerate(CYCLIC_PREFIX_LENGTHS)
     ]
-    waveform: Tensor = bodies[..., torch.cat(places)] * math.sqrt(FFT_SIZE / NUM_SUBCARRIERS)
-    return waveform
+    return (14 * FFT_SIZE * torch.arange(num_slots)[:, None] + torch.cat(places)).flatten()

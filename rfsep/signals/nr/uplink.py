@@ -12,8 +12,10 @@ from torch import Tensor
 
 from rfsep.signals.bursts import Range, check_range
 from rfsep.signals.channels.profiles import PROFILES
+from rfsep.signals.constellations import constellation, map_bits
 from rfsep.signals.nr.fading import faded
 from rfsep.signals.nr.numerology import NUM_SUBCARRIERS
+from rfsep.signals.nr.shared_channel import SharedChannel
 from rfsep.types import InputError, Sampled
 
 _SLOTS_PER_FRAME = 20
@@ -22,8 +24,8 @@ _MCS_INDICES = (3, *range(5, 28))
 
 
 class _Transmitter(NamedTuple):
-    transmit: Any  # float32 [B, 1, transport block size] to complex64 [B, 1, 1, 14, NUM_SUBCARRIERS]
-    num_bits: int
+    channel: SharedChannel
+    points: Tensor  # complex64 [P], the constellation
 
 
 def _sionna(package: str) -> Any:
@@ -44,10 +46,19 @@ def _pusch_config(cell_id: int, mcs_index: int, slot: int) -> Any:
 
 @lru_cache(maxsize=64)
 def _transmitter(cell_id: int, mcs_index: int) -> _Transmitter:
-    """Map from bits to a slot's resource grid, built once per process (0.2 s) so that sources stay small."""
+    """Maps of bits to a slot's symbols, built once per process (0.2 s) so that sources stay small."""
     config = _pusch_config(cell_id, mcs_index, slot=0)
-    transmit = _sionna("nr").PUSCHTransmitter(config, return_bits=False, device="cpu")
-    return _Transmitter(transmit, int(config.tb_size))
+    order = int(config.tb.num_bits_per_symbol)
+    encoder = _sionna("nr").TBEncoder(
+        target_tb_size=int(config.tb_size),
+        num_coded_bits=int(config.num_coded_bits),
+        target_coderate=float(config.tb.target_coderate),
+        num_bits_per_symbol=order,
+        n_rnti=config.n_rnti,
+        n_id=cell_id if config.tb.n_id is None else config.tb.n_id,
+        device="cpu",
+    )
+    return _Transmitter(SharedChannel(encoder), constellation({2: "qpsk", 4: "qam16", 6: "qam64"}[order]))
 
 
 @lru_cache(maxsize=8)
@@ -99,20 +110,26 @@ class NrUplink:
         self.delay_spread_s = check_range("delay_spread_s", delay_spread_s, 0.0, 1e-5)
         self.cell_id = cell_id
 
-    def slots(self, batch_size: int, num_slots: int, generator: torch.Generator) -> Tensor:
-        """Draws resource grids of consecutive slots from a random place of the frame: complex64 [B, slots, 14, 612]."""
-        grids = torch.empty((batch_size, num_slots, 14, NUM_SUBCARRIERS), dtype=torch.complex64)
+    def slots(self, batch_size: int, num_slots: int, generator: torch.Generator, heard: Tensor | None = None) -> Tensor:
+        """Draws resource grids of consecutive slots from a random place of the frame: complex64 [B, slots, 14, 612].
+
+        Where ``heard`` bool [B, slots] is False, bits are drawn as elsewhere and not coded, and the grid has no data.
+        """
+        symbols, pilots = _pilots(self.cell_id)
+        data = [symbol for symbol in range(14) if symbol not in symbols]
+        grids = torch.zeros((batch_size, num_slots, 14, NUM_SUBCARRIERS), dtype=torch.complex64)
         choice = torch.randint(0, len(self.mcs_indices), (batch_size,), generator=generator)
         for place, mcs_index in enumerate(self.mcs_indices):
             rows = (choice == place).nonzero()[:, 0]
             if len(rows) == 0:
                 continue
-            transmitter = _transmitter(self.cell_id, mcs_index)
-            shape = (len(rows) * num_slots, 1, transmitter.num_bits)
-            bits = torch.randint(0, 2, shape, dtype=torch.uint8, generator=generator).float()
-            with torch.no_grad():
-                grids[rows] = transmitter.transmit(bits)[:, 0, 0].view(len(rows), *grids.shape[1:])
-        symbols, pilots = _pilots(self.cell_id)
+            channel, points = _transmitter(self.cell_id, mcs_index)
+            shape = (len(rows), num_slots, channel.num_bits)
+            bits = torch.randint(0, 2, shape, dtype=torch.uint8, generator=generator)
+            wanted = torch.ones(shape[:2], dtype=torch.bool) if heard is None else heard[rows]
+            row, slot = wanted.nonzero().T
+            values = map_bits(channel.encode(bits[row, slot]), points)
+            grids[rows[row, None], slot[:, None], torch.tensor(data)] = values.view(len(row), len(data), -1)
         first = torch.randint(0, _SLOTS_PER_FRAME, (batch_size, 1), generator=generator)
         grids[:, :, symbols] = pilots[(first + torch.arange(num_slots)) % _SLOTS_PER_FRAME]
         return grids

@@ -8,7 +8,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from rfsep.storage.captures.arrays import candidates, chosen_array
 from rfsep.storage.captures.facts import Capture, Hints, is_rate
@@ -28,6 +27,8 @@ def open_matlab(path: Path, hints: Hints) -> Capture:
     Raises:
         InputError: damaged, too large, several variables and none named, or no numeric variable.
     """
+    import scipy.io  # Few files are MATLAB's, and this import takes a third of a second.
+
     _check_lengths(path)
     with foreign(path, "cannot be read as a MATLAB file"):
         listed = scipy.io.whosmat(path)

@@ -160,3 +160,21 @@ def test_rows_of_one_batch_are_solved_each_at_its_own_timing() -> None:
         alone = model.solve(model.reduce(samples[row], soi[row], interference[row]), GAIN[row], NOISE[row])
         assert torch.allclose(alone.symbols, together.symbols[row], rtol=0, atol=1e-9)
         assert torch.allclose(alone.log_likelihood, together.log_likelihood[row], rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_likelihoods_are_below_their_bound(case: Case) -> None:
+    """The bound needs no mixture. Without a SOI, and with whole blocks alone, it is the determinant itself."""
+    model, samples = model_of(case), received(case)
+    soi, interference = offsets(case, 0)
+    every = model.log_likelihoods(
+        model.reduce(samples, soi, interference), torch.stack((GAIN, GAIN)), NOISE.repeat(2, 1)
+    )
+    bound = model.log_likelihood_bound(interference, GAIN, NOISE)
+    assert (every <= bound).all()
+    assert torch.equal(every[0], every[1])
+    if model.covariance.independent and case.num_samples % case.interference.symbol_period == 0:
+        block = model.covariance.window(0, case.num_samples)
+        total = GAIN[:, None, None] * block + NOISE[:, None, None] * torch.eye(case.num_samples)
+        exact = -torch.linalg.slogdet(total)[1]
+        assert torch.allclose(model.log_likelihood_bound(torch.zeros(3, dtype=torch.int64), GAIN, NOISE), exact)

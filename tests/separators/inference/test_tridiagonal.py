@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rfsep.separators.inference.tridiagonal import back_solve, factorise, half_solve, inverse_band, log_determinant
+from rfsep.separators.inference.grid import scattered_matrix
+from rfsep.separators.inference.tridiagonal import (
+    Band,
+    back_solve,
+    factorise,
+    half_solve,
+    inverse_band,
+    log_determinant,
+)
 
 # size, bandwidth: whole blocks, blocks that do not divide the size, one block, a band wider than the matrix, diagonal
 SHAPES = [(24, 6), (25, 6), (29, 6), (23, 5), (7, 3), (13, 12), (6, 6), (5, 9), (1, 3), (9, 1), (9, 0)]
@@ -68,3 +76,44 @@ def test_blocks_are_hardly_larger_than_the_band() -> None:
     for size, bandwidth in ((24, 6), (25, 6), (150, 12), (151, 12)):
         assert bandwidth <= block_of(size, bandwidth) <= bandwidth + 2
         assert len(factorise(banded(size, bandwidth), bandwidth).roots) >= size // (bandwidth + 2)
+
+
+@pytest.mark.parametrize(
+    ("num_symbols", "width", "density", "hop", "first"),
+    [
+        (23, 6, 1, 2, -3),  # single symbols, of which some are missing at both ends
+        (24, 6, 2, 4, -2),  # pairs of symbols
+        (20, 8, 4, 4, -4),  # two whole periods reach into each block
+        (7, 9, 1, 0, -1),  # every symbol reaches into every block
+    ],
+)
+def test_band_is_the_dense_matrix(num_symbols: int, width: int, density: int, hop: int, first: int) -> None:
+    """Sums of blocks, their solution, determinant and the inverse at the same places, without any dense matrix."""
+    generator = torch.Generator().manual_seed(num_symbols)
+    columns = first + hop * torch.arange(8)[None, :, None] + torch.arange(width)  # [1, K, c]
+    columns = torch.cat((columns, columns + density))
+    columns = torch.where((columns >= 0) & (columns < num_symbols), columns, num_symbols)
+    half = torch.randn((2, 8, width, width), dtype=torch.complex128, generator=generator)
+    parts, diagonal = half @ half.mH, torch.linspace(0.5, 3.0, num_symbols, dtype=torch.float64).expand(2, -1)
+    dense = scattered_matrix(parts, columns, num_symbols) + torch.diag_embed(diagonal)
+    band = Band(num_symbols, width, density)
+    pairs = band.pairs(columns)
+    factor = band.factorise(band.with_diagonal(band.scattered(parts, pairs), diagonal))
+    moment = torch.randn((2, num_symbols), dtype=torch.complex128, generator=generator)
+    solved = back_solve(factor, half_solve(factor, moment))
+    assert torch.allclose(solved, torch.linalg.solve(dense, moment), rtol=0, atol=1e-10)
+    assert torch.allclose(log_determinant(factor), torch.linalg.slogdet(dense)[1], rtol=0, atol=1e-10)
+    inverse = torch.nn.functional.pad(torch.linalg.inv(dense), (0, 1, 0, 1))
+    expected = torch.stack(
+        [one[place[:, :, None], place[:, None]] for one, place in zip(inverse, columns, strict=True)]
+    )
+    assert torch.allclose(band.gathered(band.inverse(factor), pairs), expected, rtol=0, atol=1e-10)
+    assert torch.allclose(band.diagonal(band.inverse(factor)), inverse.diagonal(dim1=1, dim2=2).real[:, :-1])
+
+
+def test_blocks_that_share_a_matrix() -> None:
+    columns = (torch.arange(5)[:, None] + torch.arange(2))[None]
+    band = Band(6, 2, 1)
+    values = torch.randn((3, 2, 2), dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    which, pairs = torch.tensor([[0, 1, 1, 1, 2]]), band.pairs(columns)
+    assert torch.equal(band.repeated(values, which, pairs), band.scattered(values[which], pairs))

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from rfsep.signals.constellations import map_bits
 from rfsep.signals.nr import uplink
 from rfsep.signals.nr.fading import impulse_responses
 from rfsep.signals.nr.numerology import nr_ofdm
@@ -64,10 +65,10 @@ def test_power_and_frequency_of_one_carrier() -> None:
 @pytest.mark.parametrize(("mcs_indices", "order"), [((5,), 2), ((14,), 4)])
 def test_transport_blocks_pass_their_crc(mcs_indices: tuple[int, ...], order: int) -> None:
     """A window without channel: demodulated by its offset, decoded by Sionna's receiver, and sent again."""
-    from sionna.phy.nr import PUSCHReceiver
+    from sionna.phy.nr import PUSCHReceiver, PUSCHTransmitter
 
     sampled = NrUplink(mcs_indices, profiles=()).sample(2, 40_960, generator())
-    transmit = uplink._transmitter(1, mcs_indices[0]).transmit
+    transmit = PUSCHTransmitter(uplink._pusch_config(1, mcs_indices[0], 0), return_bits=False, device="cpu")
     receiver = PUSCHReceiver(transmit, channel_estimator="perfect", return_tb_crc_status=True, device="cpu")
     data = [symbol for symbol in range(14) if symbol not in (2, 11)]
     for waveform, offset in zip(sampled.waveform, sampled.offset.tolist(), strict=True):
@@ -80,6 +81,28 @@ def test_transport_blocks_pass_their_crc(mcs_indices: tuple[int, ...], order: in
             again = transmit(bits)[:, 0, 0]
         assert crc.all()
         torch.testing.assert_close(grids[:, data], again[:, data], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("mcs_index", [3, 9, 10, 16, 20, 27])
+def test_symbols_are_those_of_sionna_for_the_same_bits(mcs_index: int) -> None:
+    """Both base graphs, one code block and several: to the bit, for any other would be another point."""
+    from sionna.phy.nr import PUSCHTransmitter
+
+    channel, points = uplink._transmitter(7, mcs_index)
+    bits = torch.randint(0, 2, (3, channel.num_bits), dtype=torch.uint8, generator=generator())
+    transmit = PUSCHTransmitter(uplink._pusch_config(7, mcs_index, 0), return_bits=False, device="cpu")
+    with torch.no_grad():
+        expected = transmit(bits[:, None].float())[:, 0, 0]
+    data = [symbol for symbol in range(14) if symbol not in (2, 11)]
+    found = map_bits(channel.encode(bits), points).view(3, 12, 612)
+    torch.testing.assert_close(found, expected[:, data], atol=1e-6, rtol=0)
+
+
+def test_slots_that_nobody_hears_change_no_others() -> None:
+    heard = torch.tensor([[True, False, True], [False, True, True], [True, True, False], [False, False, True]])
+    some, every = (NrUplink().slots(4, 3, generator(3), wanted) for wanted in (heard, None))
+    assert torch.equal(some[heard], every[heard])
+    assert (some[~heard][:, [0, 5, 13]] == 0).all()
 
 
 def test_pilots_change_with_the_slot() -> None:
