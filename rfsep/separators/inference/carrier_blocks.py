@@ -92,52 +92,58 @@ class CarrierBlocks:
         """Inverts `edges`: [B, K, ...]."""
         return torch.cat((edges[:, :1], inner, edges[:, 1:]), 1)
 
-    def _vectors(self, phase: int) -> Tensor:
-        """G of blocks at a phase, complex [D, r + c]."""
-        return torch.cat((self.factor.mH, self.coupling[phase]), 1)
+    def _make_table(self, phase: int) -> tuple[Tensor, Tensor, Tensor]:
+        """For each carrier the products of pairs of G's columns: F with F, F with C, C with C; real [D, 2 n]."""
+        factor, coupling = self.factor.mH, self.coupling[phase]
+        pairs = (factor, factor), (factor, coupling), (coupling, coupling)
+        first, second, third = (
+            torch.view_as_real(one.conj()[:, :, None] * other[:, None]).flatten(1) for one, other in pairs
+        )
+        return first, second, third
 
-    def _make_table(self, phase: int) -> Tensor:
-        """The products of all pairs of columns of G for each carrier, real [D, 2 (r + c)^2]."""
-        vectors = self._vectors(phase)
-        return torch.view_as_real(vectors.conj()[:, :, None] * vectors[:, None]).flatten(1)
-
-    def _grams(self, flat: Tensor, phase: Tensor) -> Tensor:
-        """G^H diag(t) G for t real [N, D] of blocks at phases int64 [N]: complex [N, w, w]."""
-        width = len(self.factor) + self.coupling.shape[2]
-        found = self.coupling.new_empty((len(flat), width, width))
-        for one, here in by_phase(phase):
-            if width <= _WIDEST:
-                found[here] = torch.view_as_complex((flat[here] @ self._table(one)).view(-1, width, width, 2))
+    def _grams(self, flat: Tensor, phase: Tensor) -> list[Tensor]:
+        """The parts F t F^H, F t C and C^H t C of G^H diag(t) G, for t real [B, Ki, D] at phases int64 [B, Ki]."""
+        rows, (rank, width) = flat.flatten(0, 1), (len(self.factor), self.coupling.shape[2])
+        shapes = (rank, rank), (rank, width), (width, width)
+        found = [self.factor.new_empty((len(rows), *shape)) for shape in shapes]
+        for one, here in by_phase(phase.flatten()):
+            if rank + width <= _WIDEST:
+                for part, shape, table in zip(found, shapes, self._table(one), strict=True):
+                    product = rows[here] @ table
+                    part[here] = torch.view_as_complex(product.view(len(product), *shape, 2))
             else:
-                vectors = self._vectors(one)
-                found[here] = (vectors.mH * flat[here][:, None]) @ vectors
-        return found
+                held, coupling = rows[here][:, None], self.coupling[one]
+                weighted = self.factor * held
+                found[0][here], found[1][here] = weighted @ self.factor.mH, weighted @ coupling
+                found[2][here] = (coupling.mH * held) @ coupling
+        return [part.view(*flat.shape[:2], *part.shape[1:]) for part in found]
 
-    def _forms(self, matrix: Tensor, phase: Tensor) -> Tensor:
-        """The diagonals of G M G^H for Hermitian M complex [N, w, w] at phases int64 [N]: real [N, D]."""
-        found = torch.empty((len(matrix), self.factor.shape[1]), dtype=matrix.dtype.to_real())
-        for one, here in by_phase(phase):
-            if matrix.shape[1] <= _WIDEST:
-                found[here] = torch.view_as_real(matrix[here]).flatten(1) @ self._table(one).T
+    def _forms(self, own: Tensor, beside: Tensor, inner: Tensor, phase: Tensor) -> Tensor:
+        """The diagonals real [B, Ki, D] of G M G^H for Hermitian M, given its parts [B, Ki, ...] and phases."""
+        parts = [part.flatten(0, 1) for part in (own, 2 * beside, inner)]  # The part below the diagonal is as large.
+        found = torch.empty((phase.numel(), self.factor.shape[1]), dtype=own.dtype.to_real())
+        for one, here in by_phase(phase.flatten()):
+            held = [part[here] for part in parts]
+            if own.shape[2] + inner.shape[2] <= _WIDEST:
+                each = zip(held, self._table(one), strict=True)
+                found[here] = sum(torch.view_as_real(part).flatten(1) @ table.T for part, table in each)
             else:
-                vectors = self._vectors(one)
-                product = torch.view_as_real(matrix[here] @ vectors.mH)  # [N, w, D, 2]
-                found[here] = (product * torch.view_as_real(vectors.mH.resolve_conj())).sum((1, 3))
-        return found
+                coupling = self.coupling[one].mH.resolve_conj()
+                first, second = held[0] @ self.factor + held[1] @ coupling, held[2] @ coupling
+                found[here] = _overlap(first, self.factor) + _overlap(second, coupling)
+        return found.view(*phase.shape, self.factor.shape[1])
 
     def eliminate(self, window: Window, precision: Tensor, scale: Tensor) -> Eliminated:
         """Eliminates carriers with precisions real [B, K, D] at scales real [B]."""
-        rank, inner = len(self.factor), precision[:, self.inner]
-        flat = 1 / (inner + self._alpha * scale[:, None, None])
-        gram = self._grams(flat.flatten(0, 1), window.phase[:, self.inner].flatten())
-        gram = gram.view(*flat.shape[:2], *gram.shape[1:])
-        small = gram[..., :rank, :rank] + torch.eye(rank) / scale[:, None, None, None]
+        flat = 1 / (precision[:, self.inner] + self._alpha * scale[:, None, None])
+        small, cross, whole = self._grams(flat, window.phase[:, self.inner])
+        small.diagonal(dim1=2, dim2=3).add_(1 / scale[:, None, None])
         whitener = _whitener(small)
-        half = whitener @ gram[..., :rank, rank:]
-        dense = torch.diag_embed(self.edges(precision).to(gram.dtype))
+        half = whitener @ cross
+        dense = torch.diag_embed(self.edges(precision).to(small.dtype))
         edge_whitener = _whitener(dense + scale[:, None, None, None] * window.edge_gram)
         edge_half = edge_whitener @ window.edge_coupling
-        schur = self.joined(gram[..., rank:, rank:] - half.mH @ half, edge_half.mH @ edge_half)
+        schur = self.joined(whole - half.mH @ half, edge_half.mH @ edge_half)
         return Eliminated(flat, whitener, whitener.mH @ half, edge_whitener, edge_whitener.mH @ edge_half, schur)
 
     def solve(self, done: Eliminated, moment: Tensor) -> Tensor:
@@ -159,13 +165,12 @@ class CarrierBlocks:
         """
         factor = factor[:, None, None]
         inner = spread[:, self.inner] * factor[..., None]
-        beside = -done.weight @ inner
-        own = -beside @ done.weight.mH - done.whitener.mH @ done.whitener
-        matrix = torch.cat((torch.cat((own, beside), 3), torch.cat((beside.mH, inner), 3)), 2)
-        forms = self._forms(matrix.flatten(0, 1), window.phase[:, self.inner].flatten())
-        found = done.flat + done.flat.square() * forms.view_as(done.flat)
-        added = torch.view_as_real(done.edge_coupling @ self.edges(spread)) * torch.view_as_real(done.edge_coupling)
-        return self.joined(found, squared(done.edge_whitener).sum(2) + factor * added.sum((3, 4)))
+        beside = done.weight @ inner
+        own = beside @ done.weight.mH - done.whitener.mH @ done.whitener
+        forms = self._forms(own, -beside, inner, window.phase[:, self.inner])
+        found = done.flat + done.flat.square() * forms
+        added = _overlap((done.edge_coupling @ self.edges(spread)).mT, done.edge_coupling.mT)
+        return self.joined(found, squared(done.edge_whitener).sum(2) + factor * added)
 
     def log_determinant(self, window: Window, precision: Tensor, scale: Tensor) -> Tensor:
         """Returns log det J [B] of all blocks."""
@@ -187,6 +192,12 @@ class CarrierBlocks:
         """Returns C^H b of carriers complex [B, K, D]: complex [B, K, c]."""
         inner = multiplied(carriers[:, self.inner], window.phase[:, self.inner], self.coupling.conj())
         return self.joined(inner, (window.edge_coupling.mH @ self.edges(carriers)[..., None])[..., 0])
+
+
+def _overlap(left: Tensor, right: Tensor) -> Tensor:
+    """Returns the real part of sum_i left[..., i, d] conj(right[..., i, d]): real [..., d]."""
+    (real, imaginary), (other, beside) = (torch.view_as_real(one).unbind(-1) for one in (left, right))
+    return (real * other + imaginary * beside).sum(-2)
 
 
 def _whitener(matrix: Tensor) -> Tensor:

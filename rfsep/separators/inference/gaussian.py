@@ -37,7 +37,7 @@ class Reduced(NamedTuple):
         missing: number of samples of the blocks outside the window, int64 [B].
         phase: int64 [B, K], see `Blocks`.
         columns: int64 [B, K, c], see `Blocks`.
-        pairs: int64 [B, n], places of their products, see `Band.pairs`.
+        pairs: int64 [B, n], places of their products in the band of the grid.
         edge: bool [B, K], blocks with eigenvectors of their own: partly outside, or at another phase.
         edge_pulses: complex128 [n, P, c], U^H R of the edge blocks.
         exists: bool [B, S].
