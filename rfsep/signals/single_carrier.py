@@ -13,7 +13,7 @@ from rfsep.signals.constellations import constellation
 from rfsep.types import InputError, Sampled, synthetic
 
 _MARGIN_SYMBOLS = 16  # symbols between the end of a window and its periodic continuation
-_CHUNK_SAMPLES = 2**17  # samples whose windows are made at a time, and stay in a core's cache
+_CHUNK_SAMPLES = 2**19  # samples whose windows are made at a time: few calls, and small temporary memory
 _STEP = 64  # samples between those whose sine and cosine are computed
 
 
