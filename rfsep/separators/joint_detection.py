@@ -237,7 +237,7 @@ class JointDetection:
         detected = self.detect(mixture, at, bounds)
         if not self.timing_known:
             at = self._second_look(setup, mixture, at, detected, bounds)
-        done = Detection(mixture, at, _window(setup, mixture, at), detected.state, _noise(setup, at))
+        done = Detection(mixture, at, _window(setup, mixture, at), detected.state, _noise(setup, at), detected.misfit)
         return chosen(setup.detector, setup.synchroniser, self._rivals, done, self.noise_power is not None, soft)
 
     def _kinds(self, mixture: Tensor, at: Synchronised, bounds: _Bounds) -> Tensor:

@@ -24,6 +24,7 @@ class Detection(NamedTuple):
         window: their constants.
         state: what was detected.
         noise_power: real [B], that detection assumed.
+        misfit: real [B, K], of the decisions.
     """
 
     mixture: Tensor
@@ -31,6 +32,7 @@ class Detection(NamedTuple):
     window: Window
     state: State
     noise_power: Tensor
+    misfit: Tensor
 
 
 class Found(NamedTuple):
@@ -62,8 +64,8 @@ def chosen(
         known: whether the noise power is the true one.
         soft: whether the symbols in noise are asked for.
     """
-    mixture, at, window, state, noise = done
-    evidence = of_decisions(detector, window, state, noise, known)
+    mixture, at, window, state, noise, misfit = done
+    evidence = of_decisions(detector, window, state, misfit, noise, known)
     symbols = torch.stack((state.soi.mean, state.soi.mean * unit(-state.turns.soi)), 1).to(torch.complex128)
     cyclic, most = symbols[:, 0].clone(), evidence.clone()
     bound = synchroniser.model.log_likelihood_bound(at.interference_offset, at.gain, noise.double())
@@ -79,7 +81,7 @@ def chosen(
     left = torch.ones_like(evidence)  # noise that the symbols leave, relative to the assumed one
     if len(doubt):
         own = judged(detector, rows_of(window, doubt), rows_of(state, doubt), noise[doubt], known)
-        evidence[doubt] = own.log_evidence
+        evidence[doubt] = torch.maximum(own.log_evidence, evidence[doubt])
         left[doubt] = (own.noise_power / noise[doubt]).clamp_min(1)
     wins = evidence >= verdict.log_likelihood
     rank = torch.where(wins, int(Rank.DETECTED), verdict.rank.clamp_min(int(Rank.CYCLIC)))

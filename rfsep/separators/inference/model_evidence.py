@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
+from rfsep.separators.inference.ends import outer
 from rfsep.separators.inference.expectation_propagation import (
     Detector,
     Marginals,
@@ -71,25 +72,42 @@ def judged(detector: Detector, window: Window, state: State, noise_power: Tensor
     factors = (_log_tilted(own, detector.soi_points) - _log_site(cavity, state.soi_sites)) * window.exists
     others = detector.kinds.log_evidence(*theirs) - _log_site(carrier_cavity, state.carrier_sites).sum(2)
     evidence = quadratic - log_det - count * noise.log() + factors.sum(1) + others.sum(1)
-    least = of_decisions(detector, window, state, noise_power, known)
-    return Judged(torch.maximum(evidence.double(), least), noise.double())
+    return Judged(evidence.double(), noise.double())
 
 
-def of_decisions(detector: Detector, window: Window, state: State, noise_power: Tensor, known: bool) -> Tensor:
+def of_decisions(
+    detector: Detector, window: Window, state: State, misfit: Tensor, noise_power: Tensor, known: bool
+) -> Tensor:
     """Returns log p(y, decided symbols), float64 [B], a lower bound of the evidence at any noise power.
 
     Propagation that has not settled on a few symbols has no evidence to speak of where there is hardly any noise. Its
-    decisions may be right all the same. Where they are, the bound is tight and costs next to nothing.
+    decisions may be right all the same. Where they are, the bound is tight and costs next to nothing. The outermost
+    blocks, whose symbols begin or end outside the window, have each the noise that their own decisions leave: an end
+    that was not decided says nothing against the blocks between.
+
+    Args:
+        detector: of the windows.
+        window: their constants.
+        state: what was detected.
+        misfit: of the decisions, [B, K], see `misfits`; it may be smaller than that of ``state``, where an end was
+            detected again.
+        noise_power: real [B], that detection assumed.
+        known: whether that is the true power.
     """
     soi, carriers = detector.decided(state)
-    left = (detector.residuals(window, soi * window.exists, carriers, state.gain) * window.inside.sum(2)).sum(1)
-    count = window.inside.sum((1, 2))
-    noise = noise_power if known else torch.maximum(left / count, noise_power)
-    blocks, width = carriers.shape[1:]
-    kinds = detector.kinds.points
-    each = blocks * (width * math.log(max(one.shape[1] for one in kinds)) + math.log(len(kinds)))
-    prior = window.exists.sum(1) * math.log(len(detector.soi_points)) + each
-    return (-left / noise - count * noise.log() - prior).double()
+    seen, residual = window.inside.sum(2), detector.residuals(window, soi * window.exists, carriers, state.gain)
+    misfit = torch.where(misfit > 0, misfit, residual / noise_power[:, None])  # [B, K]
+    ends = torch.zeros_like(seen, dtype=torch.bool)
+    for left in (True, False):
+        ends.scatter_(1, outer(window, left), True)
+    within = (misfit * seen * ~ends).sum(1) / (seen * ~ends).sum(1).clamp_min(1)
+    noise = torch.ones_like(within) if known else within.clamp_min(1)  # relative to the assumed one
+    noise = torch.where(ends, misfit.clamp_min(1), noise[:, None])  # [B, K]
+    log_likelihood = -(seen * (misfit / noise + noise.log())).sum(1) - seen.sum(1) * noise_power.log()
+    points = detector.kinds.points
+    each = carriers.shape[2] * math.log(max(one.shape[1] for one in points)) + math.log(len(points))
+    prior = window.exists.sum(1) * math.log(len(detector.soi_points)) + carriers.shape[1] * each
+    return (log_likelihood - prior).double()
 
 
 def misfits(detector: Detector, window: Window, state: State, noise: Tensor) -> Tensor:
