@@ -58,6 +58,9 @@ results: demo demo_lte bench ablation leaderboard rft_ablation
 	$(BIN)/python train.py experiment=corrected/wifi run=headline data.repeat_after=40 trainer.max_steps=1500 trainer.val_every=300
 	$(BIN)/python train.py experiment=corrected/lte run=headline
 	$(BIN)/python train.py experiment=prior/lte run=headline model.network.channels=16 model.network.blocks=7 model.network.cycle=7 trainer.max_steps=4000
+	$(BIN)/python train.py experiment=rf_transformer/qpskcomm channel@interference.channel=rays run=rays \
+	  'separator.front.inputs=[band,carriers,detection]' separator.front.iterations=1 model.network.num_inputs=253 init_from=zoo:rft_qpskcomm \
+	  objective.module.optimisation.warmup_steps=20 data.batch_size=32 trainer.max_steps=400 trainer.val_every=50 data.val_per_sinr=8
 	for name in $(COMPARISONS); do $(BIN)/python evaluate.py experiment=$$name && \
 	  cp runs/$$name/results.json docs/results/$$(echo $$name | tr / _).json || exit; done
 	cp runs/demo/scores.json docs/results/demo.json
