@@ -27,6 +27,7 @@ RATES = {1: ("1/2", "3/4"), 2: ("1/2", "3/4"), 4: ("1/2", "3/4"), 6: ("2/3", "3/
 """Code rates by bits per carrier."""
 
 _MOST_SURE = 50.0
+_CHUNK = 256  # steps whose gains are made at once, so that they stay in a core's cache
 _SURE = 6.0  # A bit is sure from this log likelihood ratio on.
 
 
@@ -124,27 +125,55 @@ def map_bits(coded: Integers, bits: int) -> Values:
     return both
 
 
-def _likeliest(ratios: Floats, known_start: bool) -> Integers:
-    """Returns coded bits int64 [n, 2] of the best path for log likelihood ratios float64 [n, 2], positive for bit 0."""
-    before, output = _trellis()
-    sign = 1.0 - 2.0 * output  # [64, 2, 2]
-    gained = ratios @ sign.reshape(-1, 2).T  # [n, 128]
+def _gained(ratios: Floats) -> Floats:
+    """Returns what steps gain float64 [n, 2 ways, C, 2, 32] at log likelihood ratios float64 [C, n, 2]."""
+    sign = 1.0 - 2.0 * _trellis().output  # [64, 2, 2]
     half = _STATES // 2  # States 0 and 32, 1 and 33, ... come from the same pair of neighbours.
-    gained = np.ascontiguousarray(gained.reshape(-1, 2, half, 2).transpose(0, 3, 1, 2))  # [n, 2 ways, 2, 32]
-    metric = np.full(_STATES, -1e9) if known_start else np.zeros(_STATES)
-    metric[0] = 0.0
-    chosen = np.empty((len(ratios), 2, half), dtype=np.bool_)
-    for gain, better in zip(gained, chosen, strict=True):
-        first, second = metric.reshape(half, 2).T[:, None] + gain
-        np.greater(second, first, out=better)
-        metric = np.maximum(first, second)
-    taken = chosen.reshape(-1, _STATES)
-    states, ways = np.empty((2, len(ratios)), dtype=np.int64)
-    state, earlier = int(metric.argmax()), before.tolist()
-    for step in range(len(ratios) - 1, -1, -1):
-        way = int(taken[step, state])
+    gained = (ratios @ sign.reshape(-1, 2).T).reshape(*ratios.shape[:2], 2, half, 2)
+    return np.ascontiguousarray(gained.transpose(1, 4, 0, 2, 3))
+
+
+def _traced(chosen: NDArray[np.bool_], state: int) -> Integers:
+    """Returns coded bits int64 [n, 2] of the path to a state, by the ways bool [n, 64] that lead to all states."""
+    before, output = _trellis()
+    states, ways = np.empty((2, len(chosen)), dtype=np.int64)
+    earlier = before.tolist()
+    for step in range(len(chosen) - 1, -1, -1):
+        way = int(chosen[step, state])
         states[step], ways[step], state = state, way, earlier[state][way]
     found: Integers = output[states, ways]
+    return found
+
+
+def _likeliest(ratios: list[Floats], known_start: list[bool]) -> list[Integers]:
+    """Returns coded bits int64 [n, 2] of the best path of each word.
+
+    All words take each step together, because a step costs as much for one as for a dozen.
+
+    Args:
+        ratios: log likelihood ratios float64 [n, 2] of words of any lengths, positive for bit 0.
+        known_start: for each word, whether it begins in state 0.
+    """
+    order = sorted(range(len(ratios)), key=lambda word: len(ratios[word]))
+    lengths, half = [len(ratios[word]) for word in order], _STATES // 2
+    padded = np.zeros((len(order), lengths[-1], 2))
+    for place, word in enumerate(order):
+        padded[place, : lengths[place]] = ratios[word]
+    metric = np.where(np.array(known_start)[order][:, None], -1e9, np.zeros(_STATES))
+    metric[:, 0] = 0.0
+    chosen = np.empty((lengths[-1], len(order), 2, half), dtype=np.bool_)
+    first, found = 0, [np.zeros((0, 2), dtype=np.int64)] * len(order)
+    while first < len(order):  # Words before it have ended.
+        start = lengths[first - 1] if first else 0
+        for low in range(start, lengths[first], _CHUNK):
+            high = min(low + _CHUNK, lengths[first])
+            for gain, better in zip(_gained(padded[first:, low:high]), chosen[low:high, first:], strict=True):
+                pair = metric.reshape(-1, half, 2).transpose(2, 0, 1)[:, :, None] + gain  # [2 ways, C, 2, 32]
+                np.greater(pair[1], pair[0], out=better)
+                metric = np.maximum(pair[0], pair[1]).reshape(-1, _STATES)
+        ways = chosen[: lengths[first], first].reshape(-1, _STATES)
+        found[order[first]] = _traced(ways, int(metric[0].argmax()))
+        metric, first = metric[1:], first + 1
     return found
 
 
@@ -171,24 +200,44 @@ class Coding(NamedTuple):
     known_start: bool
 
 
-def decode(values: Values, variance: Floats, coding: Coding, trusted: NDArray[np.bool_]) -> Decoded:
-    """Returns the likeliest code word of successive symbols.
+class Heard(NamedTuple):
+    """Successive symbols and how they may be coded.
 
-    Args:
+    Attributes:
         values: values of their data carriers, complex128 [J, carriers].
         variance: noise variance of the values, float64 [J, carriers].
         coding: coding of the symbols.
+    """
+
+    values: Values
+    variance: Floats
+    coding: Coding
+
+
+def decode(heard: list[Heard], trusted: NDArray[np.bool_]) -> list[Decoded]:
+    """Returns the likeliest code word of each of several hearings, at the cost of little more than the longest.
+
+    Args:
+        heard: symbols and codings, one or more.
         trusted: carriers that decide whether the code fits, bool [carriers].
     """
-    place = interleaver(coding.bits, coding.ht)
-    ratios = soft_bits(values, variance, coding.bits)
-    pattern = np.array(_PUNCTURE[coding.rate], dtype=bool)
+    ratios = [soft_bits(one.values, one.variance, one.coding.bits) for one in heard]
+    words = [_depunctured(one, ratio) for one, ratio in zip(heard, ratios, strict=True)]
+    found = list[Decoded]()
+    likeliest = _likeliest([word[0] for word in words], [one.coding.known_start for one in heard])
+    for one, ratio, (_, sent), pairs in zip(heard, ratios, words, likeliest, strict=True):
+        bits = np.empty(ratio.shape, dtype=np.int64)
+        bits[:, interleaver(one.coding.bits, one.coding.ht)] = pairs.ravel()[sent].reshape(len(one.values), -1)
+        sure = (np.abs(ratio) > _SURE) & np.repeat(trusted, one.coding.bits)
+        wrong = sure & ((bits == 1) == (ratio > 0))
+        found.append(Decoded(map_bits(bits, one.coding.bits), float(wrong.sum() / max(sure.sum(), 1))))
+    return found
+
+
+def _depunctured(one: Heard, ratios: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Returns log likelihood ratios float64 [n, 2] of all coded bits, and which of them are sent, bool [2 n]."""
+    pattern = np.array(_PUNCTURE[one.coding.rate], dtype=bool)
     sent = np.tile(pattern, ratios.size // pattern.sum())
     full = np.zeros(len(sent))
-    full[sent] = ratios[:, place].ravel()[: sent.sum()]
-    coded = _likeliest(full.reshape(-1, 2), coding.known_start).ravel()[sent].reshape(len(values), -1)
-    bits = np.empty_like(coded)
-    bits[:, place] = coded
-    sure = (np.abs(ratios) > _SURE) & np.repeat(trusted, coding.bits)
-    wrong = sure & ((bits == 1) == (ratios > 0))
-    return Decoded(map_bits(bits, coding.bits), float(wrong.sum() / max(sure.sum(), 1)))
+    full[sent] = ratios[:, interleaver(one.coding.bits, one.coding.ht)].ravel()[: sent.sum()]
+    return full.reshape(-1, 2), sent

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rfsep.signals.wifi_code import RATES, Coding, axis, decode, interleaver, map_bits, points
+from rfsep.signals.wifi_code import RATES, Coding, Heard, axis, decode, interleaver, map_bits, points
 
 PUNCTURED = {"1/2": "11", "2/3": "1110", "3/4": "111001", "5/6": "1110011001"}
 
@@ -32,13 +32,34 @@ def test_erased_carriers_come_back_and_other_rates_do_not_fit(bits: int, rate: s
     received = values + 0.02 * (rng.normal(size=values.shape) + 1j * rng.normal(size=values.shape))
     received[:, 3::20], variance[:, 3::20] = rng.normal(size=received[:, 3::20].shape), 10.0
     trusted = np.ones(carriers, dtype=bool)
-    for other in RATES[bits]:
-        found = decode(received, variance, Coding(bits, other, ht, True), trusted)
+    heard = [Heard(received, variance, Coding(bits, other, ht, True)) for other in RATES[bits]]
+    for other, found in zip(RATES[bits], decode(heard, trusted), strict=True):
         if other == rate:
             assert found.contradicted == 0
             assert np.isclose(found.values, values).mean() > 0.98  # the end of a word is less sure
         else:
             assert found.contradicted > 0.01
+
+
+def test_words_do_not_see_each_other() -> None:
+    """Of several lengths, alphabets, rates and starts: each is what it is alone."""
+    rng = np.random.default_rng(1)
+    heard = []
+    for bits, rate, count, known in [
+        (1, "1/2", 5, True),
+        (6, "5/6", 3, False),
+        (2, "3/4", 9, True),
+        (1, "1/2", 5, False),
+    ]:
+        values = rng.normal(size=(count, 52)) + 1j * rng.normal(size=(count, 52))
+        heard.append(Heard(values, rng.uniform(0.1, 1.0, size=(count, 52)), Coding(bits, rate, True, known)))
+    trusted = np.ones(52, dtype=bool)
+    together = decode(heard, trusted)
+    for one, found in zip(heard, together, strict=True):
+        (alone,) = decode([one], trusted)
+        assert np.array_equal(found.values, alone.values)
+        assert found.contradicted == alone.contradicted
+    assert not np.array_equal(together[0].values, together[3].values)
 
 
 def test_every_bit_has_its_place() -> None:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
+from rfsep.separators.inference.carrier_blocks import multiplied
+from rfsep.separators.tokens.token_blocks import CutTokens, TokenBlocks, WholeTokens
 from rfsep.separators.tokens.tokens import TokenGrid, Tokens
 from rfsep.signals.constellations import decide, posterior_mean_and_variance
 from rfsep.signals.ofdm_modem import OfdmModem, turned
@@ -63,7 +65,7 @@ class _Group(NamedTuple):
 
     Attributes:
         row, column: places of the tokens, int64 [W].
-        gram: complex [W, N, N], A^H A over the noise.
+        blocks: A^H A over the noise.
         seen: complex [W, N], A^H e over the noise.
         sites: contributions of the priors, [W, N].
         shown: the unknowns that a token shows, int64 [n + m].
@@ -71,7 +73,7 @@ class _Group(NamedTuple):
 
     row: Tensor
     column: Tensor
-    gram: Tensor
+    blocks: TokenBlocks
     seen: Tensor
     sites: Gaussians
     shown: Tensor
@@ -110,9 +112,11 @@ class TokenDetector:
         self.far = (frequency.abs() > band).nonzero()[:, 0]
         if not len(self.far):
             raise InputError(f"all carriers of FFT {size} lie beside a SOI of {grid.step} samples per symbol")
-        every = torch.eye(len(frequency), dtype=torch.complex64)
-        self.carriers = interference.synthesise(every, grid.period).T  # [P, D]
+        every = torch.eye(len(frequency), dtype=torch.complex128)
+        self._exact_carriers = interference.synthesise(every, grid.period).T.contiguous()  # [P, D]
+        self.carriers = self._exact_carriers.to(torch.complex64)
         self.num_shown = grid.num_seen + len(self.near)
+        self._own, self._coupling, self._beside = self._whole_grams()
 
     def __call__(self, tokens: Tokens, noise_power: Tensor, exists: Tensor) -> TokenSymbols:
         """Detects the symbols of tokens.
@@ -169,35 +173,40 @@ class TokenDetector:
             gain = torch.where(gain.abs() < _LEAST_GAIN, torch.full_like(gain, _LEAST_GAIN), gain)
         return gain * (most / gain.abs()).clamp_max(1.0)
 
-    def _group(self, where: Tensor, response: Tensor, samples: Tensor, noise: Tensor, shown: Tensor) -> _Group:
-        """Groups tokens at ``where`` bool [B, K] with responses complex [W, P, N] to samples complex [W, P]."""
-        row, column = where.nonzero(as_tuple=True)
-        scaled = response.mH / noise[row, None, None]
-        start = torch.ones(response.shape[::2], dtype=noise.dtype)
-        sites = Gaussians(start, torch.zeros_like(start, dtype=response.dtype))
-        seen = (scaled @ samples[:, :, None])[:, :, 0]
-        return _Group(row, column, scaled @ response, seen, sites, shown)
+    def _whole_grams(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the parts of whole tokens' matrices at unit gain and noise, two of them by `Tokens.phase`."""
+        pulses, beside = self.grid.pulses.to(torch.complex128), self._exact_carriers[:, self.near]
+        own = (pulses.mH @ pulses).to(torch.complex64)
+        coupling, beside = pulses.mH @ beside, beside.mH @ beside
+        return own if own.imag.any() else own.real, coupling.to(torch.complex64), beside.to(torch.complex64)
 
     def _whole(self, tokens: Tokens, received: Tensor, gain: Tensor, noise: Tensor, where: Tensor) -> _Group:
         """Groups whole tokens without their far carriers, which are decided at gains [B, K] and subtracted."""
         decided = decide(received / gain[:, :, None], self.interference.constellation) * gain[:, :, None]
         decided[:, :, self.near] = 0
         row, column = where.nonzero(as_tuple=True)
-        rest = (tokens.samples - decided @ self.carriers.T)[row, column]
-        beside = gain[row, column, None, None] * self.carriers[:, self.near]
-        response = torch.cat((self.grid.pulses[tokens.phase[row, column]], beside), 2)
-        return self._group(where, response, rest, noise, torch.arange(self.num_shown))
+        rest = (tokens.samples - decided @ self.carriers.T)[row, column]  # [W, P]
+        phase, level, scale = tokens.phase[row, column], gain[row, column, None], 1 / noise[row, None]
+        near = multiplied(rest[None], phase[None], self.grid.pulses.conj())[0]
+        seen = torch.cat((near, level.conj() * (rest @ self.carriers[:, self.near].conj())), 1) * scale
+        own, coupling = self._own[phase] * scale[:, :, None], self._coupling[phase] * (level * scale)[:, :, None]
+        blocks = WholeTokens(own, coupling, (squared(level) * scale)[:, :, None] * self._beside)
+        return _Group(row, column, blocks, seen, _first_sites(seen), torch.arange(self.num_shown))
 
     def _partial(self, tokens: Tokens, gain: Tensor, noise: Tensor, where: Tensor) -> _Group:
-        """Groups tokens that lie partly outside their windows, with all of their carriers at gains [B, K]."""
+        """Groups tokens that lie partly outside their windows, with all of their carriers at gains [B, K].
+
+        Single precision cannot tell more carriers than samples apart.
+        """
         row, column = where.nonzero(as_tuple=True)
-        carriers = gain[row, column, None, None] * self.carriers
-        response = torch.cat((self.grid.pulses[tokens.phase[row, column]], carriers), 2)
-        response = response * tokens.inside[row, column][:, :, None]
-        count = self.grid.num_seen
-        shown = torch.cat((torch.arange(count), count + self.near))
-        double = torch.complex128  # Single precision cannot tell more carriers than samples apart.
-        return self._group(where, response.to(double), tokens.samples[row, column].to(double), noise.double(), shown)
+        pulses = self.grid.pulses[tokens.phase[row, column]].to(torch.complex128)
+        level, inside, power = gain[row, column].to(torch.complex128), tokens.inside[row, column], noise[row].double()
+        blocks = CutTokens(pulses, self._exact_carriers, level, inside, power, self.interference.fft_size)
+        samples = tokens.samples[row, column].to(torch.complex128)  # zero outside
+        near = (pulses.mH @ samples[:, :, None])[:, :, 0]
+        seen = torch.cat((near, level.conj()[:, None] * (samples @ self._exact_carriers.conj())), 1) / power[:, None]
+        shown = torch.cat((torch.arange(self.grid.num_seen), self.grid.num_seen + self.near))
+        return _Group(row, column, blocks, seen, _first_sites(seen), shown)
 
     def _propagate(
         self, groups: list[_Group], symbols: Tensor, gain: Tensor, whole: Tensor, exists: Tensor
@@ -251,8 +260,7 @@ class TokenDetector:
         misfit = torch.zeros(shape, dtype=torch.complex64)
         for group, belief in zip(groups, beliefs, strict=True):
             decided = self._decided(belief, exists[group.row, group.column])
-            diagonal = group.gram.diagonal(dim1=1, dim2=2).real.clamp_min(1e-6)
-            left = (group.seen - (group.gram @ decided[:, :, None])[:, :, 0]) / diagonal.sqrt()
+            left = (group.seen - group.blocks.times(decided)) / group.blocks.diagonal().clamp_min(1e-6).sqrt()
             at = group.row, group.column
             mean[at] = belief.mean()[:, group.shown].to(torch.complex64)
             variance[at] = (1 / belief.precision)[:, group.shown].float()
@@ -265,12 +273,14 @@ class TokenDetector:
         return torch.cat((decide(mean[:, :count], points[0]) * there, decide(mean[:, count:], points[1])), 1)
 
 
+def _first_sites(seen: Tensor) -> Gaussians:
+    """Returns sites of precision 1 and mean 0, of the shape of complex [W, N]."""
+    return Gaussians(torch.ones_like(seen.real), torch.zeros_like(seen))
+
+
 def _cavity(group: _Group) -> Gaussians:
     """Returns a token's evidence on each of its symbols, without that symbol's site."""
-    precision = group.gram + torch.diag_embed(group.sites.precision).to(group.gram.dtype)
-    covariance = torch.cholesky_inverse(torch.linalg.cholesky(precision))
-    mean = (covariance @ (group.seen + group.sites.weighted)[:, :, None])[:, :, 0]
-    variance = covariance.diagonal(dim1=1, dim2=2).real
+    mean, variance = group.blocks.marginals(group.sites.precision, group.seen + group.sites.weighted)
     left = (1 / variance - group.sites.precision).clamp_min(1e-6)
     return Gaussians(left, mean / variance - group.sites.weighted)
 

@@ -198,7 +198,7 @@ def _aligned(group: Group, found: Equalised, run: Run) -> _Aligned | None:
     for bits in group.alphabets:
         phase = track_phase(found, bits, judged)
         values = turned(found.values, phase)
-        likelihood = fit(values, found.variance, bits, 1.5 * run.error + 1e-3).log_likelihood
+        likelihood = fit(values, found.variance, bits, 1.5 * run.error + 1e-3)
         each = (likelihood * judged).sum(1) / judged.sum()
         middle = each.median().item()
         if best is None or middle > best[0]:
@@ -229,35 +229,42 @@ class _Word(NamedTuple):
     pilot: complex
 
 
-def _code_word(group: Group, aligned: _Aligned, run: Run) -> _Word:
-    """Returns the code word that contradicts least, over all possible rates, quarter turns and first symbols."""
-    unseen, data = group.phase is None, data_carriers(group.ht)
-    trusted, bits = CLEAR[data].numpy(), aligned.bits
-    turns = {1: (0,), 2: (0, 1)}.get(bits, (0, 1, 2, 3)) if unseen else (0,)
+def _words(group: Group, aligned: _Aligned, run: Run, skips: range) -> list[_Word]:
+    """Returns for each first symbol the code word that contradicts least, over all possible rates and quarter turns."""
+    unseen, data, bits = group.phase is None, data_carriers(group.ht), aligned.bits
     some = len(group.alphabets) > 1  # A header has one alphabet, and rate 1/2.
-    skips = range(min(_PREAMBLE, len(aligned.starts))) if unseen or (some and not group.ht) else range(1)
+    turns = {1: (0,), 2: (0, 1)}.get(bits, (0, 1, 2, 3)) if unseen else (0,)
     rates = wifi_code.RATES[bits] if some or unseen else ("1/2",)
     doubt = 1.5 * run.error + 5e-4 + (_UNSEEN_DOUBT * ~CLEAR[data] if unseen else 0.0)
-    best: _Word | None = None
-    tried = list[_Word]()
-    for skip in skips:
-        values, variance = aligned.found.values[skip:, data], (aligned.found.variance[skip:, data] + doubt).numpy()
-        words = []
-        for turn in turns:
-            for rate in rates:
-                coding = wifi_code.Coding(bits, rate, group.ht, not unseen and not some)
-                word = wifi_code.decode((values * 1j**turn).numpy(), variance, coding, trusted)
-                # Pilots turn with the data of a symbol, but not with those of HT-SIG (19.3.9.4.3).
-                pilot = (-1j) ** turn * cmath.rect(1.0, -(group.phase or 0.0))
-                words.append(_Word(skip, torch.from_numpy(word.values) * (-1j) ** turn, word.contradicted, pilot))
-        word_here = min(words, key=lambda one: one.contradicted)
-        tried.append(word_here)
-        if best is None or word_here.contradicted < best.contradicted - _CLEARLY_FEWER:
-            best = word_here
-        if best.contradicted < _CLEARLY_FEWER:
-            break
-    assert best is not None  # there is at least one symbol
-    return best if bits == 1 else _lengthened(best, tried, aligned.fits)
+    values, variance = aligned.found.values[:, data], (aligned.found.variance[:, data] + doubt).numpy()
+    codings = [wifi_code.Coding(bits, rate, group.ht, not unseen and not some) for rate in rates]
+    tried = [(skip, turn, coding) for skip in skips for turn in turns for coding in codings]
+    heard = [
+        wifi_code.Heard((values[skip:] * 1j**turn).numpy(), variance[skip:], coding) for skip, turn, coding in tried
+    ]
+    words = list[_Word]()
+    for (skip, turn, _), word in zip(tried, wifi_code.decode(heard, CLEAR[data].numpy()), strict=True):
+        # Pilots turn with the data of a symbol, but not with those of HT-SIG (19.3.9.4.3).
+        pilot = (-1j) ** turn * cmath.rect(1.0, -(group.phase or 0.0))
+        words.append(_Word(skip, torch.from_numpy(word.values) * (-1j) ** turn, word.contradicted, pilot))
+    of_skip = [[word for word in words if word.skip == skip] for skip in skips]
+    return [min(some, key=lambda one: one.contradicted) for some in of_skip]
+
+
+def _code_word(group: Group, aligned: _Aligned, run: Run) -> _Word:
+    """Returns the code word that contradicts least, over all possible rates, quarter turns and first symbols."""
+    unseen, some = group.phase is None, len(group.alphabets) > 1
+    skips = range(min(_PREAMBLE, len(aligned.starts))) if unseen or (some and not group.ht) else range(1)
+    tried = _words(group, aligned, run, skips[:1])
+    best = tried[0]
+    if best.contradicted >= _CLEARLY_FEWER and len(skips) > 1:
+        for word in _words(group, aligned, run, skips[1:]):
+            tried.append(word)
+            if word.contradicted < best.contradicted - _CLEARLY_FEWER:
+                best = word
+            if best.contradicted < _CLEARLY_FEWER:
+                break
+    return best if aligned.bits == 1 else _lengthened(best, tried, aligned.fits)
 
 
 def _lengthened(best: _Word, tried: list[_Word], fits: Tensor) -> _Word:

@@ -1,11 +1,13 @@
 """Equalises the carriers of an 802.11 packet beneath a SOI with a Gaussian posterior."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rfsep.iq import squared
 from rfsep.separators.inference.symbol_posterior import Response
 from rfsep.separators.wifi.packet_runs import Run
 from rfsep.signals import wifi, wifi_code
@@ -37,6 +39,7 @@ def data_carriers(ht: bool) -> Tensor:
     return ~PILOT & (ht | (NUMBER.abs() <= wifi.LAST_LEGACY))
 
 
+@cache
 def carriers_of_taps() -> Tensor:
     """Returns the transform from taps to carriers: complex128 [56, taps]."""
     delay = NUMBER[:, None] * torch.tensor(TAPS, dtype=torch.float64)
@@ -61,11 +64,23 @@ class Piece(NamedTuple):
     taps: Tensor
 
 
+@cache
+def _carrier_waves() -> Tensor:
+    """Returns the carriers on the samples of a body: complex128 [64, 56]."""
+    phase = 2 * torch.pi / wifi.FFT_SIZE * torch.arange(wifi.FFT_SIZE, dtype=torch.float64)[:, None] * NUMBER
+    return torch.polar(torch.ones_like(phase), phase)
+
+
+def offset_turn(offset: float, time: Tensor) -> Tensor:
+    """Returns by how much an offset in carrier spacings turns samples int64 [n]: complex128 [n, 1]."""
+    phase = 2 * torch.pi / wifi.FFT_SIZE * offset * time[:, None].double()
+    return torch.polar(torch.ones_like(phase), phase)
+
+
 def waves(start: int, low: int, high: int, offset: float, prefix: int) -> Tensor:
     """Returns the carriers on samples ``low`` to ``high`` of a symbol that begins at ``start``: complex128 [n, 56]."""
-    time = torch.arange(low, high, dtype=torch.float64)[:, None]
-    phase = 2 * torch.pi / wifi.FFT_SIZE * (NUMBER * (time - start - prefix) + offset * time)
-    return torch.polar(torch.ones_like(phase), phase)
+    time = torch.arange(low, high)
+    return _carrier_waves()[(time - start - prefix) % wifi.FFT_SIZE] * offset_turn(offset, time)
 
 
 def noise_power(start: int, low: int, high: int, run: Run) -> Tensor:
@@ -145,20 +160,22 @@ def equalise(residual: Residual, starts: list[int], channel: Tensor, run: Run) -
     return Equalised(torch.stack(values), torch.stack(variances))
 
 
-class Fit(NamedTuple):
-    """The fit of values to an alphabet: log likelihood float64 [..., 56], likeliest points complex128 [..., 56]."""
+def fit(values: Tensor, variance: Tensor, bits: int, extra: float) -> Tensor:
+    """Returns the log likelihood float64 [..., 56] of values complex128 [..., 56] in the constellation of ``bits``.
 
-    log_likelihood: Tensor
-    points: Tensor
-
-
-def fit(values: Tensor, variance: Tensor, bits: int, extra: float) -> Fit:
-    """Fits values complex128 [..., 56] to the constellation of ``bits``, with ``extra`` added to the variance."""
+    ``extra`` is added to their variance.
+    """
     points = torch.from_numpy(wifi_code.points(bits))
     total = variance + extra
     metric = -(values[..., None] - points).abs().square() / total[..., None]
-    likelihood = torch.logsumexp(metric, -1) - float(np.log(len(points))) - total.log()
-    return Fit(likelihood, points[metric.argmax(-1)])
+    return torch.logsumexp(metric, -1) - float(np.log(len(points))) - total.log()
+
+
+def decided(values: Tensor, bits: int) -> Tensor:
+    """Returns the points of the constellation of ``bits`` nearest to values complex128 [..., 56]."""
+    points = torch.from_numpy(wifi_code.points(bits))
+    nearest: Tensor = points[squared(values[..., None] - points).argmin(-1)]
+    return nearest
 
 
 def turned(values: Tensor, phase: Tensor) -> Tensor:
@@ -173,7 +190,7 @@ def track_phase(found: Equalised, bits: int, chosen: Tensor, extra: float = 2e-3
         weight = chosen / (variance + extra)
         for _ in range(2):
             back = values * torch.polar(torch.ones_like(phase), -phase)
-            phase = phase + (weight * back * fit(back, variance, bits, extra).points.conj()).sum().angle()
+            phase = phase + (weight * back * decided(back, bits).conj()).sum().angle()
         if phases:
             drift = (1 - _DRIFT) * drift + _DRIFT * (phase - phases[-1])
         phases.append(phase)

@@ -15,6 +15,7 @@ from rfsep.separators.wifi.packet_symbols import (
     Residual,
     carriers_of_taps,
     data_carriers,
+    decided,
     equalise,
     fit,
     track_phase,
@@ -88,8 +89,7 @@ def _refined(found: Equalised, channel: Tensor, bits: int, chosen: Tensor, error
     for _ in range(_REFINEMENTS):
         behind = _through(found, channel)
         phase = track_phase(behind, bits, chosen)
-        points = fit(turned(behind.values, phase), behind.variance, bits, 1e-3).points
-        points = turned(points, -phase)
+        points = turned(decided(turned(behind.values, phase), bits), -phase)
         moment = (weight * points.conj() * found.values).sum(0)
         power = (weight * points.abs().square()).sum(0)
         ridge = _RIDGE * power.mean() * torch.eye(len(TAPS), dtype=torch.complex128)
@@ -98,7 +98,7 @@ def _refined(found: Equalised, channel: Tensor, bits: int, chosen: Tensor, error
         channel = transform @ taps
     behind = _through(found, channel)
     phase = track_phase(behind, bits, chosen)
-    likelihood = fit(turned(behind.values, phase), behind.variance, bits, 1.5 * error + 1e-3).log_likelihood
+    likelihood = fit(turned(behind.values, phase), behind.variance, bits, 1.5 * error + 1e-3)
     density = likelihood - 2 * channel.abs().log()  # density of the received values
     return _Guess(taps, (density * chosen).sum(1) / chosen.sum())
 

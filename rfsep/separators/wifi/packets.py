@@ -1,6 +1,6 @@
 """Separates a SOI from 802.11 packets: every segment of the interference has a covariance of its own."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from rfsep.separators.inference.symbol_posterior import (
 from rfsep.separators.wifi.packet_decoding import Cancelled, cancelled
 from rfsep.separators.wifi.packet_runs import Run, Runs, power_between, power_of_gap, runs_of
 from rfsep.separators.wifi.packet_segments import LEAST_LENGTH, LENGTH, Features, Kind, Segment, features, segment
-from rfsep.separators.wifi.packet_symbols import SMEARED, TAPS, Residual
+from rfsep.separators.wifi.packet_symbols import SMEARED, TAPS, Residual, carriers_of_taps, offset_turn
 from rfsep.separators.windows import overlapped
 from rfsep.signals import wifi
 from rfsep.signals.statistics import inverse_positive
@@ -42,6 +42,25 @@ _OUTER_POWER = 0.3
 _RINGING, _RINGS_ON, _RINGS_BEFORE = 0.03, 3, 2
 
 
+@cache
+def _repeated(kind: Kind) -> Tensor:
+    """Returns the covariance of what repeats of a field or symbol at offset 0 and unit power: complex128 [n, n]."""
+    length, number = LENGTH[kind], wifi.carriers().double()
+    time = torch.arange(length, dtype=torch.float64)[:, None]
+    if kind == Kind.LONG:
+        values, turn = wifi.long_training(), number * (time - wifi.LONG_PREFIX)
+        sent = torch.polar(values.expand_as(turn), 2 * torch.pi * turn / wifi.FFT_SIZE)
+        waves: Tensor = sent @ carriers_of_taps() / (2 * wifi.LAST_LEGACY * len(TAPS)) ** 0.5
+    else:
+        power = torch.where(number.abs() <= wifi.LAST_LEGACY, 1.0, _OUTER_POWER).double()
+        if kind in (Kind.SHORT, Kind.HT_SHORT):
+            power = power * ((number % wifi.SHORT_SPACING == 0) & (number.abs() <= wifi.LAST_SHORT))
+        turn = 2 * torch.pi * number / wifi.FFT_SIZE * time
+        waves = torch.polar((power / power.sum()).sqrt().expand_as(turn), turn)
+    covariance: Tensor = waves @ waves.mH
+    return covariance
+
+
 def field_covariance(kind: Kind, offset: float, error: float) -> Tensor:
     """Returns the covariance of a whole field or symbol at unit power: complex128 [n, n].
 
@@ -53,24 +72,11 @@ def field_covariance(kind: Kind, offset: float, error: float) -> Tensor:
         offset: carrier offset in carrier spacings.
         error: share of the power that does not repeat.
     """
-    length, number = LENGTH[kind], wifi.carriers().double()
-    time = torch.arange(length, dtype=torch.float64)[:, None]
-    if kind == Kind.LONG:
-        taps = torch.tensor(TAPS, dtype=torch.float64)
-        values, turn = wifi.long_training(), (number + offset) * time - number * wifi.LONG_PREFIX
-        sent = torch.polar(values.expand_as(turn), 2 * torch.pi * turn / wifi.FFT_SIZE)
-        delay = number[:, None] * taps
-        channel = torch.polar(torch.ones_like(delay), -2 * torch.pi * delay / wifi.FFT_SIZE)
-        waves: Tensor = sent @ channel / (2 * wifi.LAST_LEGACY * len(taps)) ** 0.5
-    else:
-        power = torch.where(number.abs() <= wifi.LAST_LEGACY, 1.0, _OUTER_POWER).double()
-        if kind in (Kind.SHORT, Kind.HT_SHORT):
-            power = power * ((number % wifi.SHORT_SPACING == 0) & (number.abs() <= wifi.LAST_SHORT))
-        turn = 2 * torch.pi * (number + offset) / wifi.FFT_SIZE * time
-        waves = torch.polar((power / power.sum()).sqrt().expand_as(turn), turn)
-    white = torch.full((length,), error, dtype=torch.float64)
+    white = torch.full((LENGTH[kind],), error, dtype=torch.float64)
     white[: len(SMEARED)] += torch.tensor(SMEARED, dtype=torch.float64)
-    covariance: Tensor = waves @ waves.mH + torch.diag(white)
+    turn = offset_turn(offset, torch.arange(LENGTH[kind]))
+    covariance = _repeated(kind) * (turn * turn.mH)
+    covariance.diagonal().add_(white)
     return covariance
 
 
