@@ -1,5 +1,6 @@
 """Decimates the band of a narrow SOI, so that a window of interference has few dimensions."""
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,7 @@ class Band(NamedTuple):
         return self._replace(noise=self.noise.to(torch.complex64), response=self.response.to(torch.complex64))
 
 
+@cache
 def low_pass() -> Tensor:
     """Returns the taps of the decimator's filter, float64."""
     time = torch.arange(NUM_TAPS, dtype=torch.float64) - NUM_TAPS // 2

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rfsep.iq import squared
+
 
 class Cut(NamedTuple):
     """How a window's samples are cut.
@@ -93,6 +95,27 @@ def inverted(covariance: Tensor, vector: Tensor, cut: Cut | None) -> Inverted:
         found[cut.shared[beside], block] = -spread.mH
         weighed[block] = inverse @ vector[block] - gain @ ours[beside]
     return Inverted(found, weighed)
+
+
+def log_likelihood(covariance: Tensor, samples: Tensor, cut: Cut | None) -> float:
+    """Returns the log likelihood of Gaussian samples complex [Q], without -Q log pi, by their covariance [Q, Q]."""
+    if cut is None:
+        return _log_likelihood(torch.linalg.cholesky(covariance), samples)[1]
+    left, rest, likely = covariance[cut.shared][:, cut.shared], samples[cut.shared], 0.0
+    for block, beside in zip(cut.inner, cut.beside, strict=True):
+        factor = torch.linalg.cholesky(covariance[block, block])
+        half = torch.linalg.solve_triangular(factor, covariance[block, cut.shared[beside]], upper=False)
+        white, own = _log_likelihood(factor, samples[block])
+        left[beside, beside] -= half.mH @ half
+        rest[beside] -= half.mH @ white
+        likely += own
+    return likely + _log_likelihood(torch.linalg.cholesky(left), rest)[1]
+
+
+def _log_likelihood(factor: Tensor, samples: Tensor) -> tuple[Tensor, float]:
+    """Returns samples complex [Q] that a Cholesky factor [Q, Q] has made white, and their log likelihood."""
+    white = torch.linalg.solve_triangular(factor, samples[:, None], upper=False)[:, 0]
+    return white, -float(squared(white).sum()) - 2 * float(factor.diagonal().real.log().sum())
 
 
 def _inverse(covariance: Tensor) -> Tensor:

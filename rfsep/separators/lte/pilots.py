@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
-from rfsep.separators.inference.band import Band
 from rfsep.separators.inference.superposed import SOI
-from rfsep.separators.inference.symbol_posterior import Response
 from rfsep.separators.lte.broadcast import broadcast
 from rfsep.separators.lte.cell_symbols import Pilots, further_pilots, known_pilots, synchronisation_symbols
 from rfsep.separators.lte.data_channel import leakage
@@ -27,6 +25,7 @@ from rfsep.separators.lte.resource_blocks import (
     FFT_SIZE,
     PREFIX,
     SYMBOL,
+    Known,
     ResourceBlockLmmse,
     Timing,
     find_timings,
@@ -303,26 +302,26 @@ class PilotCancelling:
             return self.beneath.separate(mixture)
 
         def estimate(windows: Tensor) -> Tensor:
-            response, band = self.beneath.response(windows.shape[1], length <= self.block)
+            known = self.beneath.known(windows.shape[1], length <= self.block)
             finder = self._finder(windows.shape[1])
-            found = [self._data(one, finder, response, band) for one in windows]
+            found = [self._data(one, finder, known) for one in windows]
             symbols, timings = zip(*found, strict=True)
-            soi = (torch.stack(symbols) @ response.waveforms.T).to(torch.complex64)
+            soi = (torch.stack(symbols) @ known.response.waveforms.T).to(torch.complex64)
             return self.beneath.honest(windows, soi, list(timings))
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, self.modem.decide(soi))
 
-    def _data(self, window: Tensor, finder: PilotFinder, response: Response, band: Band) -> tuple[Tensor, Timing]:
+    def _data(self, window: Tensor, finder: PilotFinder, known: Known) -> tuple[Tensor, Timing]:
         """Estimates the symbols complex128 [S] of a window, together with its data where these can be read."""
         fit, timing = finder.separate(window), find_timings(window, 1)[0]
-        soi = Soi(response.waveforms, self.beneath.points, self._leakage)
-        data = detected_data(window, band, soi, timing, fit.found)
+        soi = Soi(known.response.waveforms, self.beneath.points, self._leakage)
+        data = detected_data(window, known.band, soi, timing, fit.found)
         if data is None:
-            return self._symbols(fit, band)
+            return self._symbols(fit, known)
         return data.found[SOI].mean.to(torch.complex128), timing._replace(score=float("inf"))
 
-    def _symbols(self, fit: PilotFit, band: Band) -> tuple[Tensor, Timing]:
+    def _symbols(self, fit: PilotFit, known: Known) -> tuple[Tensor, Timing]:
         """Estimates the symbols complex128 [S] of a window without what is known, and without the broadcast channel.
 
         The timing is that of the first cell, because the prefixes that show it went with the pilots.
@@ -330,11 +329,11 @@ class PilotCancelling:
         rest = fit.rest
         told = ((cell, taps) for cell, taps in zip(fit.found, fit.taps, strict=True) if taps is not None)
         for cell, taps in {one[0].cell: one for one in reversed(list(told))}.values():
-            rest = rest - broadcast(rest, band, cell, taps)
+            rest = rest - broadcast(rest, known.band, cell, taps)
         if fit.timings:
             timing = fit.timings[0]
         elif fit.found:
             timing = Timing(fit.found[0].start - PREFIX, fit.found[0].fraction)
         else:
             timing = find_timings(rest, 1)[0]
-        return self.beneath.symbols(rest, band, timing), timing
+        return self.beneath.symbols(rest, known, timing), timing

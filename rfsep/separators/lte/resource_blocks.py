@@ -16,17 +16,17 @@ from torch.nn.functional import conv1d, pad
 
 from rfsep.iq import squared
 from rfsep.separators.inference.band import DECIMATION, FIRST_TAP, NUM_TAPS, Band, fits_band, low_pass, make_band
+from rfsep.separators.inference.dissection import Cut, Inverted, cut_between, fits_cut, inverted
 from rfsep.separators.inference.evidence import Fallback
 from rfsep.separators.inference.expectation_propagation import Sites
 from rfsep.separators.inference.symbol_posterior import (
     Information,
     Response,
     detected_symbols,
-    gaussian_posterior,
-    linear_symbols,
     make_response,
 )
 from rfsep.separators.lmmse import Lmmse
+from rfsep.separators.lte.equal_powers import likeliest_equal
 from rfsep.separators.windows import overlapped
 from rfsep.signals.statistics import modem_autocorrelation
 from rfsep.types import Modem, Separated
@@ -65,11 +65,6 @@ _BLOCK_PRIOR, _ELEMENT_PRIOR = 6.0, 2.0
 # Tuned on the training split. Iterations, the first of them that detects, and rounds of propagation in each.
 _ITERATIONS = 7
 _DETECT_AFTER, _DETECT_ROUNDS = 2, 2
-
-# Tuned on the training split: nats by which powers of resource blocks have to be likelier than an equal one. In a
-# window of equal powers some forty fitted ones reach 12. Equal powers that are tried, as shares of the mean.
-_LEAST_STRUCTURE = 15.0
-_EQUAL = (0.7, 0.85, 1.0, 1.2)
 
 
 def carrier_numbers() -> Tensor:
@@ -146,6 +141,24 @@ def find_timings(mixture: Tensor, count: int) -> list[Timing]:
     return found
 
 
+class Known(NamedTuple):
+    """The constants of windows of one length.
+
+    Attributes:
+        response: of the SOI.
+        band: the SOI's, at a lower rate.
+        soi: covariance of the decimated SOI, complex128 [Q, Q].
+        coupled: samples of the band that SOI and white noise couple, bool [Q, Q].
+        width: samples of the band that one symbol of the SOI reaches.
+    """
+
+    response: Response
+    band: Band
+    soi: Tensor
+    coupled: Tensor
+    width: int
+
+
 class Lattice(NamedTuple):
     """The E resource elements that reach into a window, in resource blocks of one symbol each.
 
@@ -163,15 +176,42 @@ class Lattice(NamedTuple):
     shape: tuple[int, int]
     rows: list[slice]
 
-    def covariance(self, power: Tensor) -> Tensor:
-        """Returns the covariance complex [Q, Q] of elements with powers float64 [E], in the precision of the waves."""
-        total = torch.zeros((len(self.waves), len(self.waves)), dtype=self.waves.dtype)
-        carriers = len(power) // self.shape[0]
-        for symbol, rows in enumerate(self.rows):
-            columns = slice(symbol * carriers, (symbol + 1) * carriers)
+    def parts(self) -> list[tuple[slice, slice]]:
+        """Lists the rows that each symbol reaches, and its elements, of the symbols that reach any."""
+        carriers = len(self.block) // self.shape[0]
+        every = ((rows, slice(index * carriers, (index + 1) * carriers)) for index, rows in enumerate(self.rows))
+        return [(rows, columns) for rows, columns in every if rows.stop > rows.start]
+
+    def covariance(self, power: Tensor, rest: Tensor) -> Tensor:
+        """Returns a covariance complex [Q, Q] and that of elements with powers float64 [E], in the waves' precision."""
+        total = rest.clone()
+        for rows, columns in self.parts():
             part = self.waves[rows, columns]
-            total[rows, rows] += (part * power[columns].to(part.real.dtype)) @ part.mH
+            total[rows, rows].addmm_(part * power[columns].to(part.real.dtype), part.mH)
         return total
+
+    def cut(self, known: "Known") -> Cut | None:
+        """Returns where a window can be cut between symbols; None if nowhere."""
+        coupled, rows = known.coupled.clone(), [rows for rows, _ in self.parts()]
+        for one in rows:
+            coupled[one, one] = True
+        cut = cut_between(rows, len(coupled), known.width)
+        return cut if cut is not None and fits_cut(cut, coupled) else None
+
+    def energy(self, power: Tensor, window: Inverted) -> Tensor:
+        """Returns posterior mean squares float64 [E] of elements with powers float64 [E].
+
+        Args:
+            power: assumed before.
+            window: the inverse of the covariance of all, the SOI's symbols included, and its product with the samples.
+        """
+        energy = torch.zeros_like(power)
+        for rows, columns in self.parts():
+            part, before = self.waves[rows, columns], power[columns]
+            explained = torch.view_as_real(window.inverse[rows, rows] @ part) * torch.view_as_real(part)
+            left = before - before.square() * explained.sum((0, 2))
+            energy[columns] = squared(before * (part.mH @ window.weighed[rows])) + left.clamp_min(0)
+        return energy
 
     def sums(self, values: Tensor) -> Tensor:
         """Sums values float64 [E] over resource blocks: float64 [symbols, blocks]."""
@@ -225,25 +265,6 @@ def whitened(band: Band, samples: Tensor, covariance: Tensor, waves: Tensor) -> 
     return Whitened(white[:, :num_symbols], white[:, num_symbols], white[:, num_symbols + 1 :])
 
 
-def _element_energy(power: Tensor, white: Whitened, mean: Tensor, covariance: Tensor) -> Tensor:
-    """Returns posterior mean squares of the elements: float64 [E].
-
-    Args:
-        power: assumed powers of the elements, float64 [E].
-        white: the window in which elements and floor together are white.
-        mean: posterior mean of the SOI's symbols, complex128 [S].
-        covariance: posterior covariance of the symbols, complex128 [S, S].
-    """
-    waves = white.waves
-    coupling = waves.mH @ white.response  # [E, S]
-    found = power * (waves.mH @ white.samples - coupling @ mean.to(waves.dtype))
-    spread = torch.view_as_real(coupling @ covariance.to(waves.dtype)) * torch.view_as_real(coupling)
-    explained = squared(waves).sum(0) - spread.sum((1, 2))
-    left = power - power.square() * explained
-    energy: Tensor = squared(found) + left.clamp_min(0)
-    return energy
-
-
 def _shrunk_powers(lattice: Lattice, energy: Tensor) -> Tensor:
     """Shrinks mean squares to powers float64 [E]: elements to blocks, blocks to the product of symbol and carriers."""
     total, count = lattice.sums(lattice.weight * energy), lattice.sums(lattice.weight)
@@ -254,45 +275,6 @@ def _shrunk_powers(lattice: Lattice, energy: Tensor) -> Tensor:
     block = (total + _BLOCK_PRIOR * expected) / (count + _BLOCK_PRIOR)
     powers: Tensor = (energy + _ELEMENT_PRIOR * block.flatten()[lattice.block]) / (1 + _ELEMENT_PRIOR)
     return powers
-
-
-def _log_likelihood(samples: Tensor, covariance: Tensor) -> float:
-    """Returns the log likelihood of Gaussian samples complex [Q], without -Q log pi."""
-    root = torch.linalg.cholesky(covariance)
-    white = torch.linalg.solve_triangular(root, samples[:, None], upper=False)
-    return -float(squared(white).sum()) - 2 * float(root.diagonal().real.log().sum())
-
-
-class _Equal(NamedTuple):
-    """Interference of equal powers: its power, and whether it is white noise or the elements."""
-
-    power: float
-    white: bool
-
-
-def _equal_powers(lattice: Lattice, power: Tensor, samples: Tensor, band: Band, floor: float) -> _Equal | None:
-    """Returns the likeliest equal powers, or None where samples speak for resource blocks.
-
-    Powers that are fitted to a window of equal ones follow its noise, and lose what the matched filter keeps. Likewise
-    a prefix costs bits where there is none, so that equal elements have to be likelier than white noise.
-
-    Args:
-        lattice: of the elements.
-        power: of each, float64 [E].
-        samples: of the band, complex [Q].
-        band: of the SOI, in the precision of the samples.
-        floor: power of the white part of the interference.
-    """
-    total, count = lattice.sums(lattice.weight * power), lattice.sums(lattice.weight)
-    block = (total / count.clamp_min(1e-12)).flatten()[lattice.block]
-    mean = float(total.sum() / count.sum())
-    rest = band.response @ band.response.mH + floor * band.noise
-    flat = {True: band.noise, False: lattice.covariance(torch.ones_like(power))}
-    equal = [_Equal(share * mean, white) for white in flat for share in _EQUAL]
-    likely = [_log_likelihood(samples, rest + one.power * flat[one.white]) for one in equal]
-    best = max(likely)
-    blocks = _log_likelihood(samples, rest + lattice.covariance(block))
-    return None if blocks - best > _LEAST_STRUCTURE else equal[likely.index(best)]
 
 
 def _priors(num_symbols: int) -> Sites:
@@ -329,12 +311,15 @@ class ResourceBlockLmmse:
         self._fallback = Fallback(modem, examples)
         self._soi_power = float(modem_autocorrelation(modem, 1).real)
         self._narrow = fits_band(modem)
-        self.response = lru_cache(maxsize=4)(self._make_response)
+        self.known = lru_cache(maxsize=4)(self._make_known)
 
-    def _make_response(self, num_samples: int, whole: bool) -> tuple[Response, Band]:
-        """Returns response and band of a window; ``whole`` says that the signal begins and ends with it."""
+    def _make_known(self, num_samples: int, whole: bool) -> Known:
+        """Returns the constants of a window; ``whole`` says that the signal begins and ends with it."""
         response = make_response(self.modem, num_samples, whole)
-        return response, make_band(response)
+        band = make_band(response)
+        soi, reached = band.response @ band.response.mH, (band.response != 0).float()
+        coupled = (reached @ reached.T > 0) | (band.noise != 0)
+        return Known(response, band, soi, coupled, int(reached.sum(0).max()))
 
     def fits(self, num_samples: int) -> bool:
         """Tells whether mixtures of ``num_samples`` are estimated here, not left to `Lmmse`."""
@@ -347,10 +332,10 @@ class ResourceBlockLmmse:
             return self._stationary.separate(mixture)
 
         def estimate(windows: Tensor) -> Tensor:
-            response, band = self.response(windows.shape[1], length <= self.block)
+            known = self.known(windows.shape[1], length <= self.block)
             timings = [find_timings(window, 1)[0] for window in windows]
-            symbols = torch.stack([self.symbols(one, band, at) for one, at in zip(windows, timings, strict=True)])
-            return self.honest(windows, (symbols @ response.waveforms.T).to(torch.complex64), timings)
+            symbols = torch.stack([self.symbols(one, known, at) for one, at in zip(windows, timings, strict=True)])
+            return self.honest(windows, (symbols @ known.response.waveforms.T).to(torch.complex64), timings)
 
         soi = overlapped(estimate, mixture, self.block, self.margin, self.modem.symbol_period)
         return Separated(soi, self.modem.decide(soi))
@@ -360,35 +345,50 @@ class ResourceBlockLmmse:
         misfit = torch.tensor([timing.score < _LEAST_PREFIX for timing in timings])
         return self._fallback.honest(windows, soi, misfit)
 
-    def symbols(self, window: Tensor, band: Band, timing: Timing) -> Tensor:
+    def symbols(self, window: Tensor, known: Known, timing: Timing) -> Tensor:
         """Estimates the symbols complex128 [S] of one window complex64 [T], given the interference's timing."""
-        lattice = make_lattice(band, timing)
-        samples = band.decimated(window)
+        band, lattice = known.band, make_lattice(known.band, timing)
+        samples, cut = band.decimated(window), lattice.cut(known)
         level = max(float(squared(window).mean()) - self._soi_power, _LEAST_LEVEL)
-        power = torch.full(lattice.weight.shape, level, dtype=torch.float64)
-        prior = _priors(band.response.shape[1])
-        sites, floor = prior, _FLOOR * level * band.noise
+        floor, prior = _FLOOR * level * band.noise, _priors(band.response.shape[1])
         # Powers are found in single precision; the symbols are estimated once, in double precision.
-        rough, waves, heard = (
-            band.single(),
-            lattice._replace(waves=lattice.waves.to(torch.complex64)),
+        rough = lattice._replace(waves=lattice.waves.to(torch.complex64))
+        power, sites = self._powers(rough, band.single(), samples.to(torch.complex64), level, cut, known)
+        total, count = lattice.sums(lattice.weight * power), lattice.sums(lattice.weight)
+        block = (total / count.clamp_min(1e-12)).flatten()[lattice.block]
+        rest, even = (known.soi + floor).to(torch.complex64), torch.ones_like(power)
+        equal = likeliest_equal(
             samples.to(torch.complex64),
+            rest,
+            {True: band.noise.to(torch.complex64), False: rough.covariance(even, torch.zeros_like(rest))},
+            float(total.sum() / count.sum()),
+            rough.covariance(block, rest),
+            cut,
         )
-        for iteration in range(_ITERATIONS - 1):
-            covariance = _FLOOR * level * rough.noise + waves.covariance(power)
-            white = whitened(rough, heard, covariance, waves.waves)
-            said = white.information()
-            if self.detect and iteration >= _DETECT_AFTER:
-                sites = detected_symbols(said, self.points, sites, _DETECT_ROUNDS).sites
-            mean, spread = gaussian_posterior(said, sites)
-            power = _shrunk_powers(lattice, _element_energy(power, white, mean[0], spread[0]))
-        equal = _equal_powers(waves, power, heard, rough, _FLOOR * level)
         if equal is None:
-            covariance = floor + lattice.covariance(power)
+            covariance = lattice.covariance(power, floor)
         else:
-            flat = band.noise if equal.white else lattice.covariance(torch.ones_like(power))
-            covariance, sites = floor + equal.power * flat, prior
-        said = whitened(band, samples, covariance, lattice.waves[:, :0]).information()
+            covariance, sites = floor + equal.power * band.noise, prior
+            if not equal.white:
+                covariance = lattice.covariance(equal.power * even, floor)
         if self.detect:
+            said = whitened(band, samples, covariance, lattice.waves[:, :0]).information()
             return detected_symbols(said, self.points, sites, _DETECT_ROUNDS).symbols.mean[0]
-        return linear_symbols(said)[0]
+        return band.response.mH @ inverted(covariance + known.soi, samples, cut).weighed
+
+    def _powers(
+        self, lattice: Lattice, band: Band, samples: Tensor, level: float, cut: Cut | None, known: Known
+    ) -> tuple[Tensor, Sites]:
+        """Finds powers float64 [E] of the elements of samples complex64 [Q], and the sites of the SOI's symbols."""
+        power = torch.full(lattice.weight.shape, level, dtype=torch.float64)
+        sites = _priors(band.response.shape[1])
+        floor, soi, left = _FLOOR * level * band.noise, known.soi.to(torch.complex64), samples
+        for iteration in range(_ITERATIONS - 1):
+            covariance = lattice.covariance(power, floor)
+            if self.detect and iteration >= _DETECT_AFTER:
+                said = whitened(band, samples, covariance, lattice.waves[:, :0]).information()
+                sites = detected_symbols(said, self.points, sites, _DETECT_ROUNDS).sites
+                soi = (band.response / sites.precision[0].float()) @ band.response.mH
+                left = samples - band.response @ (sites.shift / sites.precision)[0].to(torch.complex64)
+            power = _shrunk_powers(lattice, lattice.energy(power, inverted(covariance + soi, left, cut)))
+        return power, sites

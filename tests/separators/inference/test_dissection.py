@@ -1,8 +1,9 @@
 """The inverse of a covariance along a cut is the dense inverse wherever symbols ask for it."""
 
+import pytest
 import torch
 
-from rfsep.separators.inference.dissection import cut_between, fits_cut, inverted
+from rfsep.separators.inference.dissection import cut_between, fits_cut, inverted, log_likelihood
 
 ROWS = [slice(0, 20), slice(15, 60), slice(52, 90), slice(86, 100)]
 WIDTH = 9
@@ -30,6 +31,15 @@ def test_entries_that_symbols_ask_for_are_those_of_the_dense_inverse() -> None:
     for rows in [*ROWS, *(slice(first, first + WIDTH) for first in range(92))]:
         torch.testing.assert_close(inverse[rows, rows], dense[rows, rows])
     torch.testing.assert_close(inverted(given, vector, None).inverse, dense)
+
+
+def test_likelihood_along_a_cut_is_that_of_the_whole() -> None:
+    given, vector = covariance(1), covariance(2)[0]
+    cut = cut_between(ROWS, 100, WIDTH)
+    assert cut is not None
+    expected = -float((vector.conj() @ torch.linalg.inv(given) @ vector).real) - float(torch.linalg.slogdet(given)[1])
+    for one in (cut, None):
+        assert log_likelihood(given, vector, one) == pytest.approx(expected, rel=1e-10)
 
 
 def test_a_coupling_across_a_cut_is_seen() -> None:
