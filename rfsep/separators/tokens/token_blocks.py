@@ -6,8 +6,8 @@ The symbols a of the SOI and the carriers b of a token have the information matr
     [ coupling^H      beside + diag(q)  ]
 
 with the precisions p and q of their sites. A whole token keeps few carriers. One that its window cuts keeps all of
-them, but ``beside`` is s base I + s sign F^H F: with as few rows in F as there are samples inside (base 0, sign 1), or as
-there are samples that the body lacks or has twice (base 1; sign -1 or 1), because the body's samples alone give s I.
+them, but ``beside`` is s base I + s sign F^H F: with as few rows in F as samples inside (base 0, sign 1), or as there
+are samples that the body lacks or has twice (base 1; sign -1 or 1), because the body's samples alone give s I.
 With 1 / t = q + s base, the matrix inversion lemma leaves a matrix as large as F has rows:
 
     (beside + diag(q))^-1 = diag(t) - sign W^H W,    W = s^1/2 L^-1 F diag(t),    L L^H = I + sign s F diag(t) F^H.
