@@ -57,6 +57,11 @@ class Job(NamedTuple):
         """Name of the row."""
         return f"{self.separator}, {self.soi} in {self.interference}, {self.num_samples:,}"
 
+    @property
+    def set_up(self) -> str:
+        """Name of the row of its set-up, which does not depend on the samples of a mixture."""
+        return f"set-up of {self.separator}, {self.soi} in {self.interference}"
+
 
 SEPARATORS = (
     Job("joint_detection", "ofdm_qpsk", "ofdm_qpsk", 2560),
@@ -80,7 +85,7 @@ COMMANDS = ("rfsep --help", "evaluate separator=matched_filter", "evaluate separ
 
 def rows() -> list[str]:
     """Returns the names of all rows."""
-    set_up = [f"set-up of {job.what}" for job in (*SEPARATORS, SELECTED)]
+    set_up = dict.fromkeys(job.set_up for job in (*SEPARATORS, SELECTED))
     return [
         *(job.what for job in SEPARATORS),
         *set_up,
@@ -282,7 +287,8 @@ def measured(builds: tuple[Build, Build], what: str, args: argparse.Namespace, f
             build(do="open source", name=name)
             build(do="draw", batch=1, samples=OFFICIAL)
         return ratio(in_turn(builds, args.pairs, do="draw", batch=DRAWN[0], samples=DRAWN[1]))
-    job = {one.what: one for one in (*SEPARATORS, SELECTED)}[what.removeprefix("set-up of ")]
+    jobs = (*SEPARATORS, SELECTED)
+    job = ({one.set_up: one for one in jobs} | {one.what: one for one in jobs})[what]
     if kind == "set-up":
         given = examples(job.interference, folder)
         return ratio(in_turn(builds, args.pairs, do="set up", name=job.separator, soi=job.soi, examples=given))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rfsep.iq import squared
-from rfsep.separators.inference.ends import outer
+from rfsep.separators.inference.ends import OUTER_BLOCKS
 from rfsep.separators.inference.expectation_propagation import (
     Detector,
     Marginals,
@@ -97,9 +97,8 @@ def of_decisions(
     soi, carriers = detector.decided(state)
     seen, residual = window.inside.sum(2), detector.residuals(window, soi * window.exists, carriers, state.gain)
     misfit = torch.where(misfit > 0, misfit, residual / noise_power[:, None])  # [B, K]
-    ends = torch.zeros_like(seen, dtype=torch.bool)
-    for left in (True, False):
-        ends.scatter_(1, outer(window, left), True)
+    place, count = torch.arange(seen.shape[1]), (seen > 0).sum(1, True)  # Empty blocks come last.
+    ends = (place < OUTER_BLOCKS) | (place >= count - OUTER_BLOCKS)  # [B, K]
     within = (misfit * seen * ~ends).sum(1) / (seen * ~ends).sum(1).clamp_min(1)
     noise = torch.ones_like(within) if known else within.clamp_min(1)  # relative to the assumed one
     noise = torch.where(ends, misfit.clamp_min(1), noise[:, None])  # [B, K]
