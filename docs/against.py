@@ -303,7 +303,7 @@ def main() -> None:
     parser.add_argument("--mixtures", type=int, default=8, help="per condition; fewer of longer ones")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     chosen = [what for what in rows() if not args.parts or any(part in what for part in args.parts)]
     if not chosen:
         parser.error(f"no row has {' or '.join(args.parts)} in its name; rows: {'; '.join(rows())}")

@@ -16,6 +16,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # Tables with more levels leave out the intervals.
 WIDEST_WITH_INTERVALS = 6
 SUMMARY_DB = -12.0
+EQUAL_DB = -300.0  # floor of docs/against.py for the difference of estimates
 LENGTHS = (1280, 20480, 327680, 1310720)  # columns of the table of growing cost
 SUMMARY = (  # the README's selection of comparisons
     ("QPSK in OFDM-QPSK, as in alpha-RGS", "args_ofdm_qpsk"),
@@ -368,7 +369,8 @@ def against(content: dict[str, Any]) -> str:
         drawn, other = [], []
         for name, found in row.get("conditions", {}).items():
             (other if "late" in name else drawn).append(found)
-        furthest = f"{max(found['difference_db'] for found in drawn):.0f} dB" if drawn else ""
+        apart = max((found["difference_db"] for found in drawn), default=None)
+        furthest = "" if apart is None else "equal" if apart <= EQUAL_DB else f"{apart:.0f} dB"
         wrong = [
             f"{sum(one['wrong_bits'][0] for one in some)} → {sum(one['wrong_bits'][1] for one in some)}" if some else ""
             for some in (drawn, other)
