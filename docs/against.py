@@ -40,7 +40,7 @@ FRAMES = (200, 8192)  # examples, and samples in each
 DRAWN = (64, OFFICIAL)  # waveforms that a source draws at a time
 NOISE_DB, LATE, CARRIER = -20.0, 0.37, 1e-3
 LEVELS_DB = {"-30 dB": -30.0, "-12 dB": -12.0, "0 dB": 0.0, "-12 dB, noise": -12.0, "-12 dB, late, carrier": -12.0}
-FLOOR_DB = -300.0  # of a difference: JSON knows no infinity
+FLOOR_DB = -300.0  # Equal estimates get this difference, because JSON knows no infinity.
 SEED = 22
 
 

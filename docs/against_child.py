@@ -60,7 +60,7 @@ def work(job: dict[str, Any]) -> Any:
 def main() -> None:
     """Answers each job with the seconds that it took."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what rfsep prints is no answer
+    os.dup2(2, 1)  # Words that rfsep prints must not be taken for answers.
     for line in sys.stdin:
         job = json.loads(line)
         torch.set_num_threads(job.get("threads", 1))

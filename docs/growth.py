@@ -77,7 +77,7 @@ def measured(name: str, seconds: float) -> dict[str, Any]:
         torch.set_num_threads(1)
         return time.process_time() - cpu, time.perf_counter() - wall
 
-    cost(1, LENGTHS[0])  # what is made at first use
+    cost(1, LENGTHS[0])  # The first call also makes tables that later ones use again.
     row: dict[str, Any] = {"separator": name, "interference": SOURCES[name], "set_up_mb": peak_mb()}
     lengths: list[dict[str, float]] = []
     for length in LENGTHS:

@@ -78,7 +78,7 @@ class CarrierBlocks:
         self.carriers = carriers
         self.factor = factor
         self.coupling = carriers.mH @ pulses  # C, [step, D, c]
-        self.entries = num_blocks * (len(factor) + pulses.shape[2]) ** 2  # of the largest matrices of one window
+        self.entries = num_blocks * (len(factor) + pulses.shape[2]) ** 2  # size of a window's largest matrices
         self._alpha = alpha
         self._first, self._last = slice(0, 1), slice(num_blocks - num_edges + 1, num_blocks)
         self.inner = slice(1, num_blocks - num_edges + 1)

@@ -76,7 +76,7 @@ def chosen(
         most[rows] = torch.maximum(most[rows], solved.log_likelihood)
         cyclic[rows] = solved.symbols
     verdict = rivals(synchroniser, mixture, at, Rank.DETECTED, most)
-    # The whole evidence is dear. It matters only where that of the decisions, a lower bound, does not win.
+    # The whole evidence is dear. It matters only where that of the decisions does not win.
     doubt = torch.arange(len(mixture)) if soft else (evidence < verdict.log_likelihood).nonzero()[:, 0]
     left = torch.ones_like(evidence)  # noise that the symbols leave, relative to the assumed one
     if len(doubt):

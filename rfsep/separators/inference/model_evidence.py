@@ -78,12 +78,12 @@ def judged(detector: Detector, window: Window, state: State, noise_power: Tensor
 def of_decisions(
     detector: Detector, window: Window, state: State, misfit: Tensor, noise_power: Tensor, known: bool
 ) -> Tensor:
-    """Returns log p(y, decided symbols), float64 [B], a lower bound of the evidence at any noise power.
+    """Returns log p(y, decided symbols), float64 [B], at the likeliest noise power.
 
     Propagation that has not settled on a few symbols has no evidence to speak of where there is hardly any noise. Its
-    decisions may be right all the same. Where they are, the bound is tight and costs next to nothing. The outermost
-    blocks, whose symbols begin or end outside the window, have each the noise that their own decisions leave: an end
-    that was not decided says nothing against the blocks between.
+    decisions may be right all the same. At one noise power this is a lower bound of the evidence, tight where they are
+    right. Where there are blocks between them, the outermost blocks, whose symbols begin or end outside the window,
+    have each the noise that their own decisions leave: an end that was not decided says nothing against the others.
 
     Args:
         detector: of the windows.
@@ -98,7 +98,7 @@ def of_decisions(
     seen, residual = window.inside.sum(2), detector.residuals(window, soi * window.exists, carriers, state.gain)
     misfit = torch.where(misfit > 0, misfit, residual / noise_power[:, None])  # [B, K]
     place, count = torch.arange(seen.shape[1]), (seen > 0).sum(1, True)  # Empty blocks come last.
-    ends = (place < OUTER_BLOCKS) | (place >= count - OUTER_BLOCKS)  # [B, K]
+    ends = ((place < OUTER_BLOCKS) | (place >= count - OUTER_BLOCKS)) & (count > 2 * OUTER_BLOCKS)  # [B, K]
     within = (misfit * seen * ~ends).sum(1) / (seen * ~ends).sum(1).clamp_min(1)
     noise = torch.ones_like(within) if known else within.clamp_min(1)  # relative to the assumed one
     noise = torch.where(ends, misfit.clamp_min(1), noise[:, None])  # [B, K]

@@ -94,7 +94,7 @@ def symbol_waves(band: Band, start: int, prefix: int, offset: float, carriers: T
     base = torch.arange(first, last) * DECIMATION + FIRST_TAP  # sample at which each row's filter begins
     rate = 2 * torch.pi / FFT_SIZE * (carriers + offset)  # radians per sample, [N]
     phase = torch.arange(NUM_TAPS)[:, None] * rate
-    sums = torch.zeros((NUM_TAPS + 1, len(carriers)), dtype=torch.complex128)  # of the taps before each
+    sums = torch.zeros((NUM_TAPS + 1, len(carriers)), dtype=torch.complex128)  # row n: sum of the first n taps
     sums[1:] = torch.polar(low_pass()[:, None].expand_as(phase) * FFT_SIZE**-0.5, phase).cumsum(0)
     heard = sums[(high - base).clamp(0, NUM_TAPS)] - sums[(low - base).clamp(0, NUM_TAPS)]  # [rows, N]
     begun = (base - start - prefix)[:, None] * rate
