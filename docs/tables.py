@@ -17,7 +17,6 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 WIDEST_WITH_INTERVALS = 6
 SUMMARY_DB = -12.0
 EQUAL_DB = -300.0  # floor of docs/against.py for the difference of estimates
-LENGTHS = (1280, 20480, 327680, 1310720)  # columns of the table of growing cost
 SUMMARY = (  # the README's selection of comparisons
     ("QPSK in OFDM-QPSK, as in alpha-RGS", "args_ofdm_qpsk"),
     ("QPSK in OFDM and noise", "csgaussian_qpskcomm"),
@@ -391,40 +390,6 @@ def against(content: dict[str, Any]) -> str:
     return _grid(header, [line(row) for row in content["rows"]])
 
 
-def growth(content: dict[str, Any]) -> str:
-    """Returns how cost grows: a line per separator."""
-
-    def line(row: dict[str, Any]) -> list[str]:
-        by_length = {one["samples"]: one["cpu_seconds"] for one in row["lengths"]}
-        shown = [f"{1e6 * by_length[length] / length:.3g}" if length in by_length else "" for length in LENGTHS]
-        longest = row["lengths"][-1]
-        alone, many = row["batches"][0]["cpu_seconds"], row["batches"][-1]
-        gain = alone * many["mixtures"] / many["cpu_seconds"]
-        memory = f"{longest['peak_mb'] - row['set_up_mb']:.0f}"
-        together = f"{row['two_threads_ratio']:.2f}"
-        return [
-            f"`{row['separator']}`",
-            *shown,
-            f"{longest['samples']:,}",
-            f"{row['growth']:.2f}",
-            memory,
-            f"{gain:.2f}",
-            together,
-        ]
-
-    lengths = [f"{length:,}" for length in LENGTHS]
-    header = [
-        "CPU µs per sample, at samples",
-        *lengths,
-        "longest",
-        "exponent",
-        "MB more",
-        "gain of 64 at once",
-        "gain of two threads",
-    ]
-    return _grid(header, [line(row) for row in content["rows"]])
-
-
 KINDS = {
     "comparison": comparison,
     "scores": scores,
@@ -440,7 +405,6 @@ KINDS = {
     "ranks": ranks,
     "hosting": hosting,
     "against": against,
-    "growth": growth,
 }
 
 
